@@ -1,0 +1,41 @@
+# Two commands for everybody: `make run` and `make test`. The others are for those who work on the relay.
+.DEFAULT_GOAL := help
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: help run test soak lint bench install clean
+
+help: ## what there is
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+run: .venv/run.stamp ## start the relay on http://127.0.0.1:8000 (PORT changes it), with the sandbox
+	@$(BIN)/python -m relay.sandbox.demo
+
+test: .venv/test.stamp ## install what tests need, run all tests
+	@$(BIN)/python -m pytest
+
+soak: .venv/test.stamp ## the long forms: 20 kills and more
+	@RELAY_SOAK=1 $(BIN)/python -m pytest -s tests/acceptance --timeout 1800
+
+lint: .venv/test.stamp ## ruff and mypy
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
+
+bench: .venv/test.stamp ## measure: ratios against a baseline in the same run
+	@$(BIN)/python -m bench
+
+install: .venv/run.stamp ## only install what runs
+
+clean: ## remove what was installed; the database stays
+	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis
+
+.venv/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "the relay needs Python 3.11 or newer; set PYTHON=python3.12 or so")'
+	@$(PYTHON) -m venv .venv
+
+.venv/run.stamp: requirements.txt .venv/bin/python
+	@$(BIN)/pip install --quiet --disable-pip-version-check -r requirements.txt
+	@touch $@
+
+.venv/test.stamp: tests/requirements.txt requirements.txt .venv/bin/python
+	@$(BIN)/pip install --quiet --disable-pip-version-check -r tests/requirements.txt
+	@touch $@ .venv/run.stamp

@@ -1,0 +1,73 @@
+"""How gunicorn serves the relay, and where the dispatcher starts and stops: after the fork, never at import."""
+
+import os
+import signal
+import sys
+from typing import Any
+
+from relay import logs
+from relay.errors import RelayError
+from relay.web.ingest import WEB_THREADS
+
+# On Heroku-style platforms (DYNO is set) the router stands outside; anywhere else only this machine is served,
+# until somebody says otherwise (GUNICORN_CMD_ARGS="--bind 0.0.0.0:8000") or puts nginx in front.
+bind = f"{'0.0.0.0' if os.environ.get('DYNO') else '127.0.0.1'}:{os.environ.get('PORT', '8000')}"
+worker_class = "gthread"
+workers = int(os.environ.get("WEB_CONCURRENCY", "1"))
+threads = WEB_THREADS
+preload_app = False  # locks and connections are made after the fork
+graceful_timeout = 20  # the platform kills after 30
+timeout = 30
+keepalive = 5
+limit_request_line = 8190  # GET notifications carry everything in the address
+control_socket_disable = True  # it would be written into the home directory
+wsgi_app = "wsgi:app"
+
+_GRACE_S = {signal.SIGTERM: 18.0, signal.SIGINT: 2.0, signal.SIGQUIT: 2.0}
+_told: list[float] = []
+
+
+def on_starting(server: Any) -> None:
+    """Refuses a configuration that would lose calls; brings the database to the newest schema."""
+    from relay import start
+
+    logs.configure(os.environ)
+    hosts = [address[0] if isinstance(address, tuple) else str(address) for address in server.cfg.address]
+    try:
+        start.prepare(os.environ, hosts)
+    except RelayError as exc:
+        sys.exit(f"the relay does not start: {exc}")
+
+
+def post_worker_init(worker: Any) -> None:
+    """The app is loaded and gunicorn has set its signal handlers: now the lanes may run."""
+    from wsgi import relay
+
+    if os.environ.get("RELAY_DISPATCH", "on") == "off":
+        return
+    relay.dispatcher.start()
+    for number in _GRACE_S:
+        _chain(number, relay.dispatcher.stop_claiming)
+
+
+def worker_exit(server: Any, worker: Any) -> None:
+    """In-flight requests have been answered; deliveries in flight finish or are recorded as unclear."""
+    wsgi = sys.modules.get("wsgi")
+    if wsgi is None or not hasattr(wsgi, "relay"):
+        return  # the app did not load
+    wsgi.relay.dispatcher.stop(_told[0] if _told else 2.0)
+    wsgi.relay.close()
+
+
+def _chain(number: signal.Signals, first: Any) -> None:
+    """Lanes stop claiming at the signal itself, then gunicorn's own handler runs."""
+    following = signal.getsignal(number)
+
+    def handle(received: int, frame: Any) -> None:
+        if not _told:
+            _told.append(_GRACE_S[number])
+        first()
+        if callable(following):
+            following(received, frame)
+
+    signal.signal(number, handle)

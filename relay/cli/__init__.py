@@ -1,0 +1,52 @@
+"""The command line: `python -m relay …`. Works beside a running relay, on the same database."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from relay import __version__, logs
+from relay.cli import configuration, inspection, mending, running
+from relay.errors import ConfigError, RelayError
+
+EXIT_FAILED, EXIT_USAGE = 1, 2
+
+
+class _Group(click.Group):
+    """Turns what an operator can mend into a sentence and an exit code."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except ConfigError as exc:
+            click.echo(f"Error: {exc}", err=True)
+            sys.exit(EXIT_USAGE)
+        except RelayError as exc:
+            click.echo(f"Error: {exc}", err=True)
+            sys.exit(EXIT_FAILED)
+        except BrokenPipeError:  # `… | head` has seen enough
+            sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115  stays open to the end of the process
+            sys.exit(0)
+
+
+@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(__version__, prog_name="relay")
+def main() -> None:
+    """A relay between UIS telephony and 1C, Bitrix24, amoCRM or any HTTP CRM.
+
+    Takes call notifications, keeps them, and delivers each to every target in the order of the call.
+    What could not be delivered: `dead`; one event whole: `show ID`; once more: `replay`.
+    """
+    logs.configure({"LOG_LEVEL": "WARNING", **os.environ})
+
+
+for _command in (
+    configuration.check, inspection.status, inspection.events, inspection.show, inspection.dead,
+    mending.replay, mending.edit, mending.discard, running.work, running.simulate, running.sandbox,
+    configuration.migrate,
+):  # fmt: skip
+    main.add_command(_command)

@@ -1,0 +1,74 @@
+"""Commands about the set-up: check, migrate."""
+
+from __future__ import annotations
+
+import sqlite3
+
+import click
+
+from relay import settings, start, targets, wiring
+from relay.errors import Conflict
+from relay.settings import Settings
+from relay.store import Store
+from relay.store.schema import VERSION
+from relay.times import now_utc
+
+_SAFE_SQLITE = (3, 51, 3)  # before it the WAL-reset bug; our write lock keeps clear of it
+
+
+@click.command()
+@click.option("--online", is_flag=True, help="Also ask each target whether it would take a delivery.")
+def check(online: bool) -> None:
+    """Says whether the configuration is right, and what to mend."""
+    found = settings.read()
+    store = Store(found.storage.url)
+    warnings = wiring.refuse_unused_targets(found, store)
+    click.echo(f"{found.file}: right. Sources: {', '.join(found.sources)}; targets: {', '.join(found.targets)}")
+    for warning in (*warnings, *_remarks(found)):
+        click.echo(f"note: {warning}")
+    if online:
+        _ask_targets(found)
+
+
+def _remarks(found: Settings) -> list[str]:
+    remarks = []
+    for name, target in found.targets.items():
+        if settings.is_sandbox(target):
+            remarks.append(f"targets.{name} is the sandbox: calls end nowhere")
+        elif target.url.startswith("http://"):
+            remarks.append(f"targets.{name} is reached over plain http: fine inside your own network only")
+        if not target.verify_tls:
+            remarks.append(f"targets.{name}: verify_tls is off; ca_file with the company's certificate is better")
+    remarks += [
+        f"sources.{name} is open: anybody may send to it" for name, source in found.sources.items() if source.open
+    ]
+    if sqlite3.sqlite_version_info < _SAFE_SQLITE:
+        remarks.append(
+            f"SQLite {sqlite3.sqlite_version} is older than 3.51.3: let no other program write to the database"
+        )
+    remarks.append("on a plain server put nginx in front: it holds back slow clients (see the README)")
+    return remarks
+
+
+def _ask_targets(found: Settings) -> None:
+    """Raises Conflict when a target would not take a delivery."""
+    ill = 0
+    for name, target in found.targets.items():
+        outcome = targets.build(target, now_utc).check()
+        well = outcome.name == "delivered"
+        ill += not well
+        click.echo(f"{name}: {'ready' if well else f'{outcome.name}: {outcome.reason}'}")
+    if ill:
+        raise Conflict(f"{ill} of {len(found.targets)} targets would not take a delivery")
+
+
+@click.command()
+def migrate() -> None:
+    """Creates the database, or brings it to the newest schema (a copy is made first)."""
+    before = start.migrate(settings.read())
+    if before == VERSION:
+        click.echo(f"the database is at version {VERSION} already")
+    else:
+        click.echo(
+            f"the database was {'created' if before is None else f'brought from version {before}'}: version {VERSION}"
+        )

@@ -1,0 +1,201 @@
+"""Commands that mend: replay, edit, discard. Each change is conditional on the state that was seen."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import time
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import click
+from msgspec import structs
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from relay.cli import records
+from relay.cli.selecting import as_json, filters, open_relay, selection
+from relay.errors import Conflict, NotFound
+from relay.events import DEAD_LETTERS, Delivery, Event
+from relay.settings.quantities import rate as parse_rate
+from relay.store import Replay
+from relay.wiring import Relay
+
+_REPLAYABLE = ("due", "delivered", "dead", "held", "expired", "discarded")
+_DISCARDABLE = ("due", "dead", "held", "expired")
+_POLL_S = 0.2
+_NOBODY_S = 3.0  # a relay that is being restarted is back by then
+
+
+def _rate(_context: click.Context, _option: click.Parameter, given: str | None) -> float | None:
+    if given is None:
+        return None
+    try:
+        return parse_rate(given).per_second
+    except ValueError as exc:
+        raise click.BadParameter(str(exc)) from exc
+
+
+@click.command()
+@click.argument("ids", nargs=-1, metavar="[ID]...")
+@filters
+@click.option("--all", "everything", is_flag=True, help="The whole dead-letter queue.")
+@click.option("--dry-run", is_flag=True, help="Only list what would be replayed.")
+@click.option("--rate", callback=_rate, metavar="RATE", help="At most so many, like 5/s.")
+@click.option("--wait", is_flag=True, help="Wait until they have ended; 1 if any is dead again.")
+@as_json
+def replay(
+    ids: tuple[str, ...],
+    everything: bool,
+    dry_run: bool,
+    rate: float | None,
+    wait: bool,
+    json_lines: bool,
+    **given: Any,
+) -> None:
+    """Puts deliveries back into the queue, oldest first, attempts counted anew.
+
+    An ID is a delivery's or an event's; an event's stands for its dead or held deliveries. Quarantined events are
+    read anew. Without --state only the dead-letter queue is taken.
+    """
+    relay = open_relay()
+    deliveries, quarantined = _chosen(relay, ids, everything, given, _REPLAYABLE)
+    if dry_run:
+        _list(deliveries, quarantined, json_lines)
+        return
+    replayed = _replay(relay, deliveries, rate)
+    unreadable = [event for event in quarantined if relay.intake.readmit(event).call is None]
+    readmitted = len(quarantined) - len(unreadable)
+    click.echo(f"replayed {replayed + readmitted} of {len(deliveries) + len(quarantined)}", err=json_lines)
+    for event in unreadable:
+        click.echo(f"{event.id}: still not readable: {event.problem}; mend it with `relay edit {event.id}`", err=True)
+    waiting = [delivery.seq for delivery in deliveries]
+    for event in quarantined:
+        waiting += [delivery.seq for delivery, _ in relay.store.whole(event)]
+    if wait and waiting:
+        _wait(relay, waiting)
+    if ids and not replayed and not readmitted:
+        raise Conflict("nothing of it could be replayed")
+
+
+@click.command()
+@click.argument("ids", nargs=-1, metavar="[ID]...")
+@filters
+@click.option("--all", "everything", is_flag=True, help="The whole dead-letter queue.")
+def discard(ids: tuple[str, ...], everything: bool, **given: Any) -> None:
+    """Takes deliveries and quarantined events out of the queue for good."""
+    relay = open_relay()
+    deliveries, quarantined = _chosen(relay, ids, everything, given, _DISCARDABLE)
+    discarded = relay.store.discard(deliveries) + relay.store.discard_events(quarantined)
+    click.echo(f"discarded {discarded} of {len(deliveries) + len(quarantined)}")
+
+
+@click.command()
+@click.argument("id")
+@click.option(
+    "--body",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="The mended body; without it $EDITOR opens.",
+)
+def edit(id: str, body: Path | None) -> None:
+    """Mends the body of a quarantined event and delivers it; the original is kept."""
+    relay = open_relay()
+    event = relay.store.event(id)
+    if event.state != "quarantined":
+        raise Conflict(f"{event.id} is {event.state}: only a quarantined event can be mended; `relay show {event.id}`")
+    mended = body.read_bytes() if body is not None else _in_editor(event)
+    understood = relay.intake.readmit(event, mended)
+    if understood.call is None:
+        kept = "" if body is not None else f"; your version is kept in {_kept(mended)}"
+        raise Conflict(f"still not readable: {understood.problem}{kept}")
+    click.echo(f"accepted as {understood.call.kind}; `relay show {event.id}` says what becomes of it")
+    for note in understood.notes:
+        click.echo(f"note: {note}")
+
+
+def _in_editor(event: Event) -> bytes:
+    text = click.edit(records.text(event.body), extension=".json", editor=os.environ.get("EDITOR"))
+    if text is None:
+        raise Conflict("nothing was changed in the editor; the event stays quarantined")
+    return text.encode()
+
+
+def _kept(mended: bytes) -> str:
+    with tempfile.NamedTemporaryFile(prefix="relay-edit-", suffix=".json", delete=False) as file:
+        file.write(mended)
+    return file.name
+
+
+# --- choosing
+
+
+def _chosen(
+    relay: Relay, ids: tuple[str, ...], everything: bool, given: dict[str, Any], allowed: tuple[str, ...]
+) -> tuple[list[Delivery], list[Event]]:
+    """The deliveries and quarantined events meant. Raises a usage error when nothing says which."""
+    wanted = selection(relay, ids, **given)
+    if wanted.is_empty and not everything:
+        raise click.UsageError("say which: IDs, filters, or --all for the whole dead-letter queue")
+    for unknown in ids:
+        relay.store.event(unknown)  # raises NotFound
+    states = tuple(state for state in wanted.states if state in allowed or state == "quarantined")
+    if wanted.states and not states:
+        raise click.UsageError(f"what is {', '.join(wanted.states)} cannot be taken; only {', '.join(allowed)}")
+    chosen = structs.replace(wanted, states=states or (*DEAD_LETTERS, "quarantined"))
+    deliveries = list(relay.store.deliveries(chosen)) if chosen.delivery_states() else []
+    quarantined: list[Event] = []
+    if "quarantined" in chosen.states and chosen.target is None:
+        quarantined = list(relay.store.events(structs.replace(chosen, states=("quarantined",))))
+    if ids and not deliveries and not quarantined:
+        raise NotFound("none of it is in the dead-letter queue; name the --state to take it all the same")
+    return deliveries, quarantined
+
+
+def _list(deliveries: list[Delivery], quarantined: list[Event], json_lines: bool) -> None:
+    letters: list[Delivery | Event] = [*deliveries, *quarantined]
+    for found in letters:
+        record = records.dead_letter(found)
+        if json_lines:
+            records.print_json(record)
+        else:
+            click.echo(" ".join(str(record[name] or "–") for name in ("id", "target", "kind", "state", "reason")))
+    click.echo(f"would replay {len(letters)}", err=json_lines)
+
+
+# --- replaying
+
+
+def _replay(relay: Relay, deliveries: list[Delivery], rate: float | None) -> int:
+    """Puts them back; with a rate, spread over the time that it needs."""
+    now = relay.clock()
+    pause = timedelta(seconds=1 / rate) if rate else timedelta(0)
+    return relay.store.replay(
+        [Replay(delivery, now + pause * number, now) for number, delivery in enumerate(deliveries)]
+    )
+
+
+def _wait(relay: Relay, seqs: list[int]) -> None:
+    """Shows a bar until they have ended. Raises Conflict when some are dead again, or nobody delivers."""
+    columns = (TextColumn("replaying"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    owner = relay.store.owner_lock()
+    alone_since: float | None = None
+    with Progress(*columns, transient=False) as progress:
+        bar = progress.add_task("", total=len(seqs))
+        while True:
+            states = relay.store.count_states(seqs)
+            open_ = states.get("due", 0) + states.get("sending", 0)
+            progress.update(bar, completed=len(seqs) - open_)
+            if not open_:
+                break
+            if owner.try_acquire():  # free: no process delivers
+                owner.release()
+                alone_since = alone_since or time.monotonic()
+                if time.monotonic() - alone_since > _NOBODY_S:
+                    raise Conflict(f"{open_} still wait and no process is delivering; start the relay, or `relay work`")
+            else:
+                alone_since = None
+            time.sleep(_POLL_S)
+    click.echo(", ".join(f"{count} {state}" for state, count in sorted(states.items())))
+    dead_again = sum(states.get(state, 0) for state in DEAD_LETTERS)
+    if dead_again:
+        raise Conflict(f"{dead_again} are dead again; `relay dead` says why")

@@ -1,0 +1,88 @@
+"""The filters that all listing commands share, and the relay that they work on."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any, TypeVar
+
+import click
+
+from relay import settings, wiring
+from relay.errors import NotFound
+from relay.events import DELIVERY_STATES, EVENT_STATES, KINDS
+from relay.settings.quantities import duration
+from relay.store import Selection
+from relay.times import now_utc
+from relay.wiring import Relay
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+_STATES = tuple(dict.fromkeys((*DELIVERY_STATES, *EVENT_STATES)))
+_FILTERS = (
+    click.option("--target", help="Only of this target."),
+    click.option("--source", help="Only from this source."),
+    click.option("--kind", type=click.Choice(KINDS), help="Only events of this kind."),
+    click.option("--session", help="Only of this call (call_session_id)."),
+    click.option("--phone", help="Only of calls with this number, or a part of it."),
+    click.option("--since", metavar="WHEN", help="Accepted since: 2h, 3d, 2026-03-02, 2026-03-02T09:30."),
+    click.option("--until", metavar="WHEN", help="Accepted before."),
+    click.option(
+        "--state", "states", multiple=True, type=click.Choice(_STATES), help="Only in this state; repeatable."
+    ),
+)
+
+
+def open_relay() -> Relay:
+    """The relay on an existing database. Raises ConfigError or StoreError."""
+    relay = wiring.build(settings.read())
+    relay.store.expect_current()
+    return relay
+
+
+def filters(command: F) -> F:
+    """Adds the filter options; the command takes them as keywords and hands them to `selection`."""
+    for option in reversed(_FILTERS):
+        command = option(command)
+    return command
+
+
+def as_json(command: F) -> F:
+    return click.option("--json", "json_lines", is_flag=True, help="One JSON object a line.")(command)
+
+
+def selection(relay: Relay, ids: tuple[str, ...] = (), **given: Any) -> Selection:
+    """The filters as the store takes them. Raises NotFound for a target or source that nobody knows."""
+    refuse_unknown(relay, given["target"], given["source"])
+    zone = relay.settings.timezone
+    return Selection(
+        ids=ids, target=given["target"], source=given["source"], kind=given["kind"], session=given["session"],
+        phone=given["phone"], since=_when(given["since"], zone, "--since"),
+        until=_when(given["until"], zone, "--until"), states=tuple(given["states"]),
+    )  # fmt: skip
+
+
+def refuse_unknown(relay: Relay, target: str | None, source: str | None) -> None:
+    """Raises NotFound for a target or source that neither the configuration nor the store knows."""
+    known = {
+        "target": (target, {*relay.settings.targets, *relay.store.target_names()}),
+        "source": (source, {*relay.settings.sources}),
+    }
+    for what, (name, names) in known.items():
+        if name is not None and name not in names:
+            raise NotFound(f"there is no {what} {name}; there are: {', '.join(sorted(names)) or 'none'}")
+
+
+def _when(given: str | None, zone: Any, option: str) -> datetime | None:
+    """`2h` ago, or a date or time in the account's zone."""
+    if given is None:
+        return None
+    if re.fullmatch(r"\d+(\.\d+)?(ms|s|m|h|d|w)", given):
+        return now_utc() - duration(given)
+    try:
+        read = datetime.fromisoformat(given)
+    except ValueError as exc:
+        hint = f"{given!r}: write it like 2h, 3d, 2026-03-02 or 2026-03-02T09:30"
+        raise click.BadParameter(hint, param_hint=option) from exc
+    return read if read.tzinfo else read.replace(tzinfo=zone)

@@ -1,0 +1,45 @@
+"""The errors of the relay. What an operator can mend has a class here; a bug flies as it is.
+
+RelayError
+ - ConfigError       a setting is missing or makes no sense
+ - MalformedEvent    the body cannot be read as a notification
+ - StoreError        the database cannot be used now
+    - StoreBusy      the commit was not confirmed in time
+    - SchemaMismatch the database is of another version
+ - NotFound          no event, delivery or target of that name
+ - Conflict          somebody else changed it meanwhile, or its state forbids it
+"""
+
+from __future__ import annotations
+
+
+class RelayError(Exception):
+    """Something that an operator can mend; the text says what and how."""
+
+
+class ConfigError(RelayError):
+    """A setting is missing or makes no sense. Names the file, the key and the remedy."""
+
+
+class MalformedEvent(RelayError):
+    """A body that cannot be read as a notification, or only in two ways."""
+
+
+class StoreError(RelayError):
+    """The database cannot be used now: locked, full, read-only, gone."""
+
+
+class StoreBusy(StoreError):
+    """The commit was not confirmed in time; it may or may not happen yet."""
+
+
+class SchemaMismatch(StoreError):
+    """The database is older or newer than the program."""
+
+
+class NotFound(RelayError):
+    """There is no event, delivery or target of that name."""
+
+
+class Conflict(RelayError):
+    """The state of the thing forbids the change, or somebody was quicker."""

@@ -1,0 +1,132 @@
+"""Takes a notification: reads it, recognises a repeat, stores event and deliveries in one commit.
+
+Knows neither Flask nor how targets are reached.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable
+from zoneinfo import ZoneInfo
+
+import structlog
+from msgspec import Struct
+
+from relay.errors import MalformedEvent
+from relay.events import CallEvent, Event, Kind
+from relay.settings import Settings, Source
+from relay.store import Admission, Consignee, NewEvent, Store
+from relay.times import Clock
+from relay.uis import body
+from relay.uis.normalise import normalise
+
+log = structlog.get_logger("relay.intake")
+
+NO_TAKER = "no target takes events of this kind"
+
+
+class Receipt(Struct, frozen=True):
+    """What the sender is told, after the commit."""
+
+    status: str  #: accepted | duplicate | quarantined
+    event: str
+    kind: Kind | None = None
+    problem: str | None = None
+
+
+class Understood(Struct, frozen=True):
+    """What could be made of a body: a call, or the problem with it."""
+
+    call: CallEvent | None
+    problem: str | None
+    notes: tuple[str, ...]
+
+
+def understand(raw: bytes, *, is_query: bool, endpoint: str, zone: ZoneInfo) -> Understood:
+    """Never raises: a body that came with the right secret is never thrown away."""
+    try:
+        call = normalise(body.read(raw, is_query=is_query), endpoint, zone)
+    except MalformedEvent as exc:
+        return Understood(None, str(exc), ())
+    except Exception as exc:  # a fault of ours must not cost the event: it waits for the repaired program
+        log.exception("intake.reader_failed")
+        return Understood(None, f"the relay's reader failed on it ({type(exc).__name__}); please report this body", ())
+    return Understood(call, None, call.notes)
+
+
+class Intake:
+    def __init__(
+        self, settings: Settings, store: Store, clock: Clock, on_stored: Callable[[Iterable[str]], None]
+    ) -> None:
+        self._settings, self._store, self._clock, self._on_stored = settings, store, clock, on_stored
+
+    def accept(self, source: Source, endpoint: str, raw: bytes, *, is_query: bool) -> Receipt:
+        """Stores one notification; returns after the commit. `raw` has its secrets masked.
+
+        Raises StoreBusy when the commit was not confirmed in time, StoreError when it failed.
+        """
+        understood = understand(raw, is_query=is_query, endpoint=endpoint, zone=source.timezone)
+        consignees, notes = self._consignees(source, understood)
+        stored = self._store.add(
+            NewEvent(
+                source=source.name, endpoint=endpoint, raw=raw, is_query=is_query, zone=source.timezone.key,
+                digest=_digest(source.name, endpoint, raw), call=understood.call, problem=understood.problem,
+                notes=notes, received_at=self._clock(), duplicate_window=source.duplicate_window,
+                consignees=consignees,
+            )
+        )  # fmt: skip
+        receipt = self._receipt(stored.event, stored.duplicate, understood)
+        if receipt.status == "accepted":
+            self._on_stored(consignee.target for consignee in consignees)
+        log.info(
+            f"notification.{receipt.status}", source=source.name, endpoint=endpoint, event_id=receipt.event,
+            kind=receipt.kind, session=understood.call.session_id if understood.call else None,
+        )  # fmt: skip
+        return receipt
+
+    def readmit(self, event: Event, edited: bytes | None = None) -> Understood:
+        """Reads a quarantined event anew, as it is or as the operator mended it, and delivers it if that succeeds.
+
+        An event that is still not readable stays as it is; the returned `problem` says why.
+        """
+        source = self._settings.sources.get(event.source)
+        zone = ZoneInfo(event.zone) if source is None else source.timezone
+        text = event.body if edited is None else edited
+        is_query = event.query and edited is None
+        understood = understand(text, is_query=is_query, endpoint=event.endpoint, zone=zone)
+        if understood.call is None:
+            return understood
+        consignees, notes = self._consignees(source, understood)
+        admitted = self._store.admit(
+            Admission(
+                event=event, call=understood.call, edited=edited, consignees=consignees, now=self._clock(),
+                notes=(*notes, "mended by the operator") if edited is not None else notes,
+            )
+        )  # fmt: skip
+        if not admitted:
+            return Understood(None, "it is no longer quarantined: somebody else has dealt with it", ())
+        self._on_stored(consignee.target for consignee in consignees)
+        return understood
+
+    def _consignees(
+        self, source: Source | None, understood: Understood
+    ) -> tuple[tuple[Consignee, ...], tuple[str, ...]]:
+        if source is None or understood.call is None:
+            return (), understood.notes
+        kind = understood.call.kind
+        targets = (self._settings.targets[name] for name in source.targets)
+        taking = tuple(Consignee(target.name, target.order == "call") for target in targets if kind in target.events)
+        return taking, understood.notes if taking else (*understood.notes, NO_TAKER)
+
+    @staticmethod
+    def _receipt(event: str, duplicate: bool, understood: Understood) -> Receipt:
+        if duplicate:
+            return Receipt("duplicate", event)
+        if understood.call is None:
+            return Receipt("quarantined", event, problem=understood.problem)
+        return Receipt("accepted", event, kind=understood.call.kind)
+
+
+def _digest(source: str, endpoint: str, raw: bytes) -> bytes:
+    """What identifies a repeat: source, endpoint and the exact body. Never the call: it has several events."""
+    return hashlib.sha256(b"\x00".join((source.encode(), endpoint.encode(), raw))).digest()

@@ -1,0 +1,201 @@
+"""A simulated 1C base with the HTTP service UIScom, as its public source code behaves.
+
+What it does with a POST: the body is read as JSON (empty, not JSON, or no object: 400, and nothing is kept);
+a record is written; then the call is pushed to a channel named after the extension, and where there is no
+extension the answer is 417 although the record stands. Every POST writes a record, also a repeated one.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+import uuid
+from base64 import b64decode
+from collections.abc import Callable
+from typing import Any
+
+from msgspec import Struct
+
+_BOM = b"\xef\xbb\xbf"
+_JSON = "application/json; charset=utf-8"
+_TEXT = "text/plain; charset=utf-8"
+_HTML = "text/html; charset=utf-8"
+_PAGE = (
+    '<!DOCTYPE HTML PUBLIC "-//W3C//DTD HTML 4.01//EN">\n<html><head><title>1C:Enterprise 8 application error</title>'
+    "</head><body><h2>1C:Enterprise 8 application error:</h2>{}</body></html>"
+)
+_LOCKED = {
+    "#exception": "{http://v8.1c.ru/8.2/virtual-resource-system}Exception",
+    "exception": {
+        "reason": 403,
+        "descr": "HTTP: Forbidden\nОшибка при выполнении запроса POST к ресурсу /hs/UIScom:",
+        "inner": {"descr": "Начало сеанса с информационной базой запрещено.\nВедутся технические работы"},
+    },
+}
+_NO_SESSION = (
+    '<?xml version="1.0" encoding="UTF-8"?><exception xmlns="http://v8.1c.ru/8.2/virtual-resource-system" '
+    'reason="406"><descr xmlns="http://v8.1c.ru/8.1/data/core">Истекло время ожидания сеанса</descr></exception>'
+)
+
+
+class Reply(Struct, frozen=True):
+    status: int
+    body: bytes = b""
+    content_type: str = _TEXT
+    headers: dict[str, str] = {}
+    fault: str | None = None  #: hang | reset: what the server does instead of answering
+
+
+def _page(text: str) -> Reply:
+    return Reply(500, _PAGE.format(text).encode(), _HTML)
+
+
+# What it can be told to answer instead. The names are those of `POST /_fail?mode=`.
+FAILURES: dict[str, Reply] = {
+    "ok_bom": Reply(200, _BOM + b'{"result":true}', _JSON),
+    "ok_with_error_text": Reply(200, "{HTTPСервис.UIScom.Модуль(12)}: Поле объекта не обнаружено (direction)".encode()),
+    "unauthorized": Reply(401, headers={"WWW-Authenticate": 'Basic realm="1C:Enterprise 8.3"'}),
+    "locked": Reply(403, _BOM + json.dumps(_LOCKED, ensure_ascii=False).encode(), _JSON),
+    "forbidden": Reply(403, "Недостаточно прав".encode()),
+    "not_found": Reply(404),
+    "session_wait": Reply(406, _NO_SESSION.encode(), "application/xml"),
+    "version_mismatch": Reply(
+        409,
+        "1C:Enterprise 8 application error: Различаются версии клиента и сервера (8.3.27.1719 - 8.3.27.2130)".encode(),
+    ),
+    "no_licence": _page("Не обнаружено свободной лицензии!"),
+    "connection_reset": _page(
+        "Error executing query<br><b>by reason: </b><br> descr=104(0x00000068): Connection reset by peer"
+    ),
+    "disk_full": _page("Unrecoverable error<br><b>by reason: </b><br>The device is full. No space left on device"),
+    "handler_exception": Reply(
+        500, "{HTTPСервис.UIScom.Модуль(12)}: Поле объекта не обнаружено (extension_phone_number)".encode()
+    ),
+    "bad_request": Reply(400, "недопустимое имя свойства".encode()),
+    "bad_gateway": Reply(502, b"<html><h1>502 Bad Gateway</h1></html>", _HTML),
+    "unavailable": Reply(
+        503, b"<html><h1>503 Service Temporarily Unavailable</h1></html>", _HTML, {"Retry-After": "1"}
+    ),
+    "hang": Reply(200, fault="hang"),
+    "reset": Reply(200, fault="reset"),
+    "hang_after_writing": Reply(200, fault="hang"),
+    "reset_after_writing": Reply(200, fault="reset"),
+}
+_WRITES_FIRST = {"hang_after_writing", "reset_after_writing", "ok_bom"}
+
+
+class OneC:
+    """One base. Thread-safe; `failures` says what the next requests come to."""
+
+    def __init__(self, username: str | None = None, password: str = "") -> None:
+        self._user = None if username is None else f"{username}:{password}"
+        self._mutex = threading.Lock()
+        self._records: list[dict[str, Any]] = []
+        self._requests = 0
+        self._sessions: dict[str, bool] = {}  # IBSession cookies; False: it has expired
+        self._lost_answers = 0
+        self._failure: tuple[str, int] | None = None
+
+    def fail(self, mode: str, count: int) -> None:
+        """The next `count` requests come to `mode`; -1: all until told otherwise; mode "ok": none."""
+        if mode not in FAILURES and mode not in ("ok", "sessions_lost"):
+            raise ValueError(f"there is no mode {mode}; there are: ok, sessions_lost, {', '.join(FAILURES)}")
+        with self._mutex:
+            self._failure = None
+            if mode == "sessions_lost":
+                self._sessions = dict.fromkeys(self._sessions, False)
+            elif mode != "ok" and count:
+                self._failure = (mode, count)
+
+    def reset(self) -> None:
+        with self._mutex:
+            self._records.clear()
+            self._requests = 0
+            self._failure = None
+
+    def state(self) -> dict[str, Any]:
+        with self._mutex:
+            return {"requests": self._requests, "records": list(self._records)}
+
+    def answer(self, method: str, endpoint: str, headers: Callable[[str], str | None], body: bytes) -> Reply:
+        """What the base answers; `headers` gives a header's value."""
+        with self._mutex:
+            self._requests += 1
+            mode = self._next_failure()
+            if mode is not None and mode not in _WRITES_FIRST:
+                return FAILURES[mode]
+            reply = self._answer(method, endpoint, headers, body)
+            return FAILURES[mode] if mode is not None else reply
+
+    def _next_failure(self) -> str | None:
+        if self._failure is None:
+            return None
+        mode, left = self._failure
+        if left > 0:
+            self._failure = (mode, left - 1) if left > 1 else None
+        return mode
+
+    def _answer(self, method: str, endpoint: str, headers: Callable[[str], str | None], body: bytes) -> Reply:
+        if not self._admits(headers("Authorization")):
+            return FAILURES["unauthorized"]
+        if endpoint == "ping":
+            return (
+                Reply(200, "Пинг".encode("cp1251"), "text/plain; charset=windows-1251")
+                if method == "GET"
+                else Reply(405)
+            )
+        if endpoint not in ("in", "out", "rec"):
+            return FAILURES["not_found"]
+        if method != "POST":
+            return Reply(405)
+        session = self._session(headers)
+        if isinstance(session, Reply):
+            return session
+        return self._written(endpoint, headers, body, session)
+
+    def _admits(self, authorization: str | None) -> bool:
+        if self._user is None:
+            return True
+        scheme, _, encoded = (authorization or "").partition(" ")
+        try:
+            return scheme == "Basic" and b64decode(encoded).decode() == self._user
+        except ValueError:
+            return False
+
+    def _session(self, headers: Callable[[str], str | None]) -> dict[str, str] | Reply:
+        """Manual session mode: `IBSession: start` gives a cookie; a cookie that is not known is 400, then 404."""
+        if headers("IBSession") == "start":
+            self._sessions[cookie := uuid.uuid4().hex] = True
+            return {"Set-Cookie": f"ibsession={cookie}"}
+        cookies = dict(part.strip().partition("=")[::2] for part in (headers("Cookie") or "").split(";"))
+        given = cookies.get("ibsession")
+        if given is not None and not self._sessions.get(given):
+            self._lost_answers += 1
+            return Reply(400 if self._lost_answers % 2 else 404)
+        return {}
+
+    def _written(
+        self, endpoint: str, headers: Callable[[str], str | None], body: bytes, added: dict[str, str]
+    ) -> Reply:
+        try:
+            said = json.loads(body.decode("utf-8"))
+        except ValueError:
+            return Reply(400, "Ошибка чтения JSON".encode())
+        if not isinstance(said, dict):
+            return Reply(400, "Ошибка чтения JSON".encode())
+        call = {name.lower(): value for name, value in said.items()}
+        extension = call.get("extension_phone_number")
+        self._records.append(
+            {
+                "endpoint": endpoint,
+                "direction": "in" if call.get("direction") == "in" else "out",
+                "call_session_id": call.get("call_session_id"),
+                "body": body.decode(),
+                "delivery": headers("X-Relay-Delivery"),
+            }
+        )
+        pushes = endpoint == "rec" or (endpoint == "in" and call.get("direction") == "in")
+        has_channel = extension not in (None, "") and not str(extension).startswith("{")
+        if pushes and not has_channel:
+            return Reply(417, headers=added)
+        return Reply(200, headers=added)

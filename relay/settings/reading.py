@@ -1,0 +1,292 @@
+"""Reads the file and the environment; every mistake is a ConfigError with file, key and remedy."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+import tomllib
+from collections.abc import Callable, Mapping
+from datetime import timedelta
+from ipaddress import ip_network
+from pathlib import Path
+from typing import Any, Literal, NoReturn, get_args, get_origin, get_type_hints
+from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo
+
+import msgspec
+
+from relay.errors import ConfigError
+from relay.events import KINDS
+from relay.settings import quantities
+from relay.settings.schema import TARGET_KINDS, TOP_LEVEL, Admin, AllowList, Secret, Settings, Source, Storage, Target
+
+ROOT = Path(__file__).resolve().parents[2]
+
+_CONVERSIONS: dict[str, Callable[[Any], Any]] = {
+    **dict.fromkeys(
+        ("duplicate_window", "keep_delivered", "keep_dead", "timeout", "connect_timeout",
+         "give_up_after", "retry_first", "retry_max"),
+        quantities.duration,
+    ),
+    "max_body": quantities.size,
+    "rate": quantities.rate,
+    "timezone": lambda given: _zone(given),
+    "allow_from": lambda given: AllowList(_network(item) for item in _listed(given)),
+    "token": lambda given: tuple(Secret(item) for item in _listed(given)),
+    "password": lambda given: None if given is None else Secret(given),
+    "expire": lambda given: _expire(given),
+}  # fmt: skip
+_AT_LEAST = {"concurrency": 1, "attempts": 1, "trusted_proxies": 0}
+_AT_MOST = {"concurrency": 64}
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
+_PATH_ERROR = re.compile(r" - at `\$\.?(.*)`$")
+
+
+def read(environ: Mapping[str, str] | None = None) -> Settings:
+    """The settings. Raises ConfigError for whatever is wrong with them."""
+    environ = os.environ if environ is None else environ
+    file = Path(environ.get("RELAY_CONFIG") or ROOT / "config" / "relay.toml")
+    return _Reader(file, environ).settings()
+
+
+class _Reader:
+    def __init__(self, file: Path, environ: Mapping[str, str]) -> None:
+        self.file, self.environ = file, environ
+
+    def settings(self) -> Settings:
+        top = self._expand(self._parse(), "")
+        self._refuse_unknown(top, TOP_LEVEL, "")
+        top = {key: top.get(key, default) for key, default in TOP_LEVEL.items()}
+        for key in ("storage", "admin", "sources", "targets"):
+            self._expect_table(top[key], key)
+        simple = ("timezone", "max_body", "duplicate_window", "trusted_proxies")
+        plain = {key: self._convert_value(key, top[key], "") for key in simple}
+        if not isinstance(plain["trusted_proxies"], int):
+            self._fail("trusted_proxies", "must be a whole number: how many reverse proxies stand in front")
+        targets = {name: self._target(name, table) for name, table in top["targets"].items()}
+        sources = {name: self._source(name, table, plain, targets) for name, table in top["sources"].items()}
+        self._refuse_same_path(sources)
+        if not sources:
+            self._fail("sources", "there is none; add [sources.NAME] with targets and a token")
+        return Settings(
+            file=self.file, sources=sources, targets=targets, **plain,
+            storage=self._storage(top["storage"]), admin=self._struct(Admin, top["admin"], "admin"),
+        )  # fmt: skip
+
+    def _fail(self, key: str, problem: str) -> NoReturn:
+        raise ConfigError(f"{self.file}: {key}: {problem}")
+
+    def _parse(self) -> dict[str, Any]:
+        try:
+            return tomllib.loads(self.file.read_text(encoding="utf-8"))
+        except FileNotFoundError as exc:
+            raise ConfigError(f"{self.file}: there is no such file; set RELAY_CONFIG to yours") from exc
+        except (OSError, UnicodeDecodeError) as exc:
+            raise ConfigError(f"{self.file}: cannot be read: {exc}") from exc
+        except tomllib.TOMLDecodeError as exc:
+            raise ConfigError(f"{self.file}: is not TOML: {exc}; look at that line for a missing quote") from exc
+
+    # --- "env:NAME" and "file:PATH"
+
+    def _expand(self, value: Any, path: str) -> Any:
+        if isinstance(value, dict):
+            return {key: self._expand(item, f"{path}.{key}".lstrip(".")) for key, item in value.items()}
+        if isinstance(value, list):
+            return [self._expand(item, f"{path}[{number}]") for number, item in enumerate(value)]
+        if isinstance(value, str) and value.startswith("env:"):
+            return self._from_environment(value[4:].strip(), path)
+        if isinstance(value, str) and value.startswith("file:"):
+            return self._from_file(value[5:].strip(), path)
+        return value
+
+    def _from_environment(self, name: str, path: str) -> str | None:
+        value = self.environ.get(name)
+        if value:
+            return value
+        if path == "admin.password":
+            return None
+        self._fail(path, f"the environment variable {name} is not set; set it, or write the value here")
+        return None
+
+    def _from_file(self, name: str, path: str) -> str:
+        place = Path(name) if Path(name).is_absolute() else ROOT / name
+        try:
+            value = place.read_text(encoding="utf-8").strip()
+        except (OSError, UnicodeDecodeError) as exc:
+            self._fail(path, f"the file {place} cannot be read ({exc.__class__.__name__}); create it or mend the path")
+        if not value:
+            self._fail(path, f"the file {place} is empty; put the value into it")
+        return value
+
+    # --- tables to structs
+
+    def _struct(self, kind: type[Any], table: dict[str, Any], path: str, **added: Any) -> Any:
+        known = [field for field in kind.__struct_fields__ if field not in added]
+        self._refuse_unknown(table, known, path)
+        values = {key: self._convert_value(key, value, path) for key, value in table.items()}
+        try:
+            return msgspec.convert({**values, **added}, kind, builtin_types=(timedelta,), dec_hook=_as_it_is)
+        except msgspec.ValidationError as exc:
+            self._explain(exc, kind, path)
+
+    def _explain(self, exc: msgspec.ValidationError, kind: type[Any], path: str) -> NoReturn:
+        text = str(exc)
+        found = _PATH_ERROR.search(text)
+        key = ".".join(part for part in (path, found[1] if found else "") if part)
+        missing = re.search(r"missing required field `(\w+)`", text)
+        if missing:
+            self._fail(f"{path}.{missing[1]}", "is missing; it is required")
+        allowed = _allowed(get_type_hints(kind).get(key.removeprefix(f"{path}.").partition("[")[0]))
+        if allowed and "enum" in text:
+            self._fail(key, f"must be one of {', '.join(str(word) for word in allowed)}")
+        self._fail(key, _PATH_ERROR.sub("", text).replace("Expected", "expected"))
+
+    def _convert_value(self, key: str, value: Any, path: str) -> Any:
+        where = f"{path}.{key}".lstrip(".")
+        if key in _AT_LEAST and isinstance(value, int) and value < _AT_LEAST[key]:
+            self._fail(where, f"{value} is too little; at least {_AT_LEAST[key]}")
+        if key in _AT_MOST and isinstance(value, int) and value > _AT_MOST[key]:
+            self._fail(where, f"{value} is too much; at most {_AT_MOST[key]}")
+        if key not in _CONVERSIONS:
+            return value
+        try:
+            return _CONVERSIONS[key](value)
+        except (ValueError, TypeError) as exc:
+            self._fail(where, str(exc))
+
+    def _expect_table(self, value: Any, path: str) -> None:
+        if not isinstance(value, dict):
+            self._fail(path, f"must be a table: write it as [{path}]")
+
+    def _refuse_unknown(self, table: dict[str, Any], known: Any, path: str) -> None:
+        for key in table:
+            if key not in known:
+                close = difflib.get_close_matches(key, list(known), n=1)
+                hint = f"did you mean {close[0]}?" if close else f"known are: {', '.join(known)}"
+                self._fail(f"{path}.{key}".lstrip("."), f"there is no such key; {hint}")
+
+    def _storage(self, table: dict[str, Any]) -> Storage:
+        storage: Storage = self._struct(Storage, table, "storage")
+        url = self.environ.get("DATABASE_URL") or storage.url
+        key = "DATABASE_URL" if self.environ.get("DATABASE_URL") else "storage.url"
+        if not url.startswith("sqlite:///"):
+            self._fail(key, "only SQLite is supported by this version: write sqlite:///relay.db")
+        place = Path(url.removeprefix("sqlite:///"))
+        if not place.name or place.name == ":memory:":
+            self._fail(key, "names no file; write sqlite:///relay.db")
+        return msgspec.structs.replace(storage, url=f"sqlite:///{place if place.is_absolute() else ROOT / place}")
+
+    def _target(self, name: str, table: Any) -> Target:
+        path = f"targets.{name}"
+        self._expect_table(table, path)
+        self._check_name(name, path)
+        kind = table.get("kind")
+        if kind not in TARGET_KINDS:
+            known = ", ".join(f'"{item}"' for item in TARGET_KINDS)
+            self._fail(
+                f"{path}.kind",
+                f"{'is missing' if kind is None else repr(kind) + ' is not known'}; this version has {known}",
+            )
+        rest = {key: value for key, value in table.items() if key != "kind"}
+        target: Target = self._struct(TARGET_KINDS[kind], rest, path, name=name)
+        self._check_target(target, path)
+        return target
+
+    def _check_target(self, target: Target, path: str) -> None:
+        parts = urlsplit(target.url)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            self._fail(f"{path}.url", "must begin with http:// or https:// and name a host")
+        if parts.username or parts.password:
+            self._fail(f"{path}.url", "holds a password; put it into username and password")
+        if target.ca_file is not None and not (ROOT / target.ca_file).is_file():
+            self._fail(f"{path}.ca_file", f"there is no file {ROOT / target.ca_file}")
+        if target.retry_first > target.retry_max or not target.retry_first:
+            self._fail(f"{path}.retry_first", "must be more than 0 and not more than retry_max")
+        if not target.timeout or not target.connect_timeout:
+            self._fail(f"{path}.timeout", "must be more than 0, as must connect_timeout")
+        if any(status not in range(200, 600) for status in target.delivered_statuses):
+            self._fail(f"{path}.delivered_statuses", "an HTTP status is a number from 200 to 599")
+
+    def _source(self, name: str, table: Any, defaults: dict[str, Any], targets: dict[str, Target]) -> Source:
+        path = f"sources.{name}"
+        self._expect_table(table, path)
+        self._check_name(name, path)
+        inherited = {key: defaults[key] for key in ("timezone", "duplicate_window") if key not in table}
+        named = dict(table.items())
+        if "targets" not in named or not named["targets"]:
+            self._fail(f"{path}.targets", "is missing; name at least one of [targets.*]")
+        known = [*Source.__struct_fields__]
+        known.remove("name")
+        self._refuse_unknown(named, known, path)
+        values = {key: self._convert_value(key, value, path) for key, value in named.items()}
+        source: Source = self._struct(Source, {}, path, name=name, **inherited, **values)
+        self._check_source(source, path, targets)
+        return msgspec.structs.replace(source, path=(source.path or name).strip("/"))
+
+    def _check_source(self, source: Source, path: str, targets: dict[str, Target]) -> None:
+        for number, target in enumerate(source.targets):
+            if target not in targets:
+                close = difflib.get_close_matches(target, list(targets), n=1)
+                hint = f' (did you mean "{close[0]}"?)' if close else "; add [targets." + target + "]"
+                self._fail(f"{path}.targets[{number}]", f'no target is named "{target}"{hint}')
+        if len(set(source.targets)) != len(source.targets):
+            self._fail(f"{path}.targets", "a target stands there twice")
+        if any(not token for token in source.token):
+            self._fail(f"{path}.token", "is empty; make one up, long and random")
+        if not source.token and not source.open:
+            self._fail(f"{path}.token", "is missing; set a token, or open = true to take notifications from anybody")
+
+    def _check_name(self, name: str, path: str) -> None:
+        if not _NAME.fullmatch(name):
+            self._fail(path, "a name is of latin letters, digits, - and _; for a Cyrillic address set path")
+
+    def _refuse_same_path(self, sources: dict[str, Source]) -> None:
+        seen: dict[str, str] = {}
+        for name, source in sources.items():
+            other = seen.setdefault(source.path.casefold(), name)
+            if other != name:
+                self._fail(f"sources.{name}.path", f"sources.{other} has the same; each needs its own")
+
+
+def _as_it_is(kind: type, value: Any) -> Any:
+    """Secrets, zones, networks and rates were made before; msgspec only checks where they stand."""
+    if isinstance(value, kind):
+        return value
+    if kind is Secret and isinstance(value, str):
+        return Secret(value)
+    raise ValueError(f"Expected {kind.__name__}, got {type(value).__name__}")
+
+
+def _zone(given: Any) -> ZoneInfo:
+    try:
+        return ZoneInfo(given)
+    except Exception as exc:  # ZoneInfo raises five unrelated kinds for a name that is not a zone
+        raise ValueError(f'{given!r} is not a time zone; write it like "Europe/Moscow"') from exc
+
+
+def _expire(given: Any) -> dict[str, timedelta]:
+    if not isinstance(given, dict) or not all(kind in KINDS for kind in given):
+        raise ValueError(f'must be like {{ incoming = "10m" }}; the kinds are {", ".join(KINDS)}')
+    return {kind: quantities.duration(age) for kind, age in given.items()}
+
+
+def _allowed(hint: Any) -> tuple[Any, ...]:
+    """The words of a Literal, also inside a tuple."""
+    if get_origin(hint) is Literal:
+        return get_args(hint)
+    return next((words for part in get_args(hint) if (words := _allowed(part))), ())
+
+
+def _listed(given: Any) -> list[Any]:
+    items = given if isinstance(given, list) else [given]
+    if not all(isinstance(item, str) for item in items):
+        raise ValueError("must be text, or a list of texts")
+    return items
+
+
+def _network(given: str) -> Any:
+    try:
+        return ip_network(given, strict=False)
+    except ValueError as exc:
+        raise ValueError(f'{given!r} is no address; write it like "195.211.122.249" or "10.0.0.0/8"') from exc

@@ -1,0 +1,54 @@
+"""What must be right before the relay serves or delivers: configuration, store, and that no call is swallowed."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+
+import structlog
+
+from relay import settings, wiring
+from relay.errors import ConfigError
+from relay.settings import Settings
+from relay.store import Store
+from relay.times import now_utc
+
+log = structlog.get_logger("relay.start")
+
+
+def prepare(environ: Mapping[str, str], hosts: Iterable[str]) -> Settings:
+    """Reads the settings, migrates the store. Raises ConfigError or StoreError. `hosts`: what is listened on."""
+    found = settings.read(environ)
+    on_platform = "DYNO" in environ
+    swallowed = settings.swallows_real_calls(found, hosts, on_platform=on_platform)
+    if swallowed and environ.get("RELAY_DEMO") != "1":
+        raise ConfigError(swallowed)
+    if environ.get("RELAY_DISPATCH", "on") not in ("on", "off"):
+        raise ConfigError(f"RELAY_DISPATCH is {environ['RELAY_DISPATCH']!r}; set it to on or off")
+    if on_platform and "DATABASE_URL" not in environ:
+        log.warning(
+            "start.disk_is_thrown_away",
+            reason="DYNO is set and the store is a file: on Heroku proper it is lost at every restart, "
+            "with all notifications not yet delivered; use a platform with a persistent disk (Dokku with a volume)",
+        )
+    migrate(found)
+    return found
+
+
+def migrate(found: Settings) -> str | None:
+    """Creates or upgrades the database; returns the version it was at before, None for a new one."""
+    from relay.store.migrate import migrate as run  # Alembic is never loaded in the worker
+
+    store = Store(found.storage.url)
+    try:
+        before = run(store.database, now_utc())
+        for warning in wiring.refuse_unused_targets(found, store):
+            log.warning("start.unused_target", reason=warning)
+    finally:
+        store.close()
+    return before
+
+
+def dispatches(environ: Mapping[str, str] = os.environ) -> bool:
+    """Does this process deliver, or does it only take notifications?"""
+    return environ.get("RELAY_DISPATCH", "on") != "off"

@@ -1,0 +1,132 @@
+"""The two engines: one connection that writes, under the write lock, and short-lived readers.
+
+Durable means on disk: WAL with `synchronous=FULL`, so that a commit survives a power cut.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy.exc import DBAPIError
+
+from relay.errors import StoreBusy, StoreError
+from relay.store.lock import FileLock, WriteLock
+
+WRITE_TIMEOUT_S = 2.0
+_BUSY_MS = 2000  # for a foreign process, the sqlite3 shell say, that holds SQLite's own lock
+
+
+class Database:
+    """One SQLite file. Opens nothing until it is used, and nothing that a fork would share."""
+
+    def __init__(self, url: str) -> None:
+        self.path = Path(url.removeprefix("sqlite:///"))
+        self.lock = WriteLock(self.path.with_name(self.path.name + ".lock"))
+        self._reader = self._engine(read_only=True)
+        self._writer = self._engine(read_only=False)
+        self._connection: Connection | None = None
+        self._opening = threading.Lock()
+
+    def owner_lock(self) -> FileLock:
+        """The lock of the one process that delivers from this database."""
+        return FileLock(self.path.with_name(self.path.name + ".dispatch"))
+
+    def exists(self) -> bool:
+        return self.path.exists()
+
+    @contextmanager
+    def write(self, timeout: float = WRITE_TIMEOUT_S) -> Iterator[Connection]:
+        """One transaction under the write lock; on disk when the block has ended.
+
+        Raises StoreBusy when the lock was not free in time, StoreError when the database cannot be used.
+        """
+        with self.lock.held(timeout):
+            try:
+                connection = self._writing()
+                with connection.begin():
+                    yield connection
+            except (DBAPIError, sqlite3.Error) as exc:
+                self._translate(exc)
+                raise
+
+    @contextmanager
+    def read(self) -> Iterator[Connection]:
+        """A connection that can only read. Keep it short: an open reader keeps the WAL from shrinking."""
+        try:
+            with self._reader.connect() as connection:
+                yield connection
+        except (DBAPIError, sqlite3.Error) as exc:
+            self._translate(exc)
+            raise
+
+    def writer_engine(self) -> Engine:
+        """For migrations, which bring transactions of their own; to be used under `lock`."""
+        return self._writer
+
+    def close(self) -> None:
+        self._forget_connection()
+        self._reader.dispose()
+        self._writer.dispose()
+        self.lock.close()
+
+    def _writing(self) -> Connection:
+        if self._connection is None or self._connection.closed or self._connection.invalidated:
+            self._connection = self._writer.connect()
+        return self._connection
+
+    def _forget_connection(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.invalidate()
+            connection.close()
+
+    def _translate(self, exc: Exception) -> None:
+        """Raises StoreError for what an operator can mend; lets bugs fly."""
+        original = exc.orig if isinstance(exc, DBAPIError) else exc
+        if not isinstance(original, sqlite3.OperationalError) and type(original) is not sqlite3.DatabaseError:
+            return
+        text = str(original)
+        if "locked" in text or "busy" in text:
+            raise StoreBusy(f"the database {self.path} is locked by another program") from exc
+        self._forget_connection()
+        raise StoreError(f"the database {self.path} cannot be used: {text}") from exc
+
+    def _engine(self, *, read_only: bool) -> Engine:
+        engine = create_engine(
+            f"sqlite:///{self.path}",
+            connect_args={"isolation_level": None, "check_same_thread": False, "timeout": _BUSY_MS / 1000},
+            pool_reset_on_return=None if not read_only else "rollback",
+        )
+
+        def on_connect(connection: Any, _record: Any) -> None:
+            cursor = connection.cursor()
+            for pragma in _READER_PRAGMAS if read_only else _WRITER_PRAGMAS:
+                cursor.execute(pragma)
+            cursor.close()
+
+        event.listen(engine, "connect", on_connect)
+        begin = "BEGIN" if read_only else "BEGIN IMMEDIATE"  # a deferred writer would check before it may insert
+        event.listen(engine, "begin", lambda connection: connection.exec_driver_sql(begin))
+        return engine
+
+
+_WRITER_PRAGMAS = (
+    f"PRAGMA busy_timeout={_BUSY_MS}",
+    "PRAGMA auto_vacuum=INCREMENTAL",  # before WAL and the first table, or it has no effect
+    "PRAGMA journal_mode=WAL",
+    "PRAGMA synchronous=FULL",
+    "PRAGMA foreign_keys=ON",
+    "PRAGMA mmap_size=0",
+)
+_READER_PRAGMAS = (
+    f"PRAGMA busy_timeout={_BUSY_MS}",
+    "PRAGMA query_only=ON",
+    "PRAGMA wal_autocheckpoint=0",  # readers never checkpoint
+    "PRAGMA mmap_size=0",
+)

@@ -1,0 +1,113 @@
+"""Group commit: threads that wait to commit let the first of them commit for all.
+
+No timer: a lone request does not wait. Whoever comes while a commit runs is in the next one.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+from sqlalchemy import Connection
+
+from relay.errors import StoreBusy, StoreError
+from relay.store.database import WRITE_TIMEOUT_S, Database
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+Operation = Callable[[Connection, Sequence[Item]], Sequence[Result]]
+"""Does its work for many items at once, inside the transaction, and returns a result for each."""
+
+_BATCH = 64
+
+
+class _Waiting:
+    __slots__ = ("error", "item", "leads", "operation", "over", "result", "woken")
+
+    def __init__(self, operation: Operation[Any, Any], item: Any) -> None:
+        self.operation, self.item = operation, item
+        self.result: Any = None
+        self.error: BaseException | None = None
+        self.over = self.leads = False
+        self.woken = threading.Event()
+
+
+class GroupCommit:
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._mutex = threading.Lock()
+        self._queue: deque[_Waiting] = deque()
+        self._led = False
+
+    def run(self, operation: Operation[Item, Result], item: Item, timeout: float = WRITE_TIMEOUT_S) -> Result:
+        """The item's result, after the commit that holds it.
+
+        Raises StoreBusy when that was not confirmed within `timeout` seconds, StoreError when it failed,
+        and whatever the operation raised for this item alone.
+        """
+        mine = _Waiting(operation, item)
+        with self._mutex:
+            self._queue.append(mine)
+            mine.leads = not self._led
+            self._led = True
+        if not mine.leads and not mine.woken.wait(timeout):
+            self._give_up(mine)
+        if not mine.over:
+            self._lead(timeout)
+        if mine.error is not None:
+            raise mine.error
+        result: Result = mine.result
+        return result
+
+    def _give_up(self, mine: _Waiting) -> None:
+        with self._mutex:
+            if mine.over or mine.leads:
+                return
+            if mine in self._queue:
+                self._queue.remove(mine)  # surely not stored
+        raise StoreBusy("the commit was not confirmed in time")
+
+    def _lead(self, timeout: float) -> None:
+        with self._mutex:
+            batch = [self._queue.popleft() for _ in range(min(_BATCH, len(self._queue)))]
+        try:
+            self._commit(batch, time.monotonic() + timeout)
+        finally:
+            with self._mutex:
+                for waiting in batch:
+                    waiting.over = True
+                following = self._queue[0] if self._queue else None
+                self._led = following is not None
+                if following is not None:
+                    following.leads = True
+            for waiting in batch:
+                waiting.woken.set()
+            if following is not None:
+                following.woken.set()
+
+    def _commit(self, batch: list[_Waiting], deadline: float) -> None:
+        try:
+            with self._database.write(max(0.0, deadline - time.monotonic())) as connection:
+                for operation, members in _by_operation(batch):
+                    results = operation(connection, [member.item for member in members])
+                    for member, result in zip(members, results, strict=True):
+                        member.result = result
+        except StoreError as exc:
+            for waiting in batch:
+                waiting.error = exc
+        except Exception as exc:  # one of them is poisonous: rolled back, and each on its own
+            if len(batch) == 1:
+                batch[0].error = exc
+                return
+            for waiting in batch:
+                self._commit([waiting], deadline)
+
+
+def _by_operation(batch: list[_Waiting]) -> list[tuple[Operation[Any, Any], list[_Waiting]]]:
+    groups: dict[Operation[Any, Any], list[_Waiting]] = {}
+    for waiting in batch:
+        groups.setdefault(waiting.operation, []).append(waiting)
+    return list(groups.items())

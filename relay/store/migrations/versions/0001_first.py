@@ -1,0 +1,115 @@
+"""The first schema: events, deliveries, attempts, targets, refusals, heartbeats."""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0001"
+down_revision = None
+
+_SEQ = sa.BigInteger().with_variant(sa.Integer, "sqlite")  # only INTEGER is SQLite's own row number
+
+
+def upgrade() -> None:
+    op.create_table(
+        "events",
+        sa.Column("seq", _SEQ, primary_key=True, autoincrement=False),
+        sa.Column("id", sa.Text, nullable=False, unique=True),
+        sa.Column("source", sa.Text, nullable=False),
+        sa.Column("endpoint", sa.Text, nullable=False),
+        sa.Column("kind", sa.Text),
+        sa.Column("state", sa.Text, nullable=False),
+        sa.Column("session", sa.Text),
+        sa.Column("received_at", sa.BigInteger, nullable=False),
+        sa.Column("raw", sa.LargeBinary, nullable=False),
+        sa.Column("edited", sa.LargeBinary),
+        sa.Column("is_query", sa.Boolean, nullable=False),
+        sa.Column("zone", sa.Text, nullable=False),
+        sa.Column("call", sa.Text),
+        sa.Column("phones", sa.Text),
+        sa.Column("problem", sa.Text),
+        sa.Column("notes", sa.Text, nullable=False),
+        sa.Column("digest", sa.LargeBinary, nullable=False),
+        sa.Column("repeated", sa.Integer, nullable=False),
+        sa.Column("repeats", sa.Text, nullable=False),
+    )
+    op.create_index("events_call", "events", ["source", "session"])
+    op.create_index("events_digest", "events", ["digest"])
+    op.create_index(
+        "events_quarantined", "events", ["seq"],
+        sqlite_where=sa.text("state = 'quarantined'"), postgresql_where=sa.text("state = 'quarantined'"),
+    )  # fmt: skip
+    op.create_index("events_received", "events", ["received_at"])
+    op.create_table(
+        "heartbeats",
+        sa.Column("name", sa.Text, primary_key=True),
+        sa.Column("at", sa.BigInteger, nullable=False),
+    )
+    op.create_table(
+        "refusals",
+        sa.Column("source", sa.Text, primary_key=True),
+        sa.Column("status", sa.Integer, primary_key=True),
+        sa.Column("hour", sa.BigInteger, primary_key=True),
+        sa.Column("refused", sa.Integer, nullable=False),
+    )
+    op.create_table(
+        "targets",
+        sa.Column("name", sa.Text, primary_key=True),
+        sa.Column("state", sa.Text, nullable=False),
+        sa.Column("reason", sa.Text),
+        sa.Column("epoch", sa.Integer, nullable=False),
+        sa.Column("last_error", sa.Text),
+        sa.Column("last_error_at", sa.BigInteger),
+    )
+    op.create_table(
+        "deliveries",
+        sa.Column("seq", _SEQ, primary_key=True, autoincrement=True),
+        sa.Column("id", sa.Text, nullable=False, unique=True),
+        sa.Column("event_seq", _SEQ, sa.ForeignKey("events.seq"), nullable=False),
+        sa.Column("event", sa.Text, nullable=False),
+        sa.Column("target", sa.Text, nullable=False),
+        sa.Column("kind", sa.Text, nullable=False),
+        sa.Column("source", sa.Text, nullable=False),
+        sa.Column("session", sa.Text),
+        sa.Column("state", sa.Text, nullable=False),
+        sa.Column("turn", sa.Boolean, nullable=False),
+        sa.Column("epoch", sa.Integer, nullable=False),
+        sa.Column("attempts", sa.Integer, nullable=False),
+        sa.Column("failures", sa.Integer, nullable=False),
+        sa.Column("unclear", sa.Integer, nullable=False),
+        sa.Column("due_at", sa.BigInteger, nullable=False),
+        sa.Column("aged_from", sa.BigInteger, nullable=False),
+        sa.Column("replayed", sa.Boolean, nullable=False),
+        sa.Column("tried_at", sa.BigInteger),
+        sa.Column("delivered_at", sa.BigInteger),
+        sa.Column("reason", sa.Text),
+        sa.Column("remote", sa.Text),
+    )
+    op.create_index(
+        "deliveries_call", "deliveries", ["target", "source", "session", "event_seq"],
+        sqlite_where=sa.text("state IN ('due', 'sending')"), postgresql_where=sa.text("state IN ('due', 'sending')"),
+    )  # fmt: skip
+    op.create_index(
+        "deliveries_dead", "deliveries", ["target", "seq"],
+        sqlite_where=sa.text("state IN ('dead', 'held')"), postgresql_where=sa.text("state IN ('dead', 'held')"),
+    )  # fmt: skip
+    op.create_index(
+        "deliveries_delivered", "deliveries", ["target", "delivered_at"],
+        sqlite_where=sa.text("state = 'delivered'"), postgresql_where=sa.text("state = 'delivered'"),
+    )  # fmt: skip
+    op.create_index(
+        "deliveries_due", "deliveries", ["target", "due_at", "event_seq"],
+        sqlite_where=sa.text("state = 'due' AND turn"), postgresql_where=sa.text("state = 'due' AND turn"),
+    )  # fmt: skip
+    op.create_index("deliveries_event", "deliveries", ["event_seq"])
+    op.create_table(
+        "attempts",
+        sa.Column("seq", _SEQ, primary_key=True, autoincrement=True),
+        sa.Column("delivery_seq", _SEQ, sa.ForeignKey("deliveries.seq"), nullable=False),
+        sa.Column("number", sa.Integer, nullable=False),
+        sa.Column("at", sa.BigInteger, nullable=False),
+        sa.Column("took_ms", sa.Integer, nullable=False),
+        sa.Column("status", sa.Integer),
+        sa.Column("outcome", sa.Text, nullable=False),
+        sa.Column("reason", sa.Text, nullable=False),
+    )
+    op.create_index("attempts_delivery", "attempts", ["delivery_seq"])

@@ -1,0 +1,240 @@
+"""What people ask the store: lists with filters, one event whole, the state of targets and sources.
+
+Lists come by page, by `seq`, so that no reader stays open for long.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from datetime import datetime
+
+from msgspec import Struct
+from sqlalchemy import ColumnElement, Connection, Select, exists, func, or_, select
+
+from relay.events import DELIVERY_STATES, EVENT_STATES, Attempt, Delivery, Event
+from relay.store import rows
+from relay.store.database import Database
+from relay.store.schema import DEAD, DELIVERED, UNFINISHED, attempts, deliveries, events, targets
+from relay.times import from_us, to_us
+
+_PAGE = 500
+
+
+class Selection(Struct, frozen=True, kw_only=True):
+    """The filters that every listing takes. Empty: everything."""
+
+    ids: tuple[str, ...] = ()
+    target: str | None = None
+    source: str | None = None
+    kind: str | None = None
+    session: str | None = None
+    phone: str | None = None  #: any part of a number
+    since: datetime | None = None
+    until: datetime | None = None
+    states: tuple[str, ...] = ()
+
+    @property
+    def is_empty(self) -> bool:
+        return self == Selection()
+
+    def event_states(self) -> tuple[str, ...]:
+        return tuple(state for state in self.states if state in EVENT_STATES)
+
+    def delivery_states(self) -> tuple[str, ...]:
+        return tuple(state for state in self.states if state in DELIVERY_STATES)
+
+
+class TargetFigures(Struct, frozen=True, kw_only=True):
+    name: str
+    state: str
+    reason: str | None
+    due: int
+    oldest_due_at: datetime | None
+    delivered: int
+    dead: int
+    last_error: str | None
+
+
+def list_events(database: Database, wanted: Selection, *, newest: int | None = None) -> Iterator[Event]:
+    """In the order of acceptance; with `newest` only the last so many."""
+    statement = select(*rows.EVENT_COLUMNS).where(*_event_conditions(wanted))
+    after = 0
+    if newest is not None:
+        with database.read() as connection:
+            found = connection.execute(
+                select(events.c.seq)
+                .where(*_event_conditions(wanted))
+                .order_by(events.c.seq.desc())
+                .offset(newest)
+                .limit(1)
+            ).scalar()
+            after = 0 if found is None else int(found)
+    while True:
+        page = statement.where(events.c.seq > after).order_by(events.c.seq).limit(_PAGE)
+        with database.read() as connection:
+            found_rows = connection.execute(page).all()
+        for row in found_rows:
+            yield rows.event(row)
+        if len(found_rows) < _PAGE:
+            return
+        after = found_rows[-1][0]
+
+
+def list_deliveries(database: Database, wanted: Selection) -> Iterator[Delivery]:
+    """In the order of their events. An event's id stands for its deliveries."""
+    conditions = _delivery_conditions(wanted)
+    statement: Select[tuple[object, ...]] = select(*rows.DELIVERY_COLUMNS).join(
+        events, events.c.seq == deliveries.c.event_seq
+    )
+    after = (0, 0)
+    while True:
+        page = (
+            statement.where(
+                *conditions,
+                or_(
+                    deliveries.c.event_seq > after[0],
+                    (deliveries.c.event_seq == after[0]) & (deliveries.c.seq > after[1]),
+                ),
+            )
+            .order_by(deliveries.c.event_seq, deliveries.c.seq)
+            .limit(_PAGE)
+        )
+        with database.read() as connection:
+            found = [rows.delivery(row) for row in connection.execute(page)]
+        yield from found
+        if len(found) < _PAGE:
+            return
+        after = (found[-1].event_seq, found[-1].seq)
+
+
+def event_by_id(connection: Connection, wanted: str) -> Event | None:
+    """The event of this id, or the event of the delivery of this id."""
+    of_delivery = select(deliveries.c.event_seq).where(deliveries.c.id == wanted).scalar_subquery()
+    row = connection.execute(
+        select(*rows.EVENT_COLUMNS).where((events.c.id == wanted) | (events.c.seq == of_delivery))
+    ).first()
+    return None if row is None else rows.event(row)
+
+
+def deliveries_of(connection: Connection, event: Event) -> list[Delivery]:
+    statement = select(*rows.DELIVERY_COLUMNS).where(deliveries.c.event_seq == event.seq).order_by(deliveries.c.seq)
+    return [rows.delivery(row) for row in connection.execute(statement)]
+
+
+def attempts_of(connection: Connection, delivery: Delivery) -> list[Attempt]:
+    statement = select(*rows.ATTEMPT_COLUMNS).where(attempts.c.delivery_seq == delivery.seq).order_by(attempts.c.seq)
+    return [rows.attempt(row) for row in connection.execute(statement)]
+
+
+def count_states(connection: Connection, seqs: list[int]) -> dict[str, int]:
+    """How many of these deliveries are in which state."""
+    counts: dict[str, int] = {}
+    for start in range(0, len(seqs), _PAGE):
+        statement = (
+            select(deliveries.c.state, func.count())
+            .where(deliveries.c.seq.in_(seqs[start : start + _PAGE]))
+            .group_by(deliveries.c.state)
+        )
+        for state, count in connection.execute(statement):
+            counts[state] = counts.get(state, 0) + int(count)
+    return counts
+
+
+def target_names(connection: Connection) -> list[str]:
+    """Every target that has deliveries or ever had a lane, configured or not."""
+    known = set(connection.execute(select(targets.c.name)).scalars())
+    return sorted(known | set(connection.execute(select(deliveries.c.target).where(UNFINISHED).distinct()).scalars()))
+
+
+def has_backlog(connection: Connection, target: str) -> bool:
+    waiting = select(deliveries.c.seq).where(deliveries.c.target == target, or_(UNFINISHED, DEAD)).limit(1)
+    return connection.execute(waiting).first() is not None
+
+
+def target_figures(connection: Connection, name: str, since: datetime) -> TargetFigures:
+    def count(*conditions: ColumnElement[bool] | object) -> int:
+        statement = select(func.count()).select_from(deliveries).where(deliveries.c.target == name, *conditions)  # type: ignore[arg-type]  # text() conditions
+        return int(connection.execute(statement).scalar_one())
+
+    row = connection.execute(
+        select(targets.c.state, targets.c.reason, targets.c.last_error).where(targets.c.name == name)
+    ).first()
+    oldest = connection.execute(
+        select(func.min(deliveries.c.due_at)).where(deliveries.c.target == name, UNFINISHED)
+    ).scalar()
+    return TargetFigures(
+        name=name,
+        state=row[0] if row else "open",
+        reason=row[1] if row else None,
+        due=count(UNFINISHED),
+        oldest_due_at=None if oldest is None else from_us(oldest),
+        delivered=count(DELIVERED, deliveries.c.delivered_at >= to_us(since)),
+        dead=count(DEAD),
+        last_error=row[2] if row else None,
+    )
+
+
+def taken_since(connection: Connection, source: str, since: datetime) -> tuple[int, datetime | None]:
+    """How many notifications a source has sent since then, and when the last one came, whenever that was."""
+    of_source = events.c.source == source
+    taken = connection.execute(
+        select(func.count()).select_from(events).where(of_source, events.c.received_at >= to_us(since))
+    ).scalar_one()
+    last = connection.execute(
+        select(events.c.received_at).where(of_source).order_by(events.c.seq.desc()).limit(1)
+    ).scalar()
+    return int(taken), None if last is None else from_us(last)
+
+
+def _event_conditions(wanted: Selection) -> list[ColumnElement[bool]]:
+    conditions = _shared_conditions(wanted)
+    if wanted.kind:
+        conditions.append(events.c.kind == wanted.kind)
+    if wanted.session:
+        conditions.append(events.c.session == wanted.session)
+    if wanted.event_states() and not wanted.delivery_states():
+        conditions.append(events.c.state.in_(wanted.event_states()))
+    of_event = deliveries.c.event_seq == events.c.seq
+    if wanted.target or wanted.delivery_states():
+        one = [of_event]
+        if wanted.target:
+            one.append(deliveries.c.target == wanted.target)
+        if wanted.delivery_states():
+            one.append(deliveries.c.state.in_(wanted.delivery_states()))
+        conditions.append(exists().where(*one))
+    if wanted.ids:
+        by_delivery = exists().where(of_event, deliveries.c.id.in_(wanted.ids))
+        conditions.append(or_(events.c.id.in_(wanted.ids), by_delivery))
+    return conditions
+
+
+def _delivery_conditions(wanted: Selection) -> list[ColumnElement[bool]]:
+    conditions = _shared_conditions(wanted)
+    if wanted.kind:
+        conditions.append(deliveries.c.kind == wanted.kind)
+    if wanted.session:
+        conditions.append(events.c.session == wanted.session)
+    if wanted.target:
+        conditions.append(deliveries.c.target == wanted.target)
+    if wanted.states:
+        conditions.append(deliveries.c.state.in_(wanted.delivery_states()))
+    if wanted.ids:
+        conditions.append(or_(deliveries.c.id.in_(wanted.ids), deliveries.c.event.in_(wanted.ids)))
+    return conditions
+
+
+def _shared_conditions(wanted: Selection) -> list[ColumnElement[bool]]:
+    conditions: list[ColumnElement[bool]] = []
+    if wanted.source:
+        conditions.append(events.c.source == wanted.source)
+    if wanted.since:
+        conditions.append(events.c.received_at >= to_us(wanted.since))
+    if wanted.until:
+        conditions.append(events.c.received_at < to_us(wanted.until))
+    if wanted.phone:
+        digits = re.sub(r"\D", "", wanted.phone)
+        if len(digits) == 11 and digits[0] == "8":
+            digits = digits[1:]  # +7 and 8 are the same line
+        conditions.append(events.c.phones.contains(digits or wanted.phone, autoescape=True))
+    return conditions

@@ -1,0 +1,142 @@
+"""The tables. Times are integer microseconds UTC; ids are for people, `seq` is the order.
+
+What each column means to the outside stands in `relay/events.py`.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Table,
+    Text,
+    text,
+)
+
+VERSION = "0001"
+"""The newest migration: what this program expects of a database."""
+
+metadata = MetaData()
+
+# Conditions of the partial indexes. SQLite takes such an index only where a query says the same word for word.
+QUARANTINED = text("state = 'quarantined'")
+DUE = text("state = 'due' AND turn")
+UNFINISHED = text("state IN ('due', 'sending')")
+DEAD = text("state IN ('dead', 'held')")
+DELIVERED = text("state = 'delivered'")
+
+_Seq = BigInteger().with_variant(Integer, "sqlite")  # only INTEGER is SQLite's own row number
+
+events = Table(
+    "events",
+    metadata,
+    Column("seq", _Seq, primary_key=True, autoincrement=False),  # given inside the commit
+    Column("id", Text, nullable=False, unique=True),
+    Column("source", Text, nullable=False),
+    Column("endpoint", Text, nullable=False),
+    Column("kind", Text),
+    Column("state", Text, nullable=False),
+    Column("session", Text),
+    Column("received_at", BigInteger, nullable=False),
+    Column("raw", LargeBinary, nullable=False),  # secrets masked
+    Column("edited", LargeBinary),
+    Column("is_query", Boolean, nullable=False),
+    Column("zone", Text, nullable=False),
+    Column("call", Text),  # CallEvent as JSON
+    Column("phones", Text),  # digits of all numbers, for the search
+    Column("problem", Text),
+    Column("notes", Text, nullable=False),  # JSON list; of a readable event they stand in `call` too
+    Column("digest", LargeBinary, nullable=False),
+    Column("repeated", Integer, nullable=False),
+    Column("repeats", Text, nullable=False),  # JSON list of times, the latest of them
+    Index("events_digest", "digest"),
+    Index("events_call", "source", "session"),
+    Index("events_received", "received_at"),
+    Index("events_quarantined", "seq", sqlite_where=QUARANTINED, postgresql_where=QUARANTINED),
+)
+
+deliveries = Table(
+    "deliveries",
+    metadata,
+    Column("seq", _Seq, primary_key=True, autoincrement=True),
+    Column("id", Text, nullable=False, unique=True),
+    Column("event_seq", _Seq, ForeignKey("events.seq"), nullable=False),
+    Column("event", Text, nullable=False),
+    Column("target", Text, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("source", Text, nullable=False),
+    Column("session", Text),
+    Column("state", Text, nullable=False),
+    Column("turn", Boolean, nullable=False),  # of its call, is it the one that may go next?
+    Column("epoch", Integer, nullable=False),  # of the owner that has it in `sending`
+    Column("attempts", Integer, nullable=False),
+    Column("failures", Integer, nullable=False),
+    Column("unclear", Integer, nullable=False),
+    Column("due_at", BigInteger, nullable=False),
+    Column("aged_from", BigInteger, nullable=False),
+    Column("replayed", Boolean, nullable=False),
+    Column("tried_at", BigInteger),
+    Column("delivered_at", BigInteger),
+    Column("reason", Text),
+    Column("remote", Text),
+    Index("deliveries_event", "event_seq"),
+    Index("deliveries_due", "target", "due_at", "event_seq", sqlite_where=DUE, postgresql_where=DUE),
+    Index(
+        "deliveries_call",
+        "target",
+        "source",
+        "session",
+        "event_seq",
+        sqlite_where=UNFINISHED,
+        postgresql_where=UNFINISHED,
+    ),
+    Index("deliveries_dead", "target", "seq", sqlite_where=DEAD, postgresql_where=DEAD),
+    Index("deliveries_delivered", "target", "delivered_at", sqlite_where=DELIVERED, postgresql_where=DELIVERED),
+)
+
+attempts = Table(
+    "attempts",
+    metadata,
+    Column("seq", _Seq, primary_key=True, autoincrement=True),
+    Column("delivery_seq", _Seq, ForeignKey("deliveries.seq"), nullable=False),
+    Column("number", Integer, nullable=False),
+    Column("at", BigInteger, nullable=False),
+    Column("took_ms", Integer, nullable=False),
+    Column("status", Integer),
+    Column("outcome", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    Index("attempts_delivery", "delivery_seq"),
+)
+
+targets = Table(
+    "targets",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("state", Text, nullable=False),
+    Column("reason", Text),
+    Column("epoch", Integer, nullable=False),
+    Column("last_error", Text),
+    Column("last_error_at", BigInteger),
+)
+
+refusals = Table(
+    "refusals",
+    metadata,
+    Column("source", Text, primary_key=True),
+    Column("status", Integer, primary_key=True),
+    Column("hour", BigInteger, primary_key=True),  # microseconds at its beginning
+    Column("refused", Integer, nullable=False),
+)
+
+heartbeats = Table(
+    "heartbeats",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("at", BigInteger, nullable=False),
+)

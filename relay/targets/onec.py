@@ -1,0 +1,98 @@
+"""A 1C:Enterprise HTTP service with the URL templates /in, /out, /rec and /ping, like UIScom.
+
+By default it is sent what UIS itself would have sent, so that a handler written for UIS works unchanged.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from base64 import b64encode
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from relay.events import CallEvent, Event, Kind, Outcome
+from relay.settings import OneCTarget
+from relay.targets import onec_answers
+from relay.targets.base import Adapter, Answer, NoAnswer, Shipment
+from relay.times import Clock
+from relay.uis import body as bodies
+from relay.uis import rendering
+
+_ENDPOINT_OF_KIND: dict[Kind, str] = {
+    "incoming": "in", "answered": "in", "lost": "in", "outgoing": "out",
+    "finished": "rec", "recorded": "rec", "other": "in",
+}  # fmt: skip
+_SESSION_COOKIE = "ibsession"
+_SESSION_LOST = (400, 404, 500)  # what bases and proxies were seen to answer to a session that is gone
+_JSON = "application/json; charset=utf-8"
+
+
+class OneC(Adapter):
+    settings: OneCTarget
+
+    def __init__(self, settings: OneCTarget, clock: Clock) -> None:
+        super().__init__(settings)
+        self._clock = clock
+        self._url = settings.url.rstrip("/")
+        self._headers: dict[str, str] = {}
+        if settings.username is not None:
+            # sent at once, and in UTF-8: 1C's users have Cyrillic names, which `requests` would send in latin-1
+            user = f"{settings.username}:{settings.password or ''}".encode()
+            self._headers["Authorization"] = "Basic " + b64encode(user).decode("ascii")
+
+    def send(self, shipment: Shipment) -> Outcome:
+        event = shipment.event
+        if event.call is None:
+            return Outcome(name="refused", reason="the event is quarantined: there is nothing to send")
+        content, content_type = self._body(event, event.call)
+        headers = {**self._headers, "Content-Type": content_type, "X-Relay-Delivery": shipment.delivery.id}
+        endpoint = event.endpoint if event.endpoint != "any" else _ENDPOINT_OF_KIND[event.call.kind]
+        try:
+            answer = self._exchange(f"{self._url}/{endpoint}", headers, content)
+        except NoAnswer as exc:
+            return exc.outcome
+        return self._outcome(answer)
+
+    def check(self) -> Outcome:
+        """`GET /ping`, which the receiver answers without touching the base's data."""
+        try:
+            return self._outcome(self.client.request("GET", f"{self._url}/ping", self._headers))
+        except NoAnswer as exc:
+            return exc.outcome
+
+    def close(self) -> None:
+        if self.settings.session == "manual" and _SESSION_COOKIE in self.client.cookies:
+            # a session that is not finished keeps a licence until its age runs out; if this fails, it does just that
+            with contextlib.suppress(NoAnswer):
+                self.client.request("GET", f"{self._url}/ping", {**self._headers, "IBSession": "finish"})
+        super().close()
+
+    def _outcome(self, answer: Answer) -> Outcome:
+        return onec_answers.read(
+            answer, delivered_statuses=self.settings.delivered_statuses,
+            suspicious_ok=self.settings.suspicious_ok, now=self._clock(),
+        )  # fmt: skip
+
+    def _exchange(self, url: str, headers: dict[str, str], content: bytes) -> Answer:
+        if self.settings.session == "auto":
+            return self.client.request("POST", url, headers, content)
+        if _SESSION_COOKIE in self.client.cookies:
+            answer = self.client.request("POST", url, headers, content)
+            if answer.status not in _SESSION_LOST:
+                return answer
+            self.client.cookies.clear()
+        return self.client.request("POST", url, {**headers, "IBSession": "start"}, content)
+
+    def _body(self, event: Event, call: CallEvent) -> tuple[bytes, str]:
+        if self.settings.body == "raw":
+            is_form = (event.query and event.edited is None) or not event.body.lstrip(
+                b"\xef\xbb\xbf \t\r\n"
+            ).startswith(b"{")
+            return event.body, "application/x-www-form-urlencoded" if is_form else _JSON
+        empty: Any = "" if self.settings.empty == "string" else None
+        if self.settings.body == "normalised":
+            record = rendering.as_record(call).items()
+            return rendering.dump([(key, empty if value is None else value) for key, value in record]), _JSON
+        reading = bodies.read(event.body, is_query=event.query and event.edited is None)
+        zone = ZoneInfo(event.zone)
+        return rendering.render(reading, call, endpoint=event.endpoint, zone=zone, empty=empty), _JSON

@@ -1,0 +1,30 @@
+"""Instants as the relay writes them: aware UTC inside, microseconds in the store, ISO outside."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+
+Clock = Callable[[], datetime]
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+
+
+def now_utc() -> datetime:
+    """The wall clock, aware, in UTC."""
+    return datetime.now(UTC)
+
+
+def to_us(moment: datetime) -> int:
+    """Integer microseconds since 1970, UTC: SQLite has no type that keeps an offset."""
+    return (moment - EPOCH) // _MICROSECOND
+
+
+def from_us(us: int) -> datetime:
+    return EPOCH + timedelta(microseconds=us)
+
+
+def iso(moment: datetime | None) -> str | None:
+    """`2026-03-02T09:45:59.863+00:00`, as all records are printed."""
+    return None if moment is None else moment.astimezone(UTC).isoformat(timespec="milliseconds")

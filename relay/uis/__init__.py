@@ -1,0 +1,4 @@
+"""UIS notifications, pure: bytes -> what was said -> CallEvent -> the body UIS would have rendered.
+
+No clock, no database, no network.
+"""

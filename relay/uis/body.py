@@ -1,0 +1,67 @@
+"""Reads a body: strict JSON first, then repair, then form or query. What cannot be read is a MalformedEvent."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from relay.errors import MalformedEvent
+from relay.uis import damaged, forms
+from relay.uis.encoding import decode
+from relay.uis.reading import JSON, Reading, one_of_each
+
+_SECRET_KEY = "token"  # noqa: S105  the name of a key
+
+
+def read(raw: bytes, *, is_query: bool = False) -> Reading:
+    """Reads the bytes of a body, or of a query string, whatever the Content-Type claimed.
+
+    Raises MalformedEvent with a sentence for the operator.
+    """
+    text, notes = decode(raw)
+    text = text.lstrip("\ufeff \t\r\n\x00")
+    if not text.strip("\x00 \t\r\n"):
+        raise MalformedEvent("the body is empty: check the notification's template in the UIS cabinet")
+    reading = forms.read(raw.strip()) if is_query or forms.looks_like_form(text) else _read_json(text)
+    return _without_secret(reading.noting(*notes))
+
+
+def _read_json(text: str) -> Reading:
+    try:
+        return _strict(text)
+    except ValueError:  # not JSON, or a number of thousands of digits
+        return damaged.read(text)
+    except RecursionError as exc:
+        raise MalformedEvent("the body is nested too deeply to be a notification") from exc
+
+
+def _strict(text: str) -> Reading:
+    """Raises ValueError when it is not strict JSON, MalformedEvent when it is but not an object."""
+    doubled: list[str] = []
+    outermost: list[tuple[str, JSON]] = []
+
+    def collect(pairs: list[tuple[str, JSON]]) -> dict[str, JSON]:
+        nonlocal outermost
+        outermost = one_of_each(pairs, doubled)
+        return dict(outermost)
+
+    value = json.loads(text, object_pairs_hook=collect, parse_constant=_refuse, parse_float=_finite)
+    if not isinstance(value, dict):
+        raise MalformedEvent("the body is JSON but not an object {…}: check the template in the UIS cabinet")
+    return Reading(tuple(outermost), "json", tuple(doubled))
+
+
+def _refuse(constant: str) -> Any:
+    raise ValueError(f"{constant} is not JSON")
+
+
+def _finite(digits: str) -> float:
+    value = float(digits)
+    if value in (float("inf"), float("-inf")):
+        raise ValueError(f"{digits} is too large")
+    return value
+
+
+def _without_secret(reading: Reading) -> Reading:
+    pairs = tuple((key, value) for key, value in reading.pairs if key.lower() != _SECRET_KEY)
+    return Reading(pairs, reading.shape, reading.notes)

@@ -1,0 +1,178 @@
+"""A reading to a CallEvent: names in any case, values of any type, one level of nesting.
+
+A value that cannot be typed is kept in `extra` with a note: one bad field never costs the event.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from relay.errors import MalformedEvent
+from relay.events import CallEvent
+from relay.uis import kinds, phones, values
+from relay.uis.reading import JSON, Reading, Unread
+from relay.uis.variables import VARIABLES, Type, is_unsubstituted
+
+
+def normalise(reading: Reading, endpoint: str, zone: ZoneInfo) -> CallEvent:
+    """What UIS said. Raises MalformedEvent when no variable of UIS stands in it."""
+    return _Normaliser(reading, endpoint, zone).event()
+
+
+class _Normaliser:
+    def __init__(self, reading: Reading, endpoint: str, zone: ZoneInfo) -> None:
+        self.endpoint, self.zone = endpoint, zone
+        self.notes = list(reading.notes)
+        self.known: dict[str, JSON] = {}  # by the variable's name; empty ones are None
+        self.extra: dict[str, JSON] = {}
+        self.call: dict[str, Any] = {}  # by the field of CallEvent, typed
+        self.loose: dict[str, Any] = {}  # typed values of variables without a field of their own
+        for key, value in reading.pairs:
+            if isinstance(value, dict):
+                for inner, item in value.items():
+                    self._take(inner, item, group=key)
+            else:
+                self._take(key, value)
+        if not self.known:
+            raise MalformedEvent(
+                "no variable of UIS stands in it: check the notification's template in the UIS cabinet"
+            )
+
+    def _take(self, key: str, value: JSON, group: str = "") -> None:
+        name = key.strip().lower()
+        if isinstance(value, str) and is_unsubstituted(value, key):
+            self.notes.append(f"{key}: a placeholder was left unfilled")
+            value = None
+        if name not in VARIABLES:
+            if name != "token":
+                self._keep(f"{group}.{key}" if group else key, value)
+            return
+        if isinstance(value, Unread):
+            self.known.setdefault(name, None)
+            self._keep(name, value)
+            return
+        value = None if values.is_empty(value) else value
+        before = self.known.get(name)
+        if before is not None and value is not None and before != value:
+            self.notes.append(f"{key}: stands twice with different values; left empty")
+            self._keep(name, [before, value])
+            value = None
+        elif value is None:
+            value = before
+        self.known[name] = value
+
+    def _keep(self, name: str, value: JSON) -> None:
+        self.extra[str(values.clean(name))] = values.clean(value.text if isinstance(value, Unread) else value)
+
+    def filled(self, *names: str) -> bool:
+        return any(self.known.get(name) is not None for name in names)
+
+    def event(self) -> CallEvent:
+        for name, value in self.known.items():
+            variable = VARIABLES[name]
+            if value is None:
+                continue
+            if variable.field is None and variable.type is Type.TEXT:
+                self._keep(name, value)
+                continue
+            try:
+                self._fill(variable.field, variable.type, name, value)
+            except (ValueError, RecursionError) as exc:
+                self.notes.append(f"{name}: {exc}; kept as it came")
+                self._keep(name, value)
+        self._complete()
+        for name, value in self.call.items():
+            if isinstance(value, str):
+                self.call[name] = values.clean(value)
+        self.call["extra"] = self.extra
+        self.call["notes"] = tuple(values.clean(note) for note in dict.fromkeys(self.notes))
+        return CallEvent(**self.call)
+
+    def _fill(self, field: str | None, kind: Type, name: str, value: JSON) -> None:
+        typed = self._typed(kind, name, value)
+        if field is None:
+            self._keep(name, list(typed) if isinstance(typed, tuple) else typed)
+            self.loose[name] = typed
+        elif field == "notified_at" and field in self.call:
+            pass  # notification_time and notification_timestamp say the same
+        else:
+            self.call[field] = typed
+
+    def _typed(self, kind: Type, name: str, value: JSON) -> Any:
+        match kind:
+            case Type.PHONE:
+                phone = phones.parse(values.text(value))
+                if phone.dtmf is not None:
+                    self._keep(f"{name}_dtmf", phone.dtmf)
+                    self.notes.append(f"{name}: keys pressed after the answer were split off")
+                return phone.number
+            case Type.TIME:
+                return values.moment(value, self.zone)
+            case Type.ID | Type.SECONDS:
+                return values.integer(value)
+            case Type.IDS:
+                return values.integers(value)
+            case Type.LINKS:
+                return values.links(value)
+            case Type.BOOL:
+                return values.boolean(value)
+            case Type.DIRECTION:
+                return values.direction(value)
+            case Type.EXTENSION | Type.SESSION | Type.TEXT | Type.LINK:
+                return values.text(value)
+
+    # --- what follows from several fields
+
+    def _complete(self) -> None:
+        call = self.call
+        self._settle_direction()
+        call["kind"] = kinds.decide(
+            self.endpoint, call.get("direction"), call.get("mnemonic"), self.filled, self.known.keys()
+        )
+        if not call.get("employee_ids") and "employee_id" in self.loose:
+            call["employee_ids"] = (self.loose["employee_id"],)
+        if call.get("record_link") is None:
+            call["record_link"] = self.loose.get("file_link") or next(
+                iter(self.loose.get("record_file_links", ())), None
+            )
+        if call.get("client_number") is None:
+            call["client_number"] = call.get("callee" if call.get("direction") == "out" else "caller")
+        self._settle_loss()
+        self._settle_talk()
+
+    def _settle_direction(self) -> None:
+        expected = {"in": "in", "out": "out"}.get(self.endpoint)
+        given = self.call.get("direction")
+        if given is None and expected:
+            self.call["direction"] = expected
+            self.notes.append(f"direction: not sent; taken as {expected} from the endpoint")
+        elif expected and given != expected and not (expected == "in" and self.filled("lost_reason", "finish_reason")):
+            # an outgoing call that the client dropped comes to /in by design: no contradiction
+            self.notes.append(f"direction: {given}, though it came to /{self.endpoint}; the direction is believed")
+
+    def _settle_loss(self) -> None:
+        """The user's two rules: at the end of a call a lost_reason means that the operator dropped it;
+        «Потерянный звонок» means that the client did."""
+        call = self.call
+        if call["kind"] == "lost":
+            if call.get("is_lost") is False:
+                self.notes.append("is_lost: false, though this is a lost call")
+            call["is_lost"], call["lost_by"] = True, "client"
+        elif call["kind"] == "finished" and call.get("lost_reason"):
+            if call.get("is_lost") is False:
+                self.notes.append("is_lost: false, though lost_reason is filled; taken as lost")
+            call["is_lost"], call["lost_by"] = True, "operator"
+
+    def _settle_talk(self) -> None:
+        call = self.call
+        if call.get("talk_seconds") is not None:
+            return
+        total, wait = call.get("total_seconds"), call.get("wait_seconds")
+        if call.get("is_lost"):
+            call["talk_seconds"] = 0
+        elif total is not None and wait is not None:
+            if wait > total:
+                self.notes.append("wait_time_duration: more than total_time_duration; the talk time is not known")
+            else:
+                call["talk_seconds"] = total - wait

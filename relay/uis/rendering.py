@@ -1,0 +1,134 @@
+"""The body that UIS itself would have rendered: what a 1C handler written for UIS expects, damage repaired.
+
+For a flat body: its own names in their order and spelling. For anything else (GET, form, nested, `/any`):
+the template of the event's kind, filled from what was understood.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from datetime import datetime
+from functools import cache
+from importlib.resources import files
+from zoneinfo import ZoneInfo
+
+from relay.events import CallEvent, Kind
+from relay.times import iso
+from relay.uis import phones, values
+from relay.uis.reading import JSON, Reading, Unread
+from relay.uis.variables import VARIABLES, Type, is_unsubstituted
+
+_TEMPLATES: dict[Kind, str] = {
+    "incoming": "in_incoming",
+    "answered": "in_talk_started",
+    "lost": "in_lost",
+    "outgoing": "out_outgoing",
+    "finished": "rec_finished",
+    "recorded": "rec_finished",
+    "other": "in_incoming",
+}
+_SLOT = re.compile(r'"(\w+)"\s*:\s*\{\{(\w+)\}\}')
+_UIS_TIME = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d(\.\d{1,3})?", re.ASCII)
+
+
+@cache
+def template_text(kind: Kind) -> str:
+    """The notification template of a kind, as it is typed into the UIS cabinet."""
+    return (files("relay.uis") / "templates" / f"{_TEMPLATES[kind]}.tpl.json").read_text(encoding="utf-8")
+
+
+@cache
+def template_slots(kind: Kind) -> tuple[tuple[str, str], ...]:
+    """(name in the body, variable), in order."""
+    return tuple((name, variable) for name, variable in _SLOT.findall(template_text(kind)))
+
+
+def render(reading: Reading, call: CallEvent, *, endpoint: str, zone: ZoneInfo, empty: JSON = None) -> bytes:
+    """The body for a target that knows UIS alone; compact, because the 1C receiver keeps 1024 characters.
+
+    `empty` is what stands for a missing value: None (null) or "".
+    """
+    if reading.is_flat and reading.shape != "form" and endpoint != "any":
+        pairs = [(key, _as_sent(key, value, reading)) for key, value in reading.pairs]
+    else:
+        given = _by_variable(reading)
+        pairs = [(key, _from_call(name, given.get(name), call, zone)) for key, name in template_slots(call.kind)]
+    return dump([(key, empty if value is None else value) for key, value in pairs])
+
+
+def dump(pairs: list[tuple[str, JSON]]) -> bytes:
+    """Compact JSON of the pairs in order."""
+    body = "{" + ",".join(f"{_json(key)}:{_json(value)}" for key, value in pairs) + "}"
+    try:
+        return body.encode()
+    except UnicodeEncodeError:  # half a surrogate pair; as an escape it is valid JSON
+        return json.dumps(dict(pairs), separators=(",", ":")).encode()
+
+
+def _json(value: JSON) -> str:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+
+def _as_sent(key: str, value: JSON, reading: Reading) -> JSON:
+    if isinstance(value, Unread) or (isinstance(value, str) and is_unsubstituted(value, key)):
+        return None
+    return value if reading.shape == "json" else _typed(key.lower(), value)
+
+
+def _typed(name: str, value: JSON) -> JSON:
+    """The value with the JSON type that UIS gives it; as it is where it has no such type."""
+    variable = VARIABLES.get(name)
+    if variable is None:
+        return value
+    if values.is_empty(value):
+        return value if value == [] else None
+    try:
+        match variable.type:
+            case Type.SESSION | Type.ID | Type.SECONDS:
+                return values.integer(value)
+            case Type.IDS:
+                return list(values.integers(value))
+            case Type.LINKS:
+                return list(values.links(value)) if not isinstance(value, list) else value
+            case Type.BOOL:
+                return values.boolean(value)
+            case Type.PHONE:
+                return phones.as_uis_writes(phones.parse(values.text(value)).number)
+            case Type.EXTENSION | Type.DIRECTION | Type.LINK:
+                return values.text(value)
+            case Type.TIME | Type.TEXT:
+                return value
+    except ValueError:
+        return value
+
+
+def _by_variable(reading: Reading) -> dict[str, JSON]:
+    flat: dict[str, JSON] = {}
+    for key, value in reading.pairs:
+        for name, item in value.items() if isinstance(value, dict) else [(key, value)]:
+            flat.setdefault(name.strip().lower(), item)
+    return flat
+
+
+def _from_call(name: str, given: JSON, call: CallEvent, zone: ZoneInfo) -> JSON:
+    field = VARIABLES[name].field
+    value = getattr(call, field) if field else None
+    if value is None or value == ():
+        return None
+    if VARIABLES[name].type is Type.TIME:
+        if isinstance(given, str) and _UIS_TIME.fullmatch(given.strip()):
+            return given.strip()
+        return value.astimezone(zone).strftime("%Y-%m-%d %H:%M:%S.") + f"{value.microsecond // 1000:03d}"
+    return _typed(name, list(value) if isinstance(value, tuple) else value)
+
+
+def as_record(call: CallEvent) -> dict[str, JSON]:
+    """The CallEvent's fields by name, times as `2026-03-02T09:45:59.863+00:00`: its form outside the relay."""
+    record: dict[str, JSON] = {}
+    for name in CallEvent.__struct_fields__:
+        value = getattr(call, name)
+        if isinstance(value, datetime):
+            value = iso(value)
+        record[name] = list(value) if isinstance(value, tuple) else value
+    return record

@@ -1,0 +1,124 @@
+"""Values of UIS variables to Python types. Every function raises ValueError when a value has no such type."""
+
+from __future__ import annotations
+
+import json
+import re
+from datetime import UTC, datetime, timedelta
+from zoneinfo import ZoneInfo
+
+from relay.uis.reading import JSON
+
+_MAX_INTEGER = 2**63 - 1
+_STAMP = re.compile(
+    r"\d{4}-\d\d-\d\d[ T]\d\d:\d\d(:\d\d([.,]\d{1,9})?)?\s*(Z|[+-]\d\d(:?\d\d)?)?", re.IGNORECASE | re.ASCII
+)
+_UNIX = re.compile(r"\d{9,10}(\.\d+)?|\d{12,13}", re.ASCII)
+_TRUE = {"true", "1", "yes", "да", "t", "y"}
+_FALSE = {"false", "0", "no", "нет", "f", "n"}
+
+
+def is_empty(value: JSON) -> bool:
+    """Nothing: null, an empty text, an empty list, or the word null that a quoted template makes."""
+    if isinstance(value, str):
+        return not value.strip() or value.strip().lower() == "null"
+    return value is None or value == [] or value == {}
+
+
+def text(value: JSON) -> str:
+    if isinstance(value, str):
+        return value.strip()
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, int | float):
+        return str(_whole(value) if isinstance(value, float) and value.is_integer() else value)
+    raise ValueError("is not text")
+
+
+def integer(value: JSON) -> int:
+    """A whole number that is not negative; 63, 63.0, "63" and " 63 " are all 63."""
+    if isinstance(value, (bool, list | dict)):
+        raise ValueError("is not a whole number")
+    if isinstance(value, str) and re.fullmatch(r"\s*\d{1,19}(\.0+)?\s*", value, re.ASCII):
+        value = int(value.strip().partition(".")[0])
+    if isinstance(value, float):
+        value = _whole(value)
+    if not isinstance(value, int) or not 0 <= value <= _MAX_INTEGER:
+        raise ValueError("is not a whole number")
+    return value
+
+
+def _whole(value: float) -> int:
+    if not value.is_integer():
+        raise ValueError("is not a whole number")
+    return int(value)
+
+
+def boolean(value: JSON) -> bool:
+    if isinstance(value, bool):
+        return value
+    word = str(value).strip().lower()
+    if word in _TRUE:
+        return True
+    if word in _FALSE:
+        return False
+    raise ValueError("is neither true nor false")
+
+
+def moment(value: JSON, zone: ZoneInfo) -> datetime:
+    """UIS writes the account's local time without a zone; ISO with an offset and Unix seconds are taken too."""
+    given = text(value)
+    try:
+        if _UNIX.fullmatch(given):
+            seconds = float(given) / (1000 if len(given.partition(".")[0]) > 10 else 1)
+            return datetime.fromtimestamp(0, UTC) + timedelta(milliseconds=round(seconds * 1000))
+        if not _STAMP.fullmatch(given):
+            raise ValueError("is not a time")
+        read = datetime.fromisoformat(given.upper().replace(",", ".").replace(" Z", "Z"))
+        return (read if read.tzinfo else read.replace(tzinfo=zone)).astimezone(UTC)
+    except (OverflowError, ValueError) as exc:
+        raise ValueError("is not a time like 2026-03-02 12:45:59.863") from exc
+
+
+def integers(value: JSON) -> tuple[int, ...]:
+    """A list of ids in any of its forms: [1,2], "[1,2]", "1,2", 1."""
+    return tuple(integer(item) for item in _items(value))
+
+
+def links(value: JSON) -> tuple[str, ...]:
+    """A list of links or ids in any of its forms."""
+    return tuple(text(item) for item in _items(value) if not is_empty(item))
+
+
+def _items(value: JSON) -> list[JSON]:
+    if isinstance(value, str):
+        stripped = value.strip()
+        if stripped.startswith("["):
+            value = json.loads(stripped)
+        else:
+            return [item.strip() for item in re.split(r",\s*", stripped) if item.strip()]
+    if isinstance(value, dict):
+        raise ValueError("is not a list")
+    return value if isinstance(value, list) else [value]
+
+
+def direction(value: JSON) -> str:
+    word = text(value).lower()
+    if word not in ("in", "out"):
+        raise ValueError("is neither in nor out")
+    return word
+
+
+def clean(value: JSON, depth: int = 0) -> JSON:
+    """The value as it may be stored: no NUL (PostgreSQL refuses it), no half surrogates, no integer over 64 bits."""
+    if isinstance(value, str):
+        return value.replace("\x00", "").encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+    if isinstance(value, bool) or value is None or isinstance(value, float):
+        return value
+    if isinstance(value, int):
+        return value if abs(value) <= _MAX_INTEGER else str(value)
+    if depth > 8:
+        return "…"
+    if isinstance(value, dict):
+        return {clean(str(key)): clean(item, depth + 1) for key, item in value.items()}
+    return [clean(item, depth + 1) for item in value]

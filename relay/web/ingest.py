@@ -1,0 +1,149 @@
+"""Takes notifications over HTTP. Refusals are checked in this order: 404, 405, 403, 413, 401."""
+
+from __future__ import annotations
+
+import hmac
+import re
+import threading
+
+import structlog
+from flask import Flask, Request, jsonify, request
+from flask.typing import ResponseReturnValue
+from werkzeug.exceptions import (
+    Forbidden,
+    HTTPException,
+    MethodNotAllowed,
+    NotFound,
+    RequestEntityTooLarge,
+    ServiceUnavailable,
+    Unauthorized,
+)
+
+from relay.errors import StoreError
+from relay.events import ENDPOINTS
+from relay.intake import Receipt
+from relay.settings import Source
+from relay.uis import secrets
+from relay.wiring import Relay
+
+log = structlog.get_logger("relay.web")
+
+WEB_THREADS = 16
+_INTAKE_THREADS = WEB_THREADS - 2  # two stay free for /ping and /healthz, whatever the store does
+_WAIT_FOR_THREAD_S = 0.25
+_RETRY_AFTER_S = 5
+_NO_SECRET = 'the secret is missing or wrong; give ?token=… in the address, or a constant "token" in the body'
+_ANY_METHOD = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE")
+# the path that 1C has, so that in the UIS cabinet only the host changes; 1C does not tell cases apart either
+_PATH = re.compile(r"(?P<source>.+)/hs/uiscom/(?P<endpoint>[^/]+)/?", re.IGNORECASE)
+
+
+class Ingest:
+    def __init__(self, relay: Relay) -> None:
+        self._relay = relay
+        self._sources = {source.path.casefold(): source for source in relay.settings.sources.values()}
+        self._free = threading.BoundedSemaphore(_INTAKE_THREADS)
+
+    def register(self, app: Flask) -> None:
+        app.add_url_rule(
+            "/<path:path>", "notification", self.receive, methods=_ANY_METHOD, provide_automatic_options=False
+        )
+
+    def receive(self, path: str) -> ResponseReturnValue:
+        source, endpoint = self._route(path)
+        if endpoint == "ping":
+            self._expect_method(("GET", "HEAD"))
+            return "ok", 200, {"Content-Type": "text/plain; charset=utf-8"}
+        try:
+            body, is_query = self._authorised_body(source)
+        except HTTPException as exc:
+            self._count(source, exc)
+            raise
+        if not self._free.acquire(timeout=_WAIT_FOR_THREAD_S):
+            return self._unavailable(source, "the store does not keep up")
+        try:
+            receipt = self._relay.intake.accept(source, endpoint, body, is_query=is_query)
+        except StoreError as exc:
+            return self._unavailable(source, str(exc))
+        finally:
+            self._free.release()
+        return _answer(receipt)
+
+    def _route(self, path: str) -> tuple[Source, str]:
+        found = _PATH.fullmatch(path)
+        endpoint = found["endpoint"].lower() if found else ""
+        if found is None or endpoint not in (*ENDPOINTS, "ping"):
+            raise NotFound("no such address; notifications go to /<source>/hs/UIScom/in, out, rec or any")
+        source = self._sources.get(found["source"].strip("/").casefold())
+        if source is None:
+            raise NotFound("no such source; [sources.*] of the configuration name them")
+        return source, endpoint
+
+    @staticmethod
+    def _expect_method(methods: tuple[str, ...]) -> None:
+        if request.method not in methods:
+            raise MethodNotAllowed(methods, f"{request.method} is not taken here; use {' or '.join(methods)}")
+
+    def _authorised_body(self, source: Source) -> tuple[bytes, bool]:
+        """The notification's bytes with the secret masked, and whether they are a query string."""
+        self._expect_method(("POST", "GET"))
+        if not source.allow_from.admits(request.remote_addr or ""):
+            raise Forbidden("this address may not send to this source; allow_from of the source names those that may")
+        body = self._read_body() if request.method == "POST" else b""
+        query, in_query = secrets.split_query(request.query_string)
+        masked, in_body = secrets.find_and_mask(body)
+        offered = [*in_query, *in_body, *_in_headers(request)]
+        if not source.open and not any(_matches(token, source) for token in offered):
+            raise Unauthorized(_NO_SECRET)
+        if masked.strip() or not query:
+            return masked, False
+        return query, True  # a GET, or a POST that carries its variables in the address
+
+    def _read_body(self) -> bytes:
+        limit = self._relay.settings.max_body
+        too_large = RequestEntityTooLarge(
+            f"the body is larger than {limit} bytes; max_body of the configuration sets it"
+        )
+        if (request.content_length or 0) > limit:
+            raise too_large
+        body = request.stream.read(limit + 1)
+        if len(body) > limit:
+            raise too_large
+        return body
+
+    def _count(self, source: Source, refusal: HTTPException) -> None:
+        status = refusal.code or 500
+        log.warning("notification.refused", source=source.name, status=status, address=request.remote_addr)
+        self._relay.refusals.add(source.name, status)
+
+    def _unavailable(self, source: Source, reason: str) -> ResponseReturnValue:
+        log.error("notification.not_stored", source=source.name, reason=reason)
+        self._relay.refusals.add(source.name, 503)
+        sentence = f"the notification could not be confirmed: {reason}; send it again"
+        raise ServiceUnavailable(sentence, retry_after=_RETRY_AFTER_S)
+
+
+def _in_headers(incoming: Request) -> list[str]:
+    offered = []
+    authorization = incoming.authorization
+    if authorization is not None:
+        offered.append((authorization.password if authorization.type == "basic" else authorization.token) or "")
+    if given := incoming.headers.get("X-Relay-Token"):
+        offered.append(given)
+    return offered
+
+
+def _matches(offered: str, source: Source) -> bool:
+    """In constant time, and over all secrets, so that the answer's delay says nothing of them."""
+    given = offered.encode("utf-8", "surrogatepass")
+    return sum(hmac.compare_digest(given, token.encode()) for token in source.token) > 0
+
+
+def _answer(receipt: Receipt) -> ResponseReturnValue:
+    match receipt.status:
+        case "accepted":
+            return jsonify(status="accepted", event=receipt.event, kind=receipt.kind)
+        case "quarantined":
+            return jsonify(status="quarantined", event=receipt.event, problem=receipt.problem)
+        case _:
+            return jsonify(status=receipt.status, event=receipt.event)
