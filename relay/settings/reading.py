@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from datetime import timedelta
 from ipaddress import ip_network
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Literal, NoReturn, get_args, get_origin, get_type_hints
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
@@ -37,6 +38,7 @@ _CONVERSIONS: dict[str, Callable[[Any], Any]] = {
     "password": lambda given: None if given is None else Secret(given),
     "expire": lambda given: _expire(given),
 }  # fmt: skip
+_NOTHING: Mapping[str, Any] = MappingProxyType({})
 _AT_LEAST = {"concurrency": 1, "attempts": 1, "trusted_proxies": 0}
 _AT_MOST = {"concurrency": 64}
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
@@ -121,7 +123,7 @@ class _Reader:
 
     # --- tables to structs
 
-    def _struct(self, kind: type[Any], table: dict[str, Any], path: str, **added: Any) -> Any:
+    def _struct(self, kind: type[Any], table: dict[str, Any], path: str, added: Mapping[str, Any] = _NOTHING) -> Any:
         known = [field for field in kind.__struct_fields__ if field not in added]
         self._refuse_unknown(table, known, path)
         values = {key: self._convert_value(key, value, path) for key, value in table.items()}
@@ -189,7 +191,7 @@ class _Reader:
                 f"{'is missing' if kind is None else repr(kind) + ' is not known'}; this version has {known}",
             )
         rest = {key: value for key, value in table.items() if key != "kind"}
-        target: Target = self._struct(TARGET_KINDS[kind], rest, path, name=name)
+        target: Target = self._struct(TARGET_KINDS[kind], rest, path, {"name": name})
         self._check_target(target, path)
         return target
 
@@ -213,14 +215,9 @@ class _Reader:
         self._expect_table(table, path)
         self._check_name(name, path)
         inherited = {key: defaults[key] for key in ("timezone", "duplicate_window") if key not in table}
-        named = dict(table.items())
-        if "targets" not in named or not named["targets"]:
+        if not table.get("targets"):
             self._fail(f"{path}.targets", "is missing; name at least one of [targets.*]")
-        known = [*Source.__struct_fields__]
-        known.remove("name")
-        self._refuse_unknown(named, known, path)
-        values = {key: self._convert_value(key, value, path) for key, value in named.items()}
-        source: Source = self._struct(Source, {}, path, name=name, **inherited, **values)
+        source: Source = self._struct(Source, table, path, {"name": name, **inherited})
         self._check_source(source, path, targets)
         return msgspec.structs.replace(source, path=(source.path or name).strip("/"))
 

@@ -10,31 +10,21 @@ What can be read in two ways is left empty (`Unread`) or, when whole fields are 
 
 from __future__ import annotations
 
-import json
 import re
 from functools import cache
 from importlib.resources import files
 
 from relay.errors import MalformedEvent
-from relay.uis.reading import JSON, Reading, Unread
-from relay.uis.variables import PLACEHOLDER, VARIABLES, is_unsubstituted
+from relay.uis import pieces
+from relay.uis.pieces import LENIENT
+from relay.uis.reading import JSON, Reading
+from relay.uis.variables import VARIABLES
 
 _ANCHOR = re.compile(r"""\s*(?P<q>["'])(?P<key>[^"'\\\n{}:,]{1,100})(?P=q)\s*:""")
 _NAME = re.compile(r"[A-Za-z_][\w.-]*", re.ASCII)
 _SPACE = re.compile(r"\s*")
 _CANDIDATE = re.compile(r"\s+|[,}]|\Z")
-_ESCAPE = re.compile(r'\\(?:u([0-9a-fA-F]{4})|(["\\/bfnrt])|(.?))', re.DOTALL)
-_ESCAPED = {'"': '"', "\\": "\\", "/": "/", "b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t"}
-_KNOWN_ANCHOR = re.compile(r"""["']?\b(\w+)["']\s*:""")
-_PLAIN_TEXT = re.compile(r"[^\"'{}\[\]\\\n]+")
 _TAIL = re.compile(r"[\s,;\x00]*")
-
-
-def _refuse_constant(constant: str) -> JSON:
-    raise ValueError(f"{constant} is not JSON")
-
-
-_lenient = json.JSONDecoder(strict=False, parse_constant=_refuse_constant)  # takes raw newlines inside strings
 
 
 def read(text: str) -> Reading:
@@ -150,7 +140,7 @@ class _Scanner:
 
     def _strict_value(self, at: int, key: str, depth: int) -> tuple[JSON, int] | None:
         try:
-            value, end = _lenient.raw_decode(self.text, at)
+            value, end = LENIENT.raw_decode(self.text, at)
         except ValueError:
             return None
         if not self._ends(end, depth) or value in (float("inf"), float("-inf")):
@@ -164,7 +154,7 @@ class _Scanner:
         if self.text[at] not in "\"'" or self.text[at + 1 : at + 2] not in ('"', "["):
             return None
         try:
-            value, end = _lenient.raw_decode(self.text, at + 1)
+            value, end = LENIENT.raw_decode(self.text, at + 1)
         except ValueError:
             return None
         if self.text[end : end + 1] != self.text[at] or not self._ends(end + 1, depth):
@@ -175,10 +165,14 @@ class _Scanner:
     def _damaged_value(self, start: int, key: str, depth: int) -> tuple[JSON, int]:
         for found in _CANDIDATE.finditer(self.text, start):
             end = found.start()
-            if end > start and self._ends(end, depth, damaged=True) and _may_end(self.text[start:end]):
+            if end > start and self._ends(end, depth, damaged=True) and pieces.may_be_whole(self.text[start:end]):
                 piece = self.text[start:end].strip()
+                if end == len(self.text) and piece[0] not in "\"'[":
+                    break  # `nul`: nothing says that the text does not go on
                 self._refuse_uncertain_end(piece, end, key)
-                return self._interpret(piece, key), end
+                value, note = pieces.interpret(piece, key)
+                self.notes.append(note)
+                return value, end
         raise MalformedEvent(f"the value of {key} has no end: the body is cut off, or a quote is missing")
 
     def _refuse_uncertain_end(self, piece: str, end: int, key: str) -> None:
@@ -216,48 +210,6 @@ class _Scanner:
             return True
         return (follows == "}" and self._closes(after, depth - 1)) or (follows == "," and self._ends(after, depth - 1))
 
-    def _interpret(self, piece: str, key: str) -> JSON:
-        """The value of a piece of text that is not strict JSON."""
-        if PLACEHOLDER.fullmatch(piece) or is_unsubstituted(piece, key):
-            self.notes.append(f"{key}: a placeholder was left unfilled")
-            return None
-        if piece[0] in "\"'" and piece[-1] == piece[0] and len(piece) > 1:
-            return self._quoted(piece[1:-1], piece[0], key)
-        if piece[0] == "[" and piece[-1] == "]":
-            return self._array(piece, key)
-        if _PLAIN_TEXT.fullmatch(piece):
-            self.notes.append(f"{key}: text without quotes")
-            return piece
-        return self._in_doubt(piece, key)
-
-    def _quoted(self, inner: str, quote: str, key: str) -> JSON:
-        for found in _KNOWN_ANCHOR.finditer(inner):
-            if found[1].lower() in VARIABLES:
-                raise MalformedEvent(f"{key}: a quote is missing, so it is not certain which text belongs to it")
-        stripped = inner.strip()
-        if stripped[:1] == '"' and stripped[-1] == '"' and len(stripped) > 1:
-            return self._in_doubt(inner, key)  # a quoted placeholder, or quotes of the text's own?
-        text = _unescape(inner)
-        if text is None:
-            return self._in_doubt(inner, key)
-        self.notes.append(f"{key}: " + ("single quotes" if quote == "'" else "unescaped quotes inside the value"))
-        return text
-
-    def _array(self, piece: str, key: str) -> JSON:
-        inner = re.sub(r",\s*\]$", "]", piece)
-        if '"' not in inner:
-            inner = inner.replace("'", '"')
-        try:
-            value = _lenient.decode(inner)
-        except ValueError:
-            return self._in_doubt(piece, key)
-        self.notes.append(f"{key}: the list was repaired")
-        return value
-
-    def _in_doubt(self, piece: str, key: str) -> Unread:
-        self.notes.append(f"{key}: can be read in more than one way; left empty")
-        return Unread(piece)
-
     # --- a missing closing brace
 
     def _expect_whole(self, pairs: list[tuple[str, JSON]], depth: int) -> None:
@@ -269,32 +221,3 @@ class _Scanner:
         if depth > 1 or not pairs or not (proven or (whole and not number)):
             raise MalformedEvent("the body is cut off: more than its closing brace may be missing")
         self.notes.append("the closing brace was missing")
-
-
-def _may_end(piece: str) -> bool:
-    """Could this be a whole value: does it end with the quote or bracket that it began with?"""
-    piece = piece.strip()
-    if piece[:1] in ("'", '"'):
-        return len(piece) > 1 and piece[-1] == piece[0]
-    if piece[:1] == "[":
-        return piece[-1] == "]"
-    return True
-
-
-def _unescape(inner: str) -> str | None:
-    """The text with its JSON escapes resolved; None when one of them is no escape at all."""
-    if "\\" not in inner:
-        return inner
-    bad = False
-
-    def resolve(found: re.Match[str]) -> str:
-        nonlocal bad
-        if found[1]:
-            return chr(int(found[1], 16))
-        if found[2]:
-            return _ESCAPED[found[2]]
-        bad = True
-        return ""
-
-    text = _ESCAPE.sub(resolve, inner)
-    return None if bad else text

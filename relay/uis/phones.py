@@ -10,8 +10,8 @@ import phonenumbers
 
 _TAIL = re.compile(r"\s*\.{2,}\s*")  # `74950000086...9.2.3.3`: what was dialled after the answer
 _PUNCTUATION = re.compile(r"[\s()\-\u00a0\u2010-\u2015]+")
-_E164 = re.compile(r"\+[1-9]\d{6,14}")
-_DIGITS = re.compile(r"\d+")
+_E164 = re.compile(r"\+[1-9]\d{6,14}", re.ASCII)
+_DIGITS = re.compile(r"\d+", re.ASCII)
 
 
 class Phone(NamedTuple):

@@ -6,7 +6,7 @@ So a secret is recognised in a damaged body too, and no stored byte holds it.
 from __future__ import annotations
 
 import re
-from urllib.parse import unquote_plus, unquote_to_bytes
+from urllib.parse import unquote_to_bytes
 
 _MASK = b"***"
 _IN_JSON = re.compile(
@@ -29,7 +29,7 @@ def find_and_mask(body: bytes) -> tuple[bytes, list[str]]:
         return match[1] + quote + _MASK + quote
 
     def in_form(match: re.Match[bytes]) -> bytes:
-        found.append(unquote_plus(match[2].decode("latin-1")))
+        found.append(_form_text(match[2]))
         return match[1] + _MASK
 
     masked = _IN_JSON.sub(in_json, body)
@@ -45,7 +45,7 @@ def split_query(query: bytes) -> tuple[bytes, list[str]]:
     for piece in query.split(b"&"):
         name, _, value = piece.partition(b"=")
         if unquote_to_bytes(name).lower() == b"token":
-            found.append(unquote_plus(value.decode("latin-1")))
+            found.append(_form_text(value))
         elif piece:
             kept.append(piece)
     return b"&".join(kept), found
@@ -53,3 +53,7 @@ def split_query(query: bytes) -> tuple[bytes, list[str]]:
 
 def _unescaped(text: str) -> str:
     return re.sub(r'\\(["\\/])', r"\1", text)
+
+
+def _form_text(raw: bytes) -> str:
+    return unquote_to_bytes(raw.replace(b"+", b" ")).decode("utf-8", "replace")

@@ -84,5 +84,4 @@ def is_unsubstituted(value: str, key: str) -> bool:
     text = value.strip()
     if PLACEHOLDER.fullmatch(text):
         return True
-    name = text.lower()
-    return name in VARIABLES and (name == key.lower() or "_" in name)
+    return text in VARIABLES and (text == key.lower() or "_" in text)

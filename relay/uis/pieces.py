@@ -1,0 +1,92 @@
+"""What one value of a damaged body says: a piece of text that is not strict JSON, on its own."""
+
+from __future__ import annotations
+
+import json
+import re
+
+from relay.errors import MalformedEvent
+from relay.uis.reading import JSON, Unread
+from relay.uis.variables import PLACEHOLDER, VARIABLES, is_unsubstituted
+
+_ESCAPE = re.compile(r'\\(?:u([0-9a-fA-F]{4})|(["\\/bfnrt])|(.?))', re.DOTALL)
+_ESCAPED = {'"': '"', "\\": "\\", "/": "/", "b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t"}
+_NAME_AND_COLON = re.compile(r"""["']?\b(\w+)["']\s*:""")
+_PLAIN_TEXT = re.compile(r"[^\"'{}\[\]\\\n]+")
+
+
+def _refuse_constant(constant: str) -> JSON:
+    raise ValueError(f"{constant} is not JSON")
+
+
+LENIENT = json.JSONDecoder(strict=False, parse_constant=_refuse_constant)
+"""Strict JSON but for raw line breaks inside strings."""
+
+
+def interpret(piece: str, key: str) -> tuple[JSON, str]:
+    """The value of a piece, and what is to be noted of it. In doubt the value is `Unread`.
+
+    Raises MalformedEvent when it seems to hold other fields.
+    """
+    if PLACEHOLDER.fullmatch(piece) or is_unsubstituted(piece, key):
+        return None, f"{key}: a placeholder was left unfilled"
+    if piece[0] in "\"'" and piece[-1] == piece[0] and len(piece) > 1:
+        return _quoted(piece[1:-1], piece[0], key)
+    if piece[0] == "[" and piece[-1] == "]":
+        return _list(piece, key)
+    if _PLAIN_TEXT.fullmatch(piece):
+        return piece, f"{key}: text without quotes"
+    return _in_doubt(piece, key)
+
+
+def may_be_whole(piece: str) -> bool:
+    """Could this be a whole value: does it end with the quote or bracket that it began with?"""
+    piece = piece.strip()
+    if piece[:1] in ("'", '"'):
+        return len(piece) > 1 and piece[-1] == piece[0]
+    if piece[:1] == "[":
+        return piece[-1] == "]"
+    return True
+
+
+def _quoted(inner: str, quote: str, key: str) -> tuple[JSON, str]:
+    if any(found[1].lower() in VARIABLES for found in _NAME_AND_COLON.finditer(inner)):
+        raise MalformedEvent(f"{key}: a quote is missing, so it is not certain which text belongs to it")
+    stripped = inner.strip()
+    if stripped[:1] == '"' and stripped[-1] == '"' and len(stripped) > 1:
+        return _in_doubt(inner, key)  # a quoted placeholder, or quotes of the text's own?
+    text = _unescape(inner)
+    if text is None:
+        return _in_doubt(inner, key)
+    return text, f"{key}: " + ("single quotes" if quote == "'" else "unescaped quotes inside the value")
+
+
+def _list(piece: str, key: str) -> tuple[JSON, str]:
+    mended = re.sub(r",\s*\]$", "]", piece)
+    if '"' not in mended:
+        mended = mended.replace("'", '"')
+    try:
+        return LENIENT.decode(mended), f"{key}: the list was repaired"
+    except ValueError:
+        return _in_doubt(piece, key)
+
+
+def _in_doubt(piece: str, key: str) -> tuple[JSON, str]:
+    return Unread(piece), f"{key}: can be read in more than one way; left empty"
+
+
+def _unescape(inner: str) -> str | None:
+    """The text with its JSON escapes resolved; None when one of them is no escape at all."""
+    bad = False
+
+    def resolve(found: re.Match[str]) -> str:
+        nonlocal bad
+        if found[1]:
+            return chr(int(found[1], 16))
+        if found[2]:
+            return _ESCAPED[found[2]]
+        bad = True
+        return ""
+
+    text = _ESCAPE.sub(resolve, inner)
+    return None if bad else text

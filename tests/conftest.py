@@ -1,0 +1,113 @@
+"""What the tests share: a configuration in a folder of its own, a relay on it, a simulated 1C over real sockets."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from relay import settings as settings_room
+from relay import start, wiring
+from relay.sandbox.onec import OneC
+from relay.sandbox.server import Sandbox
+from relay.settings import Settings
+from relay.wiring import Relay
+
+CONFIG = """
+timezone = "Europe/Moscow"
+[storage]
+url = "sqlite:///{database}"
+[sources.trade]
+token = ["correct-horse", "battery-staple"]
+targets = ["onec"]
+{source}
+[targets.onec]
+kind = "1c"
+url = "{url}"
+username = "Обмен УИС"
+password = "пароль"
+retry_first = "200ms"
+retry_max = "1s"
+connect_timeout = "2s"
+{target}
+"""
+
+
+class FakeClock:
+    """A wall clock that stands until it is moved."""
+
+    def __init__(self) -> None:
+        self.now = datetime(2026, 3, 2, 9, 45, tzinfo=UTC)
+
+    def __call__(self) -> datetime:
+        return self.now
+
+    def forward(self, **by: float) -> None:
+        self.now += timedelta(**by)
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    return FakeClock()
+
+
+@pytest.fixture
+def unused_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@pytest.fixture
+def write_config(tmp_path: Path) -> Callable[..., Path]:
+    """Writes a configuration: one source `trade`, one target `onec`; more lines for either."""
+
+    def write(
+        url: str = "http://127.0.0.1:9/trade/hs/UIScom", *, source: str = "", target: str = "", more: str = ""
+    ) -> Path:
+        file = tmp_path / "relay.toml"
+        text = CONFIG.format(database=tmp_path / "relay.db", url=url, source=source, target=target)
+        file.write_text(text + more, encoding="utf-8")
+        return file
+
+    return write
+
+
+@pytest.fixture
+def make_settings(write_config: Callable[..., Path]) -> Callable[..., Settings]:
+    def make(*args: str, **more: str) -> Settings:
+        return settings_room.read({"RELAY_CONFIG": str(write_config(*args, **more))})
+
+    return make
+
+
+@pytest.fixture
+def make_relay(make_settings: Callable[..., Settings], clock: FakeClock) -> Iterator[Callable[..., Relay]]:
+    """A relay on a migrated database of its own, at a fake clock's time; nothing is started."""
+    made: list[Relay] = []
+
+    def make(*args: str, **more: str) -> Relay:
+        settings = make_settings(*args, **more)
+        start.migrate(settings)
+        made.append(wiring.build(settings, clock=clock))
+        return made[-1]
+
+    yield make
+    for relay in made:
+        relay.close()
+
+
+@pytest.fixture
+def relay(make_relay: Callable[..., Relay]) -> Relay:
+    return make_relay()
+
+
+@pytest.fixture
+def onec() -> Iterator[Sandbox]:
+    """A simulated 1C that expects a Cyrillic user."""
+    sandbox = Sandbox(OneC("Обмен УИС", "пароль")).start()
+    yield sandbox
+    sandbox.close()

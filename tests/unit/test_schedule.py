@@ -1,0 +1,137 @@
+"""What follows from an attempt."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from msgspec.structs import replace
+
+from relay.delivery import schedule
+from relay.events import Delivery, Outcome
+from relay.settings import OneCTarget
+
+NOW = datetime(2026, 3, 2, 9, 45, tzinfo=UTC)
+POLICY = OneCTarget(name="onec", url="http://127.0.0.1/")
+FRESH = Delivery(
+    seq=1, id="d", event_seq=1, event="e", target="onec", kind="incoming", source="trade", session="7",
+    state="sending", attempts=0, failures=0, unclear=0, due_at=NOW, aged_from=NOW, replayed=False, tried_at=None,
+    delivered_at=None, reason=None, remote=None,
+)  # fmt: skip
+
+
+def decide(name: Any, delivery: Delivery = FRESH, *, policy: Any = POLICY, now: datetime = NOW, others_pass: bool = True,
+           wait: timedelta | None = None, noise: float = 0.0) -> schedule.Verdict:  # fmt: skip
+    outcome = Outcome(name=name, reason="why", wait=wait)
+    return schedule.decide(outcome, delivery, policy, now=now, others_pass=others_pass, noise=noise)
+
+
+@pytest.mark.parametrize(
+    ("outcome", "state", "failures", "remark"),
+    [
+        ("delivered", "delivered", 0, "done"),
+        ("refused", "dead", 0, "never taken as it is: dead at once"),
+        ("later", "due", 0, "the target's affair"),
+        ("unreachable", "due", 0, "the target's affair"),
+        ("misconfigured", "due", 0, "the target's affair"),
+        ("unclear", "due", 1, "always counted"),
+        ("failed", "due", 1, "others pass: the event's own"),
+    ],
+)
+def test_the_first_attempt(outcome: str, state: str, failures: int, remark: str) -> None:
+    verdict = decide(outcome)
+
+    assert (verdict.state, verdict.failures) == (state, failures), remark
+
+
+def test_a_failure_is_not_counted_while_nothing_else_passes() -> None:
+    assert decide("failed", others_pass=False).failures == 0
+
+
+def test_dead_after_so_many_failures_of_its_own() -> None:
+    verdict = decide("failed", replace(FRESH, failures=11))
+
+    assert verdict.state == "dead"
+    assert "12" in (verdict.reason or "")
+    assert "why" in (verdict.reason or "")
+
+
+def test_held_after_three_unclear_whatever_the_setting() -> None:
+    assert decide("unclear", replace(FRESH, unclear=1)).state == "due"
+    assert decide("unclear", replace(FRESH, unclear=2)).state == "held"
+
+
+def test_unclear_can_be_held_at_once() -> None:
+    assert decide("unclear", policy=replace(POLICY, unclear="hold")).state == "held"
+
+
+def test_an_outage_of_any_length_uses_up_no_attempts_until_it_is_too_old() -> None:
+    old = replace(FRESH, attempts=500)
+
+    assert decide("unreachable", old, now=NOW + timedelta(days=13)).state == "due"
+    assert decide("unreachable", old, now=NOW + timedelta(days=14)).state == "dead"
+
+
+def test_the_last_try_is_at_the_end_of_its_time() -> None:
+    verdict = decide("later", replace(FRESH, attempts=50), now=NOW + timedelta(days=14) - timedelta(minutes=1))
+
+    assert verdict.due_at == NOW + timedelta(days=14)
+
+
+@given(
+    name=st.sampled_from(["later", "unreachable", "unclear", "failed", "misconfigured"]),
+    tries=st.integers(0, 5000),
+    noise=st.floats(0, 1, exclude_max=True),
+    wait=st.one_of(st.none(), st.timedeltas(timedelta(0), timedelta(days=3))),
+    age=st.timedeltas(timedelta(0), timedelta(days=13)),
+)
+def test_a_wait_that_was_asked_for_is_never_cut_short_and_nothing_is_due_in_the_past(
+    name: str, tries: int, noise: float, wait: timedelta | None, age: timedelta
+) -> None:
+    now = NOW + age
+    verdict = decide(name, replace(FRESH, attempts=tries), now=now, wait=wait, noise=noise)
+
+    assert verdict.state == "due"
+    pause = verdict.due_at - now
+    assert pause >= (wait or timedelta(0))
+    assert pause >= POLICY.retry_first
+    assert pause <= max(POLICY.retry_max * 1.25, wait or timedelta(0))
+
+
+@given(st.integers(1, 200), st.floats(0, 1, exclude_max=True))
+def test_pauses_grow_and_noise_only_lengthens(tries: int, noise: float) -> None:
+    assert (
+        schedule.pause(POLICY, tries, 0)
+        <= schedule.pause(POLICY, tries, noise)
+        <= schedule.pause(POLICY, tries, 0) * 1.25
+    )
+    assert schedule.pause(POLICY, tries, 0) <= schedule.pause(POLICY, tries + 1, 0)
+
+
+@given(
+    st.lists(st.sampled_from(["later", "unreachable", "unclear", "failed", "misconfigured"]), min_size=1), st.booleans()
+)
+def test_nothing_is_retried_for_ever(names: list[str], others_pass: bool) -> None:
+    """Whatever happens, after `give_up_after` it has ended."""
+    delivery, now = FRESH, NOW
+    for name in names * 1000:
+        verdict = decide(name, delivery, now=now, others_pass=others_pass)
+        if verdict.state != "due":
+            break
+        delivery = replace(delivery, attempts=delivery.attempts + 1, failures=verdict.failures, unclear=verdict.unclear)
+        now = verdict.due_at
+    assert verdict.state in ("dead", "held")
+    assert now <= NOW + POLICY.give_up_after
+
+
+def test_what_is_too_old_is_not_worth_sending_unless_the_operator_asked() -> None:
+    limits: Any = {"incoming": timedelta(minutes=10)}
+    later = NOW + timedelta(minutes=11)
+
+    assert schedule.is_expired(FRESH, limits, later)
+    assert not schedule.is_expired(FRESH, limits, NOW + timedelta(minutes=9))
+    assert not schedule.is_expired(replace(FRESH, kind="finished"), limits, later)
+    assert not schedule.is_expired(replace(FRESH, replayed=True), limits, later)

@@ -1,0 +1,192 @@
+"""The configuration: strict, and every mistake is named with file, key and remedy."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from relay import settings
+from relay.errors import ConfigError
+from relay.settings import ROOT
+
+SOURCE = '[sources.trade]\ntoken = "correct-horse"\ntargets = ["onec"]\n'
+TARGET = '[targets.onec]\nkind = "1c"\nurl = "https://1c.example.test/trade/hs/UIScom"\n'
+
+
+@pytest.fixture
+def read(tmp_path: Path) -> Callable[..., settings.Settings]:
+    def read(text: str, **environ: str) -> settings.Settings:
+        file = tmp_path / "relay.toml"
+        file.write_text(text, encoding="utf-8")
+        return settings.read({"RELAY_CONFIG": str(file), **environ})
+
+    return read
+
+
+def test_the_shipped_configuration_delivers_to_the_sandbox() -> None:
+    shipped = settings.read({})
+
+    assert [settings.is_sandbox(target) for target in shipped.targets.values()] == [True]
+    assert shipped.sources["demo"].token == ("demo",)
+    assert shipped.storage.url == f"sqlite:///{ROOT / 'relay.db'}"
+
+
+def test_the_example_for_1c_is_ready_to_fill_in() -> None:
+    example = ROOT / "config" / "examples" / "1c.toml"
+    found = settings.read({"RELAY_CONFIG": str(example), "TRADE_TOKEN": "x", "ONEC_PASSWORD": "y"})
+
+    assert [target.kind for target in found.targets.values()] == ["1c"]
+
+
+def test_the_defaults_of_a_1c(read: Any) -> None:
+    target = read(SOURCE + TARGET).targets["onec"]
+
+    assert target.timeout == timedelta(seconds=30)
+    assert target.connect_timeout == timedelta(seconds=5)
+    assert (target.order, target.attempts, target.unclear, target.concurrency) == ("call", 12, "retry", 2)
+    assert (target.retry_first, target.retry_max) == (timedelta(seconds=5), timedelta(hours=1))
+    assert target.give_up_after == timedelta(days=14)
+    assert target.delivered_statuses == (417,)
+    assert (target.body, target.empty, target.session, target.suspicious_ok) == ("template", "null", "auto", "fail")
+    assert len(target.events) == 7
+    assert (target.rate, target.expire, target.verify_tls) == (None, {}, True)
+
+
+def test_everything_that_a_1c_takes(read: Any, tmp_path: Path) -> None:
+    (tmp_path / "company.pem").write_text("x")
+    options = f"""
+username = "uis"
+password = "env:ONEC_PASSWORD"
+body = "normalised"
+empty = "string"
+session = "manual"
+suspicious_ok = "accept"
+events = ["incoming", "finished"]
+concurrency = 4
+rate = "5/s burst 10"
+timeout = "1m"
+connect_timeout = "500ms"
+order = "none"
+give_up_after = "2w"
+attempts = 3
+retry_first = "1s"
+retry_max = "10m"
+unclear = "hold"
+expire = {{ incoming = "10m" }}
+delivered_statuses = [417, 409]
+verify_tls = false
+ca_file = "{tmp_path / "company.pem"}"
+proxy = "http://proxy.example.test:3128"
+"""
+    target = read(SOURCE + TARGET + options, ONEC_PASSWORD="geheim").targets["onec"]
+
+    assert target.password == "geheim"
+    assert target.rate == settings.schema.Rate(5.0, 10)
+    assert target.expire == {"incoming": timedelta(minutes=10)}
+    assert target.connect_timeout == timedelta(milliseconds=500)
+
+
+def test_a_source_inherits_what_it_does_not_set(read: Any) -> None:
+    found = read('timezone = "Asia/Omsk"\nduplicate_window = "5m"\n' + SOURCE + TARGET).sources["trade"]
+
+    assert (found.timezone.key, found.duplicate_window, found.path) == ("Asia/Omsk", timedelta(minutes=5), "trade")
+
+
+def test_a_source_of_its_own_mind(read: Any) -> None:
+    own = 'path = "/Фирма/Trade/"\ntimezone = "Europe/Samara"\nduplicate_window = 0\nallow_from = ["10.0.0.0/8"]\n'
+    found = read(SOURCE + own + TARGET).sources["trade"]
+
+    assert (found.path, found.timezone.key, found.duplicate_window) == ("Фирма/Trade", "Europe/Samara", timedelta(0))
+    assert found.allow_from.admits("10.1.2.3")
+    assert not found.allow_from.admits("192.0.2.1")
+
+
+MISTAKES = [
+    (SOURCE + TARGET + 'timeot = "3s"', "targets.onec.timeot", "did you mean timeout"),
+    (SOURCE + TARGET + "timeout = 3", "targets.onec.timeout", '"30s"'),
+    (SOURCE + TARGET + 'concurrency = "a"', "targets.onec.concurrency", "int"),
+    (SOURCE + TARGET + "concurrency = 0", "targets.onec.concurrency", "at least 1"),
+    (SOURCE + TARGET + 'body = "x"', "targets.onec.body", "template, raw, normalised"),
+    (SOURCE + TARGET + 'events = ["incoming", "foo"]', "targets.onec.events[1]", "incoming, answered"),
+    (SOURCE + TARGET + 'expire = { foo = "1m" }', "targets.onec.expire", "incoming"),
+    (SOURCE + TARGET + 'rate = "fast"', "targets.onec.rate", '"5/s"'),
+    (SOURCE + TARGET + 'password = "env:ONEC_PASSWORD"', "targets.onec.password", "ONEC_PASSWORD is not set"),
+    (SOURCE + TARGET + 'password = "file:/nowhere/at/all"', "targets.onec.password", "/nowhere/at/all"),
+    (SOURCE + TARGET + 'ca_file = "/nowhere.pem"', "targets.onec.ca_file", "/nowhere.pem"),
+    (SOURCE + TARGET + 'retry_first = "2h"', "targets.onec.retry_first", "retry_max"),
+    (SOURCE + TARGET + "delivered_statuses = [17]", "targets.onec.delivered_statuses", "200 to 599"),
+    (SOURCE + TARGET.replace("https://", "ftp://"), "targets.onec.url", "http://"),
+    (SOURCE + TARGET.replace("https://", "https://u:p@"), "targets.onec.url", "username"),
+    (SOURCE + TARGET.replace('kind = "1c"\n', ""), "targets.onec.kind", '"1c"'),
+    (SOURCE + TARGET.replace('"1c"', '"onec"'), "targets.onec.kind", '"1c"'),
+    (SOURCE + '[targets.onec]\nkind = "1c"\n', "targets.onec.url", "required"),
+    (SOURCE.replace('"onec"', '"oneс"') + TARGET, "sources.trade.targets[0]", 'did you mean "onec"'),
+    (SOURCE.replace('token = "correct-horse"\n', "") + TARGET, "sources.trade.token", "open = true"),
+    (SOURCE.replace('"correct-horse"', '""') + TARGET, "sources.trade.token", "empty"),
+    (SOURCE.replace('"correct-horse"', "5") + TARGET, "sources.trade.token", "text"),
+    (SOURCE.replace('targets = ["onec"]', "") + TARGET, "sources.trade.targets", "missing"),
+    (SOURCE + 'timezone = "Mars/Olympus"\n' + TARGET, "sources.trade.timezone", "Europe/Moscow"),
+    (SOURCE + 'allow_from = ["home"]\n' + TARGET, "sources.trade.allow_from", "195.211.122.249"),
+    (SOURCE + 'open = "yes"\n' + TARGET, "sources.trade.open", "bool"),
+    (SOURCE + SOURCE.replace("trade", "shop") + 'path = "TRADE"\n' + TARGET, "sources.shop.path", "sources.trade"),
+    ("[sources]\n" + TARGET, "sources", "[sources.NAME]"),
+    ("colour = 1\n" + SOURCE + TARGET, "colour", "no such key"),
+    ('max_body = "big"\n' + SOURCE + TARGET, "max_body", '"64KB"'),
+    ("storage = 5\n" + SOURCE + TARGET, "storage", "[storage]"),
+    ('[storage]\nurl = "mysql://x"\n' + SOURCE + TARGET, "storage.url", "sqlite:///relay.db"),
+    ('[storage]\nkeep_dead = "long"\n' + SOURCE + TARGET, "storage.keep_dead", '"30d"'),
+    ("[sources.trade\n", "", "TOML"),
+]
+
+
+@pytest.mark.parametrize(("text", "key", "remedy"), MISTAKES, ids=[f"{row[1]}-{row[2]}" for row in MISTAKES])
+def test_every_mistake_is_named_with_file_key_and_remedy(read: Any, text: str, key: str, remedy: str) -> None:
+    with pytest.raises(ConfigError) as refused:
+        read(text)
+
+    sentence = str(refused.value)
+    assert "relay.toml: " + key in sentence
+    assert remedy in sentence
+
+
+def test_an_unset_admin_password_only_means_no_admin_page(read: Any) -> None:
+    assert read('[admin]\npassword = "env:RELAY_ADMIN_PASSWORD"\n' + SOURCE + TARGET).admin.password is None
+
+
+def test_a_secret_can_stand_in_a_file(read: Any, tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text("geheim\n")
+
+    assert read(SOURCE + TARGET + f'password = "file:{tmp_path / "secret"}"').targets["onec"].password == "geheim"
+
+
+def test_the_database_url_of_the_environment_wins(read: Any, tmp_path: Path) -> None:
+    assert read(SOURCE + TARGET, DATABASE_URL=f"sqlite:///{tmp_path}/x.db").storage.url == f"sqlite:///{tmp_path}/x.db"
+    with pytest.raises(ConfigError, match="DATABASE_URL"):
+        read(SOURCE + TARGET, DATABASE_URL="postgres://x")
+
+
+def test_secrets_do_not_show_in_the_representation(read: Any) -> None:
+    found = read(SOURCE + TARGET + 'password = "geheim"')
+
+    assert "geheim" not in repr(found)
+    assert "correct-horse" not in repr(found)
+
+
+def test_a_target_that_no_source_uses_is_known(read: Any) -> None:
+    assert read(SOURCE + TARGET + TARGET.replace("onec", "spare")).unused_targets() == ["spare"]
+
+
+@pytest.mark.parametrize(
+    ("hosts", "on_platform", "refused"),
+    [(["127.0.0.1"], False, False), (["unix:/run/relay.sock"], False, False), (["0.0.0.0"], False, True), (["127.0.0.1"], True, True)],
+)  # fmt: skip
+def test_the_sandbox_must_not_face_the_world(hosts: list[str], on_platform: bool, refused: bool) -> None:
+    assert bool(settings.swallows_real_calls(settings.read({}), hosts, on_platform=on_platform)) == refused
+
+
+def test_own_targets_and_tokens_may_face_the_world(read: Any) -> None:
+    assert settings.swallows_real_calls(read(SOURCE + TARGET), ["0.0.0.0"], on_platform=True) is None
