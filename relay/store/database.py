@@ -5,8 +5,8 @@ Durable means on disk: WAL with `synchronous=FULL`, so that a commit survives a 
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -31,7 +31,7 @@ class Database:
         self._reader = self._engine(read_only=True)
         self._writer = self._engine(read_only=False)
         self._connection: Connection | None = None
-        self._opening = threading.Lock()
+        self._closed = False
 
     def owner_lock(self) -> FileLock:
         """The lock of the one process that delivers from this database."""
@@ -47,6 +47,7 @@ class Database:
         Raises StoreBusy when the lock was not free in time, StoreError when the database cannot be used.
         """
         with self.lock.held(timeout):
+            self._refuse_closed()
             try:
                 connection = self._writing()
                 with connection.begin():
@@ -58,6 +59,7 @@ class Database:
     @contextmanager
     def read(self) -> Iterator[Connection]:
         """A connection that can only read. Keep it short: an open reader keeps the WAL from shrinking."""
+        self._refuse_closed()
         try:
             with self._reader.connect() as connection:
                 yield connection
@@ -70,10 +72,17 @@ class Database:
         return self._writer
 
     def close(self) -> None:
-        self._forget_connection()
+        """Closes when the write that is under way has ended; afterwards nothing opens it again."""
+        self._closed = True
+        with contextlib.suppress(StoreBusy), self.lock.held(WRITE_TIMEOUT_S):
+            self._forget_connection()
         self._reader.dispose()
         self._writer.dispose()
         self.lock.close()
+
+    def _refuse_closed(self) -> None:
+        if self._closed:
+            raise StoreError(f"the database {self.path} has been closed: the relay is stopping")
 
     def _writing(self) -> Connection:
         if self._connection is None or self._connection.closed or self._connection.invalidated:

@@ -106,10 +106,12 @@ class Ingest:
         )
         if (request.content_length or 0) > limit:
             raise too_large
-        body = request.stream.read(limit + 1)
-        if len(body) > limit:
-            raise too_large
-        return body
+        body = bytearray()
+        while part := request.stream.read(limit + 1 - len(body)):  # a stream may give less than it was asked for
+            body += part
+            if len(body) > limit:
+                raise too_large
+        return bytes(body)
 
     def _count(self, source: Source, refusal: HTTPException) -> None:
         status = refusal.code or 500

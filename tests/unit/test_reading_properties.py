@@ -14,8 +14,8 @@ from relay.events import CallEvent, Kind
 from relay.sandbox.damage import DAMAGES
 from relay.sandbox.uis import render
 from relay.uis import body as bodies
-from relay.uis.rendering import template_text
 from relay.uis.rendering import render as as_uis
+from relay.uis.rendering import template_text
 from relay.uis.variables import VARIABLES
 from tests.calls import ENDPOINT, MOSCOW, STANDARD, VALUES, read
 

@@ -6,7 +6,7 @@ import pytest
 
 from relay.uis.secrets import find_and_mask, split_query
 
-SECRET = "s3cret-Тайна"  # noqa: S105
+SECRET = "s3cret-Тайна"
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,362 @@
+"""Lanes at work: a real database, a simulated 1C over real sockets, the dispatcher as it runs in the web process."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from msgspec.structs import replace
+
+from relay import start, wiring
+from relay.delivery.dispatcher import Dispatcher
+from relay.delivery.lane import Lane
+from relay.events import Delivery, Outcome
+from relay.sandbox.onec import OneC
+from relay.sandbox.server import Sandbox
+from relay.settings import OneCTarget, Settings
+from relay.store import Claim, Job, Selection
+from relay.wiring import Relay
+from tests.calls import STANDARD, rendered
+from tests.unit.test_schedule import POLICY
+
+TRADE = "trade"
+LONG_S = 20.0
+
+
+@pytest.fixture
+def running(make_settings: Callable[..., Settings]) -> Iterator[Callable[..., Relay]]:
+    """A relay with its dispatcher started, by the real clock; stopped at the end."""
+    made: list[Relay] = []
+
+    def run(*args: str, **more: str) -> Relay:
+        settings = make_settings(*args, **more)
+        start.migrate(settings)
+        relay = wiring.build(settings)
+        made.append(relay)
+        relay.dispatcher.start()
+        return relay
+
+    yield run
+    for relay in made:
+        relay.dispatcher.stop(5)
+        relay.close()
+
+
+def post(relay: Relay, body: bytes, endpoint: str = "in") -> str:
+    receipt = relay.intake.accept(relay.settings.sources[TRADE], endpoint, body, is_query=False)
+    assert receipt.status == "accepted"
+    return receipt.event
+
+
+def post_call(relay: Relay, session: int) -> None:
+    """The five notifications of one call."""
+    for kind, endpoint in (
+        ("incoming", "in"),
+        ("answered", "in"),
+        ("lost", "in"),
+        ("outgoing", "out"),
+        ("finished", "rec"),
+    ):
+        post(relay, rendered(kind, call_session_id=session), endpoint)  # type: ignore[arg-type]
+
+
+def eventually(reached: Callable[[], bool], what: str, within_s: float = LONG_S) -> None:
+    """Waits for the thing itself."""
+    ends, pause = time.monotonic() + within_s, threading.Event()
+    while not reached():
+        assert time.monotonic() < ends, f"not within {within_s} s: {what}"
+        pause.wait(0.01)
+
+
+def states(relay: Relay) -> list[str]:
+    return [delivery.state for delivery in relay.store.deliveries(Selection())]
+
+
+def all_are(relay: Relay, state: str) -> Callable[[], bool]:
+    return lambda: set(states(relay)) == {state}
+
+
+def received(onec: Sandbox) -> list[dict[str, Any]]:
+    return [{**json.loads(record["body"]), "endpoint": record["endpoint"]} for record in onec.onec.state()["records"]]
+
+
+def test_the_five_notifications_of_a_call_arrive_in_order_as_uis_would_have_sent_them(
+    running: Any, onec: Sandbox
+) -> None:
+    relay = running(onec.onec_url)
+    post_call(relay, 7)
+
+    eventually(all_are(relay, "delivered"), "all delivered")
+    sent = [list(json.loads(rendered(kind, call_session_id=7)).items()) for kind in STANDARD]  # type: ignore[arg-type]
+    arrived = [list(json.loads(record["body"]).items()) for record in onec.onec.state()["records"]]
+    order = ["incoming", "answered", "lost", "outgoing", "finished"]
+    assert arrived == [sent[STANDARD.index(kind)] for kind in order]  # type: ignore[arg-type]
+    assert [record["endpoint"] for record in onec.onec.state()["records"]] == ["in", "in", "in", "out", "rec"]
+
+
+def test_the_answer_417_of_a_stored_event_is_not_repeated(running: Any, onec: Sandbox) -> None:
+    relay = running(onec.onec_url)
+    post(relay, rendered("incoming"))
+
+    eventually(all_are(relay, "delivered"), "delivered")
+    assert onec.onec.state()["requests"] == 1
+    [event] = relay.store.events(Selection())
+    [(_, [attempt])] = relay.store.whole(event)
+    assert attempt.status == 417
+
+
+def test_a_1c_that_was_down_for_the_whole_of_the_posting_gets_all_in_order(running: Any, unused_port: int) -> None:
+    relay = running(f"http://127.0.0.1:{unused_port}/trade/hs/UIScom")
+    for session in range(12):
+        post_call(relay, 1000 + session)
+    eventually(lambda: sum(d.attempts for d in relay.store.deliveries(Selection())) > 0, "it was tried")
+    assert "delivered" not in states(relay)
+
+    onec = Sandbox(OneC("Обмен УИС", "пароль"), unused_port).start()
+    try:
+        eventually(all_are(relay, "delivered"), "all delivered")
+        by_call: dict[int, list[str]] = {}
+        for call in received(onec):
+            by_call.setdefault(call["call_session_id"], []).append(call["notification_name"] + call["endpoint"])
+        assert len(by_call) == 12
+        assert all([name[-2:] for name in names] == ["in", "in", "in", "ut", "ec"] for names in by_call.values())
+    finally:
+        onec.close()
+
+
+@pytest.mark.parametrize(
+    "mode", ["locked", "no_licence", "session_wait", "bad_gateway", "unauthorized", "not_found", "version_mismatch"]
+)
+def test_what_is_the_targets_affair_is_tried_again_and_costs_nothing(running: Any, onec: Sandbox, mode: str) -> None:
+    onec.onec.fail(mode, 2)
+    relay = running(onec.onec_url)
+    post(relay, rendered("incoming"))
+
+    eventually(all_are(relay, "delivered"), "delivered")
+    [delivery] = relay.store.deliveries(Selection())
+    assert (delivery.attempts, delivery.failures) == (3, 0)
+
+
+def test_a_refusal_is_dead_at_once_with_the_targets_words_and_lets_the_call_go_on(running: Any, onec: Sandbox) -> None:
+    onec.onec.fail("bad_request", 1)
+    relay = running(onec.onec_url)
+    post_call(relay, 7)
+
+    eventually(lambda: sorted(states(relay)) == ["dead"] + ["delivered"] * 4, "one dead, four delivered")
+    [dead] = relay.store.dead_letters(Selection())
+    assert "недопустимое имя" in dead.reason  # type: ignore[union-attr, operator]
+
+
+@pytest.mark.parametrize("mode", ["hang", "reset"])
+def test_what_may_have_arrived_is_sent_again_under_the_same_id_and_held_after_three(
+    running: Any, onec: Sandbox, mode: str
+) -> None:
+    onec.onec.fail(f"{mode}_after_writing", -1)
+    relay = running(onec.onec_url, target='timeout = "200ms"')
+    post(relay, rendered("incoming"))
+
+    eventually(all_are(relay, "held"), "held")
+    records = onec.onec.state()["records"]
+    assert len(records) == 3
+    assert len({record["delivery"] for record in records}) == 1
+
+
+def test_unclear_can_wait_for_the_operator_at_once(running: Any, onec: Sandbox) -> None:
+    onec.onec.fail("reset_after_writing", 1)
+    relay = running(onec.onec_url, target='unclear = "hold"')
+    post(relay, rendered("incoming"))
+
+    eventually(all_are(relay, "held"), "held")
+    assert len(onec.onec.state()["records"]) == 1
+
+
+def test_what_is_too_old_expires_without_a_request(running: Any, make_settings: Any, onec: Sandbox) -> None:
+    settings = make_settings(onec.onec_url, target='expire = { incoming = "10m" }')
+    start.migrate(settings)
+    yesterday = wiring.build(settings, clock=lambda: wiring.now_utc() - timedelta(days=1))
+    post(yesterday, rendered("incoming"))
+    post(yesterday, rendered("answered"))
+    yesterday.close()
+
+    relay = running(onec.onec_url, target='expire = { incoming = "10m" }')
+    eventually(lambda: states(relay) == ["expired", "delivered"], "the pop-up expired, the rest went out")
+    assert onec.onec.state()["requests"] == 1
+
+
+def test_what_a_killed_process_had_in_flight_is_delivered_after_the_restart(
+    make_settings: Any, running: Any, onec: Sandbox
+) -> None:
+    settings = make_settings(onec.onec_url)
+    start.migrate(settings)
+    killed = wiring.build(settings)
+    post(killed, rendered("incoming"))
+    assert killed.store.claim(Claim("onec", killed.store.take_over("onec"), wiring.now_utc())) is not None
+    killed.close()  # as a kill leaves it: `sending` on disk, no owner
+
+    relay = running(onec.onec_url)
+    eventually(all_are(relay, "delivered"), "delivered")
+    [event] = relay.store.events(Selection())
+    [(_, tries)] = relay.store.whole(event)
+    assert [attempt.outcome for attempt in tries] == ["unclear", "delivered"]
+
+
+def test_only_one_process_delivers_and_the_other_takes_over_at_its_end(
+    make_settings: Any, running: Any, onec: Sandbox
+) -> None:
+    first = running(onec.onec_url)
+    eventually(lambda: first.dispatcher.ticked_ago() is not None, "the first owns")
+    second = running(onec.onec_url)
+    eventually(lambda: second.dispatcher.ticked_ago() is not None, "the second has looked")
+    assert not second.dispatcher._owns
+    post(second, rendered("incoming"))
+    eventually(all_are(second, "delivered"), "the first found what the second took in")
+
+    first.dispatcher.stop(5)
+    post(second, rendered("answered"))
+    eventually(all_are(second, "delivered"), "the second has taken over")
+
+
+def test_rates_are_kept(running: Any, onec: Sandbox) -> None:
+    relay = running(onec.onec_url, target='rate = "20/s burst 1"\nconcurrency = 4')
+    began = time.monotonic()
+    for session in range(10):
+        post(relay, rendered("incoming", call_session_id=session))
+    eventually(all_are(relay, "delivered"), "all delivered")
+
+    assert time.monotonic() - began >= 9 / 20
+
+
+# --- stopping, with a scripted target
+
+
+class Scripted:
+    """A target that does what the script says; each step is an outcome or something to wait for."""
+
+    def __init__(self, settings: OneCTarget, script: Callable[[Job], Outcome]) -> None:
+        self.settings, self._script = settings, script
+        self.sent: list[str] = []
+
+    def send(self, shipment: Job) -> Outcome:
+        self.sent.append(shipment.delivery.id)
+        return self._script(shipment)
+
+    def close(self) -> None:
+        pass
+
+
+def dispatch(relay: Relay, target: Scripted) -> Dispatcher:
+    dispatcher = Dispatcher([Lane(target, relay.store, wiring.now_utc)], relay.store, wiring.now_utc)
+    dispatcher.start()
+    return dispatcher
+
+
+@pytest.fixture
+def stored(make_settings: Callable[..., Settings]) -> Iterator[Relay]:
+    """A relay with three calls that wait; nothing is started."""
+    settings = make_settings()
+    start.migrate(settings)
+    relay = wiring.build(settings)
+    for session in range(3):
+        post(relay, rendered("incoming", call_session_id=session))
+    yield relay
+    relay.close()
+
+
+def test_a_bad_event_among_good_ones_dies_with_its_reason_and_an_outage_kills_none(stored: Relay) -> None:
+    """A handler that stumbles over one call while others pass: counted. While none pass: not."""
+    outage = threading.Event()
+    outage.set()
+
+    def stumble(job: Job) -> Outcome:
+        bad = job.delivery.session == "0" or outage.is_set()
+        return Outcome(name="failed", reason="stumbled", status=500) if bad else Outcome(name="delivered", status=200)
+
+    policy = replace(POLICY, retry_first=timedelta(milliseconds=20), retry_max=timedelta(milliseconds=40), attempts=3)
+    dispatcher = dispatch(stored, Scripted(policy, stumble))
+    eventually(lambda: all(d.attempts > policy.attempts for d in stored.store.deliveries(Selection())), "an outage")
+    assert set(states(stored)) <= {"due", "sending"}
+    outage.clear()
+    session = 100
+    while "dead" not in states(stored):
+        post(stored, rendered("incoming", call_session_id=(session := session + 1)))
+        eventually(lambda: states(stored)[-1] == "delivered", "the good one passes")
+    dispatcher.stop(5)
+
+    [dead] = stored.store.dead_letters(Selection())
+    assert isinstance(dead, Delivery)
+    assert dead.session == "0"
+    assert dead.reason == "failed 3 times; last: stumbled"
+
+
+def test_at_the_end_what_is_in_flight_finishes_and_nothing_new_is_begun(stored: Relay) -> None:
+    entered, go_on = threading.Event(), threading.Event()
+
+    def slowly(_: Job) -> Outcome:
+        entered.set()
+        go_on.wait(10)
+        return Outcome(name="delivered", status=200)
+
+    target = Scripted(POLICY, slowly)
+    dispatcher = dispatch(stored, target)
+    entered.wait(10)
+    eventually(lambda: len(target.sent) == POLICY.concurrency, "all threads are busy")
+    dispatcher.stop_claiming()
+    go_on.set()
+    dispatcher.stop(10)
+
+    assert sorted(states(stored)) == ["delivered", "delivered", "due"]
+
+
+def test_what_cannot_finish_is_recorded_as_unclear(stored: Relay) -> None:
+    never = threading.Event()
+
+    def hang(_: Job) -> Outcome:
+        never.wait(30)
+        return Outcome(name="delivered")
+
+    target = Scripted(POLICY, hang)
+    dispatcher = dispatch(stored, target)
+    eventually(lambda: len(target.sent) == POLICY.concurrency, "all threads are busy")
+    began = time.monotonic()
+    dispatcher.stop(0.3)
+
+    assert time.monotonic() - began < 5
+    found = sorted((d.state, d.unclear) for d in stored.store.deliveries(Selection()))
+    assert found == [("due", 0), ("due", 1), ("due", 1)]
+    never.set()
+
+
+def test_a_fault_of_the_adapter_costs_no_event(stored: Relay) -> None:
+    calls: list[int] = []
+
+    def fail_first(_: Job) -> Outcome:
+        calls.append(1)
+        if len(calls) == 1:
+            raise KeyError("a bug")
+        return Outcome(name="delivered", status=200)
+
+    dispatcher = dispatch(stored, Scripted(replace(POLICY, retry_first=timedelta(milliseconds=50)), fail_first))
+    eventually(all_are(stored, "delivered"), "all delivered in the end")
+    dispatcher.stop(5)
+
+
+def test_the_quick_tries_are_for_what_was_not_connected_only(stored: Relay) -> None:
+    """tenacity repeats `unreachable` within seconds, and nothing else."""
+    target = Scripted(POLICY, lambda _: Outcome(name="unreachable", reason="refused"))
+    dispatcher = dispatch(stored, target)
+    eventually(lambda: all(d.attempts == 1 for d in stored.store.deliveries(Selection())), "each was tried")
+    dispatcher.stop(5)
+    assert len(target.sent) == 9  # three quick tries each, recorded as one attempt
+
+    target = Scripted(POLICY, lambda _: Outcome(name="unclear", reason="no answer"))
+    [lane] = [Lane(target, stored.store, lambda: wiring.now_utc() + timedelta(hours=1))]
+    dispatcher = Dispatcher([lane], stored.store, lambda: wiring.now_utc() + timedelta(hours=1))
+    dispatcher.start()
+    eventually(lambda: all(d.attempts == 2 for d in stored.store.deliveries(Selection())), "each was tried once more")
+    dispatcher.stop(5)
+    assert len(target.sent) == 3

@@ -1,0 +1,281 @@
+"""Requests over real sockets: what each way of failing comes to."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+import subprocess
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+from msgspec.structs import replace
+
+from relay.sandbox.server import Sandbox
+from relay.settings import OneCTarget
+from relay.targets.base import Client, NoAnswer, translate
+
+ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+QUICK = OneCTarget(
+    name="onec", url="http://127.0.0.1/", timeout=timedelta(seconds=0.3), connect_timeout=timedelta(seconds=0.3)
+)
+Serve = Callable[[socket.socket], None]
+
+
+@contextmanager
+def server(serve: Serve, *, backlog: int = 5) -> Iterator[str]:
+    """A server that treats each connection as told; gives its address."""
+    listening = socket.create_server(("127.0.0.1", 0), backlog=backlog)
+
+    def run() -> None:
+        while True:
+            try:
+                connection, _ = listening.accept()
+            except OSError:
+                return
+            with connection:
+                connection.settimeout(5)
+                serve(connection)
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{listening.getsockname()[1]}/in"
+    finally:
+        listening.shutdown(socket.SHUT_RDWR)
+        listening.close()
+        thread.join(5)
+
+
+def read_request(connection: socket.socket) -> bytes:
+    received = b""
+    while not received.endswith(b"{}"):
+        part = connection.recv(4096)
+        if not part:
+            break
+        received += part
+    return received
+
+
+def wait_for_close(connection: socket.socket) -> None:
+    try:
+        while connection.recv(4096):
+            pass
+    except OSError:
+        pass
+
+
+def reset(connection: socket.socket) -> None:
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\x00\x00\x00\x00\x00\x00\x00")
+    connection.close()
+
+
+def outcome_of(url: str, settings: OneCTarget = QUICK) -> Any:
+    client = Client(settings)
+    try:
+        return client.request("POST", url, {}, b"{}")
+    except NoAnswer as exc:
+        return exc.outcome
+    finally:
+        client.close()
+
+
+def test_nobody_listens(unused_port: int) -> None:
+    found = outcome_of(f"http://127.0.0.1:{unused_port}/in")
+
+    assert (found.name, found.reason) == ("unreachable", "no connection: connection refused")
+
+
+def test_the_host_is_not_known() -> None:
+    found = outcome_of("http://nobody.invalid/in")
+
+    assert found.name == "unreachable"
+    assert "DNS" in found.reason
+
+
+def test_connecting_takes_too_long() -> None:
+    """A full backlog: the kernel drops what comes on top."""
+    listening = socket.create_server(("127.0.0.1", 0), backlog=0)
+    address = listening.getsockname()
+    fillers = [socket.socket() for _ in range(4)]
+    try:
+        for filler in fillers:
+            filler.setblocking(False)
+            filler.connect_ex(address)
+        found = outcome_of(f"http://127.0.0.1:{address[1]}/in")
+    finally:
+        for filler in (*fillers, listening):
+            filler.close()
+
+    assert (found.name, found.reason) == ("unreachable", "no connection: connecting took too long")
+
+
+def test_a_tls_handshake_that_is_never_answered_was_not_sent() -> None:
+    with server(wait_for_close) as url:
+        found = outcome_of(url.replace("http:", "https:"))
+
+    assert found.name == "unreachable"
+
+
+def test_a_server_that_does_not_speak_tls_is_misconfigured() -> None:
+    def serve(connection: socket.socket) -> None:
+        connection.recv(4096)
+        connection.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+
+    with server(serve) as url:
+        found = outcome_of(url.replace("http:", "https:"))
+
+    assert found.name == "misconfigured"
+    assert "verify_tls" in found.reason
+
+
+def test_a_certificate_that_is_not_trusted_is_misconfigured(tmp_path: Path) -> None:
+    key, certificate = tmp_path / "key.pem", tmp_path / "cert.pem"
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", key, "-out", certificate, "-days", "2",
+         "-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1"], check=True, capture_output=True,
+    )  # fmt: skip
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+
+    def serve(connection: socket.socket) -> None:
+        try:
+            with context.wrap_socket(connection, server_side=True) as secured:
+                read_request(secured)
+                secured.sendall(ANSWER)
+        except OSError:
+            pass
+
+    with server(serve) as url:
+        secure = url.replace("http:", "https:")
+        assert outcome_of(secure).name == "misconfigured"
+        assert outcome_of(secure, replace(QUICK, verify_tls=False)).status == 200
+        assert outcome_of(secure, replace(QUICK, ca_file=str(certificate))).status == 200
+
+
+def test_no_answer_in_time_is_unclear() -> None:
+    with server(wait_for_close) as url:
+        found = outcome_of(url)
+
+    assert (found.name, found.reason) == (
+        "unclear",
+        "no answer, though the request may have arrived: the answer took too long",
+    )
+
+
+def test_a_reset_half_way_is_unclear() -> None:
+    """The same ConnectionError as "refused": told apart by whether the connection stood."""
+
+    def serve(connection: socket.socket) -> None:
+        read_request(connection)
+        reset(connection)
+
+    with server(serve) as url:
+        assert outcome_of(url).name == "unclear"
+
+
+def test_a_reset_right_at_the_accept_is_unclear() -> None:
+    with server(reset) as url:
+        assert outcome_of(url).name == "unclear"
+
+
+def test_a_close_without_an_answer_is_unclear() -> None:
+    with server(lambda connection: None if read_request(connection) else None) as url:
+        assert outcome_of(url).name == "unclear"
+
+
+def test_a_body_that_is_cut_does_not_cost_the_status() -> None:
+    def serve(connection: socket.socket) -> None:
+        read_request(connection)
+        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf")
+
+    with server(serve) as url:
+        found = outcome_of(url)
+
+    assert (found.status, found.body) == (200, b"half")
+
+
+def test_a_body_without_end_is_read_up_to_its_limit() -> None:
+    def serve(connection: socket.socket) -> None:
+        read_request(connection)
+        connection.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
+        try:
+            while True:
+                connection.sendall(b"x" * 65536)
+        except OSError:
+            pass
+
+    with server(serve) as url:
+        assert len(outcome_of(url).body) == 65536
+
+
+def test_a_redirect_is_not_followed() -> None:
+    def serve(connection: socket.socket) -> None:
+        read_request(connection)
+        connection.sendall(b"HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1:9/\r\nContent-Length: 0\r\n\r\n")
+
+    with server(serve) as url:
+        assert outcome_of(url).status == 302
+
+
+def test_a_proxy_that_is_away_is_unreachable(unused_port: int) -> None:
+    found = outcome_of("http://127.0.0.1:9/in", replace(QUICK, proxy=f"http://127.0.0.1:{unused_port}"))
+
+    assert found.name == "unreachable"
+
+
+def test_an_address_that_cannot_be_used_is_misconfigured() -> None:
+    assert outcome_of("http://[::1/in").name == "misconfigured"
+
+
+def test_connections_and_cookies_are_kept(onec: Sandbox) -> None:
+    """Two requests over one connection: a session of 1C costs more than the request."""
+    accepted: list[int] = []
+
+    def serve(connection: socket.socket) -> None:
+        accepted.append(1)
+        read_request(connection)
+        connection.sendall(b"HTTP/1.1 200 OK\r\nSet-Cookie: ibsession=abc\r\nContent-Length: 0\r\n\r\n")
+        second.append(read_request(connection))
+        connection.sendall(ANSWER)
+
+    second: list[bytes] = []
+    with server(serve) as url:
+        client = Client(QUICK)
+        client.request("POST", url, {}, b"{}")
+        client.request("POST", url, {}, b"{}")
+        client.close()
+
+    assert accepted == [1]
+    assert b"Cookie: ibsession=abc" in second[0]
+
+
+def _all_errors(root: type[Exception]) -> list[type[Exception]]:
+    return [root, *(error for child in root.__subclasses__() for error in _all_errors(child))]
+
+
+ERRORS = sorted({e for e in _all_errors(requests.RequestException) if e.__module__.startswith("requests")}, key=str)
+
+
+@pytest.mark.parametrize("error", ERRORS, ids=lambda error: error.__name__)
+@pytest.mark.parametrize("stood", [True, False])
+def test_every_error_of_requests_is_translated(error: type[requests.RequestException], stood: bool) -> None:
+    """Once the connection stood nothing may be called "surely not taken", whatever requests calls it."""
+    made = error("boom", "doc", 0) if error is requests.exceptions.JSONDecodeError else error("boom")
+    found = translate(made, stood=stood)
+
+    assert found.name in ("unreachable", "unclear", "misconfigured")
+    if stood:
+        assert found.name != "unreachable"
+    assert found.reason
+
+
+def test_an_error_says_nothing_of_the_address(unused_port: int) -> None:
+    """A Bitrix24 webhook has its secret in the path."""
+    assert "s3cret" not in outcome_of(f"http://127.0.0.1:{unused_port}/rest/1/s3cret/").reason
+    assert "s3cret" not in outcome_of("http://nobody.invalid/rest/1/s3cret/").reason

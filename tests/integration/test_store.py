@@ -1,0 +1,396 @@
+"""The store on a real database file."""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from relay.errors import SchemaMismatch, StoreBusy, StoreError
+from relay.events import Attempt, CallEvent
+from relay.store import Claim, Consignee, NewEvent, Replay, Result, Selection, Store, schema
+from relay.store.group_commit import GroupCommit
+from relay.store.migrate import migrate
+from relay.times import now_utc
+
+NOON = datetime(2026, 3, 2, 9, 45, tzinfo=UTC)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Any:
+    made = Store(f"sqlite:///{tmp_path / 'relay.db'}")
+    migrate(made.database, now_utc())
+    yield made
+    made.close()
+
+
+def notification(number: int = 1, *, session: str | None = "7", at: datetime = NOON, digest: bytes | None = None,
+                 ordered: bool = True, window: timedelta = timedelta(minutes=10)) -> NewEvent:  # fmt: skip
+    return NewEvent(
+        source="trade", endpoint="in", raw=b"{}", is_query=False, zone="Europe/Moscow",
+        digest=digest or str(number).encode(), call=CallEvent(kind="incoming", session_id=session), problem=None,
+        notes=(), received_at=at, duplicate_window=window, consignees=(Consignee("onec", ordered),),
+    )  # fmt: skip
+
+
+def claim(store: Store, at: datetime = NOON + timedelta(seconds=1)) -> Any:
+    return store.claim(Claim("onec", 1, at))
+
+
+def result(job: Any, state: Any = "delivered", *, due_at: datetime = NOON) -> Result:
+    return Result(
+        delivery=job.delivery, epoch=job.epoch, state=state, due_at=due_at, failures=0, unclear=0,
+        delivered_at=NOON if state == "delivered" else None, reason=None, remote=None,
+        attempt=Attempt(number=job.delivery.attempts + 1, at=NOON, took_ms=1, status=200, outcome="delivered", reason=""),
+    )  # fmt: skip
+
+
+def states(store: Store) -> list[str]:
+    return [delivery.state for delivery in store.deliveries(Selection())]
+
+
+# --- what SQLite is told
+
+
+def test_a_commit_is_on_disk(store: Store) -> None:
+    with store.database.write() as connection:
+        pragmas = {name: connection.exec_driver_sql(f"PRAGMA {name}").scalar() for name in
+                   ("journal_mode", "synchronous", "foreign_keys", "auto_vacuum", "mmap_size")}  # fmt: skip
+
+    assert pragmas == {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1, "auto_vacuum": 2, "mmap_size": 0}
+
+
+def test_a_reader_cannot_write(store: Store) -> None:
+    with pytest.raises(StoreError), store.database.read() as connection:
+        connection.exec_driver_sql("DELETE FROM events")
+
+
+# --- migrations
+
+
+def test_migrating_twice_changes_nothing(store: Store) -> None:
+    assert migrate(store.database, now_utc()) == "0001"
+    store.expect_current()
+
+
+def test_a_newer_database_is_refused_with_both_versions(store: Store) -> None:
+    with store.database.write() as connection:
+        connection.exec_driver_sql("UPDATE alembic_version SET version_num = '9999'")
+
+    for ask in (store.expect_current, lambda: migrate(store.database, now_utc())):
+        with pytest.raises(SchemaMismatch, match=r"9999.*0001"):
+            ask()
+
+
+def test_no_command_creates_a_database(tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match="migrate"):
+        Store(f"sqlite:///{tmp_path / 'none.db'}").expect_current()
+    assert not (tmp_path / "none.db").exists()
+
+
+def test_a_migration_that_fails_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from alembic import op
+
+    made = Store(f"sqlite:///{tmp_path / 'relay.db'}")
+
+    def fail(*_: Any, **__: Any) -> None:
+        raise sqlite3.OperationalError("disk full")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(op, "create_index", fail)  # after the first table has been made
+        with pytest.raises(StoreError):
+            migrate(made.database, now_utc())
+
+    assert migrate(made.database, now_utc()) is None
+    made.expect_current()
+
+
+def test_many_start_at_once(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'relay.db'}"
+    failures: list[BaseException] = []
+
+    def start() -> None:
+        one = Store(url)
+        try:
+            migrate(one.database, now_utc())
+            one.expect_current()
+        except BaseException as exc:
+            failures.append(exc)
+        finally:
+            one.close()
+
+    run_together([start] * 6)
+    assert failures == []
+
+
+def run_together(work: list[Callable[[], None]]) -> None:
+    threads = [threading.Thread(target=one) for one in work]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+
+# --- notifications
+
+
+def test_the_order_is_the_order_of_acceptance(store: Store) -> None:
+    for number in range(5):
+        store.add(notification(number))
+
+    assert [event.seq for event in store.events(Selection())] == [1, 2, 3, 4, 5]
+
+
+def test_a_repeat_within_the_window_is_recognised_and_counted(store: Store) -> None:
+    first = store.add(notification())
+    again = store.add(notification(at=NOON + timedelta(minutes=9)))
+
+    assert (again.duplicate, again.event) == (True, first.event)
+    assert len(states(store)) == 1
+    [event] = store.events(Selection())
+    assert (event.repeated, event.repeats) == (1, (NOON + timedelta(minutes=9),))
+
+
+def test_a_repeat_after_the_window_is_a_new_event(store: Store) -> None:
+    store.add(notification())
+
+    assert not store.add(notification(at=NOON + timedelta(minutes=11))).duplicate
+
+
+def test_without_a_window_every_repeat_is_a_new_event(store: Store) -> None:
+    store.add(notification())
+
+    assert not store.add(notification(window=timedelta(0))).duplicate
+
+
+def test_of_many_at_once_exactly_one_is_new(store: Store) -> None:
+    """Check-then-insert must not be passed by two threads."""
+    found: list[bool] = []
+    run_together([lambda: found.append(store.add(notification()).duplicate) for _ in range(16)])
+
+    assert sorted(found) == [False] + [True] * 15
+
+
+def test_a_poisonous_neighbour_costs_only_itself(store: Store) -> None:
+    """One item that the database cannot take, in one batch with others."""
+    commits = GroupCommit(store.database)
+    entered, go_on = threading.Event(), threading.Event()
+
+    def operation(_: Any, batch: Any) -> list[str]:
+        if "slow" in batch:
+            entered.set()
+            go_on.wait(5)
+        if "poison" in batch:
+            raise ValueError("poison")
+        return [f"stored {item}" for item in batch]
+
+    answers: dict[str, str] = {}
+
+    def run(item: str) -> None:
+        try:
+            answers[item] = commits.run(operation, item, 10)
+        except ValueError as exc:
+            answers[item] = str(exc)
+
+    first = threading.Thread(target=run, args=("slow",))
+    first.start()
+    entered.wait(5)
+    others = [threading.Thread(target=run, args=(item,)) for item in ("a", "poison", "b")]
+    for thread in others:
+        thread.start()
+    while len(commits._queue) < 3:
+        threading.Event().wait(0.001)
+    go_on.set()
+    for thread in (first, *others):
+        thread.join()
+
+    assert answers == {"slow": "stored slow", "a": "stored a", "poison": "poison", "b": "stored b"}
+
+
+def test_a_lock_held_by_another_program_is_busy_and_stores_nothing(store: Store) -> None:
+    other = sqlite3.connect(store.database.path, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    try:
+        with pytest.raises(StoreBusy):
+            store.add(notification())
+    finally:
+        other.execute("ROLLBACK")
+        other.close()
+
+    assert not store.add(notification()).duplicate  # and it goes on by itself
+
+
+# --- turns, claims, results
+
+
+def test_deliveries_of_one_call_go_one_after_another(store: Store) -> None:
+    for number in range(3):
+        store.add(notification(number))
+
+    first = claim(store)
+    assert claim(store) is None  # the second must wait for the first
+    store.record(result(first))
+    second = claim(store)
+    assert second.delivery.event_seq == 2
+
+
+def test_different_calls_go_in_parallel(store: Store) -> None:
+    for number in range(3):
+        store.add(notification(number, session=str(number)))
+
+    assert [claim(store).delivery.event_seq for _ in range(3)] == [1, 2, 3]
+
+
+def test_without_a_session_or_without_order_nothing_waits(store: Store) -> None:
+    for number in range(2):
+        store.add(notification(number, session=None))
+        store.add(notification(number + 10, ordered=False))
+
+    assert [claim(store) is not None for _ in range(4)] == [True] * 4
+
+
+def test_one_that_waits_for_its_retry_holds_its_own_call_only(store: Store) -> None:
+    store.add(notification(1))
+    store.add(notification(2))
+    store.add(notification(3, session="8"))
+    store.record(result(claim(store), "due", due_at=NOON + timedelta(hours=1)))
+
+    assert claim(store).delivery.session == "8"
+    assert claim(store) is None
+    assert claim(store, NOON + timedelta(hours=2)).delivery.event_seq == 1
+
+
+@pytest.mark.parametrize("ended", ["dead", "held", "expired"])
+def test_one_that_has_ended_lets_the_later_ones_pass(store: Store, ended: str) -> None:
+    store.add(notification(1))
+    store.add(notification(2))
+    store.record(result(claim(store), ended))
+
+    assert claim(store).delivery.event_seq == 2
+
+
+def test_a_replay_takes_its_old_place_in_the_call(store: Store) -> None:
+    for number in range(3):
+        store.add(notification(number))
+    store.record(result(claim(store), "dead"))
+    [dead] = store.deliveries(Selection(states=("dead",)))
+    second = claim(store)  # on its way while the first is replayed
+    assert store.replay([Replay(dead, NOON, NOON)]) == 1
+    assert claim(store) is None
+    store.record(result(second))
+
+    assert claim(store).delivery.event_seq == 1
+    assert claim(store) is None
+
+
+def test_a_replay_of_what_has_changed_meanwhile_does_nothing(store: Store) -> None:
+    store.add(notification())
+    store.record(result(claim(store), "dead"))
+    [dead] = store.deliveries(Selection())
+    assert store.discard([dead]) == 1
+
+    assert store.replay([Replay(dead, NOON, NOON)]) == 0
+
+
+def test_a_replay_counts_attempts_and_age_anew(store: Store) -> None:
+    store.add(notification())
+    store.record(result(claim(store), "dead"))
+    [dead] = store.deliveries(Selection())
+    later = NOON + timedelta(days=3)
+    store.replay([Replay(dead, later, later)])
+
+    [delivery] = store.deliveries(Selection())
+    assert (delivery.state, delivery.attempts, delivery.aged_from, delivery.replayed) == ("due", 0, later, True)
+
+
+def test_the_next_one_is_claimed_in_the_commit_that_records_the_last(store: Store) -> None:
+    for number in range(2):
+        store.add(notification(number))
+    job = claim(store)
+    from msgspec.structs import replace
+
+    following = store.record(replace(result(job), then=Claim("onec", 1, NOON + timedelta(seconds=1))))
+
+    assert following is not None
+    assert following.delivery.event_seq == 2
+    assert states(store) == ["delivered", "sending"]
+
+
+def test_a_result_under_an_old_epoch_does_not_overwrite(store: Store) -> None:
+    store.add(notification())
+    job = claim(store)
+    recovered = store.left_sending("onec")
+    assert [epoch for _, epoch in recovered] == [1]
+    store.record(result(job, "due"))  # the new owner took it for unclear
+    store.claim(Claim("onec", 2, NOON + timedelta(seconds=1)))
+    store.record(result(job, "dead"))  # the old one's late answer
+
+    assert states(store) == ["sending"]
+
+
+def test_a_late_delivered_settles_what_waits(store: Store) -> None:
+    store.add(notification())
+    job = claim(store)
+    store.record(result(job, "due"))
+    store.record(result(job, "delivered"))
+
+    assert states(store) == ["delivered"]
+
+
+def test_what_was_not_begun_goes_back_without_counting(store: Store) -> None:
+    store.add(notification())
+    job = claim(store)
+    assert store.put_back(job)
+
+    again = claim(store)
+    assert (again.delivery.id, again.delivery.attempts, again.delivery.tried_at) == (job.delivery.id, 0, None)
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.lists(
+        st.tuples(st.sampled_from(["add", "claim", "deliver", "retry", "kill", "replay"]), st.integers(0, 2)),
+        max_size=40,
+    )
+)
+def test_whatever_happens_a_call_has_one_in_flight_and_keeps_its_order(
+    store: Store, steps: list[tuple[str, int]]
+) -> None:
+    """Rule: never two of a call on their way, never a later one while an earlier one waits."""
+    with store.database.write() as connection:
+        for table in (schema.attempts, schema.deliveries, schema.events):
+            connection.execute(table.delete())
+    flying: list[Any] = []
+    for number, (step, session) in enumerate(steps):
+        if step == "add":
+            store.add(notification(number, session=str(session), digest=f"{number}".encode()))
+        elif step == "claim":
+            job = claim(store)
+            if job is not None:
+                waiting = [
+                    d
+                    for d in store.deliveries(Selection(session=job.delivery.session))
+                    if d.state in ("due", "sending")
+                ]
+                assert waiting[0].id == job.delivery.id
+                assert [d.state for d in waiting].count("sending") == 1
+                flying.append(job)
+        elif step == "replay":
+            store.replay(
+                [Replay(d, NOON, NOON) for d in store.deliveries(Selection(states=("dead",), session=str(session)))]
+            )
+        elif flying:
+            job = flying.pop(session % len(flying))
+            store.record(result(job, {"deliver": "delivered", "retry": "due", "kill": "dead"}[step]))
+    for job in flying:
+        store.record(result(job))
+    while (job := claim(store)) is not None:  # nothing is stuck
+        store.record(result(job))
+    assert {"due", "sending"}.isdisjoint(states(store))

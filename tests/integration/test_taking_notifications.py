@@ -1,0 +1,283 @@
+"""The HTTP contract: what is taken, what is refused, and what is answered. A real database, Flask's test client."""
+
+from __future__ import annotations
+
+import base64
+import sqlite3
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from flask.testing import FlaskClient
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from relay.store import Selection
+from relay.web import create_app
+from relay.wiring import Relay
+from tests.calls import rendered
+from tests.conftest import FakeClock
+
+IN = "/trade/hs/UIScom/in"
+TOKEN = "?token=correct-horse"
+BODY = rendered("incoming")
+Make = Callable[..., FlaskClient]
+
+
+@pytest.fixture
+def make_client(make_relay: Callable[..., Relay]) -> Make:
+    def make(**more: str) -> FlaskClient:
+        relay = make_relay(**more)
+        client = create_app(relay).test_client()
+        client.relay = relay  # type: ignore[attr-defined]
+        return client
+
+    return make
+
+
+@pytest.fixture
+def client(make_client: Make) -> Any:
+    return make_client()
+
+
+def stored(client: Any) -> list[Any]:
+    return list(client.relay.store.events(Selection()))
+
+
+def test_a_notification_is_stored_with_its_delivery_before_the_answer(client: Any) -> None:
+    answer = client.post(IN + TOKEN, data=BODY)
+
+    [event] = stored(client)
+    [delivery] = client.relay.store.deliveries(Selection())
+    assert answer.status_code == 200
+    assert answer.json == {"status": "accepted", "event": event.id, "kind": "incoming"}
+    assert event.raw == BODY
+    assert (delivery.target, delivery.state, delivery.event) == ("onec", "due", event.id)
+
+
+@pytest.mark.parametrize("path", [IN, "/TRADE/hs/uiscom/IN", "/trade/hs/UIScom/in/"])
+def test_the_path_is_the_one_that_1c_has(client: Any, path: str) -> None:
+    assert client.post(path + TOKEN, data=BODY).json["status"] == "accepted"
+
+
+def test_the_path_of_a_source_can_be_nested_and_cyrillic(make_client: Make) -> None:
+    client = make_client(source='path = "Фирма/Торговля"')
+
+    assert client.post("/фирма/торговля/hs/UIScom/in" + TOKEN, data=BODY).status_code == 200
+    assert client.post(IN + TOKEN, data=BODY).status_code == 404
+
+
+def test_a_get_is_taken_with_its_variables_in_the_query(client: Any) -> None:
+    answer = client.get(IN + TOKEN + "&direction=in&call_session_id=7&calling_phone_number=79005550123")
+
+    [event] = stored(client)
+    assert answer.json["status"] == "accepted"
+    assert event.raw == b"direction=in&call_session_id=7&calling_phone_number=79005550123"
+    assert event.call.caller == "+79005550123"
+    again = client.get(IN + "?direction=in&token=correct-horse&call_session_id=7&calling_phone_number=79005550123")
+    assert again.json == {"status": "duplicate", "event": event.id}
+
+
+def test_a_post_without_a_body_is_read_from_its_query(client: Any) -> None:
+    assert client.post(IN + TOKEN + "&direction=in&call_session_id=7").json["kind"] == "incoming"
+
+
+@pytest.mark.parametrize(
+    "kind", ["application/json", "application/x-www-form-urlencoded", "text/plain", "multipart/form-data", ""]
+)
+def test_the_content_type_does_not_matter(client: Any, kind: str) -> None:
+    assert client.post(IN + TOKEN, data=BODY, content_type=kind).json["status"] == "accepted"
+
+
+def test_a_repeat_is_recognised_within_the_window(client: Any, clock: FakeClock) -> None:
+    first = client.post(IN + TOKEN, data=BODY).json
+    clock.forward(minutes=9)
+
+    assert client.post(IN + TOKEN, data=BODY).json == {"status": "duplicate", "event": first["event"]}
+    assert client.post("/trade/hs/UIScom/any" + TOKEN, data=BODY).json["status"] == "accepted"
+    clock.forward(minutes=2)
+    assert client.post(IN + TOKEN, data=BODY).json["status"] == "accepted"
+
+
+def test_the_window_can_be_off(make_client: Make) -> None:
+    client = make_client(source="duplicate_window = 0")
+
+    assert [client.post(IN + TOKEN, data=BODY).json["status"] for _ in range(2)] == ["accepted"] * 2
+
+
+def test_what_cannot_be_read_is_quarantined_with_200_and_recognised_when_it_comes_again(client: Any) -> None:
+    first = client.post(IN + TOKEN, data=b"{broken")
+    again = client.post(IN + TOKEN, data=b"{broken")
+
+    [event] = stored(client)
+    assert first.status_code == 200
+    assert first.json == {"status": "quarantined", "event": event.id, "problem": event.problem}
+    assert (event.state, event.raw, event.call) == ("quarantined", b"{broken", None)
+    assert again.json == {"status": "duplicate", "event": event.id}
+    assert list(client.relay.store.deliveries(Selection())) == []
+
+
+def test_an_event_that_no_target_takes_is_stored_and_noted(make_client: Make) -> None:
+    client = make_client(target='events = ["finished"]')
+
+    assert client.post(IN + TOKEN, data=BODY).json["status"] == "accepted"
+    assert any("no target" in note for note in stored(client)[0].notes)
+    assert list(client.relay.store.deliveries(Selection())) == []
+
+
+# --- secrets
+
+
+def _basic(password: str) -> dict[str, str]:
+    return {"Authorization": "Basic " + base64.b64encode(f"anybody:{password}".encode()).decode()}
+
+
+@pytest.mark.parametrize("token", ["correct-horse", "battery-staple"])
+@pytest.mark.parametrize(
+    "way",
+    [
+        lambda token: {"path": f"?token={token}"},
+        lambda token: {"headers": {"Authorization": f"Bearer {token}"}},
+        lambda token: {"headers": _basic(token)},
+        lambda token: {"headers": {"X-Relay-Token": token}},
+        lambda token: {"data": b'{"token":"' + token.encode() + b'",' + BODY[1:]},
+        lambda token: {"data": b'{"token":"' + token.encode() + b'","scenario_name":""x"","call_session_id":7}'},
+    ],
+)
+def test_any_secret_in_any_way_opens(client: Any, way: Any, token: str) -> None:
+    given = {"data": BODY, "path": "", **way(token)}
+
+    assert client.post(IN + given.pop("path"), **given).json["status"] == "accepted"
+    [event] = stored(client)
+    assert token.encode() not in event.raw
+
+
+@pytest.mark.parametrize("offered", ["", "?token=", "?token=wrong", "?token=correct-hors", "?token=%FF"])
+def test_a_wrong_or_missing_secret_is_refused_and_nothing_is_stored(client: Any, offered: str) -> None:
+    answer = client.post(IN + offered, data=BODY)
+
+    assert answer.status_code == 401
+    assert "secret" in answer.json["error"]
+    assert "correct-horse" not in answer.text
+    assert stored(client) == []
+    client.relay.refusals.flush()
+    assert client.relay.store.refused_since(["trade"], client.relay.clock())["trade"] == {"401": 1}
+
+
+def test_an_open_source_needs_no_secret(make_client: Make) -> None:
+    assert make_client(source="open = true").post(IN, data=BODY).json["status"] == "accepted"
+
+
+def test_ping_needs_no_secret(client: Any) -> None:
+    assert client.get("/trade/hs/UIScom/ping").status_code == 200
+    assert client.get("/nobody/hs/UIScom/ping").status_code == 404
+
+
+# --- refusals, and their order
+
+
+@pytest.mark.parametrize(
+    "path", ["/", "/trade", "/trade/hs/UIScom", "/trade/hs/UIScom/else", "/nobody/hs/UIScom/in", "/hs/UIScom/in"]
+)
+def test_no_such_address(client: Any, path: str) -> None:
+    answer = client.post(path + TOKEN, data=BODY)
+
+    assert answer.status_code == 404
+    assert set(answer.json) == {"error"}
+
+
+@pytest.mark.parametrize("method", ["PUT", "DELETE", "PATCH", "HEAD", "OPTIONS"])
+def test_no_such_method(client: Any, method: str) -> None:
+    answer = client.open(IN + TOKEN, method=method, data=BODY)
+
+    assert answer.status_code == 405
+    assert set(answer.headers["Allow"].split(", ")) == {"GET", "POST"}
+    assert stored(client) == []
+
+
+def test_the_order_of_the_checks(make_client: Make) -> None:
+    """404, 405, 403, 413, 401."""
+    client = make_client(source='allow_from = ["10.0.0.0/8"]')
+    large = b"x" * 70000
+    inside, outside = {"REMOTE_ADDR": "10.1.2.3"}, {"REMOTE_ADDR": "192.0.2.1"}
+
+    assert client.put("/trade/hs/UIScom/else", data=large, environ_base=outside).status_code == 404
+    assert client.put(IN, data=large, environ_base=outside).status_code == 405
+    assert client.post(IN, data=large, environ_base=outside).status_code == 403
+    assert client.post(IN, data=large, environ_base=inside).status_code == 413
+    assert client.post(IN, data=BODY, environ_base=inside).status_code == 401
+    assert client.post(IN + TOKEN, data=BODY, environ_base=inside).status_code == 200
+
+
+@pytest.mark.parametrize(("proxies", "status"), [(0, 403), (1, 200)])
+def test_the_address_behind_a_proxy(
+    make_client: Make, write_config: Any, proxies: int, status: int, monkeypatch: Any
+) -> None:
+    import tests.conftest as shared
+
+    monkeypatch.setattr(shared, "CONFIG", f"trusted_proxies = {proxies}\n" + shared.CONFIG)
+    client = make_client(source='allow_from = ["195.211.122.249"]')
+    headers = {"X-Forwarded-For": "203.0.113.9, 195.211.122.249"}
+
+    assert client.post(IN + TOKEN, data=BODY, headers=headers).status_code == status
+
+
+def test_a_body_over_the_limit_is_refused(client: Any) -> None:
+    assert client.post(IN + TOKEN, data=b"x" * 65537).status_code == 413
+    assert client.post(IN + TOKEN, data=b"x" * 65536).json["status"] == "quarantined"
+
+
+def test_a_store_that_cannot_confirm_is_503_with_retry_after(client: Any) -> None:
+    other = sqlite3.connect(client.relay.store.database.path, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    answer = client.post(IN + TOKEN, data=BODY)
+    other.execute("ROLLBACK")
+    other.close()
+
+    assert answer.status_code == 503
+    assert int(answer.headers["Retry-After"]) > 0
+    assert set(answer.json) == {"error"}
+    assert client.post(IN + TOKEN, data=BODY).json["status"] == "accepted"
+
+
+# --- probes
+
+
+def test_healthz(client: Any) -> None:
+    assert client.get("/healthz").status_code == 200
+
+
+def test_readyz_says_why_not(client: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    answer = client.get("/readyz")
+    assert answer.status_code == 503
+    assert "dispatcher" in answer.json["error"]
+
+    monkeypatch.setenv("RELAY_DISPATCH", "off")
+    assert create_app(client.relay).test_client().get("/readyz").status_code == 200
+
+
+def test_readyz_when_the_store_takes_no_writes(client: Any) -> None:
+    other = sqlite3.connect(client.relay.store.database.path, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    answer = client.get("/readyz")
+    other.execute("ROLLBACK")
+    other.close()
+
+    assert answer.status_code == 503
+    assert "store" in answer.json["error"]
+
+
+# --- anything at all
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(body=st.one_of(st.binary(max_size=300), st.text(max_size=200).map(lambda text: ('{"call_session_id":7,"scenario_name":"' + text).encode("utf-8", "surrogatepass"))),
+       endpoint=st.sampled_from(["in", "out", "rec", "any"]))  # fmt: skip
+def test_any_bytes_at_all_are_answered_with_200_and_kept(client: Any, body: bytes, endpoint: str) -> None:
+    answer = client.post(f"/trade/hs/UIScom/{endpoint}", data=body, headers={"X-Relay-Token": "correct-horse"})
+
+    assert answer.status_code == 200
+    event = client.relay.store.event(answer.json["event"])
+    assert event.state == ("quarantined" if answer.json["status"] == "quarantined" else event.state)
+    if b"token" not in body.lower():
+        assert event.raw == body

@@ -1,0 +1,97 @@
+"""The house: data flows one way, and a room uses only what is below it."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+RELAY = ROOT / "relay"
+
+VALUES = {"errors", "events", "times", "ids"}
+ALLOWED: dict[str, set[str]] = {
+    "errors": set(),
+    "times": set(),
+    "ids": {"times"},
+    "events": set(),
+    "logs": set(),
+    "settings": VALUES,
+    "uis": VALUES,
+    "store": VALUES,
+    "intake": VALUES | {"settings", "store", "uis"},
+    "refusals": VALUES | {"store"},
+    "delivery": VALUES | {"settings", "store"},
+    "targets": VALUES | {"settings", "uis"},
+    "wiring": VALUES | {"settings", "uis", "store", "intake", "delivery", "targets", "refusals"},
+    "start": VALUES | {"settings", "store", "wiring"},
+    "web": VALUES | {"settings", "uis", "intake", "wiring"},
+    "sandbox": VALUES | {"settings", "uis"},
+    "cli": VALUES | {"settings", "uis", "store", "intake", "targets", "wiring", "start", "sandbox", "logs"},
+}
+FOREIGN: dict[str, set[str]] = {  # what a room must not know
+    "flask": {"web", "sandbox"},
+    "sqlalchemy": {"store"},
+    "alembic": {"store"},
+    "requests": {"targets", "cli", "sandbox"},
+    "click": {"cli"},
+    "rich": {"cli"},
+    "tenacity": {"delivery"},
+}
+FILES = sorted(RELAY.rglob("*.py"))
+
+
+def room(file: Path) -> str:
+    part = file.relative_to(RELAY).parts[0]
+    return part.removesuffix(".py")
+
+
+def imports(file: Path) -> set[str]:
+    """The dotted names that a file imports, wherever the import stands."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return found
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(RELAY)))
+def test_a_room_uses_only_what_is_below_it(file: Path) -> None:
+    own = room(file)
+    if own in ("__init__", "__main__"):
+        return
+    used = {name.split(".")[1] for name in imports(file) if name.startswith("relay.")}
+    package_level = {"__version__", own}
+    assert used - package_level <= ALLOWED[own], f"{own} must not use {used - package_level - ALLOWED[own]}"
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(RELAY)))
+def test_foreign_libraries_stay_in_their_rooms(file: Path) -> None:
+    for name in imports(file):
+        library = name.split(".")[0]
+        assert room(file) in FOREIGN.get(library, {room(file)}), f"{library} does not belong into {room(file)}"
+
+
+@pytest.mark.parametrize("file", [*FILES, ROOT / "wsgi.py"], ids=lambda file: file.name)
+def test_no_file_grows_out_of_hand(file: Path) -> None:
+    assert len(file.read_text(encoding="utf-8").splitlines()) <= 300
+
+
+def test_pure_rooms_have_no_clock_no_database_and_no_network() -> None:
+    forbidden = {"time", "socket", "threading", "sqlite3", "os", "random", "urllib3", "requests"}
+    pure = [*(RELAY / "uis").rglob("*.py"), RELAY / "delivery" / "schedule.py", RELAY / "targets" / "onec_answers.py"]
+    for file in pure:
+        assert not {name.split(".")[0] for name in imports(file)} & forbidden, file
+
+
+def test_nothing_is_started_at_import() -> None:
+    """Threads are started in `start`, which only the hook and the commands call."""
+    for file in FILES:
+        if file.name == "env.py":  # Alembic's script: it runs when a migration is asked for
+            continue
+        tree = ast.parse(file.read_text(encoding="utf-8"))
+        for node in tree.body:
+            assert not (isinstance(node, ast.Expr) and isinstance(node.value, ast.Call)), file

@@ -1,0 +1,180 @@
+"""The 1C adapter's own requests: address, credentials, body, cookies and sessions."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+import responses
+from msgspec.structs import replace
+
+from relay.events import Event
+from relay.settings import OneCTarget, Secret
+from relay.store import Job
+from relay.targets.onec import OneC
+from tests.calls import call_of, rendered
+from tests.unit.test_schedule import FRESH
+
+URL = "https://1c.example.test/trade/hs/UIScom"
+NOW = datetime(2026, 3, 2, 9, 45, tzinfo=UTC)
+SETTINGS = OneCTarget(name="onec", url=URL, username="Обмен", password=Secret("пароль"))
+
+
+def job(
+    body: bytes = rendered("incoming"), endpoint: str = "in", *, is_query: bool = False, edited: bytes | None = None
+) -> Job:
+    call = call_of(body if edited is None else edited, endpoint, is_query=is_query)
+    event = Event(
+        seq=1, id="e", source="trade", endpoint=endpoint, kind=call.kind, state="accepted", session=call.session_id,
+        received_at=NOW, raw=body, edited=edited, query=is_query, zone="Europe/Moscow", call=call, problem=None,
+        notes=(), repeats=(), repeated=0,
+    )  # fmt: skip
+    return Job(replace(FRESH, id="01a2-delivery"), event, 1)
+
+
+@pytest.fixture
+def web() -> Iterator[responses.RequestsMock]:
+    with responses.RequestsMock() as mock:
+        yield mock
+
+
+def send(settings: OneCTarget = SETTINGS, shipment: Any = None) -> Any:
+    return OneC(settings, lambda: NOW).send(shipment or job())
+
+
+def test_the_request_is_the_one_that_uis_makes_with_credentials_in_utf_8(web: responses.RequestsMock) -> None:
+    web.post(f"{URL}/in", status=200)
+
+    assert send().name == "delivered"
+
+    request = web.calls[0].request
+    assert (
+        request.body == json.dumps(json.loads(rendered("incoming")), ensure_ascii=False, separators=(",", ":")).encode()
+    )
+    assert request.headers["Content-Type"] == "application/json; charset=utf-8"
+    assert request.headers["X-Relay-Delivery"] == "01a2-delivery"
+    assert base64.b64decode(request.headers["Authorization"].removeprefix("Basic ")).decode() == "Обмен:пароль"
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "body", "goes_to"),
+    [
+        ("in", rendered("incoming"), "in"),
+        ("out", rendered("outgoing"), "out"),
+        ("rec", rendered("finished"), "rec"),
+        ("rec", rendered("incoming"), "rec"),
+        ("any", rendered("incoming"), "in"),
+        ("any", rendered("answered"), "in"),
+        ("any", rendered("outgoing"), "out"),
+        ("any", rendered("finished"), "rec"),
+        ("any", b'{"call_session_id":1,"lost_reason":"x"}', "in"),
+        ("any", b'{"call_session_id":1,"file_link":"https://a.test/1"}', "rec"),
+        ("any", b'{"call_session_id":1,"leg_id":5}', "in"),
+    ],
+)
+def test_the_endpoint_is_the_one_it_came_to_and_for_any_follows_the_kind(
+    web: responses.RequestsMock, endpoint: str, body: bytes, goes_to: str
+) -> None:
+    web.post(f"{URL}/{goes_to}", status=200)
+
+    assert send(shipment=job(body, endpoint)).name == "delivered"
+
+
+def test_raw_sends_the_bytes_as_they_came(web: responses.RequestsMock) -> None:
+    body = '{"scenario_name":"ООО "А"","call_session_id":7,}'.encode("cp1251")
+    web.post(f"{URL}/in", status=200)
+    send(replace(SETTINGS, body="raw"), job(body))
+
+    assert web.calls[0].request.body == body
+
+
+def test_normalised_sends_the_call_event(web: responses.RequestsMock) -> None:
+    web.post(f"{URL}/in", status=200)
+    send(replace(SETTINGS, body="normalised"))
+
+    sent = json.loads(web.calls[0].request.body)
+    assert sent["started_at"] == "2026-03-02T09:45:59.863+00:00"
+    assert sent["caller"] == "+79005550123"
+    assert sent["kind"] == "incoming"
+
+
+def test_empty_values_can_be_texts(web: responses.RequestsMock) -> None:
+    web.post(f"{URL}/in", status=200)
+    send(replace(SETTINGS, empty="string"), job(rendered("incoming", scenario_name=None)))
+
+    assert json.loads(web.calls[0].request.body)["scenario_name"] == ""
+
+
+def test_a_mended_body_is_what_is_sent(web: responses.RequestsMock) -> None:
+    web.post(f"{URL}/in", status=200)
+    send(shipment=job(b"{broken", edited=b'{"call_session_id":7}'))
+
+    assert json.loads(web.calls[0].request.body) == {"call_session_id": 7}
+
+
+def test_without_a_user_no_credentials_are_sent(web: responses.RequestsMock) -> None:
+    web.post(f"{URL}/in", status=200)
+    send(replace(SETTINGS, username=None))
+
+    assert "Authorization" not in web.calls[0].request.headers
+
+
+# --- manual sessions
+
+
+MANUAL = replace(SETTINGS, session="manual")
+
+
+def sessions_of(web: responses.RequestsMock) -> list[tuple[str | None, str | None]]:
+    return [(call.request.headers.get("IBSession"), call.request.headers.get("Cookie")) for call in web.calls]
+
+
+def test_a_manual_session_is_started_and_kept(web: responses.RequestsMock) -> None:
+    web.post(f"{URL}/in", status=200, headers={"Set-Cookie": "ibsession=one"})
+    adapter = OneC(MANUAL, lambda: NOW)
+    adapter.send(job())
+    adapter.send(job())
+
+    assert sessions_of(web) == [("start", None), (None, "ibsession=one")]
+
+
+@pytest.mark.parametrize("status", [400, 404, 500])
+def test_a_lost_session_is_started_anew_once(web: responses.RequestsMock, status: int) -> None:
+    web.post(f"{URL}/in", status=200, headers={"Set-Cookie": "ibsession=one"})
+    web.post(f"{URL}/in", status=status)
+    web.post(f"{URL}/in", status=200, headers={"Set-Cookie": "ibsession=two"})
+    adapter = OneC(MANUAL, lambda: NOW)
+
+    assert [adapter.send(job()).name for _ in range(2)] == ["delivered", "delivered"]
+    assert sessions_of(web) == [("start", None), (None, "ibsession=one"), ("start", None)]
+
+
+def test_an_error_in_a_fresh_session_is_the_targets_answer(web: responses.RequestsMock) -> None:
+    web.post(f"{URL}/in", status=400, body="нет")
+
+    assert OneC(MANUAL, lambda: NOW).send(job()).name == "refused"
+    assert len(web.calls) == 1
+
+
+def test_a_session_is_finished_at_the_end(web: responses.RequestsMock) -> None:
+    web.post(f"{URL}/in", status=200, headers={"Set-Cookie": "ibsession=one"})
+    web.get(f"{URL}/ping", status=200)
+    adapter = OneC(MANUAL, lambda: NOW)
+    adapter.send(job())
+    adapter.close()
+
+    assert sessions_of(web)[-1] == ("finish", "ibsession=one")
+
+
+# --- check
+
+
+@pytest.mark.parametrize(("status", "outcome"), [(200, "delivered"), (401, "misconfigured"), (404, "later")])
+def test_check_asks_for_ping(web: responses.RequestsMock, status: int, outcome: str) -> None:
+    web.get(f"{URL}/ping", status=status)
+
+    assert OneC(SETTINGS, lambda: NOW).check().name == outcome
