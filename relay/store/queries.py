@@ -193,16 +193,13 @@ def _event_conditions(wanted: Selection) -> list[ColumnElement[bool]]:
         conditions.append(events.c.kind == wanted.kind)
     if wanted.session:
         conditions.append(events.c.session == wanted.session)
-    if wanted.event_states() and not wanted.delivery_states():
-        conditions.append(events.c.state.in_(wanted.event_states()))
     of_event = deliveries.c.event_seq == events.c.seq
-    if wanted.target or wanted.delivery_states():
-        one = [of_event]
-        if wanted.target:
-            one.append(deliveries.c.target == wanted.target)
-        if wanted.delivery_states():
-            one.append(deliveries.c.state.in_(wanted.delivery_states()))
-        conditions.append(exists().where(*one))
+    ours = [of_event] if wanted.target is None else [of_event, deliveries.c.target == wanted.target]
+    if wanted.target:
+        conditions.append(exists().where(*ours))
+    if wanted.states:  # `discarded` is a state of events and of deliveries
+        one_of_them = exists().where(*ours, deliveries.c.state.in_(wanted.delivery_states()))
+        conditions.append(or_(events.c.state.in_(wanted.event_states()), one_of_them))
     if wanted.ids:
         by_delivery = exists().where(of_event, deliveries.c.id.in_(wanted.ids))
         conditions.append(or_(events.c.id.in_(wanted.ids), by_delivery))

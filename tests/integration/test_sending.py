@@ -185,7 +185,10 @@ def test_a_reset_right_at_the_accept_is_unclear() -> None:
 
 
 def test_a_close_without_an_answer_is_unclear() -> None:
-    with server(lambda connection: None if read_request(connection) else None) as url:
+    def serve(connection: socket.socket) -> None:
+        read_request(connection)
+
+    with server(serve) as url:
         assert outcome_of(url).name == "unclear"
 
 
