@@ -34,8 +34,9 @@ clean: ## remove what was installed; the database stays
 
 .venv/run.stamp: requirements.txt .venv/bin/python
 	@$(BIN)/pip install --quiet --disable-pip-version-check -r requirements.txt
+	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps -e . # the console script `relay`
 	@touch $@
 
-.venv/test.stamp: tests/requirements.txt requirements.txt .venv/bin/python
+.venv/test.stamp: tests/requirements.txt .venv/run.stamp
 	@$(BIN)/pip install --quiet --disable-pip-version-check -r tests/requirements.txt
-	@touch $@ .venv/run.stamp
+	@touch $@

@@ -4,9 +4,10 @@ import os
 
 from relay import logs
 from relay.settings import read
+from relay.start import dispatches
 from relay.web import create_app
 from relay.wiring import build
 
 logs.configure(os.environ)
 relay = build(read())
-app = create_app(relay)
+app = create_app(relay, delivers=dispatches(os.environ))

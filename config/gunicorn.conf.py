@@ -41,9 +41,10 @@ def on_starting(server: Any) -> None:
 
 def post_worker_init(worker: Any) -> None:
     """The app is loaded and gunicorn has set its signal handlers: now the lanes may run."""
+    from relay.start import dispatches
     from wsgi import relay
 
-    if os.environ.get("RELAY_DISPATCH", "on") == "off":
+    if not dispatches(os.environ):
         return
     relay.dispatcher.start()
     for number in _GRACE_S:

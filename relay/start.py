@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from collections.abc import Iterable, Mapping
+from contextlib import closing
 
 import structlog
 
 from relay import settings, wiring
-from relay.errors import ConfigError
+from relay.errors import ConfigError, StoreError
 from relay.settings import Settings
-from relay.store import Store
+from relay.store import Store, version
+from relay.store.schema import VERSION
 from relay.times import now_utc
 
 log = structlog.get_logger("relay.start")
@@ -31,24 +35,37 @@ def prepare(environ: Mapping[str, str], hosts: Iterable[str]) -> Settings:
             reason="DYNO is set and the store is a file: on Heroku proper it is lost at every restart, "
             "with all notifications not yet delivered; use a platform with a persistent disk (Dokku with a volume)",
         )
-    migrate(found)
+    _migrate_apart(found, environ)
     return found
 
 
 def migrate(found: Settings) -> str | None:
     """Creates or upgrades the database; returns the version it was at before, None for a new one."""
-    from relay.store.migrate import migrate as run  # Alembic is never loaded in the worker
+    from relay.store.migrate import migrate as run  # Alembic is loaded only where it is needed
 
-    store = Store(found.storage.url)
-    try:
+    with closing(Store(found.storage.url)) as store:
         before = run(store.database, now_utc())
-        for warning in wiring.refuse_unused_targets(found, store):
-            log.warning("start.unused_target", reason=warning)
-    finally:
-        store.close()
+        _warn_of_unused_targets(found, store)
     return before
 
 
-def dispatches(environ: Mapping[str, str] = os.environ) -> bool:
+def _migrate_apart(found: Settings, environ: Mapping[str, str]) -> None:
+    """In a process of its own, and only if there is something to do: what it loads would stay in every worker."""
+    with closing(Store(found.storage.url)) as store:
+        _warn_of_unused_targets(found, store)
+        if version.current(store.database) == VERSION:
+            return
+    command = [sys.executable, "-m", "relay", "migrate"]
+    done = subprocess.run(command, cwd=settings.ROOT, env=dict(environ), capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise StoreError(done.stderr.strip().removeprefix("Error: "))
+
+
+def _warn_of_unused_targets(found: Settings, store: Store) -> None:
+    for warning in wiring.refuse_unused_targets(found, store):
+        log.warning("start.unused_target", reason=warning)
+
+
+def dispatches(environ: Mapping[str, str]) -> bool:
     """Does this process deliver, or does it only take notifications?"""
     return environ.get("RELAY_DISPATCH", "on") != "off"

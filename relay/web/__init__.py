@@ -12,13 +12,13 @@ from relay.web.probes import Probes
 from relay.wiring import Relay
 
 
-def create_app(relay: Relay) -> Flask:
-    """Builds the application. Starts nothing."""
+def create_app(relay: Relay, *, delivers: bool = True) -> Flask:
+    """Builds the application. Starts nothing. `delivers`: is this process's dispatcher to be ready too?"""
     app = Flask(__name__, static_folder=None)
     app.url_map.merge_slashes = False
     app.json.ensure_ascii = False  # type: ignore[attr-defined]  # the default provider has both
     app.json.sort_keys = False  # type: ignore[attr-defined]
-    Probes(relay).register(app)
+    Probes(relay, delivers=delivers).register(app)
     Ingest(relay).register(app)
     app.register_error_handler(HTTPException, _explain)
     if relay.settings.trusted_proxies:

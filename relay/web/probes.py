@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-
 from flask import Flask, jsonify
 from flask.typing import ResponseReturnValue
 
@@ -14,9 +12,8 @@ _HANGS_AFTER_S = 10.0
 
 
 class Probes:
-    def __init__(self, relay: Relay) -> None:
-        self._relay = relay
-        self._delivers = os.environ.get("RELAY_DISPATCH", "on") != "off"
+    def __init__(self, relay: Relay, *, delivers: bool) -> None:
+        self._relay, self._delivers = relay, delivers
 
     def register(self, app: Flask) -> None:
         app.add_url_rule("/healthz", "healthz", self.healthz)
