@@ -101,6 +101,7 @@ class Delivery(Struct, frozen=True, kw_only=True):
     kind: Kind
     source: str
     session: str | None
+    ordered: bool  #: does it keep its place within the call?
     state: DeliveryState
     attempts: int  #: tries so far, counted anew by a replay
     failures: int  #: those that count against the event itself

@@ -34,7 +34,7 @@ class Relay:
 def build(settings: Settings, *, clock: Clock = now_utc) -> Relay:
     store = Store(settings.storage.url)
     lanes = [Lane(targets.build(target, clock), store, clock) for target in settings.targets.values()]
-    dispatcher = Dispatcher(lanes, store, clock)
+    dispatcher = Dispatcher(lanes, store)
     return Relay(
         settings=settings, store=store, clock=clock, dispatcher=dispatcher,
         intake=Intake(settings, store, clock, on_stored=dispatcher.wake), refusals=Refusals(store, clock),

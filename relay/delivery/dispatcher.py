@@ -14,7 +14,6 @@ import structlog
 from relay.delivery.lane import Lane
 from relay.errors import StoreError
 from relay.store import Store
-from relay.times import Clock, to_us
 
 log = structlog.get_logger("relay.delivery")
 
@@ -23,11 +22,9 @@ _GRACE_S = 18.0  # from SIGTERM: gunicorn kills after 20
 
 
 class Dispatcher:
-    def __init__(
-        self, lanes: Sequence[Lane], store: Store, clock: Clock, *, monotonic: Callable[[], float] = time.monotonic
-    ) -> None:
+    def __init__(self, lanes: Sequence[Lane], store: Store, *, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._lanes = {lane.name: lane for lane in lanes}
-        self._store, self._clock, self._monotonic = store, clock, monotonic
+        self._store, self._monotonic = store, monotonic
         self._owner = store.owner_lock()
         self._owns = False
         self._stopping = threading.Event()
@@ -75,6 +72,8 @@ class Dispatcher:
                 self._sweep()
             except StoreError as exc:
                 log.error("dispatcher.store_unusable", reason=str(exc))
+            except Exception:  # it must go on; it does not tick meanwhile, and /readyz says so
+                log.exception("dispatcher.failed")
             else:
                 self._ticked_at = self._monotonic()
             self._stopping.wait(_SWEEP_S)
@@ -82,11 +81,8 @@ class Dispatcher:
     def _sweep(self) -> None:
         if not self._owns and not self._take_over():
             return
-        now = to_us(self._clock())
         for lane in self._lanes.values():
-            due_at = self._store.first_due_at(lane.name)
-            if due_at is not None and due_at <= now:
-                lane.wake()
+            lane.sweep()
 
     def _take_over(self) -> bool:
         """Becomes the owner if no other process is; at once when the former one has died."""

@@ -25,13 +25,14 @@ from relay.errors import StoreError
 from relay.events import Attempt, Delivery, Outcome
 from relay.settings import Target
 from relay.store import Claim, Job, Result, Store
-from relay.times import Clock
+from relay.times import Clock, to_us
 
 log = structlog.get_logger("relay.delivery")
 
 _QUICK_TRIES = 3
 _QUICK_WAIT_MAX_S = 2.0
 _STORE_RETRY_S = 1.0
+_ORPHANS_EVERY_S = 15.0
 
 
 class Adapter(Protocol):
@@ -60,6 +61,8 @@ class Lane:
         self._epoch = 0
         self._in_flight: dict[int, tuple[Job, datetime]] = {}  # by delivery seq
         self._threads: list[threading.Thread] = []
+        self._suspects: set[int] = set()  # `sending` on disk, but in no thread's hands
+        self._looked_at = float("-inf")
 
     def prepare(self, epoch: int) -> None:
         """Makes it this process's: what it claims from now on stands under this epoch."""
@@ -99,10 +102,31 @@ class Lane:
     def recover(self) -> None:
         """Takes in what a former owner left in `sending`: those may have arrived."""
         for delivery, epoch in self._store.left_sending(self.name):
-            outcome = Outcome(name="unclear", reason="the relay was killed while the answer was awaited")
-            began = delivery.tried_at or self._clock()
-            log.warning("delivery.recovered", **_fields(delivery))
-            self._store.record(self._result(delivery, epoch, began, outcome, took_ms=0))
+            self._take_in(delivery, epoch, "the relay was killed while the answer was awaited")
+
+    def sweep(self) -> None:
+        """Rings the bell where something is due; takes in what stands as `sending` but that no thread holds.
+
+        Such an orphan is what a claim leaves whose commit was made but not confirmed. It is one only when it was
+        one a while ago already: a claim that has just been made is not yet in a thread's hands.
+        """
+        due_at = self._store.first_due_at(self.name)
+        if due_at is not None and due_at <= to_us(self._clock()):
+            self.wake()
+        if self._monotonic() - self._looked_at < _ORPHANS_EVERY_S:
+            return
+        self._looked_at = self._monotonic()
+        orphans = {
+            d.seq: (d, epoch) for d, epoch in self._store.left_sending(self.name) if d.seq not in self._in_flight
+        }
+        for seq in self._suspects & orphans.keys():
+            self._take_in(*orphans[seq], "the relay lost hold of it; it may have been sent")
+        self._suspects = set(orphans)
+
+    def _take_in(self, delivery: Delivery, epoch: int, reason: str) -> None:
+        log.warning("delivery.recovered", **_fields(delivery), reason=reason)
+        began = delivery.tried_at or self._clock()
+        self._store.record(self._result(delivery, epoch, began, Outcome(name="unclear", reason=reason), took_ms=0))
 
     # --- one thread
 
@@ -114,6 +138,10 @@ class Lane:
             except StoreError as exc:
                 job = None
                 log.error("delivery.store_unusable", target=self.name, reason=str(exc))
+                self._stopping.wait(_STORE_RETRY_S)
+            except Exception:  # a fault of ours must not end the lane; what it held is found by `sweep`
+                job = None
+                log.exception("delivery.lane_failed", target=self.name)
                 self._stopping.wait(_STORE_RETRY_S)
         if job is not None:
             self._put_back(job)

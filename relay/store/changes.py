@@ -70,9 +70,9 @@ def _replay_one(connection: Connection, wanted: Replay) -> bool:
     delivery = wanted.delivery
     changed = _replay.run(
         connection, row=delivery.seq, seen=delivery.state, due=to_us(wanted.due_at), now=to_us(wanted.now),
-        zero=0, alone=delivery.session is None,
+        zero=0, alone=turns.line_of(delivery).session is None,
     )  # fmt: skip
-    turns.settle(connection, delivery.target, delivery.source, delivery.session)
+    turns.settle(connection, turns.line_of(delivery))
     return bool(changed)
 
 
@@ -81,7 +81,7 @@ def discard(connection: Connection, batch: Sequence[Delivery]) -> list[bool]:
     results = []
     for delivery in batch:
         results.append(bool(_discard.run(connection, row=delivery.seq, seen=delivery.state)))
-        turns.settle(connection, delivery.target, delivery.source, delivery.session)
+        turns.settle(connection, turns.line_of(delivery))
     return results
 
 
@@ -105,5 +105,5 @@ def _admit_one(connection: Connection, wanted: Admission) -> bool:
         return False
     notifications.deliver(connection, wanted.consignees, event.seq, event.id, event.source, call, wanted.now)
     for consignee in wanted.consignees:
-        turns.settle(connection, consignee.target, event.source, call.session_id if consignee.ordered else None)
+        turns.settle(connection, consignee.line(event.source, call))
     return True

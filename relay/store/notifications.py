@@ -43,6 +43,9 @@ class Consignee(Struct, frozen=True):
     target: str
     ordered: bool  #: does the order within a call hold for it
 
+    def line(self, source: str, call: CallEvent) -> turns.Line:
+        return turns.Line(self.target, source, call.session_id if self.ordered else None)
+
 
 class NewEvent(Struct, frozen=True, kw_only=True):
     """A notification that is to be stored. `call` is None when it is quarantined."""
@@ -120,10 +123,10 @@ def deliver(
     for consignee in consignees:
         row: dict[str, Any] = {
             "id": new_id(now), "event_seq": event_seq, "event": event_id, "target": consignee.target,
-            "kind": call.kind, "source": source, "session": call.session_id if consignee.ordered else None,
+            "kind": call.kind, "source": source, "session": call.session_id, "ordered": consignee.ordered,
             "state": "due", "turn": True, "epoch": 0, "attempts": 0, "failures": 0, "unclear": 0, "due_at": at,
             "aged_from": at, "replayed": False, "tried_at": None, "delivered_at": None, "reason": None,
             "remote": None,
         }  # fmt: skip
-        row["turn"] = not turns.is_waiting(connection, consignee.target, source, row["session"])
+        row["turn"] = not turns.is_waiting(connection, consignee.line(source, call))
         _insert_delivery.run(connection, **row)

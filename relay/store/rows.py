@@ -22,7 +22,7 @@ EVENT_COLUMNS = tuple(
 DELIVERY_COLUMNS = tuple(
     schema.deliveries.c[name]
     for name in (
-        "seq", "id", "event_seq", "event", "target", "kind", "source", "session", "state", "attempts",
+        "seq", "id", "event_seq", "event", "target", "kind", "source", "session", "ordered", "state", "attempts",
         "failures", "unclear", "due_at", "aged_from", "replayed", "tried_at", "delivered_at", "reason", "remote",
     )
 )  # fmt: skip
@@ -50,11 +50,11 @@ def event(row: Any) -> Event:
 
 
 def delivery(row: Any) -> Delivery:
-    (seq, id_, event_seq, event_id, target, kind, source, session, state, attempts,
+    (seq, id_, event_seq, event_id, target, kind, source, session, ordered, state, attempts,
      failures, unclear, due_at, aged_from, replayed, tried_at, delivered_at, reason, remote) = row  # fmt: skip
     return Delivery(
         seq=seq, id=id_, event_seq=event_seq, event=event_id, target=target, kind=kind, source=source,
-        session=session, state=state, attempts=attempts, failures=failures, unclear=unclear,
+        session=session, ordered=bool(ordered), state=state, attempts=attempts, failures=failures, unclear=unclear,
         due_at=from_us(due_at), aged_from=from_us(aged_from), replayed=bool(replayed),
         tried_at=_moment(tried_at), delivered_at=_moment(delivered_at), reason=reason, remote=remote,
     )  # fmt: skip

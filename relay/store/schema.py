@@ -72,6 +72,7 @@ deliveries = Table(
     Column("kind", Text, nullable=False),
     Column("source", Text, nullable=False),
     Column("session", Text),
+    Column("ordered", Boolean, nullable=False),  # does it keep its place within the call?
     Column("state", Text, nullable=False),
     Column("turn", Boolean, nullable=False),  # of its call, is it the one that may go next?
     Column("epoch", Integer, nullable=False),  # of the owner that has it in `sending`

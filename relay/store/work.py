@@ -146,7 +146,7 @@ def _record_one(connection: Connection, result: Result) -> None:
         if attempt.outcome != "delivered":
             _note_error.run(connection, target=delivery.target, error=attempt.reason, at=to_us(attempt.at))
     if changed:
-        turns.settle(connection, delivery.target, delivery.source, delivery.session)
+        turns.settle(connection, turns.line_of(delivery))
 
 
 def put_back(connection: Connection, batch: Sequence[Job]) -> list[bool]:
@@ -155,7 +155,7 @@ def put_back(connection: Connection, batch: Sequence[Job]) -> list[bool]:
     for job in batch:
         tried = None if job.delivery.tried_at is None else to_us(job.delivery.tried_at)
         results.append(bool(_put_back.run(connection, row=job.delivery.seq, of=job.epoch, tried=tried)))
-        turns.settle(connection, job.delivery.target, job.delivery.source, job.delivery.session)
+        turns.settle(connection, turns.line_of(job.delivery))
     return results
 
 

@@ -250,7 +250,7 @@ class Scripted:
 
 
 def dispatch(relay: Relay, target: Scripted) -> Dispatcher:
-    dispatcher = Dispatcher([Lane(target, relay.store, wiring.now_utc)], relay.store, wiring.now_utc)
+    dispatcher = Dispatcher([Lane(target, relay.store, wiring.now_utc)], relay.store)
     dispatcher.start()
     return dispatcher
 
@@ -355,8 +355,27 @@ def test_the_quick_tries_are_for_what_was_not_connected_only(stored: Relay) -> N
 
     target = Scripted(POLICY, lambda _: Outcome(name="unclear", reason="no answer"))
     [lane] = [Lane(target, stored.store, lambda: wiring.now_utc() + timedelta(hours=1))]
-    dispatcher = Dispatcher([lane], stored.store, lambda: wiring.now_utc() + timedelta(hours=1))
+    dispatcher = Dispatcher([lane], stored.store)
     dispatcher.start()
     eventually(lambda: all(d.attempts == 2 for d in stored.store.deliveries(Selection())), "each was tried once more")
     dispatcher.stop(5)
     assert len(target.sent) == 3
+
+
+def test_what_stands_as_sending_in_nobodys_hands_is_taken_in(stored: Relay) -> None:
+    """What a claim leaves whose commit was made but not confirmed."""
+    epoch = stored.store.take_over("onec")
+    assert stored.store.claim(Claim("onec", epoch, wiring.now_utc())) is not None
+    ticks = iter(range(0, 1000, 20))
+    lane = Lane(
+        Scripted(POLICY, lambda _: Outcome(name="delivered")),
+        stored.store,
+        wiring.now_utc,
+        monotonic=lambda: next(ticks),
+    )
+
+    lane.sweep()
+    assert states(stored).count("sending") == 1  # it may only just have been claimed
+    lane.sweep()
+    assert states(stored).count("sending") == 0
+    assert [d.unclear for d in stored.store.deliveries(Selection())] == [1, 0, 0]

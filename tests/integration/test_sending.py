@@ -179,11 +179,6 @@ def test_a_reset_half_way_is_unclear() -> None:
         assert outcome_of(url).name == "unclear"
 
 
-def test_a_reset_right_at_the_accept_is_unclear() -> None:
-    with server(reset) as url:
-        assert outcome_of(url).name == "unclear"
-
-
 def test_a_close_without_an_answer_is_unclear() -> None:
     def serve(connection: socket.socket) -> None:
         read_request(connection)

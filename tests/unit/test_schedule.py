@@ -17,7 +17,7 @@ from relay.settings import OneCTarget
 NOW = datetime(2026, 3, 2, 9, 45, tzinfo=UTC)
 POLICY = OneCTarget(name="onec", url="http://127.0.0.1/")
 FRESH = Delivery(
-    seq=1, id="d", event_seq=1, event="e", target="onec", kind="incoming", source="trade", session="7",
+    seq=1, id="d", event_seq=1, event="e", target="onec", kind="incoming", source="trade", session="7", ordered=True,
     state="sending", attempts=0, failures=0, unclear=0, due_at=NOW, aged_from=NOW, replayed=False, tried_at=None,
     delivered_at=None, reason=None, remote=None,
 )  # fmt: skip

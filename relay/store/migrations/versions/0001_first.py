@@ -70,6 +70,7 @@ def upgrade() -> None:
         sa.Column("kind", sa.Text, nullable=False),
         sa.Column("source", sa.Text, nullable=False),
         sa.Column("session", sa.Text),
+        sa.Column("ordered", sa.Boolean, nullable=False),
         sa.Column("state", sa.Text, nullable=False),
         sa.Column("turn", sa.Boolean, nullable=False),
         sa.Column("epoch", sa.Integer, nullable=False),
