@@ -8,6 +8,6 @@ from relay.start import dispatches
 from relay.web import create_app
 from relay.wiring import build
 
-logs.configure(os.environ)
+logs.configure(os.environ, buffered=True)
 relay = build(read())
 app = create_app(relay, delivers=dispatches(os.environ))

@@ -41,9 +41,11 @@ def on_starting(server: Any) -> None:
 
 def post_worker_init(worker: Any) -> None:
     """The app is loaded and gunicorn has set its signal handlers: now the lanes may run."""
+    from relay import pinning
     from relay.start import dispatches
     from wsgi import relay
 
+    pinning.start(os.environ)
     if not dispatches(os.environ):
         return
     relay.dispatcher.start()

@@ -6,7 +6,6 @@ Knows neither Flask nor how targets are reached.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable
 from zoneinfo import ZoneInfo
 
 import structlog
@@ -15,7 +14,7 @@ from msgspec import Struct
 from relay.errors import MalformedEvent
 from relay.events import CallEvent, Event, Kind
 from relay.settings import Settings, Source
-from relay.store import Admission, Consignee, NewEvent, Store
+from relay.store import Admission, Consignee, NewEvent, Store, Stored
 from relay.times import Clock
 from relay.uis import body
 from relay.uis.normalise import normalise
@@ -32,6 +31,7 @@ class Receipt(Struct, frozen=True):
     event: str
     kind: Kind | None = None
     problem: str | None = None
+    targets: tuple[str, ...] = ()  #: that have something new to deliver
 
 
 class Understood(Struct, frozen=True):
@@ -55,10 +55,8 @@ def understand(raw: bytes, *, is_query: bool, endpoint: str, zone: ZoneInfo) -> 
 
 
 class Intake:
-    def __init__(
-        self, settings: Settings, store: Store, clock: Clock, on_stored: Callable[[Iterable[str]], None]
-    ) -> None:
-        self._settings, self._store, self._clock, self._on_stored = settings, store, clock, on_stored
+    def __init__(self, settings: Settings, store: Store, clock: Clock) -> None:
+        self._settings, self._store, self._clock = settings, store, clock
 
     def accept(self, source: Source, endpoint: str, raw: bytes, *, is_query: bool) -> Receipt:
         """Stores one notification; returns after the commit. `raw` has its secrets masked.
@@ -75,12 +73,12 @@ class Intake:
                 consignees=consignees,
             )
         )  # fmt: skip
-        receipt = self._receipt(stored.event, stored.duplicate, understood)
-        if receipt.status == "accepted":
-            self._on_stored(consignee.target for consignee in consignees)
-        log.info(
+        receipt = _receipt(stored, understood, consignees)
+        level = log.info if receipt.problem is None else log.warning
+        level(
             f"notification.{receipt.status}", source=source.name, endpoint=endpoint, event_id=receipt.event,
             kind=receipt.kind, session=understood.call.session_id if understood.call else None,
+            problem=receipt.problem,
         )  # fmt: skip
         return receipt
 
@@ -105,7 +103,6 @@ class Intake:
         )  # fmt: skip
         if not admitted:
             return Understood(None, "it is no longer quarantined: somebody else has dealt with it", ())
-        self._on_stored(consignee.target for consignee in consignees)
         return understood
 
     def _consignees(
@@ -118,15 +115,20 @@ class Intake:
         taking = tuple(Consignee(target.name, target.order == "call") for target in targets if kind in target.events)
         return taking, understood.notes if taking else (*understood.notes, NO_TAKER)
 
-    @staticmethod
-    def _receipt(event: str, duplicate: bool, understood: Understood) -> Receipt:
-        if duplicate:
-            return Receipt("duplicate", event)
-        if understood.call is None:
-            return Receipt("quarantined", event, problem=understood.problem)
-        return Receipt("accepted", event, kind=understood.call.kind)
+
+def _receipt(stored: Stored, understood: Understood, consignees: tuple[Consignee, ...]) -> Receipt:
+    if stored.duplicate:
+        return Receipt("duplicate", stored.event)
+    if understood.call is None:
+        return Receipt("quarantined", stored.event, problem=understood.problem)
+    targets = tuple(consignee.target for consignee in consignees)
+    return Receipt("accepted", stored.event, kind=understood.call.kind, targets=targets)
 
 
-def _digest(source: str, endpoint: str, raw: bytes) -> bytes:
-    """What identifies a repeat: source, endpoint and the exact body. Never the call: it has several events."""
-    return hashlib.sha256(b"\x00".join((source.encode(), endpoint.encode(), raw))).digest()
+def _digest(source: str, endpoint: str, raw: bytes) -> int:
+    """Finds what may be repeated: source, endpoint and the exact body. Never the call: it has several events.
+
+    64 bits, signed as a database has them: a random key spoils fewer pages the smaller it is.
+    """
+    digest = hashlib.blake2b(b"\x00".join((source.encode(), endpoint.encode(), raw)), digest_size=8).digest()
+    return int.from_bytes(digest, signed=True)

@@ -18,6 +18,13 @@ from relay.times import now_utc
 
 log = structlog.get_logger("relay.start")
 
+_SWITCHES = {
+    "RELAY_DISPATCH": ("on", "off"),
+    "RELAY_PIN": ("on", "off"),
+    "LOG_LEVEL": ("info", "debug", "warning", "error", "critical"),
+    "LOG_FORMAT": ("text", "json"),
+}
+
 
 def prepare(environ: Mapping[str, str], hosts: Iterable[str]) -> Settings:
     """Reads the settings, migrates the store. Raises ConfigError or StoreError. `hosts`: what is listened on."""
@@ -26,8 +33,9 @@ def prepare(environ: Mapping[str, str], hosts: Iterable[str]) -> Settings:
     swallowed = settings.swallows_real_calls(found, hosts, on_platform=on_platform)
     if swallowed and environ.get("RELAY_DEMO") != "1":
         raise ConfigError(swallowed)
-    if environ.get("RELAY_DISPATCH", "on") not in ("on", "off"):
-        raise ConfigError(f"RELAY_DISPATCH is {environ['RELAY_DISPATCH']!r}; set it to on or off")
+    for name, words in _SWITCHES.items():
+        if environ.get(name, words[0]).lower() not in words:
+            raise ConfigError(f"{name} is {environ[name]!r}; set it to one of {', '.join(words)}")
     if on_platform and "DATABASE_URL" not in environ:
         log.warning(
             "start.disk_is_thrown_away",

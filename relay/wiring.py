@@ -37,7 +37,7 @@ def build(settings: Settings, *, clock: Clock = now_utc) -> Relay:
     dispatcher = Dispatcher(lanes, store)
     return Relay(
         settings=settings, store=store, clock=clock, dispatcher=dispatcher,
-        intake=Intake(settings, store, clock, on_stored=dispatcher.wake), refusals=Refusals(store, clock),
+        intake=Intake(settings, store, clock), refusals=Refusals(store, clock),
     )  # fmt: skip
 
 

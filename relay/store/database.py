@@ -49,8 +49,7 @@ class Database:
         with self.lock.held(timeout):
             self._refuse_closed()
             try:
-                connection = self._writing()
-                with connection.begin():
+                with _transaction(self._writing()) as connection:
                     yield connection
             except (DBAPIError, sqlite3.Error) as exc:
                 self._translate(exc)
@@ -120,9 +119,39 @@ class Database:
             cursor.close()
 
         event.listen(engine, "connect", on_connect)
-        begin = "BEGIN" if read_only else "BEGIN IMMEDIATE"  # a deferred writer would check before it may insert
-        event.listen(engine, "begin", lambda connection: connection.exec_driver_sql(begin))
+        if read_only:
+            event.listen(engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN"))
+        else:
+            event.listen(engine, "begin", _begin_writing)
         return engine
+
+
+def _begin_writing(connection: Connection) -> None:
+    """Immediate: a deferred transaction would check before it may insert."""
+    if not _driver(connection).in_transaction:
+        _driver(connection).execute("BEGIN IMMEDIATE")
+
+
+def _driver(connection: Connection) -> sqlite3.Connection:
+    found = connection.connection.dbapi_connection
+    assert isinstance(found, sqlite3.Connection)  # noqa: S101  the only driver there is
+    return found
+
+
+@contextmanager
+def _transaction(connection: Connection) -> Iterator[Connection]:
+    """Begun and committed on the driver: SQLAlchemy's own cost more than a small commit's statements."""
+    driver = _driver(connection)
+    driver.execute("BEGIN IMMEDIATE")
+    try:
+        yield connection
+        driver.commit()
+    except BaseException:
+        driver.rollback()
+        raise
+    finally:
+        if connection.in_transaction():  # begun by a Core statement; on the driver it has ended already
+            connection.rollback()
 
 
 _WRITER_PRAGMAS = (
@@ -132,6 +161,7 @@ _WRITER_PRAGMAS = (
     "PRAGMA synchronous=FULL",
     "PRAGMA foreign_keys=ON",
     "PRAGMA mmap_size=0",
+    "PRAGMA wal_autocheckpoint=4000",  # pages: a checkpoint writes each page once, however often it changed
 )
 _READER_PRAGMAS = (
     f"PRAGMA busy_timeout={_BUSY_MS}",

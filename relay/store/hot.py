@@ -5,10 +5,10 @@ Core's `execute` costs some 50 us a statement, the driver 5; an event and its de
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, Table
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.sql.elements import ClauseElement
 
@@ -42,10 +42,40 @@ class Hot:
         finally:
             cursor.close()
 
-    def run_many(self, connection: Connection, rows: Iterable[Mapping[str, Any]]) -> None:
+
+class HotIn(Hot):
+    """A statement with one list in it, `column.in_(bindparam("among", expanding=True))`."""
+
+    def __init__(self, statement: ClauseElement) -> None:
+        super().__init__(statement)
+        self._before, self._after = self.sql.split("(__[POSTCOMPILE_among])")
+
+    def among(self, connection: Connection, values: Sequence[Any], **params: Any) -> list[tuple[Any, ...]]:
+        names = {f"among_{number}": value for number, value in enumerate(values)}
         cursor = _cursor(connection)
         try:
-            cursor.executemany(self.sql, [{**self._fixed, **row} for row in rows])
+            sql = f"{self._before}({','.join(f':{name}' for name in names)}){self._after}"
+            return list(cursor.execute(sql, {**self._fixed, **params, **names}).fetchall())
+        finally:
+            cursor.close()
+
+
+class HotInsert:
+    """Many rows in one statement: a call of the driver gives up the GIL, and to get it back costs more than a row."""
+
+    def __init__(self, table: Table, *, without: Sequence[str] = ()) -> None:
+        self.columns = tuple(column.name for column in table.c if column.name not in without)
+        self._head = f"INSERT INTO {table.name} ({', '.join(self.columns)}) VALUES "  # noqa: S608  names of our own
+        self._row = f"({','.join('?' * len(self.columns))})"
+
+    def run(self, connection: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Every row must have a value for each column."""
+        if not rows:
+            return
+        cursor = _cursor(connection)
+        try:
+            values = [row[name] for row in rows for name in self.columns]
+            cursor.execute(self._head + ",".join([self._row] * len(rows)), values)
         finally:
             cursor.close()
 

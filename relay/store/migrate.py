@@ -5,6 +5,7 @@ Only `migrate`, `work` and the web server's start come here; all other commands 
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from datetime import datetime
 from pathlib import Path
@@ -31,6 +32,7 @@ def migrate(database: Database, now: datetime) -> str | None:
         raise StoreError(f"the folder {folder} does not exist; create it, or set another storage.url")
     with database.lock.held(_LOCK_TIMEOUT_S):
         try:
+            _create_private(database)
             before = current(database)
             if before == VERSION:
                 return before
@@ -39,8 +41,14 @@ def migrate(database: Database, now: datetime) -> str | None:
                 _copy(database, before, now)
             _upgrade(database)
             return before
-        except sqlite3.Error as exc:
+        except (sqlite3.Error, OSError) as exc:
             raise StoreError(f"the database {database.path} cannot be migrated: {exc}") from exc
+
+
+def _create_private(database: Database) -> None:
+    """It holds phones and recording links: nobody else on the machine may read it. SQLite makes its other files alike."""
+    if not database.exists():
+        os.close(os.open(database.path, os.O_CREAT | os.O_RDWR, 0o600))
 
 
 def _copy(database: Database, before: str, now: datetime) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from datetime import datetime
+from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -71,5 +72,10 @@ def call_json(call: CallEvent) -> str:
 
 def phones(call: CallEvent) -> str:
     """The digits of every number of a call, for the search by phone."""
-    numbers = (call.caller, call.callee, call.client_number, call.employee_number, call.virtual_number)
-    return " ".join(dict.fromkeys(re.sub(r"\D", "", number) for number in numbers if number))
+    numbers = {call.caller, call.callee, call.client_number, call.employee_number, call.virtual_number}
+    return " ".join([_digits(number) for number in numbers if number])
+
+
+@lru_cache(maxsize=8192)
+def _digits(number: str) -> str:
+    return re.sub(r"\D", "", number)

@@ -52,7 +52,7 @@ events = Table(
     Column("phones", Text),  # digits of all numbers, for the search
     Column("problem", Text),
     Column("notes", Text, nullable=False),  # JSON list; of a readable event they stand in `call` too
-    Column("digest", LargeBinary, nullable=False),
+    Column("digest", BigInteger, nullable=False),  # of source, endpoint and body: finds what may be a repeat
     Column("repeated", Integer, nullable=False),
     Column("repeats", Text, nullable=False),  # JSON list of times, the latest of them
     Index("events_digest", "digest"),

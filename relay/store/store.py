@@ -40,6 +40,10 @@ class Store:
 
     # --- intake
 
+    def stalled_s(self) -> float:
+        """For how long the commit that is under way has not ended; 0 when none is."""
+        return self._commits.stalled_s()
+
     def add(self, new: notifications.NewEvent) -> notifications.Stored:
         """Raises StoreBusy when the commit was not confirmed within 2 s."""
         return self._commits.run(notifications.store, new)

@@ -6,12 +6,13 @@ A delivery without a session, or to a target without order, always has its turn.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from sqlalchemy import Connection, bindparam, select, update
 
 from relay.events import Delivery
-from relay.store.hot import Hot
+from relay.store.hot import Hot, HotIn
 from relay.store.schema import UNFINISHED, deliveries
 
 _of_call = (
@@ -24,6 +25,17 @@ _line = Hot(
     select(deliveries.c.seq, deliveries.c.state, deliveries.c.turn)
     .where(_of_call, UNFINISHED)
     .order_by(deliveries.c.event_seq)
+)
+_sessions = HotIn(
+    select(deliveries.c.session)
+    .where(
+        deliveries.c.target == bindparam("target"),
+        deliveries.c.source == bindparam("source"),
+        deliveries.c.session.in_(bindparam("among", expanding=True)),
+        deliveries.c.ordered,
+        UNFINISHED,
+    )
+    .distinct()
 )
 _set_turn = Hot(update(deliveries).where(deliveries.c.seq == bindparam("row")).values(turn=bindparam("turn_")))
 
@@ -40,9 +52,17 @@ def line_of(delivery: Delivery) -> Line:
     return Line(delivery.target, delivery.source, delivery.session if delivery.ordered else None)
 
 
-def is_waiting(connection: Connection, line: Line) -> bool:
-    """Does anything in this line still wait, or is being sent?"""
-    return line.session is not None and bool(_line.rows(connection, **line._asdict()))
+def waiting(connection: Connection, lines: Iterable[Line]) -> set[Line]:
+    """Those of the lines in which something still waits, or is being sent."""
+    sessions: dict[tuple[str, str], set[str]] = {}
+    for line in lines:
+        if line.session is not None:
+            sessions.setdefault((line.target, line.source), set()).add(line.session)
+    return {
+        Line(target, source, session)
+        for (target, source), among in sessions.items()
+        for (session,) in _sessions.among(connection, sorted(among), target=target, source=source)
+    }
 
 
 def settle(connection: Connection, line: Line) -> None:

@@ -5,6 +5,8 @@ A value that cannot be typed is kept in `extra` with a note: one bad field never
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import lru_cache
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -18,6 +20,25 @@ from relay.uis.variables import VARIABLES, Type, is_unsubstituted
 def normalise(reading: Reading, endpoint: str, zone: ZoneInfo) -> CallEvent:
     """What UIS said. Raises MalformedEvent when no variable of UIS stands in it."""
     return _Normaliser(reading, endpoint, zone).event()
+
+
+_CONVERSIONS: dict[Type, Callable[[JSON], Any]] = {
+    Type.TEXT: values.text,
+    Type.DIRECTION: values.direction,
+    Type.SESSION: values.text,
+    Type.EXTENSION: values.text,
+    Type.ID: values.integer,
+    Type.IDS: values.integers,
+    Type.SECONDS: values.integer,
+    Type.BOOL: values.boolean,
+    Type.LINK: values.text,
+    Type.LINKS: values.links,
+}
+
+
+@lru_cache(maxsize=4096)  # the same names in every body
+def _name(key: str) -> str:
+    return key.strip().lower()
 
 
 class _Normaliser:
@@ -40,27 +61,30 @@ class _Normaliser:
             )
 
     def _take(self, key: str, value: JSON, group: str = "") -> None:
-        name = key.strip().lower()
-        if isinstance(value, str) and is_unsubstituted(value, key):
+        name = _name(key)
+        if type(value) is str and is_unsubstituted(value, key):
             self.notes.append(f"{key}: a placeholder was left unfilled")
             value = None
         if name not in VARIABLES:
             if name != "token":
                 self._keep(f"{group}.{key}" if group else key, value)
-            return
-        if isinstance(value, Unread):
+        elif isinstance(value, Unread):
             self.known.setdefault(name, None)
             self._keep(name, value)
-            return
-        value = None if values.is_empty(value) else value
-        before = self.known.get(name)
-        if before is not None and value is not None and before != value:
+        elif name in self.known:
+            self._take_second(name, key, value)
+        else:
+            self.known[name] = None if values.is_empty(value) else value
+
+    def _take_second(self, name: str, key: str, value: JSON) -> None:
+        """A variable that stands in two groups: one value, or none when they differ."""
+        before = self.known[name]
+        if before is None:
+            self.known[name] = None if values.is_empty(value) else value
+        elif not values.is_empty(value) and before != value:
             self.notes.append(f"{key}: stands twice with different values; left empty")
             self._keep(name, [before, value])
-            value = None
-        elif value is None:
-            value = before
-        self.known[name] = value
+            self.known[name] = None
 
     def _keep(self, name: str, value: JSON) -> None:
         self.extra[str(values.clean(name))] = values.clean(value.text if isinstance(value, Unread) else value)
@@ -70,57 +94,38 @@ class _Normaliser:
 
     def event(self) -> CallEvent:
         for name, value in self.known.items():
-            variable = VARIABLES[name]
-            if value is None:
-                continue
-            if variable.field is None and variable.type is Type.TEXT:
-                self._keep(name, value)
-                continue
-            try:
-                self._fill(variable.field, variable.type, name, value)
-            except (ValueError, RecursionError) as exc:
-                self.notes.append(f"{name}: {exc}; kept as it came")
-                self._keep(name, value)
+            if value is not None:
+                variable = VARIABLES[name]
+                try:
+                    self._fill(variable.field, variable.type, name, value)
+                except (ValueError, RecursionError) as exc:
+                    self.notes.append(f"{name}: {exc}; kept as it came")
+                    self._keep(name, value)
         self._complete()
-        for name, value in self.call.items():
-            if isinstance(value, str):
-                self.call[name] = values.clean(value)
-        self.call["extra"] = self.extra
-        self.call["notes"] = tuple(values.clean(note) for note in dict.fromkeys(self.notes))
-        return CallEvent(**self.call)
+        notes = tuple(values.clean(note) for note in dict.fromkeys(self.notes)) if self.notes else ()
+        return CallEvent(**self.call, extra=self.extra, notes=notes)
 
     def _fill(self, field: str | None, kind: Type, name: str, value: JSON) -> None:
-        typed = self._typed(kind, name, value)
+        if kind is Type.PHONE:
+            typed: Any = self._phone(name, value)
+        elif kind is Type.TIME:
+            typed = values.moment(value, self.zone)
+        elif field is None and kind is Type.TEXT:
+            typed = value
+        else:
+            typed = _CONVERSIONS[kind](value)
         if field is None:
             self._keep(name, list(typed) if isinstance(typed, tuple) else typed)
             self.loose[name] = typed
-        elif field == "notified_at" and field in self.call:
-            pass  # notification_time and notification_timestamp say the same
-        else:
-            self.call[field] = typed
+        elif field not in self.call:  # notification_time and notification_timestamp say the same
+            self.call[field] = values.clean(typed) if type(typed) is str else typed
 
-    def _typed(self, kind: Type, name: str, value: JSON) -> Any:
-        match kind:
-            case Type.PHONE:
-                phone = phones.parse(values.text(value))
-                if phone.dtmf is not None:
-                    self._keep(f"{name}_dtmf", phone.dtmf)
-                    self.notes.append(f"{name}: keys pressed after the answer were split off")
-                return phone.number
-            case Type.TIME:
-                return values.moment(value, self.zone)
-            case Type.ID | Type.SECONDS:
-                return values.integer(value)
-            case Type.IDS:
-                return values.integers(value)
-            case Type.LINKS:
-                return values.links(value)
-            case Type.BOOL:
-                return values.boolean(value)
-            case Type.DIRECTION:
-                return values.direction(value)
-            case Type.EXTENSION | Type.SESSION | Type.TEXT | Type.LINK:
-                return values.text(value)
+    def _phone(self, name: str, value: JSON) -> str:
+        phone = phones.parse(values.text(value))
+        if phone.dtmf is not None:
+            self._keep(f"{name}_dtmf", phone.dtmf)
+            self.notes.append(f"{name}: keys pressed after the answer were split off")
+        return phone.number
 
     # --- what follows from several fields
 

@@ -38,6 +38,8 @@ class Reading:
 
 def one_of_each(pairs: list[tuple[str, JSON]], notes: list[str]) -> list[tuple[str, JSON]]:
     """Names that stand twice become one; with two different values the field is left empty."""
+    if len({name.lower() for name, _ in pairs}) == len(pairs):
+        return pairs
     seen: dict[str, int] = {}
     kept: list[tuple[str, JSON]] = []
     for name, value in pairs:

@@ -13,6 +13,8 @@ _MAX_INTEGER = 2**63 - 1
 _STAMP = re.compile(
     r"\d{4}-\d\d-\d\d[ T]\d\d:\d\d(:\d\d([.,]\d{1,9})?)?\s*(Z|[+-]\d\d(:?\d\d)?)?", re.IGNORECASE | re.ASCII
 )
+_PLAIN = re.compile(r"[\d.:T -]+", re.ASCII)
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _UNIX = re.compile(r"\d{9,10}(\.\d+)?|\d{12,13}", re.ASCII)
 _TRUE = {"true", "1", "yes", "да", "t", "y"}
 _FALSE = {"false", "0", "no", "нет", "f", "n"}
@@ -20,8 +22,9 @@ _FALSE = {"false", "0", "no", "нет", "f", "n"}
 
 def is_empty(value: JSON) -> bool:
     """Nothing: null, an empty text, an empty list, or the word null that a quoted template makes."""
-    if isinstance(value, str):
-        return not value.strip() or value.strip().lower() == "null"
+    if type(value) is str:
+        given = value.strip()
+        return not given or (len(given) == 4 and given.lower() == "null")
     return value is None or value == [] or value == {}
 
 
@@ -37,6 +40,8 @@ def text(value: JSON) -> str:
 
 def integer(value: JSON) -> int:
     """A whole number that is not negative; 63, 63.0, "63" and " 63 " are all 63."""
+    if type(value) is int and 0 <= value <= _MAX_INTEGER:
+        return value
     if isinstance(value, (bool, list | dict)):
         raise ValueError("is not a whole number")
     if isinstance(value, str) and re.fullmatch(r"\s*\d{1,19}(\.0+)?\s*", value, re.ASCII):
@@ -69,20 +74,23 @@ def moment(value: JSON, zone: ZoneInfo) -> datetime:
     """UIS writes the account's local time without a zone; ISO with an offset and Unix seconds are taken too."""
     given = text(value)
     try:
-        if _UNIX.fullmatch(given):
-            seconds = float(given) / (1000 if len(given.partition(".")[0]) > 10 else 1)
-            return datetime.fromtimestamp(0, UTC) + timedelta(milliseconds=round(seconds * 1000))
-        if not _STAMP.fullmatch(given):
+        if _STAMP.fullmatch(given):
+            # fromisoformat takes neither a comma nor a space before the zone
+            read = datetime.fromisoformat(
+                given if _PLAIN.fullmatch(given) else given.upper().replace(",", ".").replace(" Z", "Z")
+            )
+            return (read if read.tzinfo else read.replace(tzinfo=zone)).astimezone(UTC)
+        if not _UNIX.fullmatch(given):
             raise ValueError("is not a time")
-        read = datetime.fromisoformat(given.upper().replace(",", ".").replace(" Z", "Z"))
-        return (read if read.tzinfo else read.replace(tzinfo=zone)).astimezone(UTC)
+        seconds = float(given) / (1000 if len(given.partition(".")[0]) > 10 else 1)
+        return _EPOCH + timedelta(milliseconds=round(seconds * 1000))
     except (OverflowError, ValueError) as exc:
         raise ValueError("is not a time like 2026-03-02 12:45:59.863") from exc
 
 
 def integers(value: JSON) -> tuple[int, ...]:
     """A list of ids in any of its forms: [1,2], "[1,2]", "1,2", 1."""
-    return tuple(integer(item) for item in _items(value))
+    return tuple([integer(item) for item in _items(value)])
 
 
 def links(value: JSON) -> tuple[str, ...]:
@@ -111,7 +119,9 @@ def direction(value: JSON) -> str:
 
 def clean(value: JSON, depth: int = 0) -> JSON:
     """The value as it may be stored: no NUL (PostgreSQL refuses it), no half surrogates, no integer over 64 bits."""
-    if isinstance(value, str):
+    if type(value) is str:
+        if value.isascii() and "\x00" not in value:
+            return value
         return value.replace("\x00", "").encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
     if isinstance(value, bool) or value is None or isinstance(value, float):
         return value

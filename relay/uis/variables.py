@@ -81,7 +81,7 @@ PLACEHOLDER = re.compile(r"\{\{\s*([\w.]+)\s*\}\}")
 
 def is_unsubstituted(value: str, key: str) -> bool:
     """Is this text no value, but a placeholder, or the bare name of the variable that was left in its place?"""
-    text = value.strip()
-    if PLACEHOLDER.fullmatch(text):
-        return True
-    return text in VARIABLES and (text == key.lower() or "_" in text)
+    if "{{" in value:
+        return PLACEHOLDER.fullmatch(value.strip()) is not None
+    name = value.strip()
+    return name in VARIABLES and (name == key.lower() or "_" in name)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import hmac
 import re
 import threading
+from typing import NoReturn
 
 import structlog
-from flask import Flask, Request, jsonify, request
+from flask import Flask, Request, Response, jsonify, request
 from flask.typing import ResponseReturnValue
 from werkzeug.exceptions import (
     Forbidden,
@@ -29,8 +30,8 @@ from relay.wiring import Relay
 log = structlog.get_logger("relay.web")
 
 WEB_THREADS = 16
-_INTAKE_THREADS = WEB_THREADS - 2  # two stay free for /ping and /healthz, whatever the store does
-_WAIT_FOR_THREAD_S = 0.25
+_INTAKE_THREADS = WEB_THREADS - 2  # while the store hangs two stay free for /ping and /healthz
+_STALLED_S = 0.25
 _RETRY_AFTER_S = 5
 _NO_SECRET = 'the secret is missing or wrong; give ?token=… in the address, or a constant "token" in the body'  # noqa: S105  a sentence
 _ANY_METHOD = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE")
@@ -42,7 +43,8 @@ class Ingest:
     def __init__(self, relay: Relay) -> None:
         self._relay = relay
         self._sources = {source.path.casefold(): source for source in relay.settings.sources.values()}
-        self._free = threading.BoundedSemaphore(_INTAKE_THREADS)
+        self._mutex = threading.Lock()
+        self._inside = 0  # threads that wait for the store
 
     def register(self, app: Flask) -> None:
         app.add_url_rule(
@@ -59,15 +61,22 @@ class Ingest:
         except HTTPException as exc:
             self._count(source, exc)
             raise
-        if not self._free.acquire(timeout=_WAIT_FOR_THREAD_S):
-            return self._unavailable(source, "the store does not keep up")
+        with self._mutex:
+            self._inside += 1
+            crowded = self._inside > _INTAKE_THREADS
         try:
+            if crowded and self._relay.store.stalled_s() > _STALLED_S:
+                self._refuse_unconfirmed(source, "the store does not keep up")
             receipt = self._relay.intake.accept(source, endpoint, body, is_query=is_query)
         except StoreError as exc:
-            return self._unavailable(source, str(exc))
+            self._refuse_unconfirmed(source, str(exc))
         finally:
-            self._free.release()
-        return _answer(receipt)
+            with self._mutex:
+                self._inside -= 1
+        answer = _answer(receipt)
+        # after the answer is out: a lane that wakes before would compete with it
+        answer.call_on_close(lambda: self._relay.dispatcher.wake(receipt.targets))
+        return answer
 
     def _route(self, path: str) -> tuple[Source, str]:
         found = _PATH.fullmatch(path)
@@ -76,6 +85,7 @@ class Ingest:
             raise NotFound("no such address; notifications go to /<source>/hs/UIScom/in, out, rec or any")
         source = self._sources.get(found["source"].strip("/").casefold())
         if source is None:
+            log.warning("notification.unknown_source", path=path, address=request.remote_addr)
             raise NotFound("no such source; [sources.*] of the configuration name them")
         return source, endpoint
 
@@ -118,7 +128,7 @@ class Ingest:
         log.warning("notification.refused", source=source.name, status=status, address=request.remote_addr)
         self._relay.refusals.add(source.name, status)
 
-    def _unavailable(self, source: Source, reason: str) -> ResponseReturnValue:
+    def _refuse_unconfirmed(self, source: Source, reason: str) -> NoReturn:
         log.error("notification.not_stored", source=source.name, reason=reason)
         self._relay.refusals.add(source.name, 503)
         sentence = f"the notification could not be confirmed: {reason}; send it again"
@@ -141,7 +151,7 @@ def _matches(offered: str, source: Source) -> bool:
     return sum(hmac.compare_digest(given, token.encode()) for token in source.token) > 0
 
 
-def _answer(receipt: Receipt) -> ResponseReturnValue:
+def _answer(receipt: Receipt) -> Response:
     match receipt.status:
         case "accepted":
             return jsonify(status="accepted", event=receipt.event, kind=receipt.kind)

@@ -31,11 +31,11 @@ def store(tmp_path: Path) -> Any:
     made.close()
 
 
-def notification(number: int = 1, *, session: str | None = "7", at: datetime = NOON, digest: bytes | None = None,
+def notification(number: int = 1, *, session: str | None = "7", at: datetime = NOON, digest: int | None = None,
                  ordered: bool = True, window: timedelta = timedelta(minutes=10)) -> NewEvent:  # fmt: skip
     return NewEvent(
-        source="trade", endpoint="in", raw=b"{}", is_query=False, zone="Europe/Moscow",
-        digest=digest or str(number).encode(), call=CallEvent(kind="incoming", session_id=session), problem=None,
+        source="trade", endpoint="in", raw=b"%d" % (digest or number), is_query=False, zone="Europe/Moscow",
+        digest=digest or number, call=CallEvent(kind="incoming", session_id=session), problem=None,
         notes=(), received_at=at, duplicate_window=window, consignees=(Consignee("onec", ordered),),
     )  # fmt: skip
 
@@ -370,7 +370,7 @@ def test_whatever_happens_a_call_has_one_in_flight_and_keeps_its_order(
     flying: list[Any] = []
     for number, (step, session) in enumerate(steps):
         if step == "add":
-            store.add(notification(number, session=str(session), digest=f"{number}".encode()))
+            store.add(notification(number, session=str(session), digest=number))
         elif step == "claim":
             job = claim(store)
             if job is not None:

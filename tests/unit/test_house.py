@@ -17,6 +17,7 @@ ALLOWED: dict[str, set[str]] = {
     "ids": {"times"},
     "events": set(),
     "logs": set(),
+    "pinning": set(),
     "settings": VALUES,
     "uis": VALUES,
     "store": VALUES,

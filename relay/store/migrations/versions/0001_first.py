@@ -28,7 +28,7 @@ def upgrade() -> None:
         sa.Column("phones", sa.Text),
         sa.Column("problem", sa.Text),
         sa.Column("notes", sa.Text, nullable=False),
-        sa.Column("digest", sa.LargeBinary, nullable=False),
+        sa.Column("digest", sa.BigInteger, nullable=False),
         sa.Column("repeated", sa.Integer, nullable=False),
         sa.Column("repeats", sa.Text, nullable=False),
     )

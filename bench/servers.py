@@ -1,0 +1,124 @@
+"""Starts what is measured, each as processes of its own on loopback, and ends them by their pid."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+_CONFIG = """
+[storage]
+url = "sqlite:///{folder}/relay.db"
+[sources.trade]
+token = "bench"
+targets = ["onec"]
+[targets.onec]
+kind = "1c"
+url = "{target}"
+concurrency = 4
+"""
+_GUNICORN = [sys.executable, "-m", "gunicorn"]
+
+
+class Server:
+    """A running process and where it listens."""
+
+    def __init__(self, process: subprocess.Popen[bytes], url: str) -> None:
+        self.process, self.url = process, url
+
+    def pids(self) -> list[int]:
+        """The process and its children."""
+        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
+        return [self.process.pid, *map(int, children)]
+
+    def proportional_set_size_mb(self) -> float:
+        """Master and workers together: what the machine would gain by their end."""
+        rollups = [Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines() for pid in self.pids()]
+        sizes = [line for lines in rollups for line in lines if line.startswith("Pss:")]
+        return sum(int(line.split()[1]) for line in sizes) / 1024
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def call(url: str, *, post: bool = False) -> Any:
+    with urllib.request.urlopen(url, data=b"" if post else None, timeout=60) as answer:
+        return json.load(answer)
+
+
+@contextmanager
+def sink() -> Iterator[Server]:
+    """A fast target that counts."""
+    port = free_port()
+    with _running([sys.executable, "-m", "bench.sink", str(port)], port, {}) as process:
+        yield Server(process, f"http://127.0.0.1:{port}")
+
+
+@contextmanager
+def relay(folder: Path, target: str, **environ: str) -> Iterator[Server]:
+    """The relay by its own gunicorn configuration, with a fresh database in `folder`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    config = folder / "relay.toml"
+    config.write_text(_CONFIG.format(folder=folder, target=f"{target}/hs/UIScom"), encoding="utf-8")
+    port = free_port()
+    command = [*_GUNICORN, "-c", "config/gunicorn.conf.py", "wsgi:app"]
+    with _running(command, port, {"RELAY_CONFIG": str(config), "PORT": str(port), **environ}) as process:
+        yield Server(process, f"http://127.0.0.1:{port}/trade/hs/UIScom/rec?token=bench")
+
+
+@contextmanager
+def baseline(app: str, **environ: str) -> Iterator[Server]:
+    """A Flask app of `bench.baselines` on the same gunicorn: one worker, gthread, 16 threads."""
+    port = free_port()
+    command = [
+        *_GUNICORN,
+        "-k",
+        "gthread",
+        "-w",
+        "1",
+        "--threads",
+        "16",
+        "-b",
+        f"127.0.0.1:{port}",
+        f"bench.baselines:{app}",
+    ]
+    with _running(command, port, environ) as process:
+        yield Server(process, f"http://127.0.0.1:{port}/trade")
+
+
+@contextmanager
+def _running(command: list[str], port: int, environ: dict[str, str]) -> Iterator[subprocess.Popen[bytes]]:
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    process = subprocess.Popen(command, cwd=ROOT, env={**os.environ, **environ}, **quiet)  # type: ignore[call-overload]
+    try:
+        _wait_for(port, process)
+        yield process
+    finally:
+        process.terminate()
+        try:
+            process.wait(30)
+        except subprocess.TimeoutExpired:
+            process.kill()
+
+
+def _wait_for(port: int, process: subprocess.Popen[bytes]) -> None:
+    ends = time.monotonic() + 20
+    while time.monotonic() < ends and process.poll() is None:
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
+                time.sleep(1.5)  # the worker behind the socket comes up
+                return
+        time.sleep(0.05)
+    raise RuntimeError("a server did not start; run it by hand to see why")

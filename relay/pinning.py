@@ -1,0 +1,82 @@
+"""Keeps the process on one core, and moves it when somebody else needs that core.
+
+Under Python's GIL one thread runs at a time; handed from core to core, it waits for the wake-up of the other
+core and finds its caches cold. Measured on two cores: pinned, the relay takes half as much again.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+_LOOK_EVERY_S = 1.0
+_WORTH_MOVING = 0.3  # of a core: the other must be so much freer of other people's work
+
+Busy = Mapping[int, float]
+
+
+def choose(current: int | None, others: Busy) -> int:
+    """The core to be on: the present one, unless another is clearly freer. `others`: their work by core, 0 to 1."""
+    freest = min(others, key=lambda core: (others[core], core))
+    if current is None or current not in others or others[current] - others[freest] > _WORTH_MOVING:
+        return freest
+    return current
+
+
+def start(environ: Mapping[str, str]) -> None:
+    """Starts the watch, after the fork; not where it is switched off, or there is only one core, or no Linux."""
+    if environ.get("RELAY_PIN", "on") == "off" or not hasattr(os, "sched_getaffinity"):
+        return
+    cores = os.sched_getaffinity(0)
+    if len(cores) > 1 and Path("/proc/stat").exists():
+        threading.Thread(target=_watch, args=(cores,), name="pinning", daemon=True).start()
+
+
+def _watch(cores: set[int]) -> None:
+    current: int | None = None
+    before = _ticks(cores)
+    while True:
+        time.sleep(_LOOK_EVERY_S)
+        now = _ticks(cores)
+        chosen = choose(current, _others(before, now, current))
+        before = now
+        if chosen != current:
+            current = chosen
+            _pin(current)
+
+
+def _pin(core: int) -> None:
+    """Every thread that there is; those to come inherit it."""
+    for task in Path("/proc/self/task").iterdir():
+        try:
+            os.sched_setaffinity(int(task.name), {core})
+        except (ProcessLookupError, PermissionError):
+            continue  # the thread has ended, or the platform does not allow it
+
+
+_Ticks = tuple[dict[int, tuple[int, int]], int]
+
+
+def _ticks(cores: set[int]) -> _Ticks:
+    """(busy, all) clock ticks of each core since the start of the machine, and this process's own."""
+    found: dict[int, tuple[int, int]] = {}
+    for line in Path("/proc/stat").read_text().splitlines():
+        name, *numbers = line.split()
+        if name.startswith("cpu") and name[3:].isdigit() and int(name[3:]) in cores:
+            spent = [int(number) for number in numbers[:8]]
+            found[int(name[3:])] = (sum(spent) - spent[3] - spent[4], sum(spent))  # but idle and waiting for disks
+    own = os.times()
+    return found, round((own.user + own.system) * os.sysconf("SC_CLK_TCK"))
+
+
+def _others(before: _Ticks, now: _Ticks, current: int | None) -> Busy:
+    """What part of each core was spent on others; our own work counts for nobody."""
+    others: dict[int, float] = {}
+    for core, (busy, passed) in now[0].items():
+        was_busy, was_passed = before[0].get(core, (busy, passed))
+        own = now[1] - before[1] if core == current else 0
+        others[core] = max(0, busy - was_busy - own) / max(1, passed - was_passed)
+    return others
