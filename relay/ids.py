@@ -14,7 +14,7 @@ class _Noise:
 
     def __init__(self) -> None:
         self._pid = os.getpid()
-        self._random = random.Random()  # of our own: others may seed the shared one
+        self._random = random.Random()  # noqa: S311  our own: others may seed the shared one
 
     def bits(self, count: int) -> int:
         if self._pid != os.getpid():

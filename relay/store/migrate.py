@@ -46,7 +46,7 @@ def migrate(database: Database, now: datetime) -> str | None:
 
 
 def _create_private(database: Database) -> None:
-    """It holds phones and recording links: nobody else on the machine may read it. SQLite makes its other files alike."""
+    """It holds phones and recording links: nobody else may read it. SQLite makes its other files alike."""
     if not database.exists():
         os.close(os.open(database.path, os.O_CREAT | os.O_RDWR, 0o600))
 
