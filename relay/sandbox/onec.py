@@ -117,6 +117,11 @@ class OneC:
         with self._mutex:
             return {"requests": self._requests, "records": list(self._records)}
 
+    def recorded(self) -> int:
+        """How many records there are; `state` copies them all."""
+        with self._mutex:
+            return len(self._records)
+
     def answer(self, method: str, endpoint: str, headers: Callable[[str], str | None], body: bytes) -> Reply:
         """What the base answers; `headers` gives a header's value."""
         with self._mutex:

@@ -48,6 +48,7 @@ class _Normaliser:
         self.known: dict[str, JSON] = {}  # by the variable's name; empty ones are None
         self.extra: dict[str, JSON] = {}
         self.call: dict[str, Any] = {}  # by the field of CallEvent, typed
+        self.doubtful: set[str] = set()  # names whose value can be read in more than one way
         self.loose: dict[str, Any] = {}  # typed values of variables without a field of their own
         for key, value in reading.pairs:
             if isinstance(value, dict):
@@ -70,6 +71,7 @@ class _Normaliser:
                 self._keep(f"{group}.{key}" if group else key, value)
         elif isinstance(value, Unread):
             self.known.setdefault(name, None)
+            self.doubtful.add(name)
             self._keep(name, value)
         elif name in self.known:
             self._take_second(name, key, value)
@@ -90,7 +92,8 @@ class _Normaliser:
         self.extra[str(values.clean(name))] = values.clean(value.text if isinstance(value, Unread) else value)
 
     def filled(self, *names: str) -> bool:
-        return any(self.known.get(name) is not None for name in names)
+        """Has any of them a value? One that cannot be read with certainty is a value too."""
+        return any(self.known.get(name) is not None or name in self.doubtful for name in names)
 
     def event(self) -> CallEvent:
         for name, value in self.known.items():
@@ -164,7 +167,7 @@ class _Normaliser:
             if call.get("is_lost") is False:
                 self.notes.append("is_lost: false, though this is a lost call")
             call["is_lost"], call["lost_by"] = True, "client"
-        elif call["kind"] == "finished" and call.get("lost_reason"):
+        elif call["kind"] == "finished" and self.filled("lost_reason"):
             if call.get("is_lost") is False:
                 self.notes.append("is_lost: false, though lost_reason is filled; taken as lost")
             call["is_lost"], call["lost_by"] = True, "operator"

@@ -53,7 +53,10 @@ def _quoted(inner: str, quote: str, key: str) -> tuple[JSON, str]:
     if any(found[1].lower() in VARIABLES for found in _NAME_AND_COLON.finditer(inner)):
         raise MalformedEvent(f"{key}: a quote is missing, so it is not certain which text belongs to it")
     stripped = inner.strip()
-    if stripped[:1] == '"' and stripped[-1] == '"' and len(stripped) > 1:
+    if quote == "'" == stripped[:1] == stripped[-1:] and len(stripped) > 1 and "'" not in stripped[1:-1]:
+        return stripped[1:-1], f"{key}: the placeholder was quoted in the template"
+    doubled = stripped[:1] == quote == stripped[-1:] or quote * 2 in inner
+    if doubled or (stripped[:1] == '"' == stripped[-1:]):
         return _in_doubt(inner, key)  # a quoted placeholder, or quotes of the text's own?
     text = _unescape(inner)
     if text is None:

@@ -30,6 +30,9 @@ ROWS: list[Row] = [
     ("quoted, an unknown field after it", '{"scenario_name":""А"","zz":1,' + _TAIL + "}", {"scenario": "А", "extra": {"zz": 1}}),
     ("all quoted", '{"direction":""in"","call_session_id":"7","scenario_name":""А""}', {"session_id": "7", "scenario": "А"}),
     ("quoted in single quotes", "{\"scenario_name\":'\"А\"'," + _TAIL + "}", {"scenario": "А"}),
+    ("quoted, all in single quotes", "{'scenario_name':''А'','call_session_id':''7''}", {"scenario": "А", "session_id": "7"}),
+    ("doubled quotes inside", '{"scenario_name":""ТД ""Сокол" опт",' + _TAIL + "}", {"scenario": None, "session_id": "7"}),
+    ("in doubt, but surely filled", '{"lost_reason":""А" и "Б"",' + _TAIL + "}", {"lost_reason": None, "kind": "lost", "is_lost": True}),
     # placeholders that were left
     ("bare placeholder", '{"scenario_name":{{scenario_name}},' + _TAIL + "}", {"scenario": None, "session_id": "7"}),
     ("quoted placeholder left", '{"scenario_name":"{{scenario_name}}",' + _TAIL + "}", {"scenario": None}),
