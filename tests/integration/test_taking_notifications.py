@@ -164,6 +164,15 @@ def test_a_wrong_or_missing_secret_is_refused_and_nothing_is_stored(client: Any,
     assert client.relay.store.refused_since(["trade"], client.relay.clock())["trade"] == {"401": 1}
 
 
+def test_refusals_that_come_at_once_are_all_counted(client: Any) -> None:
+    for _ in range(3):
+        client.post(IN, data=BODY)
+    assert client.relay.refusals._later is not None  # what came too soon is written a little later
+    client.relay.refusals._later.join()
+
+    assert client.relay.store.refused_since(["trade"], client.relay.clock())["trade"] == {"401": 3}
+
+
 def test_an_open_source_needs_no_secret(make_client: Make) -> None:
     assert make_client(source="open = true").post(IN, data=BODY).json["status"] == "accepted"
 
