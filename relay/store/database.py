@@ -161,7 +161,6 @@ _WRITER_PRAGMAS = (
     "PRAGMA synchronous=FULL",
     "PRAGMA foreign_keys=ON",
     "PRAGMA mmap_size=0",
-    "PRAGMA wal_autocheckpoint=4000",  # pages: a checkpoint writes each page once, however often it changed
 )
 _READER_PRAGMAS = (
     f"PRAGMA busy_timeout={_BUSY_MS}",
