@@ -203,6 +203,7 @@ def test_what_a_killed_process_had_in_flight_is_delivered_after_the_restart(
     [event] = relay.store.events(Selection())
     [(_, tries)] = relay.store.whole(event)
     assert [attempt.outcome for attempt in tries] == ["unclear", "delivered"]
+    assert "killed" in tries[0].reason  # taken in at the start, not found later as an orphan
 
 
 def test_only_one_process_delivers_and_the_other_takes_over_at_its_end(
