@@ -94,10 +94,12 @@ class Lane:
             with self._bell:
                 self._bell.notify_all()
             thread.join(max(0.0, deadline - self._monotonic()))
+        unanswered = Outcome(name="unclear", reason="the relay was stopped while the answer was awaited")
         for job, began in list(self._in_flight.values()):
-            self._record(
-                job, began, Outcome(name="unclear", reason="the relay was stopped while the answer was awaited")
-            )
+            try:
+                self._record(job, began, unanswered)
+            except StoreError:  # it has been logged; on disk it stands as `sending`, which says the same
+                continue
 
     def recover(self) -> None:
         """Takes in what a former owner left in `sending`: those may have arrived."""
