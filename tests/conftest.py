@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from relay import settings as settings_room
@@ -15,6 +16,9 @@ from relay.sandbox.onec import OneC
 from relay.sandbox.server import Sandbox
 from relay.settings import Settings
 from relay.wiring import Relay
+
+hypothesis.settings.register_profile("relay", deadline=None)  # machines are noisy: no test is about time
+hypothesis.settings.load_profile("relay")
 
 CONFIG = """
 timezone = "Europe/Moscow"

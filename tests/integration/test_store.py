@@ -353,7 +353,7 @@ def test_what_was_not_begun_goes_back_without_counting(store: Store) -> None:
     assert (again.delivery.id, again.delivery.attempts, again.delivery.tried_at) == (job.delivery.id, 0, None)
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     st.lists(
         st.tuples(st.sampled_from(["add", "claim", "deliver", "retry", "kill", "replay"]), st.integers(0, 2)),

@@ -278,7 +278,7 @@ def test_readyz_when_the_store_takes_no_writes(client: Any) -> None:
 # --- anything at all
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(body=st.one_of(st.binary(max_size=300), st.text(max_size=200).map(lambda text: ('{"call_session_id":7,"scenario_name":"' + text).encode("utf-8", "surrogatepass"))),
        endpoint=st.sampled_from(["in", "out", "rec", "any"]))  # fmt: skip
 def test_any_bytes_at_all_are_answered_with_200_and_kept(client: Any, body: bytes, endpoint: str) -> None:
