@@ -48,7 +48,7 @@ def post_worker_init(worker: Any) -> None:
     pinning.start(os.environ)
     if not dispatches(os.environ):
         return
-    relay.dispatcher.start()
+    relay.start()
     for number in _GRACE_S:
         _chain(number, relay.dispatcher.stop_claiming)
 
@@ -58,7 +58,7 @@ def worker_exit(server: Any, worker: Any) -> None:
     wsgi = sys.modules.get("wsgi")
     if wsgi is None or not hasattr(wsgi, "relay"):
         return  # the app did not load
-    wsgi.relay.dispatcher.stop(_told[0] if _told else 2.0)
+    wsgi.relay.stop(_told[0] if _told else 2.0)
     wsgi.relay.close()
 
 

@@ -23,6 +23,8 @@ DELIVERY_STATES: tuple[DeliveryState, ...] = (
 UNFINISHED: tuple[DeliveryState, ...] = ("due", "sending")
 DEAD_LETTERS: tuple[DeliveryState, ...] = ("dead", "held")
 
+TargetState = Literal["open", "down", "misconfigured"]  # `paused` is the operator's, and stands over these
+
 OutcomeName = Literal["delivered", "refused", "later", "unreachable", "unclear", "failed", "misconfigured"]
 
 ENDPOINTS = ("in", "out", "rec", "any")
@@ -134,3 +136,22 @@ class Attempt(Struct, frozen=True, kw_only=True):
     status: int | None
     outcome: OutcomeName
     reason: str
+
+
+class Health(Struct, frozen=True, kw_only=True):
+    """What a lane knows of its target, as it stands in the store."""
+
+    state: TargetState = "open"
+    reason: str | None = None  #: why it is not open, in the target's own words
+    since: datetime | None = None  #: when it stopped being open
+    probes: int = 0  #: sent since then
+    probe_at: datetime | None = None  #: no probe before
+    asked_until: datetime | None = None  #: the target asked for time: no request before
+    forbidden_since: datetime | None = None  #: 403 or 404 and nothing else since
+
+
+class Standstill(Struct, frozen=True):
+    """A span of time that does not count for a delivery's age: a pause, or a step of the clock."""
+
+    began: datetime
+    ended: datetime | None  #: None: it goes on

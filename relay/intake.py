@@ -6,15 +6,18 @@ Knows neither Flask nor how targets are reached.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
+from typing import Protocol
 from zoneinfo import ZoneInfo
 
 import structlog
 from msgspec import Struct
+from msgspec.structs import replace
 
 from relay.errors import MalformedEvent
 from relay.events import CallEvent, Event, Kind
 from relay.settings import Settings, Source
-from relay.store import Admission, Consignee, NewEvent, Store, Stored
+from relay.store import Admission, Consignee, Job, NewEvent, Store, Stored
 from relay.times import Clock
 from relay.uis import body
 from relay.uis.normalise import normalise
@@ -31,7 +34,8 @@ class Receipt(Struct, frozen=True):
     event: str
     kind: Kind | None = None
     problem: str | None = None
-    targets: tuple[str, ...] = ()  #: that have something new to deliver
+    targets: tuple[str, ...] = ()  #: whose lanes may find something due
+    jobs: tuple[Job, ...] = ()  #: claimed already, for hands that were promised
 
 
 class Understood(Struct, frozen=True):
@@ -54,18 +58,35 @@ def understand(raw: bytes, *, is_query: bool, endpoint: str, zone: ZoneInfo) -> 
     return Understood(call, None, call.notes)
 
 
+class Hands(Protocol):
+    """Whoever delivers in this process."""
+
+    def reserve(self, targets: Iterable[str]) -> dict[str, int]:
+        """Promises a free hand where there is one: the epoch to claim the delivery under, by target."""
+
+    def release(self, targets: Iterable[str]) -> None:
+        """What was promised is not needed."""
+
+    def begin(self, jobs: Iterable[Job]) -> None:
+        """The promised hands get to work."""
+
+    def wake(self, targets: Iterable[str]) -> None:
+        """Something new is due for these targets."""
+
+
 class Intake:
-    def __init__(self, settings: Settings, store: Store, clock: Clock) -> None:
-        self._settings, self._store, self._clock = settings, store, clock
+    def __init__(self, settings: Settings, store: Store, clock: Clock, hands: Hands) -> None:
+        self._settings, self._store, self._clock, self._hands = settings, store, clock, hands
 
     def accept(self, source: Source, endpoint: str, raw: bytes, *, is_query: bool) -> Receipt:
         """Stores one notification; returns after the commit. `raw` has its secrets masked.
 
+        When the sender has its answer, the receipt has to be given to `pass_on`.
         Raises StoreBusy when the commit was not confirmed in time, StoreError when it failed.
         """
         understood = understand(raw, is_query=is_query, endpoint=endpoint, zone=source.timezone)
         consignees, notes = self._consignees(source, understood)
-        stored = self._store.add(
+        stored = self._add(
             NewEvent(
                 source=source.name, endpoint=endpoint, raw=raw, is_query=is_query, zone=source.timezone.key,
                 digest=_digest(source.name, endpoint, raw), call=understood.call, problem=understood.problem,
@@ -81,6 +102,25 @@ class Intake:
             problem=receipt.problem,
         )  # fmt: skip
         return receipt
+
+    def pass_on(self, receipt: Receipt) -> None:
+        """What was taken goes to whoever delivers in this process; another process finds it by itself."""
+        self._hands.begin(receipt.jobs)
+        self._hands.wake(receipt.targets)
+
+    def _add(self, new: NewEvent) -> Stored:
+        """Where a lane has a free hand, its delivery is claimed in the event's own commit."""
+        promised = self._hands.reserve([consignee.target for consignee in new.consignees])
+        taken: set[str] = set()
+        try:
+            if promised:
+                consignees = tuple(replace(one, epoch=promised.get(one.target)) for one in new.consignees)
+                new = replace(new, consignees=consignees)
+            stored = self._store.add(new)
+            taken = {job.delivery.target for job in stored.jobs}
+            return stored
+        finally:
+            self._hands.release(promised.keys() - taken)
 
     def readmit(self, event: Event, edited: bytes | None = None) -> Understood:
         """Reads a quarantined event anew, as it is or as the operator mended it, and delivers it if that succeeds.
@@ -121,8 +161,9 @@ def _receipt(stored: Stored, understood: Understood, consignees: tuple[Consignee
         return Receipt("duplicate", stored.event)
     if understood.call is None:
         return Receipt("quarantined", stored.event, problem=understood.problem)
-    targets = tuple(consignee.target for consignee in consignees)
-    return Receipt("accepted", stored.event, kind=understood.call.kind, targets=targets)
+    taken = {job.delivery.target for job in stored.jobs}
+    others = tuple(consignee.target for consignee in consignees if consignee.target not in taken)
+    return Receipt("accepted", stored.event, kind=understood.call.kind, targets=others, jobs=stored.jobs)
 
 
 def _digest(source: str, endpoint: str, raw: bytes) -> int:

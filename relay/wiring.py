@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
+from urllib.parse import urlsplit
 
 from relay import targets
+from relay.delivery.bucket import Bucket
 from relay.delivery.dispatcher import Dispatcher
 from relay.delivery.lane import Lane
 from relay.errors import ConfigError
+from relay.housekeeping import Housekeeping
 from relay.intake import Intake
 from relay.refusals import Refusals
 from relay.settings import Settings
+from relay.settings.quantities import Rate
 from relay.store import Store
 from relay.times import Clock, now_utc
 
@@ -25,6 +30,17 @@ class Relay:
     intake: Intake
     dispatcher: Dispatcher
     refusals: Refusals
+    housekeeping: Housekeeping
+
+    def start(self) -> None:
+        """Delivers from now on; after the fork, in a web process or in `relay work`."""
+        self.dispatcher.start()
+        self.housekeeping.start()
+
+    def stop(self, grace_s: float) -> None:
+        """What is in flight finishes, or is recorded as unclear when the grace is over."""
+        self.housekeeping.stop_soon()
+        self.dispatcher.stop(grace_s)
 
     def close(self) -> None:
         self.refusals.flush()
@@ -33,12 +49,31 @@ class Relay:
 
 def build(settings: Settings, *, clock: Clock = now_utc) -> Relay:
     store = Store(settings.storage.url)
-    lanes = [Lane(targets.build(target, clock), store, clock) for target in settings.targets.values()]
-    dispatcher = Dispatcher(lanes, store)
+    buckets = _buckets(settings)
+    lanes = [
+        Lane(targets.build(target, clock), store, clock, bucket=buckets[target.name])
+        for target in settings.targets.values()
+    ]
+    dispatcher = Dispatcher(lanes, store, clock)
     return Relay(
         settings=settings, store=store, clock=clock, dispatcher=dispatcher,
-        intake=Intake(settings, store, clock), refusals=Refusals(store, clock),
+        intake=Intake(settings, store, clock, dispatcher), refusals=Refusals(store, clock),
+        housekeeping=Housekeeping(store, settings.storage, clock, dispatcher),
     )  # fmt: skip
+
+
+def _buckets(settings: Settings) -> dict[str, Bucket]:
+    """One for each target; targets with a rate on one host share it, and the lower of their rates."""
+    slowest: dict[str, Rate] = {}
+    for target in settings.targets.values():
+        host = urlsplit(target.url).netloc
+        if target.rate is not None:
+            slowest[host] = min(slowest.get(host, target.rate), target.rate, key=lambda rate: rate.per_second)
+    shared = {host: Bucket(rate, time.monotonic) for host, rate in slowest.items()}
+    return {
+        target.name: Bucket(None, time.monotonic) if target.rate is None else shared[urlsplit(target.url).netloc]
+        for target in settings.targets.values()
+    }
 
 
 def refuse_unused_targets(settings: Settings, store: Store) -> list[str]:

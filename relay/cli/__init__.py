@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from relay import __version__, logs
-from relay.cli import configuration, inspection, mending, running
+from relay.cli import configuration, inspection, keeping, mending, running
 from relay.errors import ConfigError, RelayError
 
 EXIT_FAILED, EXIT_USAGE = 1, 2
@@ -47,6 +47,6 @@ def main() -> None:
 for _command in (
     configuration.check, inspection.status, inspection.events, inspection.show, inspection.dead,
     mending.replay, mending.edit, mending.discard, running.work, running.simulate, running.sandbox,
-    configuration.migrate,
+    keeping.pause, keeping.resume, configuration.migrate, keeping.prune, keeping.backup,
 ):  # fmt: skip
     main.add_command(_command)

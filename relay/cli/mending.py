@@ -18,10 +18,11 @@ from relay.cli.selecting import as_json, filters, open_relay, selection
 from relay.errors import Conflict, NotFound
 from relay.events import DEAD_LETTERS, Delivery, Event
 from relay.settings.quantities import rate as parse_rate
-from relay.store import Replay
+from relay.store import Move, Replay, Selection
 from relay.wiring import Relay
 
 _REPLAYABLE = ("due", "delivered", "dead", "held", "expired", "discarded")
+_MOVABLE = ("due", *DEAD_LETTERS)
 _DISCARDABLE = ("due", "dead", "held", "expired")
 _POLL_S = 0.2
 _NOBODY_S = 3.0  # a relay that is being restarted is back by then
@@ -43,6 +44,7 @@ def _rate(_context: click.Context, _option: click.Parameter, given: str | None) 
 @click.option("--dry-run", is_flag=True, help="Only list what would be replayed.")
 @click.option("--rate", callback=_rate, metavar="RATE", help="At most so many, like 5/s.")
 @click.option("--wait", is_flag=True, help="Wait until they have ended; 1 if any is dead again.")
+@click.option("--to", "other", metavar="TARGET", help="Move them to this target; also those that still wait.")
 @as_json
 def replay(
     ids: tuple[str, ...],
@@ -50,6 +52,7 @@ def replay(
     dry_run: bool,
     rate: float | None,
     wait: bool,
+    other: str | None,
     json_lines: bool,
     **given: Any,
 ) -> None:
@@ -59,7 +62,14 @@ def replay(
     read anew. Without --state only the dead-letter queue is taken.
     """
     relay = open_relay()
+    if other is not None:
+        given = _moving(relay, other, given)
     deliveries, quarantined = _chosen(relay, ids, everything, given, _REPLAYABLE)
+    if other is not None and not dry_run:
+        deliveries, quarantined = _move(relay, deliveries, other), []
+        if wait and deliveries:
+            _wait(relay, deliveries)
+        return
     if dry_run:
         _list(deliveries, quarantined, json_lines)
         return
@@ -69,9 +79,9 @@ def replay(
     click.echo(f"replayed {replayed + readmitted} of {len(deliveries) + len(quarantined)}", err=json_lines)
     for event in unreadable:
         click.echo(f"{event.id}: still not readable: {event.problem}; mend it with `relay edit {event.id}`", err=True)
-    waiting = [delivery.seq for delivery in deliveries]
+    waiting = list(deliveries)
     for event in quarantined:
-        waiting += [delivery.seq for delivery, _ in relay.store.whole(event)]
+        waiting += [delivery for delivery, _ in relay.store.whole(event)]
     if wait and waiting:
         _wait(relay, waiting)
     if ids and not replayed and not readmitted:
@@ -174,10 +184,37 @@ def _replay(relay: Relay, deliveries: list[Delivery], rate: float | None) -> int
     )
 
 
-def _wait(relay: Relay, seqs: list[int]) -> None:
+def _moving(relay: Relay, other: str, given: dict[str, Any]) -> dict[str, Any]:
+    """The filters for a move. Raises a usage error for one to nowhere."""
+    if other not in relay.settings.targets:
+        names = ", ".join(sorted(relay.settings.targets))
+        raise NotFound(f"there is no target {other} in the configuration to move to; there are: {names}")
+    if given["target"] is None or given["target"] == other:
+        raise click.UsageError("--to needs --target: the other target that they are moved from")
+    return {**given, "states": given["states"] or _MOVABLE}
+
+
+def _move(relay: Relay, deliveries: list[Delivery], other: str) -> list[Delivery]:
+    """Those that now wait for the other target; what it does not take, or has already, stays where it is."""
+    policy, now = relay.settings.targets[other], relay.clock()
+    fitting = [delivery for delivery in deliveries if delivery.kind in policy.events]
+    moved = relay.store.move([Move(delivery, other, policy.order == "call", now) for delivery in fitting])
+    click.echo(f"moved {moved} of {len(deliveries)} to {other}")
+    if len(fitting) < len(deliveries):
+        click.echo(f"{len(deliveries) - len(fitting)} stay: {other} does not take events of their kind", err=True)
+    if moved < len(fitting):
+        click.echo(f"{len(fitting) - moved} stay: {other} has these events already, or they have changed", err=True)
+    ids = {delivery.seq for delivery in fitting}
+    return [one for one in relay.store.deliveries(Selection(target=other)) if one.seq in ids]
+
+
+def _wait(relay: Relay, deliveries: list[Delivery]) -> None:
     """Shows a bar until they have ended. Raises Conflict when some are dead again, or nobody delivers."""
     columns = (TextColumn("replaying"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    owner = relay.store.owner_lock()
+    seqs, targets = [delivery.seq for delivery in deliveries], {delivery.target for delivery in deliveries}
+    for name in sorted(targets):
+        if relay.store.look(name)[1].paused:
+            raise Conflict(f"{name} is paused: nothing is delivered before `relay resume {name}`")
     alone_since: float | None = None
     with Progress(*columns, transient=False) as progress:
         bar = progress.add_task("", total=len(seqs))
@@ -187,8 +224,7 @@ def _wait(relay: Relay, seqs: list[int]) -> None:
             progress.update(bar, completed=len(seqs) - open_)
             if not open_:
                 break
-            if owner.try_acquire():  # free: no process delivers
-                owner.release()
+            if not relay.store.is_worked(targets):
                 alone_since = alone_since or time.monotonic()
                 if time.monotonic() - alone_since > _NOBODY_S:
                     raise Conflict(f"{open_} still wait and no process is delivering; start the relay, or `relay work`")

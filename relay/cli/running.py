@@ -19,6 +19,8 @@ from relay.settings import SANDBOX_PORT, Settings, Source
 from relay.settings.quantities import rate as parse_rate
 from relay.times import now_utc
 
+_GRACE_S = 18.0  # from the signal; platforms kill after 30 s
+
 
 @click.command()
 def work() -> None:
@@ -33,9 +35,9 @@ def work() -> None:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, handle)
-    relay.dispatcher.start()
+    relay.start()
     told.wait()
-    relay.dispatcher.stop()
+    relay.stop(_GRACE_S)
     relay.close()
 
 

@@ -1,4 +1,4 @@
-"""Starts and stops the lanes, in the one process that owns them, and sweeps for what others have put there.
+"""Starts and stops the lanes that are this process's, contends for the others, and sweeps for what has changed.
 
 Nothing starts at import: the gunicorn hook or `relay work` calls `start` after the fork.
 """
@@ -7,26 +7,36 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import datetime
 
 import structlog
 
+from relay.delivery import upkeep
+from relay.delivery.clockwork import Clockwork
 from relay.delivery.lane import Lane
+from relay.delivery.lease import Lease
+from relay.delivery.upkeep import Upkeep
 from relay.errors import StoreError
-from relay.store import Store
+from relay.store import Job, LeaseRow, Store
+from relay.times import Clock
 
 log = structlog.get_logger("relay.delivery")
 
-_SWEEP_S = 0.25  # what the command line changes reaches a lane within this
+_SWEEP_S = 0.2  # what other processes took in, or changed, reaches a lane within a quarter of a second
 _GRACE_S = 18.0  # from SIGTERM: gunicorn kills after 20
 
 
 class Dispatcher:
-    def __init__(self, lanes: Sequence[Lane], store: Store, *, monotonic: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, lanes: Sequence[Lane], store: Store, clock: Clock, *, monotonic: Callable[[], float] = time.monotonic
+    ) -> None:
         self._lanes = {lane.name: lane for lane in lanes}
-        self._store, self._monotonic = store, monotonic
-        self._owner = store.owner_lock()
-        self._owns = False
+        self._upkeep = {lane.name: Upkeep(lane, store, clock, monotonic) for lane in lanes}
+        self._store, self._clock, self._monotonic = store, clock, monotonic
+        self._clockwork = Clockwork(clock, monotonic)
+        self._steps: list[tuple[datetime, datetime]] = []  # of the clock, not yet followed
+        self._lease: Lease | None = None
         self._stopping = threading.Event()
         self._told_at: float | None = None
         self._ticked_at: float | None = None
@@ -36,16 +46,39 @@ class Dispatcher:
         self._thread = threading.Thread(target=self._run, name="dispatcher", daemon=True)
         self._thread.start()
 
+    def ticked_ago(self) -> float | None:
+        """Seconds since the last sweep; None before the first."""
+        return None if self._ticked_at is None else self._monotonic() - self._ticked_at
+
+    def owned(self) -> list[str]:
+        """The targets whose lanes are this process's."""
+        return [name for name, lane in self._lanes.items() if lane.epoch is not None]
+
+    # --- a notification that is being stored
+
+    def reserve(self, targets: Iterable[str]) -> dict[str, int]:
+        """Promises a free hand where there is one: the epoch to claim the delivery under, by target."""
+        found = {name: lane.reserve() for name in targets if (lane := self._lanes.get(name)) is not None}
+        return {name: epoch for name, epoch in found.items() if epoch is not None}
+
+    def release(self, targets: Iterable[str]) -> None:
+        """What was promised is not needed."""
+        for name in targets:
+            self._lanes[name].release()
+
+    def begin(self, jobs: Iterable[Job]) -> None:
+        """The promised hands get to work."""
+        for job in jobs:
+            self._lanes[job.delivery.target].take(job)
+
     def wake(self, targets: Iterable[str]) -> None:
         """Something new is due for these targets."""
         for target in targets:
             lane = self._lanes.get(target)
-            if lane is not None and self._owns:
+            if lane is not None and lane.epoch is not None:
                 lane.wake()
 
-    def ticked_ago(self) -> float | None:
-        """Seconds since the last sweep; None before the first."""
-        return None if self._ticked_at is None else self._monotonic() - self._ticked_at
+    # --- stopping
 
     def stop_claiming(self) -> None:
         """Called in the signal handler: from now on nothing new is begun."""
@@ -62,14 +95,20 @@ class Dispatcher:
         if self._thread is not None:
             self._thread.join(max(0.0, deadline - self._monotonic()))
         for lane in self._lanes.values():
-            if self._owns:
-                lane.stop(deadline)
-        self._owner.close()
+            lane.stop(deadline)
+        lease, self._lease = self._lease, None
+        if lease is not None:
+            try:
+                lease.end()
+            except StoreError as exc:  # whoever contends sees that this process has ended
+                log.warning("dispatcher.not_released", reason=str(exc))
+
+    # --- the dispatcher's thread
 
     def _run(self) -> None:
         while not self._stopping.is_set():
             try:
-                self._sweep()
+                self._tick()
             except StoreError as exc:
                 log.error("dispatcher.store_unusable", reason=str(exc))
             except Exception:  # it must go on; it does not tick meanwhile, and /readyz says so
@@ -78,26 +117,51 @@ class Dispatcher:
                 self._ticked_at = self._monotonic()
             self._stopping.wait(_SWEEP_S)
 
-    def _sweep(self) -> None:
-        if not self._owns and not self._take_over():
-            return
-        for lane in self._lanes.values():
-            lane.sweep()
+    def _tick(self) -> None:
+        if self._lease is None:
+            lease = Lease(self._store, self._monotonic)
+            lease.begin()
+            self._lease = lease
+        step = self._clockwork.step()
+        if step is not None:
+            log.warning("clock.stepped", by_s=round((step[1] - step[0]).total_seconds(), 1))
+            self._steps.append(step)
+        self._renew(self._lease)
+        self._contend(self._lease)
+        while self._steps:
+            for name in self.owned():
+                self._upkeep[name].follow_clock(*self._steps[0])
+            self._steps.pop(0)
+        for name in self.owned():
+            self._upkeep[name].sweep()
 
-    def _take_over(self) -> bool:
-        """Becomes the owner if no other process is; at once when the former one has died."""
-        if not self._owner.try_acquire():
-            return False
-        try:
-            for lane in self._lanes.values():
-                epoch = self._store.take_over(lane.name)
-                lane.recover()
-                lane.prepare(epoch)
-        except StoreError:
-            self._owner.release()
-            raise
-        self._owns = True
-        for lane in self._lanes.values():
-            lane.start()
-        log.info("dispatcher.delivering", targets=list(self._lanes))
-        return True
+    def _renew(self, lease: Lease) -> None:
+        still = lease.renew() if self.owned() else None
+        if still is None:
+            return
+        for name in set(self.owned()) - still:
+            self._lanes[name].disown()
+            log.warning("dispatcher.lane_lost", target=name, reason="another process has taken it over")
+
+    def _contend(self, lease: Lease) -> None:
+        """Takes over the lanes that are nobody's; at once when their owner has ended."""
+        missing = [lane for lane in self._lanes.values() if lane.epoch is None]
+        if not missing:
+            return
+        present = self._store.leases()
+        taken = []
+        for lane in missing:
+            epoch = lease.contend(lane.name, present.get(lane.name))
+            if epoch is not None:
+                self._upkeep[lane.name].begin(epoch)
+                lane.own(epoch, lease.holds)
+                taken.append(lane.name)
+        if taken:
+            log.info("dispatcher.delivering", targets=taken)
+            self._hold_removed(lease, {name: row for name, row in present.items() if name not in self._lanes})
+
+    def _hold_removed(self, lease: Lease, removed: Mapping[str, LeaseRow]) -> None:
+        for name, row in removed.items():
+            if self._store.left_sending(name) and lease.contend(name, row) is not None:
+                for delivery, epoch in self._store.left_sending(name):
+                    upkeep.hold(self._store, delivery, epoch, self._clock())

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import assert_never
 
 from msgspec import Struct
 
-from relay.events import Delivery, DeliveryState, Kind, Outcome
+from relay.delivery import ages
+from relay.events import Delivery, DeliveryState, Kind, Outcome, Standstill
 from relay.settings import Target
 
 MAX_UNCLEAR = 3  # a 1C that hangs after writing would otherwise write the call again and again
@@ -25,36 +27,45 @@ class Verdict(Struct, frozen=True, kw_only=True):
 
 
 def decide(
-    outcome: Outcome, delivery: Delivery, policy: Target, *, now: datetime, others_pass: bool, noise: float
-) -> Verdict:
+    outcome: Outcome, delivery: Delivery, policy: Target, *, now: datetime, others_pass: bool, is_open: bool,
+    noise: float, standstills: Sequence[Standstill] = (),
+) -> Verdict:  # fmt: skip
     """What becomes of a delivery after this outcome.
 
     `others_pass`: was another call delivered to the target since this delivery's previous attempt? Only then
-    is a failure the event's own. `noise` in [0, 1) spreads the retries.
+    is a failure the event's own. `is_open`: is the target thought well after this outcome? If not, the breaker
+    spaces the probes, and the delivery itself waits only for as long as the target asked. `noise` in [0, 1)
+    spreads the retries.
     """
+    again = _Again(outcome, delivery, policy, now, noise, standstills)
     match outcome.name:
         case "delivered":
             return _ended(delivery, "delivered", now, None)
         case "refused":
             return _ended(delivery, "dead", now, outcome.reason)
         case "later" | "unreachable" | "misconfigured":
-            return _again(outcome, delivery, policy, now, noise, counted=False)
+            return again.verdict(counted=False, paused=is_open)
         case "failed":
-            return _again(outcome, delivery, policy, now, noise, counted=others_pass)
+            return again.verdict(counted=others_pass)
         case "unclear":
             if policy.unclear == "hold" or delivery.unclear + 1 >= MAX_UNCLEAR:
-                held = _ended(delivery, "held", now, outcome.reason)
-                return Verdict(state=held.state, due_at=now, failures=delivery.failures + 1,
-                               unclear=delivery.unclear + 1, reason=held.reason)  # fmt: skip
-            return _again(outcome, delivery, policy, now, noise, counted=True, unclear=1)
+                return _ended(delivery, "held", now, outcome.reason, failures=1, unclear=1)
+            return again.verdict(counted=True, unclear=1)
         case _:
             assert_never(outcome.name)
 
 
-def is_expired(delivery: Delivery, expire: dict[Kind, timedelta], now: datetime) -> bool:
+def is_expired(
+    delivery: Delivery, expire: dict[Kind, timedelta], now: datetime, standstills: Sequence[Standstill] = ()
+) -> bool:
     """Is it too old to be worth sending? Never, when the operator asked for it."""
     limit = expire.get(delivery.kind)
-    return limit is not None and not delivery.replayed and now - delivery.aged_from > limit
+    return limit is not None and not delivery.replayed and ages.age(delivery.aged_from, now, standstills) > limit
+
+
+def expiry(limit: timedelta) -> str:
+    """The reason of a delivery that is not worth sending any more."""
+    return f"older than {limit}: no longer worth sending"
 
 
 def pause(policy: Target, tries: int, noise: float) -> timedelta:
@@ -63,40 +74,39 @@ def pause(policy: Target, tries: int, noise: float) -> timedelta:
     return min(doubled, policy.retry_max) * (1 + _JITTER * noise)
 
 
-def _again(
-    outcome: Outcome,
-    delivery: Delivery,
-    policy: Target,
-    now: datetime,
-    noise: float,
-    *,
-    counted: bool,
-    unclear: int = 0,
-) -> Verdict:
-    failures = delivery.failures + counted
-    give_up_at = delivery.aged_from + policy.give_up_after
-    if failures >= policy.attempts:
-        return _ended(delivery, "dead", now, f"failed {failures} times; last: {outcome.reason}", failures, unclear)
-    if now >= give_up_at:
-        age = policy.give_up_after
-        return _ended(delivery, "dead", now, f"given up after {age}; last: {outcome.reason}", failures, unclear)
-    at = min(now + pause(policy, delivery.attempts + 1, noise), give_up_at)
-    asked = now + (outcome.wait or timedelta(0))  # never cut short, not even by giving up
-    return Verdict(
-        state="due", due_at=max(at, asked), failures=failures, unclear=delivery.unclear + unclear,
-        reason=outcome.reason,
-    )  # fmt: skip
+class _Again(Struct, frozen=True):
+    """Another try, unless it has had enough of them or is too old."""
+
+    outcome: Outcome
+    delivery: Delivery
+    policy: Target
+    now: datetime
+    noise: float
+    standstills: Sequence[Standstill]
+
+    def verdict(self, *, counted: bool, unclear: int = 0, paused: bool = True) -> Verdict:
+        delivery, policy, now = self.delivery, self.policy, self.now
+        failures = delivery.failures + counted
+        give_up_at = ages.grows_to(policy.give_up_after, delivery.aged_from, now, self.standstills)
+        if failures >= policy.attempts:
+            reason = f"failed {failures} times; last: {self.outcome.reason}"
+            return _ended(delivery, "dead", now, reason, failures=counted, unclear=unclear)
+        if now >= give_up_at:
+            reason = f"given up after {policy.give_up_after}; last: {self.outcome.reason}"
+            return _ended(delivery, "dead", now, reason, failures=counted, unclear=unclear)
+        wait = pause(policy, delivery.attempts + 1, self.noise) if paused else timedelta(0)
+        asked = now + (self.outcome.wait or timedelta(0))  # never cut short, not even by giving up
+        return Verdict(
+            state="due", due_at=max(min(now + wait, give_up_at), asked), failures=failures,
+            unclear=delivery.unclear + unclear, reason=self.outcome.reason,
+        )  # fmt: skip
 
 
 def _ended(
-    delivery: Delivery,
-    state: DeliveryState,
-    now: datetime,
-    reason: str | None,
-    failures: int | None = None,
-    unclear: int = 0,
+    delivery: Delivery, state: DeliveryState, now: datetime, reason: str | None, *, failures: int = 0, unclear: int = 0
 ) -> Verdict:
+    """`failures` and `unclear`: what this attempt adds to them."""
     return Verdict(
-        state=state, due_at=now, failures=delivery.failures if failures is None else failures,
-        unclear=delivery.unclear + unclear, reason=reason,
+        state=state, due_at=now, failures=delivery.failures + failures, unclear=delivery.unclear + unclear,
+        reason=reason,
     )  # fmt: skip

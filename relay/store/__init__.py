@@ -6,17 +6,24 @@ Knows neither Flask nor targets nor when to try again.
 from __future__ import annotations
 
 from relay.store.changes import Admission, Replay
+from relay.store.health import Orders
+from relay.store.leases import LeaseRow
 from relay.store.notifications import Consignee, NewEvent, Stored
 from relay.store.queries import Selection, TargetFigures
 from relay.store.store import Store
+from relay.store.waiting import Ending, Move
 from relay.store.work import Claim, Job, Result
 
 __all__ = [
     "Admission",
     "Claim",
     "Consignee",
+    "Ending",
     "Job",
+    "LeaseRow",
+    "Move",
     "NewEvent",
+    "Orders",
     "Replay",
     "Result",
     "Selection",

@@ -72,7 +72,7 @@ def _replay_one(connection: Connection, wanted: Replay) -> bool:
         connection, row=delivery.seq, seen=delivery.state, due=to_us(wanted.due_at), now=to_us(wanted.now),
         zero=0, alone=turns.line_of(delivery).session is None,
     )  # fmt: skip
-    turns.settle(connection, turns.line_of(delivery))
+    turns.settle(connection, [turns.line_of(delivery)])
     return bool(changed)
 
 
@@ -81,7 +81,7 @@ def discard(connection: Connection, batch: Sequence[Delivery]) -> list[bool]:
     results = []
     for delivery in batch:
         results.append(bool(_discard.run(connection, row=delivery.seq, seen=delivery.state)))
-        turns.settle(connection, turns.line_of(delivery))
+        turns.settle(connection, [turns.line_of(delivery)])
     return results
 
 
@@ -104,6 +104,5 @@ def _admit_one(connection: Connection, wanted: Admission) -> bool:
     if not changed:
         return False
     notifications.deliver(connection, wanted.consignees, event.seq, event.id, event.source, call, wanted.now)
-    for consignee in wanted.consignees:
-        turns.settle(connection, consignee.line(event.source, call))
+    turns.settle(connection, [consignee.line(event.source, call) for consignee in wanted.consignees])
     return True

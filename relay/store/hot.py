@@ -51,13 +51,24 @@ class HotIn(Hot):
         self._before, self._after = self.sql.split("(__[POSTCOMPILE_among])")
 
     def among(self, connection: Connection, values: Sequence[Any], **params: Any) -> list[tuple[Any, ...]]:
-        names = {f"among_{number}": value for number, value in enumerate(values)}
         cursor = _cursor(connection)
         try:
-            sql = f"{self._before}({','.join(f':{name}' for name in names)}){self._after}"
-            return list(cursor.execute(sql, {**self._fixed, **params, **names}).fetchall())
+            return list(self._execute(cursor, values, params).fetchall())
         finally:
             cursor.close()
+
+    def run_among(self, connection: Connection, values: Sequence[Any], **params: Any) -> int:
+        """The number of rows that were changed."""
+        cursor = _cursor(connection)
+        try:
+            return int(self._execute(cursor, values, params).rowcount)
+        finally:
+            cursor.close()
+
+    def _execute(self, cursor: Any, values: Sequence[Any], params: Mapping[str, Any]) -> Any:
+        names = {f"among_{number}": value for number, value in enumerate(values)}
+        sql = f"{self._before}({','.join(f':{name}' for name in names)}){self._after}"
+        return cursor.execute(sql, {**self._fixed, **params, **names})
 
 
 class HotInsert:
@@ -76,6 +87,30 @@ class HotInsert:
         try:
             values = [row[name] for row in rows for name in self.columns]
             cursor.execute(self._head + ",".join([self._row] * len(rows)), values)
+        finally:
+            cursor.close()
+
+
+class HotUpdate:
+    """Different values for many rows in one statement; a row is found by `key` and must agree in `also`."""
+
+    def __init__(self, table: Table, *, key: str, also: Sequence[str], values: Sequence[str], where: str) -> None:
+        self.columns = (key, *also, *values)
+        same = " AND ".join(f"{table.name}.{name} = new.{name}" for name in (key, *also))
+        self._head = f"WITH new({', '.join(self.columns)}) AS (VALUES "
+        self._row = f"({','.join('?' * len(self.columns))})"
+        self._tail = (
+            f") UPDATE {table.name} SET {', '.join(f'{name} = new.{name}' for name in values)} "  # noqa: S608  our names
+            f"FROM new WHERE {same} AND {where} RETURNING {table.name}.{key}"
+        )
+
+    def run(self, connection: Connection, rows: Sequence[Mapping[str, Any]]) -> set[Any]:
+        """The keys of the rows that were changed."""
+        cursor = _cursor(connection)
+        try:
+            values = [row[name] for row in rows for name in self.columns]
+            cursor.execute(self._head + ",".join([self._row] * len(rows)) + self._tail, values)
+            return {key for (key,) in cursor.fetchall()}
         finally:
             cursor.close()
 

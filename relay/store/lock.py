@@ -51,6 +51,10 @@ class FileLock:
             os.close(self._fd)
         self._fd = None
 
+    def remove(self) -> None:
+        """For a file that nobody will lock again."""
+        self.path.unlink(missing_ok=True)
+
 
 class WriteLock:
     """Held by the one thread of the one process that writes."""

@@ -1,26 +1,35 @@
-"""Stores notifications: recognises repeats, gives `seq`, makes one delivery per target. All in one commit."""
+"""Stores notifications: recognises repeats, gives `seq`, makes one delivery per target. All in one commit.
+
+What can be made before the commit is made before it: while it runs, everybody else waits.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
 from msgspec import Struct
-from sqlalchemy import Connection, bindparam, func, select, update
+from sqlalchemy import Connection, bindparam, func, literal_column, select, update
 
-from relay.events import CallEvent
+from relay.events import CallEvent, Delivery, Event
 from relay.ids import new_id
 from relay.store import rows as values
 from relay.store import turns
 from relay.store.hot import Hot, HotIn, HotInsert
-from relay.store.schema import deliveries, events
+from relay.store.schema import deliveries, events, targets
+from relay.store.work import Job
 from relay.times import from_us, to_us
 
 _REPEATS_SHOWN = 20
 
-_last_seq = Hot(select(func.coalesce(func.max(events.c.seq), 0)))
+_last_seqs = Hot(
+    select(
+        select(func.coalesce(func.max(events.c.seq), literal_column("0"))).scalar_subquery(),
+        select(func.coalesce(func.max(deliveries.c.seq), literal_column("0"))).scalar_subquery(),
+    )
+)
 _alike = HotIn(
     select(
         events.c.digest, events.c.source, events.c.endpoint, events.c.raw, events.c.seq, events.c.id,
@@ -34,8 +43,9 @@ _count_repeat = Hot(
     .where(events.c.seq == bindparam("event_seq"))
     .values(repeated=bindparam("repeated_"), repeats=bindparam("repeats_"))
 )
+_epochs = HotIn(select(targets.c.name, targets.c.epoch).where(targets.c.name.in_(bindparam("among", expanding=True))))
 _insert_events = HotInsert(events)
-_insert_deliveries = HotInsert(deliveries, without=("seq",))
+_insert_deliveries = HotInsert(deliveries)
 
 
 class Consignee(Struct, frozen=True):
@@ -43,6 +53,7 @@ class Consignee(Struct, frozen=True):
 
     target: str
     ordered: bool  #: does the order within a call hold for it
+    epoch: int | None = None  #: of its lane, when that has a free hand: claim the delivery for it in the same commit
 
     def line(self, source: str, call: CallEvent) -> turns.Line:
         return turns.Line(self.target, source, call.session_id if self.ordered else None)
@@ -68,6 +79,41 @@ class NewEvent(Struct, frozen=True, kw_only=True):
 class Stored(Struct, frozen=True):
     event: str
     duplicate: bool
+    jobs: tuple[Job, ...] = ()  #: those that were claimed at once for a lane that has a free hand
+
+
+class Prepared:
+    """A notification with its rows, as far as they can be made before the commit."""
+
+    def __init__(self, new: NewEvent) -> None:
+        self.new, self.id = new, new_id(new.received_at)
+        self.key = (new.source, new.endpoint, new.raw)
+        self.row = _row(new, self.id)
+        self.deliveries = [] if new.call is None else _deliveries(new.consignees, new.call, new.source, new.received_at)
+        self.seq = 0
+        self.first: _First | None = None  # the event that it repeats
+
+    def stored(self) -> Stored:
+        """What became of it, after the commit."""
+        if self.first is not None:
+            return Stored(self.first.id, True)
+        taken = [row for row in self.deliveries if row["state"] == "sending"]
+        return Stored(self.id, False, tuple(self._job(row) for row in taken))
+
+    def _job(self, row: dict[str, Any]) -> Job:
+        new = self.new
+        event = Event(
+            seq=self.seq, id=self.id, source=new.source, endpoint=new.endpoint, kind=row["kind"], state="accepted",
+            session=row["session"], received_at=new.received_at, raw=new.raw, edited=None, query=new.is_query,
+            zone=new.zone, call=new.call, problem=None, notes=new.notes, repeats=(), repeated=0,
+        )  # fmt: skip
+        delivery = Delivery(
+            seq=row["seq"], id=row["id"], event_seq=self.seq, event=self.id, target=row["target"], kind=row["kind"],
+            source=new.source, session=row["session"], ordered=row["ordered"], state="due", attempts=0, failures=0,
+            unclear=0, due_at=new.received_at, aged_from=new.received_at, replayed=False, tried_at=None,
+            delivered_at=None, reason=None, remote=None,
+        )  # fmt: skip
+        return Job(delivery, event, row["epoch"])
 
 
 class _First:
@@ -85,37 +131,36 @@ class _First:
 _Key = tuple[str, str, bytes]
 
 
-def store(connection: Connection, batch: Sequence[NewEvent]) -> list[Stored]:
+def store(connection: Connection, batch: Sequence[Prepared]) -> list[None]:
     """Stores each, or counts it as a repeat of the one it repeats; in the order of the batch."""
-    [(seq,)] = _last_seq.rows(connection)
+    [(seq, delivery_seq)] = _last_seqs.rows(connection)
     known = _known(connection, batch)
-    rows: list[dict[str, Any]] = []
-    results: list[Stored] = []
-    fresh: list[tuple[NewEvent, int, str]] = []
-    for new in batch:
-        first = known.get((new.source, new.endpoint, new.raw))
-        if first is not None and _repeats(new, first):
-            first.count(new.received_at)
-            results.append(Stored(first.id, True))
+    fresh: list[Prepared] = []
+    for one in batch:
+        first = known.get(one.key)
+        if first is not None and _repeats(one.new, first):
+            first.count(one.new.received_at)
+            one.first = first
             continue
         seq += 1
-        event_id = new_id(new.received_at)
-        known[new.source, new.endpoint, new.raw] = _First(seq, event_id, new.received_at, [], 0)
-        rows.append(_row(new, seq, event_id))
-        fresh.append((new, seq, event_id))
-        results.append(Stored(event_id, False))
-    _insert_events.run(connection, rows)
-    _deliver_all(connection, fresh)
+        one.seq, one.first = seq, None
+        one.row["seq"] = seq
+        for row in one.deliveries:
+            row["event_seq"], row["event"] = seq, one.id
+        known[one.key] = _First(seq, one.id, one.new.received_at, [], 0)
+        fresh.append(one)
+    _insert_events.run(connection, [one.row for one in fresh])
+    _insert_behind(connection, [row for one in fresh for row in one.deliveries], delivery_seq)
     for first in known.values():
         if first.counted:
             repeats = json.dumps(first.repeats)
             _count_repeat.run(connection, event_seq=first.seq, repeated_=first.repeated, repeats_=repeats)
-    return results
+    return [None] * len(batch)
 
 
-def _known(connection: Connection, batch: Sequence[NewEvent]) -> dict[_Key, _First]:
+def _known(connection: Connection, batch: Sequence[Prepared]) -> dict[_Key, _First]:
     """The latest event of each body in the batch."""
-    digests = [new.digest for new in batch if new.duplicate_window]
+    digests = [one.new.digest for one in batch if one.new.duplicate_window]
     if not digests:
         return {}
     return {
@@ -128,10 +173,10 @@ def _repeats(new: NewEvent, first: _First) -> bool:
     return bool(new.duplicate_window) and new.received_at - first.received_at <= new.duplicate_window
 
 
-def _row(new: NewEvent, seq: int, event_id: str) -> dict[str, Any]:
+def _row(new: NewEvent, event_id: str) -> dict[str, Any]:
     call = new.call
     return {
-        "seq": seq, "id": event_id, "source": new.source, "endpoint": new.endpoint,
+        "id": event_id, "source": new.source, "endpoint": new.endpoint,
         "kind": call.kind if call else None, "state": "accepted" if call else "quarantined",
         "session": call.session_id if call else None, "received_at": to_us(new.received_at), "raw": new.raw,
         "edited": None, "is_query": new.is_query, "zone": new.zone, "call": values.call_json(call) if call else None,
@@ -141,42 +186,47 @@ def _row(new: NewEvent, seq: int, event_id: str) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _deliver_all(connection: Connection, fresh: Sequence[tuple[NewEvent, int, str]]) -> None:
-    made = [
-        _delivery(consignee, seq, event_id, new.source, new.call, new.received_at)
-        for new, seq, event_id in fresh
-        if new.call is not None
-        for consignee in new.consignees
-    ]
-    _insert_behind(connection, made)
-
-
 def deliver(
     connection: Connection, consignees: Sequence[Consignee], event_seq: int, event_id: str,
     source: str, call: CallEvent, now: datetime,
 ) -> None:  # fmt: skip
     """One delivery for each consignee, behind what still waits of the same call."""
-    made = [_delivery(consignee, event_seq, event_id, source, call, now) for consignee in consignees]
-    _insert_behind(connection, made)
+    made = _deliveries(consignees, call, source, now)
+    for row in made:
+        row["event_seq"], row["event"] = event_seq, event_id
+    [(_, delivery_seq)] = _last_seqs.rows(connection)
+    _insert_behind(connection, made, delivery_seq)
 
 
-def _insert_behind(connection: Connection, made: list[dict[str, Any]]) -> None:
+def _insert_behind(connection: Connection, made: list[dict[str, Any]], delivery_seq: int) -> None:
     lines = [turns.Line(row["target"], row["source"], row["session"] if row["ordered"] else None) for row in made]
     waiting = turns.waiting(connection, lines)
-    for row, line in zip(made, lines, strict=True):
-        row["turn"] = line not in waiting
+    epochs = _present_epochs(connection, made)
+    for seq, (row, line) in enumerate(zip(made, lines, strict=True), delivery_seq + 1):
+        row["seq"], row["turn"] = seq, line not in waiting
         if line.session is not None:
             waiting.add(line)
+        taken = row["turn"] and row["wanted"] is not None and row["wanted"] == epochs.get(row["target"])
+        # for a lane that has a free hand: claimed in this very commit
+        row["state"], row["epoch"] = ("sending", row["wanted"]) if taken else ("due", 0)
+        row["tried_at"] = row["due_at"] if taken else None
     _insert_deliveries.run(connection, made)
 
 
-def _delivery(
-    consignee: Consignee, event_seq: int, event_id: str, source: str, call: CallEvent, now: datetime
-) -> dict[str, Any]:
+def _present_epochs(connection: Connection, made: Iterable[dict[str, Any]]) -> dict[str, int]:
+    """Of the lanes that want theirs at once: a lane that has been taken over meanwhile gets nothing."""
+    wanted = sorted({row["target"] for row in made if row["wanted"] is not None})
+    return dict(_epochs.among(connection, wanted)) if wanted else {}
+
+
+def _deliveries(consignees: Sequence[Consignee], call: CallEvent, source: str, now: datetime) -> list[dict[str, Any]]:
     at = to_us(now)
-    return {
-        "id": new_id(now), "event_seq": event_seq, "event": event_id, "target": consignee.target, "kind": call.kind,
-        "source": source, "session": call.session_id, "ordered": consignee.ordered, "state": "due", "turn": True,
-        "epoch": 0, "attempts": 0, "failures": 0, "unclear": 0, "due_at": at, "aged_from": at, "replayed": False,
-        "tried_at": None, "delivered_at": None, "reason": None, "remote": None,
-    }  # fmt: skip
+    return [
+        {
+            "id": new_id(now), "target": consignee.target, "kind": call.kind, "source": source,
+            "session": call.session_id, "ordered": consignee.ordered, "attempts": 0, "failures": 0, "unclear": 0,
+            "due_at": at, "aged_from": at, "replayed": False, "delivered_at": None, "reason": None, "remote": None,
+            "wanted": consignee.epoch,
+        }
+        for consignee in consignees
+    ]  # fmt: skip

@@ -16,7 +16,7 @@ from relay.events import DELIVERY_STATES, EVENT_STATES, Attempt, Delivery, Event
 from relay.store import rows
 from relay.store.database import Database
 from relay.store.schema import DEAD, DELIVERED, UNFINISHED, attempts, deliveries, events, targets
-from relay.times import from_us, to_us
+from relay.times import from_us, iso, to_us
 
 _PAGE = 500
 
@@ -158,20 +158,24 @@ def target_figures(connection: Connection, name: str, since: datetime) -> Target
         return int(connection.execute(statement).scalar_one())
 
     row = connection.execute(
-        select(targets.c.state, targets.c.reason, targets.c.last_error).where(targets.c.name == name)
-    ).first()
+        select(targets.c.state, targets.c.reason, targets.c.last_error, targets.c.paused_at)
+        .where(targets.c.name == name)
+    ).first()  # fmt: skip
+    state, reason, last_error, paused_at = row or ("open", None, None, None)
+    if paused_at is not None:
+        state, reason = "paused", f"paused by the operator since {iso(from_us(paused_at))}"
     oldest = connection.execute(
         select(func.min(deliveries.c.due_at)).where(deliveries.c.target == name, UNFINISHED)
     ).scalar()
     return TargetFigures(
         name=name,
-        state=row[0] if row else "open",
-        reason=row[1] if row else None,
+        state=state,
+        reason=reason,
         due=count(UNFINISHED),
         oldest_due_at=None if oldest is None else from_us(oldest),
         delivered=count(DELIVERED, deliveries.c.delivered_at >= to_us(since)),
         dead=count(DEAD),
-        last_error=row[2] if row else None,
+        last_error=last_error,
     )
 
 

@@ -19,7 +19,7 @@ from sqlalchemy import (
     text,
 )
 
-VERSION = "0001"
+VERSION = "0002"
 """The newest migration: what this program expects of a database."""
 
 metadata = MetaData()
@@ -57,7 +57,7 @@ events = Table(
     Column("repeats", Text, nullable=False),  # JSON list of times, the latest of them
     Index("events_digest", "digest"),
     Index("events_call", "source", "session"),
-    Index("events_received", "received_at"),
+    Index("events_source", "source", "received_at"),
     Index("events_quarantined", "seq", sqlite_where=QUARANTINED, postgresql_where=QUARANTINED),
 )
 
@@ -124,6 +124,25 @@ targets = Table(
     Column("epoch", Integer, nullable=False),
     Column("last_error", Text),
     Column("last_error_at", BigInteger),
+    Column("owner", Text),  # of the lane: unique for each start of a process; none when it was let go
+    Column("renewals", Integer, nullable=False, server_default="0"),  # moves while the owner lives
+    Column("since", BigInteger),
+    Column("probes", Integer, nullable=False, server_default="0"),
+    Column("probe_at", BigInteger),
+    Column("asked_until", BigInteger),
+    Column("forbidden_since", BigInteger),
+    Column("paused_at", BigInteger),  # by the operator
+    Column("resumes", Integer, nullable=False, server_default="0"),  # counts `resume`: it asks for a probe at once
+)
+
+standstills = Table(
+    "standstills",
+    metadata,
+    Column("seq", _Seq, primary_key=True, autoincrement=True),
+    Column("target", Text, nullable=False),
+    Column("began_at", BigInteger, nullable=False),
+    Column("ended_at", BigInteger),
+    Index("standstills_target", "target"),
 )
 
 refusals = Table(

@@ -2,18 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
+from pathlib import Path
 from typing import TypeVar
 
 from msgspec.structs import replace
 from sqlalchemy import Connection
 
 from relay.errors import NotFound
-from relay.events import DEAD_LETTERS, Attempt, Delivery, Event
-from relay.store import changes, notifications, owners, queries, version, work
+from relay.events import DEAD_LETTERS, Attempt, Delivery, Event, Health, Standstill
+from relay.store import (
+    backup,
+    changes,
+    health,
+    heartbeats,
+    leases,
+    notifications,
+    queries,
+    refusals,
+    retention,
+    version,
+    waiting,
+    work,
+)
 from relay.store.database import Database
 from relay.store.group_commit import GroupCommit
+from relay.store.health import Orders
+from relay.store.leases import LeaseRow
 from relay.store.lock import FileLock
 
 Item = TypeVar("Item")
@@ -32,9 +48,6 @@ class Store:
     def expect_current(self) -> None:
         version.expect_current(self.database)
 
-    def owner_lock(self) -> FileLock:
-        return self.database.owner_lock()
-
     def close(self) -> None:
         self.database.close()
 
@@ -46,40 +59,97 @@ class Store:
 
     def add(self, new: notifications.NewEvent) -> notifications.Stored:
         """Raises StoreBusy when the commit was not confirmed within 2 s."""
-        return self._commits.run(notifications.store, new)
+        prepared = notifications.Prepared(new)
+        self._commits.run(notifications.store, prepared)
+        return prepared.stored()
 
     def add_refusals(self, counts: Mapping[tuple[str, int], int], now: datetime) -> None:
         with self.database.write() as connection:
-            owners.add_refusals(connection, counts, now)
+            refusals.add_refusals(connection, counts, now)
 
     def prove_writable(self, now: datetime) -> None:
         with self.database.write() as connection:
-            owners.beat(connection, "readyz", now)
+            heartbeats.beat(connection, "readyz", now)
 
     # --- lanes
 
-    def take_over(self, target: str) -> int:
+    def owner_lock(self, owner: str) -> FileLock:
+        return self.database.owner_lock(owner)
+
+    def is_dead(self, owner: str) -> bool:
+        """Has the process ended that has these leases?"""
+        return self.database.is_dead(owner)
+
+    def is_worked(self, targets: Iterable[str]) -> bool:
+        """Does a process that lives deliver to any of them?"""
+        found = self.leases()
+        owners = {found[name].owner for name in targets if name in found}
+        return any(owner is not None and not self.is_dead(owner) for owner in owners)
+
+    def leases(self) -> dict[str, LeaseRow]:
+        with self.database.read() as connection:
+            return leases.leases(connection)
+
+    def take_over(self, target: str, owner: str, seen: LeaseRow | None = None) -> int | None:
+        """The new epoch of the target's lane; None when the lease is no longer as it was seen."""
         with self.database.write(_RECORD_TIMEOUT_S) as connection:
-            return owners.take_over(connection, target)
+            return leases.take_over(connection, target, owner, seen)
+
+    def renew(self, owner: str) -> set[str]:
+        """The targets whose lanes are still this owner's."""
+        with self.database.write() as connection:
+            return leases.renew(connection, owner)
+
+    def release(self, owner: str) -> None:
+        with self.database.write() as connection:
+            leases.release(connection, owner)
 
     def claim(self, wanted: work.Claim) -> work.Job | None:
-        return self._commits.run(work.claim, wanted, _RECORD_TIMEOUT_S)
+        return work.job(self._commits.run(work.claim, wanted, _RECORD_TIMEOUT_S), wanted.epoch)
 
     def record(self, result: work.Result) -> work.Job | None:
         """Returns the job that `result.then` claimed in the same commit."""
-        return self._commits.run(work.record, result, _RECORD_TIMEOUT_S)
+        row = self._commits.run(work.record, result, _RECORD_TIMEOUT_S)
+        return None if result.then is None else work.job(row, result.then.epoch)
 
-    def put_back(self, job: work.Job) -> bool:
-        return self._commits.run(work.put_back, job, _RECORD_TIMEOUT_S)
+    def put_back(self, delivery: Delivery, epoch: int) -> bool:
+        return self._commits.run(work.put_back, (delivery, epoch), _RECORD_TIMEOUT_S)
 
     def left_sending(self, target: str) -> list[tuple[Delivery, int]]:
-        """With the epoch of the owner that had them."""
+        """With the epoch of the owner that has or had them."""
         with self.database.read() as connection:
             return work.left_sending(connection, target)
 
-    def first_due_at(self, target: str) -> int | None:
+    def health(self, target: str) -> Health:
         with self.database.read() as connection:
-            return work.first_due_at(connection, target)
+            return health.load(connection, target)
+
+    def look(self, target: str) -> tuple[int | None, Orders]:
+        """When the lane's next delivery is due, in microseconds (None: it has none), and what the operator wants."""
+        with self.database.read() as connection:
+            return work.first_due_at(connection, target), health.orders(connection, target)
+
+    def standstills(self, target: str) -> tuple[Standstill, ...]:
+        with self.database.read() as connection:
+            return health.load_standstills(connection, target)
+
+    def follow_clock(self, target: str, epoch: int, before: datetime, after: datetime) -> None:
+        """The wall clock has stepped: waits keep their length, and a step forward ages nobody."""
+        with self.database.write(_RECORD_TIMEOUT_S) as connection:
+            waiting.follow_clock(connection, target, epoch, before, after)
+
+    def outlived(self, target: str, born_before: datetime, kind: str | None = None) -> list[Delivery]:
+        """Those that wait since before then, by page; with `kind` only of that kind, and none that was replayed."""
+        with self.database.read() as connection:
+            return waiting.outlived(connection, target, born_before, kind)
+
+    def end(self, endings: Sequence[waiting.Ending]) -> int:
+        """How many ended without another try; those whose state has changed meanwhile go on."""
+        return sum(self._in_chunks(waiting.end, endings))
+
+    def move(self, moves: Sequence[waiting.Move]) -> int:
+        """How many went to another target; not those that it has already, nor those that have changed meanwhile."""
+        return sum(self._in_chunks(waiting.move, moves))
 
     def another_was_delivered(self, delivery: Delivery, since: datetime) -> bool:
         with self.database.read() as connection:
@@ -136,11 +206,29 @@ class Store:
 
     def refused_since(self, sources: Sequence[str], since: datetime) -> dict[str, dict[str, int]]:
         with self.database.read() as connection:
-            return owners.refused_since(connection, sources, since)
+            return refusals.refused_since(connection, sources, since)
 
     def count_states(self, seqs: list[int]) -> dict[str, int]:
         with self.database.read() as connection:
             return queries.count_states(connection, seqs)
+
+    def pause(self, target: str, now: datetime) -> bool:
+        """False: it was paused already."""
+        with self.database.write(_RECORD_TIMEOUT_S) as connection:
+            return health.pause(connection, target, now)
+
+    def resume(self, target: str, now: datetime) -> bool:
+        """Asks for a probe at once. False: it was not paused."""
+        with self.database.write(_RECORD_TIMEOUT_S) as connection:
+            return health.resume(connection, target, now)
+
+    def prune(self, delivered_before: datetime, dead_before: datetime, breathe: Callable[[], bool]) -> int:
+        """How many events were deleted; the file shrinks. `breathe` is called between batches; True ends it."""
+        return retention.prune(self.database, delivered_before, dead_before, breathe)
+
+    def back_up(self, copy: Path) -> int:
+        """Makes a consistent copy while others write; returns how many events it holds. Raises StoreError."""
+        return backup.back_up(self.database, copy)
 
     def replay(self, wanted: Sequence[changes.Replay]) -> int:
         """How many were put back; those whose state has changed meanwhile are not."""

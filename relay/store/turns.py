@@ -12,22 +12,11 @@ from typing import NamedTuple
 from sqlalchemy import Connection, bindparam, select, update
 
 from relay.events import Delivery
-from relay.store.hot import Hot, HotIn
+from relay.store.hot import HotIn
 from relay.store.schema import UNFINISHED, deliveries
 
-_of_call = (
-    (deliveries.c.target == bindparam("target"))
-    & (deliveries.c.source == bindparam("source"))
-    & (deliveries.c.session == bindparam("session"))
-    & deliveries.c.ordered
-)
-_line = Hot(
-    select(deliveries.c.seq, deliveries.c.state, deliveries.c.turn)
-    .where(_of_call, UNFINISHED)
-    .order_by(deliveries.c.event_seq)
-)
-_sessions = HotIn(
-    select(deliveries.c.session)
+_lines = HotIn(
+    select(deliveries.c.session, deliveries.c.seq, deliveries.c.state, deliveries.c.turn)
     .where(
         deliveries.c.target == bindparam("target"),
         deliveries.c.source == bindparam("source"),
@@ -35,9 +24,11 @@ _sessions = HotIn(
         deliveries.c.ordered,
         UNFINISHED,
     )
-    .distinct()
+    .order_by(deliveries.c.event_seq)
 )
-_set_turn = Hot(update(deliveries).where(deliveries.c.seq == bindparam("row")).values(turn=bindparam("turn_")))
+_give_turn = HotIn(
+    update(deliveries).where(deliveries.c.seq.in_(bindparam("among", expanding=True))).values(turn=bindparam("turn_"))
+)
 
 
 class Line(NamedTuple):
@@ -54,24 +45,36 @@ def line_of(delivery: Delivery) -> Line:
 
 def waiting(connection: Connection, lines: Iterable[Line]) -> set[Line]:
     """Those of the lines in which something still waits, or is being sent."""
-    sessions: dict[tuple[str, str], set[str]] = {}
-    for line in lines:
-        if line.session is not None:
-            sessions.setdefault((line.target, line.source), set()).add(line.session)
     return {
         Line(target, source, session)
-        for (target, source), among in sessions.items()
-        for (session,) in _sessions.among(connection, sorted(among), target=target, source=source)
+        for (target, source), among in _by_target(lines).items()
+        for session, *_ in _lines.among(connection, sorted(among), target=target, source=source)
     }
 
 
-def settle(connection: Connection, line: Line) -> None:
-    """Gives the turn to the first that is due; to none while one is being sent."""
-    if line.session is None:
-        return
-    waiting = _line.rows(connection, **line._asdict())
-    busy = any(state == "sending" for _, state, _ in waiting)
-    first = next((seq for seq, state, _ in waiting if state == "due"), None) if not busy else None
-    for seq, state, turn in waiting:
-        if state == "due" and bool(turn) != (seq == first):
-            _set_turn.run(connection, row=seq, turn_=seq == first)
+def settle(connection: Connection, lines: Iterable[Line]) -> None:
+    """In each line gives the turn to the first that is due; to none while one is being sent."""
+    turn: dict[bool, list[int]] = {True: [], False: []}
+    for (target, source), among in _by_target(lines).items():
+        passed: set[str] = set()  # calls whose turn has been given
+        waiting = _lines.among(connection, sorted(among), target=target, source=source)
+        busy = {session for session, _, state, _ in waiting if state == "sending"}
+        for session, seq, state, has_turn in waiting:
+            if state != "due":
+                continue
+            due_now = session not in busy and session not in passed
+            passed.add(session)
+            if bool(has_turn) != due_now:
+                turn[due_now].append(seq)
+    for given, seqs in turn.items():
+        if seqs:
+            _give_turn.run_among(connection, seqs, turn_=given)
+
+
+def _by_target(lines: Iterable[Line]) -> dict[tuple[str, str], set[str]]:
+    """The sessions by target and source, of those that stand in line at all."""
+    found: dict[tuple[str, str], set[str]] = {}
+    for line in lines:
+        if line.session is not None:
+            found.setdefault((line.target, line.source), set()).add(line.session)
+    return found

@@ -1,41 +1,45 @@
-"""The lanes' side of the store: claims the next due delivery, records what an attempt came to."""
+"""The lanes' side of the store: claims the next due deliveries, records what attempts came to.
+
+Both work on a whole batch with few statements: each call of the driver gives up the GIL, and to get it back costs
+more than a row.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
+from typing import Any
 
 from msgspec import Struct
-from sqlalchemy import Connection, bindparam, insert, literal_column, select, update
+from sqlalchemy import Connection, bindparam, exists, literal_column, select, text, update
 
-from relay.events import Attempt, Delivery, DeliveryState, Event
-from relay.store import rows, turns
-from relay.store.hot import Hot
+from relay.events import Attempt, Delivery, DeliveryState, Event, Health
+from relay.store import health, rows, turns
+from relay.store.hot import Hot, HotIn, HotInsert, HotUpdate
 from relay.store.schema import DELIVERED, DUE, UNFINISHED, attempts, deliveries, events, targets
 from relay.times import to_us
 
-_next_due = Hot(
-    select(*rows.DELIVERY_COLUMNS)
-    .where(deliveries.c.target == bindparam("target"), DUE, deliveries.c.due_at <= bindparam("now"))
+_IS_DUE = text("deliveries.state = 'due' AND deliveries.turn")  # DUE, where `events` has a state too
+_due = (
+    select(*rows.DELIVERY_COLUMNS, *rows.EVENT_COLUMNS)
+    .join(events, events.c.seq == deliveries.c.event_seq)
+    .where(
+        deliveries.c.target == bindparam("target"), _IS_DUE, deliveries.c.due_at <= bindparam("now"),
+        exists().where(targets.c.name == bindparam("target"), targets.c.epoch == bindparam("epoch")),
+    )
     .order_by(deliveries.c.due_at, deliveries.c.event_seq)
-    .limit(bindparam("one"))
-)
-_event = Hot(select(*rows.EVENT_COLUMNS).where(events.c.seq == bindparam("event_seq")))
-_take = Hot(
+    .limit(bindparam("count"))
+)  # fmt: skip
+_oldest = Hot(_due)
+_fresh = Hot(_due.where(deliveries.c.due_at >= bindparam("since"), deliveries.c.aged_from >= bindparam("since")))
+_clear = Hot(_due.where(deliveries.c.unclear == literal_column("0")))
+_take = HotIn(
     update(deliveries)
-    .where(deliveries.c.seq == bindparam("row"), deliveries.c.state == "due")
+    .where(deliveries.c.seq.in_(bindparam("among", expanding=True)))
     .values(state="sending", epoch=bindparam("epoch_"), tried_at=bindparam("now_"))
 )
-_settle = Hot(
-    update(deliveries)
-    .where(deliveries.c.seq == bindparam("row"), deliveries.c.state == "sending", deliveries.c.epoch == bindparam("of"))
-    .values(
-        {
-            name: bindparam(f"{name}_")
-            for name in ("state", "attempts", "failures", "unclear", "due_at", "delivered_at", "reason", "remote")
-        }
-    )
-)
+_SETTLED = ("state", "attempts", "failures", "unclear", "due_at", "delivered_at", "reason", "remote")
+_settle = HotUpdate(deliveries, key="seq", also=("epoch",), values=_SETTLED, where="deliveries.state = 'sending'")
 _settle_late = Hot(  # an answer that came after the delivery had been taken for unclear
     update(deliveries)
     .where(
@@ -44,7 +48,7 @@ _settle_late = Hot(  # an answer that came after the delivery had been taken for
     )
     .values(state="delivered", delivered_at=bindparam("at"), remote=bindparam("remote_"), reason=bindparam("none"))
 )
-_insert_attempt = Hot(insert(attempts).values({c.name: bindparam(c.name) for c in attempts.c if c.name != "seq"}))
+_insert_attempts = HotInsert(attempts, without=("seq",))
 _note_error = Hot(
     update(targets)
     .where(targets.c.name == bindparam("target"))
@@ -72,9 +76,11 @@ _delivered_since = Hot(
     ).limit(bindparam("one"))
 )  # fmt: skip
 
+Row = tuple[Any, ...]
+
 
 class Job(Struct, frozen=True):
-    """A claimed delivery with its event: on disk it stands as `sending`."""
+    """A claimed delivery with its event: on disk it stands as `sending` under this epoch."""
 
     delivery: Delivery
     event: Event
@@ -82,9 +88,13 @@ class Job(Struct, frozen=True):
 
 
 class Claim(Struct, frozen=True):
+    """Asks for the next due delivery of a target, under the epoch of the lane's owner."""
+
     target: str
     epoch: int
     now: datetime
+    fresh_since: datetime | None = None  #: rather one that was accepted since then
+    probe: bool = False  #: rather one that cannot have arrived yet
 
 
 class Result(Struct, frozen=True, kw_only=True):
@@ -100,67 +110,103 @@ class Result(Struct, frozen=True, kw_only=True):
     reason: str | None
     remote: str | None
     attempt: Attempt | None
+    health: Health | None = None  #: the target's, if this attempt has changed it
     then: Claim | None = None  #: claim the lane's next one in the same commit
 
 
-def claim(connection: Connection, batch: Sequence[Claim]) -> list[Job | None]:
-    """For each the next due delivery of its target, now `sending`; None when nothing is due."""
-    return [_claim_one(connection, wanted) for wanted in batch]
-
-
-def _claim_one(connection: Connection, wanted: Claim) -> Job | None:
-    now = to_us(wanted.now)
-    found = _next_due.first(connection, target=wanted.target, now=now, one=1)
-    if found is None:
+def job(row: Row | None, epoch: int) -> Job | None:
+    """The row of a claim as a value: made outside the commit, where nobody waits for it."""
+    if row is None:
         return None
-    delivery = rows.delivery(found)
-    _take.run(connection, row=delivery.seq, epoch_=wanted.epoch, now_=now)
-    return Job(delivery, rows.event(_event.rows(connection, event_seq=delivery.event_seq)[0]), wanted.epoch)
+    border = len(rows.DELIVERY_COLUMNS)
+    return Job(rows.delivery(row[:border]), rows.event(row[border:]), epoch)
 
 
-def record(connection: Connection, batch: Sequence[Result]) -> list[Job | None]:
+def claim(connection: Connection, batch: Sequence[Claim]) -> list[Row | None]:
+    """For each the row of the next due delivery of its target, now `sending`; None when nothing is due."""
+    results: list[Row | None] = [None] * len(batch)
+    alike: dict[tuple[str, int, datetime | None, bool], list[int]] = {}
+    for place, wanted in enumerate(batch):
+        alike.setdefault((wanted.target, wanted.epoch, wanted.fresh_since, wanted.probe), []).append(place)
+    for places in alike.values():
+        found = _claim_some(connection, batch[places[-1]], len(places))
+        for place, row in zip(places, found, strict=False):
+            results[place] = row
+    return results
+
+
+def _claim_some(connection: Connection, wanted: Claim, count: int) -> list[Row]:
+    now = to_us(wanted.now)
+    shared = {"target": wanted.target, "epoch": wanted.epoch, "now": now}
+    found: list[Row] = []
+    if wanted.fresh_since is not None:
+        found = _fresh.rows(connection, **shared, count=count, since=to_us(wanted.fresh_since))
+    elif wanted.probe:
+        found = _clear.rows(connection, **shared, count=count)
+    if len(found) < count:
+        known = {row[0] for row in found}
+        more = _oldest.rows(connection, **shared, count=count)
+        found += [row for row in more if row[0] not in known][: count - len(found)]
+    if found:
+        _take.run_among(connection, [row[0] for row in found], epoch_=wanted.epoch, now_=now)
+    return found
+
+
+def record(connection: Connection, batch: Sequence[Result]) -> list[Row | None]:
     """Writes each result and its attempt, lets the call's next delivery pass, and claims what is wanted."""
+    settled = _settle.run(connection, [_settlement(result) for result in batch])
     for result in batch:
-        _record_one(connection, result)
-    return [None if result.then is None else _claim_one(connection, result.then) for result in batch]
+        if result.delivery.seq not in settled and result.delivered_at is not None:
+            late = _settle_late.run(
+                connection, row=result.delivery.seq, at=to_us(result.delivered_at), remote_=result.remote, none=None
+            )
+            settled |= {result.delivery.seq} if late else set()
+        if result.health is not None:
+            health.save(connection, result.delivery.target, result.epoch, result.health)
+    _insert_attempts.run(connection, [_attempt(result.delivery, result.attempt) for result in batch if result.attempt])
+    for result in batch:
+        if result.attempt is not None and result.attempt.outcome != "delivered":
+            at = to_us(result.attempt.at)
+            _note_error.run(connection, target=result.delivery.target, error=result.attempt.reason, at=at)
+    turns.settle(connection, [turns.line_of(result.delivery) for result in batch if result.delivery.seq in settled])
+    wanted = [(place, result.then) for place, result in enumerate(batch) if result.then is not None]
+    claimed: list[Row | None] = [None] * len(batch)
+    if wanted:
+        for (place, _), row in zip(wanted, claim(connection, [then for _, then in wanted]), strict=True):
+            claimed[place] = row
+    return claimed
 
 
-def _record_one(connection: Connection, result: Result) -> None:
+def _settlement(result: Result) -> dict[str, Any]:
     delivery, attempt = result.delivery, result.attempt
-    changed = _settle.run(
-        connection, row=delivery.seq, of=result.epoch, state_=result.state,
-        attempts_=delivery.attempts if attempt is None else attempt.number, failures_=result.failures,
-        unclear_=result.unclear, due_at_=to_us(result.due_at),
-        delivered_at_=None if result.delivered_at is None else to_us(result.delivered_at),
-        reason_=result.reason, remote_=result.remote,
-    )  # fmt: skip
-    if not changed and result.delivered_at is not None:
-        changed = _settle_late.run(
-            connection, row=delivery.seq, at=to_us(result.delivered_at), remote_=result.remote, none=None
-        )
-    if attempt is not None:
-        _insert_attempt.run(
-            connection, delivery_seq=delivery.seq, number=attempt.number, at=to_us(attempt.at),
-            took_ms=attempt.took_ms, status=attempt.status, outcome=attempt.outcome, reason=attempt.reason,
-        )  # fmt: skip
-        if attempt.outcome != "delivered":
-            _note_error.run(connection, target=delivery.target, error=attempt.reason, at=to_us(attempt.at))
-    if changed:
-        turns.settle(connection, turns.line_of(delivery))
+    return {
+        "seq": delivery.seq, "epoch": result.epoch, "state": result.state,
+        "attempts": delivery.attempts if attempt is None else attempt.number, "failures": result.failures,
+        "unclear": result.unclear, "due_at": to_us(result.due_at),
+        "delivered_at": None if result.delivered_at is None else to_us(result.delivered_at),
+        "reason": result.reason, "remote": result.remote,
+    }  # fmt: skip
 
 
-def put_back(connection: Connection, batch: Sequence[Job]) -> list[bool]:
-    """Back to `due` without counting: claimed, but its request was not begun."""
+def _attempt(delivery: Delivery, attempt: Attempt) -> dict[str, Any]:
+    return {
+        "delivery_seq": delivery.seq, "number": attempt.number, "at": to_us(attempt.at), "took_ms": attempt.took_ms,
+        "status": attempt.status, "outcome": attempt.outcome, "reason": attempt.reason,
+    }  # fmt: skip
+
+
+def put_back(connection: Connection, batch: Sequence[tuple[Delivery, int]]) -> list[bool]:
+    """Back to `due` without counting: claimed under this epoch, but its request was not begun."""
     results = []
-    for job in batch:
-        tried = None if job.delivery.tried_at is None else to_us(job.delivery.tried_at)
-        results.append(bool(_put_back.run(connection, row=job.delivery.seq, of=job.epoch, tried=tried)))
-        turns.settle(connection, turns.line_of(job.delivery))
+    for delivery, epoch in batch:
+        tried = None if delivery.tried_at is None else to_us(delivery.tried_at)
+        results.append(bool(_put_back.run(connection, row=delivery.seq, of=epoch, tried=tried)))
+    turns.settle(connection, [turns.line_of(delivery) for delivery, _ in batch])
     return results
 
 
 def left_sending(connection: Connection, target: str) -> list[tuple[Delivery, int]]:
-    """What an owner that is gone had in `sending`, with its epoch: it may have arrived."""
+    """What stands as `sending`, with the epoch of the owner that claimed it."""
     return [(rows.delivery(row[:-1]), row[-1]) for row in _sending.rows(connection, target=target)]
 
 

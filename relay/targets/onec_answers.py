@@ -31,8 +31,8 @@ _PLATFORM_PAGE = re.compile(r"\s*(<!DOCTYPE|<html|<\?xml|1C:Enterprise 8 applica
 _BY_STATUS: dict[int, OutcomeName] = {
     401: "misconfigured",  # login or password, or the user may not log in
     405: "misconfigured",  # the URL template does not take POST
-    403: "later",  # without the lock's text: no rights; but a 1C that restarts says it too
-    404: "later",  # not published; likewise
+    403: "misconfigured",  # without the lock's text: no rights; a 1C that restarts says it too, so the breaker waits
+    404: "misconfigured",  # not published; likewise
     406: "later",  # no session was free within the pool's time
     408: "later",
     409: "later",  # web module and server differ after an update: the administrator restarts the web server

@@ -75,7 +75,7 @@ class Ingest:
                 self._inside -= 1
         answer = _answer(receipt)
         # after the answer is out: a lane that wakes before would compete with it
-        answer.call_on_close(lambda: self._relay.dispatcher.wake(receipt.targets))
+        answer.call_on_close(lambda: self._relay.intake.pass_on(receipt))
         return answer
 
     def _route(self, path: str) -> tuple[Source, str]:

@@ -66,7 +66,7 @@ def operator(make_settings: Callable[..., Settings], tmp_path: Path) -> Any:
     settings = make_settings()
     start.migrate(settings)
     relay = wiring.build(settings)
-    relay.store.take_over("onec")
+    relay.store.take_over("onec", "somebody")
     yield Operator(relay, {"RELAY_CONFIG": str(tmp_path / "relay.toml")})
     relay.close()
 
@@ -284,7 +284,7 @@ def test_wait_shows_how_it_ended(
     start.migrate(settings)
     relay = wiring.build(settings)
     running = Operator(relay, {"RELAY_CONFIG": str(tmp_path / "relay.toml")})
-    relay.store.take_over("onec")
+    relay.store.take_over("onec", "somebody")
     running.post(rendered("incoming"))
     running.end("dead")
     onec.onec.fail(mode, 1)

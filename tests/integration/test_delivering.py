@@ -15,6 +15,7 @@ from msgspec.structs import replace
 from relay import start, wiring
 from relay.delivery.dispatcher import Dispatcher
 from relay.delivery.lane import Lane
+from relay.delivery.upkeep import Upkeep
 from relay.events import Delivery, Outcome
 from relay.sandbox.onec import OneC
 from relay.sandbox.server import Sandbox
@@ -38,17 +39,18 @@ def running(make_settings: Callable[..., Settings]) -> Iterator[Callable[..., Re
         start.migrate(settings)
         relay = wiring.build(settings)
         made.append(relay)
-        relay.dispatcher.start()
+        relay.start()
         return relay
 
     yield run
     for relay in made:
-        relay.dispatcher.stop(5)
+        relay.stop(5)
         relay.close()
 
 
 def post(relay: Relay, body: bytes, endpoint: str = "in") -> str:
     receipt = relay.intake.accept(relay.settings.sources[TRADE], endpoint, body, is_query=False)
+    relay.intake.pass_on(receipt)
     assert receipt.status == "accepted"
     return receipt.event
 
@@ -130,7 +132,7 @@ def test_a_1c_that_was_down_for_the_whole_of_the_posting_gets_all_in_order(runni
 
 
 @pytest.mark.parametrize(
-    "mode", ["locked", "no_licence", "session_wait", "bad_gateway", "unauthorized", "not_found", "version_mismatch"]
+    "mode", ["locked", "no_licence", "session_wait", "bad_gateway", "not_found", "version_mismatch"]
 )
 def test_what_is_the_targets_affair_is_tried_again_and_costs_nothing(running: Any, onec: Sandbox, mode: str) -> None:
     onec.onec.fail(mode, 2)
@@ -140,6 +142,20 @@ def test_what_is_the_targets_affair_is_tried_again_and_costs_nothing(running: An
     eventually(all_are(relay, "delivered"), "delivered")
     [delivery] = relay.store.deliveries(Selection())
     assert (delivery.attempts, delivery.failures) == (3, 0)
+
+
+def test_a_wrong_password_is_the_targets_affair_and_resume_asks_again_at_once(running: Any, onec: Sandbox) -> None:
+    onec.onec.fail("unauthorized", 1)
+    relay = running(onec.onec_url)
+    post(relay, rendered("incoming"))
+
+    eventually(lambda: relay.store.health("onec").state == "misconfigured", "misconfigured at once")
+    assert "password" in (relay.store.health("onec").reason or "")
+    relay.store.resume("onec", wiring.now_utc())
+    eventually(all_are(relay, "delivered"), "delivered")
+    [delivery] = relay.store.deliveries(Selection())
+    assert (delivery.attempts, delivery.failures) == (2, 0)
+    assert relay.store.health("onec").state == "open"
 
 
 def test_a_refusal_is_dead_at_once_with_the_targets_words_and_lets_the_call_go_on(running: Any, onec: Sandbox) -> None:
@@ -195,7 +211,9 @@ def test_what_a_killed_process_had_in_flight_is_delivered_after_the_restart(
     start.migrate(settings)
     killed = wiring.build(settings)
     post(killed, rendered("incoming"))
-    assert killed.store.claim(Claim("onec", killed.store.take_over("onec"), wiring.now_utc())) is not None
+    assert (
+        killed.store.claim(Claim("onec", killed.store.take_over("onec", "killed") or 0, wiring.now_utc())) is not None
+    )
     killed.close()  # as a kill leaves it: `sending` on disk, no owner
 
     relay = running(onec.onec_url)
@@ -213,7 +231,7 @@ def test_only_one_process_delivers_and_the_other_takes_over_at_its_end(
     eventually(lambda: first.dispatcher.ticked_ago() is not None, "the first owns")
     second = running(onec.onec_url)
     eventually(lambda: second.dispatcher.ticked_ago() is not None, "the second has looked")
-    assert not second.dispatcher._owns
+    assert second.dispatcher.owned() == []
     post(second, rendered("incoming"))
     eventually(all_are(second, "delivered"), "the first found what the second took in")
 
@@ -251,7 +269,7 @@ class Scripted:
 
 
 def dispatch(relay: Relay, target: Scripted) -> Dispatcher:
-    dispatcher = Dispatcher([Lane(target, relay.store, wiring.now_utc)], relay.store)
+    dispatcher = Dispatcher([Lane(target, relay.store, wiring.now_utc)], relay.store, wiring.now_utc)
     dispatcher.start()
     return dispatcher
 
@@ -279,9 +297,12 @@ def test_a_bad_event_among_good_ones_dies_with_its_reason_and_an_outage_kills_no
 
     policy = replace(POLICY, retry_first=timedelta(milliseconds=20), retry_max=timedelta(milliseconds=40), attempts=3)
     dispatcher = dispatch(stored, Scripted(policy, stumble))
-    eventually(lambda: all(d.attempts > policy.attempts for d in stored.store.deliveries(Selection())), "an outage")
+    eventually(lambda: stored.store.health("onec").state == "down", "two calls in a row: down")
+    eventually(lambda: sum(d.attempts for d in stored.store.deliveries(Selection())) >= 5, "and it is probed")
     assert set(states(stored)) <= {"due", "sending"}
+    assert {d.failures for d in stored.store.deliveries(Selection())} == {0}
     outage.clear()
+    eventually(lambda: states(stored).count("delivered") == 2, "the good ones pass")
     session = 100
     while "dead" not in states(stored):
         post(stored, rendered("incoming", call_session_id=(session := session + 1)))
@@ -356,27 +377,41 @@ def test_the_quick_tries_are_for_what_was_not_connected_only(stored: Relay) -> N
 
     target = Scripted(POLICY, lambda _: Outcome(name="unclear", reason="no answer"))
     [lane] = [Lane(target, stored.store, lambda: wiring.now_utc() + timedelta(hours=1))]
-    dispatcher = Dispatcher([lane], stored.store)
+    dispatcher = Dispatcher([lane], stored.store, wiring.now_utc)
     dispatcher.start()
     eventually(lambda: all(d.attempts == 2 for d in stored.store.deliveries(Selection())), "each was tried once more")
     dispatcher.stop(5)
     assert len(target.sent) == 3
 
 
-def test_what_stands_as_sending_in_nobodys_hands_is_taken_in(stored: Relay) -> None:
-    """What a claim leaves whose commit was made but not confirmed."""
-    epoch = stored.store.take_over("onec")
+def test_what_stands_as_sending_in_nobodys_hands_goes_back(stored: Relay) -> None:
+    """What a claim leaves whose commit was made but not confirmed: surely not sent."""
+    epoch = stored.store.take_over("onec", "me")
+    assert epoch == 1
     assert stored.store.claim(Claim("onec", epoch, wiring.now_utc())) is not None
     ticks = iter(range(0, 1000, 20))
-    lane = Lane(
-        Scripted(POLICY, lambda _: Outcome(name="delivered")),
-        stored.store,
-        wiring.now_utc,
-        monotonic=lambda: next(ticks),
-    )
+    lane = Lane(Scripted(POLICY, lambda _: Outcome(name="delivered")), stored.store, wiring.now_utc)
+    lane.epoch = epoch  # its threads do not run
+    upkeep = Upkeep(lane, stored.store, wiring.now_utc, lambda: next(ticks))
 
-    lane.sweep()
+    upkeep.sweep()
     assert states(stored).count("sending") == 1  # it may only just have been claimed
-    lane.sweep()
+    upkeep.sweep()
     assert states(stored).count("sending") == 0
+    assert [d.unclear for d in stored.store.deliveries(Selection())] == [0, 0, 0]
+
+
+def test_what_could_not_be_recorded_may_have_arrived(stored: Relay) -> None:
+    epoch = stored.store.take_over("onec", "me")
+    assert epoch == 1
+    job = stored.store.claim(Claim("onec", epoch, wiring.now_utc()))
+    assert job is not None
+    ticks = iter(range(0, 1000, 20))
+    lane = Lane(Scripted(POLICY, lambda _: Outcome(name="delivered")), stored.store, wiring.now_utc)
+    lane.epoch = epoch
+    lane.unrecorded.add(job.delivery.seq)
+    upkeep = Upkeep(lane, stored.store, wiring.now_utc, lambda: next(ticks))
+
+    upkeep.sweep()
+    upkeep.sweep()
     assert [d.unclear for d in stored.store.deliveries(Selection())] == [1, 0, 0]

@@ -27,6 +27,7 @@ NOON = datetime(2026, 3, 2, 9, 45, tzinfo=UTC)
 def store(tmp_path: Path) -> Any:
     made = Store(f"sqlite:///{tmp_path / 'relay.db'}")
     migrate(made.database, now_utc())
+    assert made.take_over("onec", "me") == 1
     yield made
     made.close()
 
@@ -76,7 +77,7 @@ def test_a_reader_cannot_write(store: Store) -> None:
 
 
 def test_migrating_twice_changes_nothing(store: Store) -> None:
-    assert migrate(store.database, now_utc()) == "0001"
+    assert migrate(store.database, now_utc()) == schema.VERSION
     store.expect_current()
 
 
@@ -85,7 +86,7 @@ def test_a_newer_database_is_refused_with_both_versions(store: Store) -> None:
         connection.exec_driver_sql("UPDATE alembic_version SET version_num = '9999'")
 
     for ask in (store.expect_current, lambda: migrate(store.database, now_utc())):
-        with pytest.raises(SchemaMismatch, match=r"9999.*0001"):
+        with pytest.raises(SchemaMismatch, match=r"9999.*0002"):
             ask()
 
 
@@ -329,7 +330,9 @@ def test_a_result_under_an_old_epoch_does_not_overwrite(store: Store) -> None:
     recovered = store.left_sending("onec")
     assert [epoch for _, epoch in recovered] == [1]
     store.record(result(job, "due"))  # the new owner took it for unclear
-    store.claim(Claim("onec", 2, NOON + timedelta(seconds=1)))
+    assert store.take_over("onec", "another", store.leases()["onec"]) == 2
+    assert claim(store) is None  # nothing is claimed under the old epoch
+    assert store.claim(Claim("onec", 2, NOON + timedelta(seconds=1))) is not None
     store.record(result(job, "dead"))  # the old one's late answer
 
     assert states(store) == ["sending"]
@@ -347,7 +350,7 @@ def test_a_late_delivered_settles_what_waits(store: Store) -> None:
 def test_what_was_not_begun_goes_back_without_counting(store: Store) -> None:
     store.add(notification())
     job = claim(store)
-    assert store.put_back(job)
+    assert store.put_back(job.delivery, job.epoch)
 
     again = claim(store)
     assert (again.delivery.id, again.delivery.attempts, again.delivery.tried_at) == (job.delivery.id, 0, None)

@@ -173,7 +173,7 @@ def test_a_session_is_finished_at_the_end(web: responses.RequestsMock) -> None:
 # --- check
 
 
-@pytest.mark.parametrize(("status", "outcome"), [(200, "delivered"), (401, "misconfigured"), (404, "later")])
+@pytest.mark.parametrize(("status", "outcome"), [(200, "delivered"), (401, "misconfigured"), (404, "misconfigured")])
 def test_check_asks_for_ping(web: responses.RequestsMock, status: int, outcome: str) -> None:
     web.get(f"{URL}/ping", status=status)
 

@@ -24,9 +24,9 @@ FRESH = Delivery(
 
 
 def decide(name: Any, delivery: Delivery = FRESH, *, policy: Any = POLICY, now: datetime = NOW, others_pass: bool = True,
-           wait: timedelta | None = None, noise: float = 0.0) -> schedule.Verdict:  # fmt: skip
+           is_open: bool = True, wait: timedelta | None = None, noise: float = 0.0) -> schedule.Verdict:  # fmt: skip
     outcome = Outcome(name=name, reason="why", wait=wait)
-    return schedule.decide(outcome, delivery, policy, now=now, others_pass=others_pass, noise=noise)
+    return schedule.decide(outcome, delivery, policy, now=now, others_pass=others_pass, is_open=is_open, noise=noise)
 
 
 @pytest.mark.parametrize(

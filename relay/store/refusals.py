@@ -1,33 +1,18 @@
-"""Targets as the store knows them: their state, and the epoch that rises when another process takes their lane over."""
+"""What was refused, counted by source, status and hour."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 
-from sqlalchemy import Connection, delete, func, select, update
+from sqlalchemy import Connection, delete, func, select
 from sqlalchemy.dialects.sqlite import insert as upsert
 
-from relay.store.schema import heartbeats, refusals, targets
+from relay.store.schema import refusals
 from relay.times import EPOCH, to_us
 
 _HOUR = timedelta(hours=1)
 _KEEP_REFUSALS = timedelta(days=8)
-
-
-def take_over(connection: Connection, name: str) -> int:
-    """The new epoch of a target's lane; creates the target's row when it has none."""
-    connection.execute(
-        upsert(targets).values(name=name, state="open", epoch=0).on_conflict_do_nothing(index_elements=["name"])
-    )
-    connection.execute(update(targets).where(targets.c.name == name).values(epoch=targets.c.epoch + 1))
-    return int(connection.execute(select(targets.c.epoch).where(targets.c.name == name)).scalar_one())
-
-
-def beat(connection: Connection, name: str, now: datetime) -> None:
-    """A write that proves that writes are possible."""
-    statement = upsert(heartbeats).values(name=name, at=to_us(now))
-    connection.execute(statement.on_conflict_do_update(index_elements=["name"], set_={"at": to_us(now)}))
 
 
 def add_refusals(connection: Connection, counts: Mapping[tuple[str, int], int], now: datetime) -> None:

@@ -1,0 +1,49 @@
+"""Commands that hold a target's queue, and those that keep the store: pause, resume, prune, backup."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from relay.cli.selecting import open_relay, refuse_unknown
+
+
+@click.command()
+@click.argument("target")
+def pause(target: str) -> None:
+    """Holds a target's queue: nothing more is sent to it, and what waits does not grow older."""
+    relay = open_relay()
+    refuse_unknown(relay, target, None)
+    changed = relay.store.pause(target, relay.clock())
+    click.echo(
+        f"{target} is paused; `relay resume {target}` lets it go on" if changed else f"{target} was paused already"
+    )
+
+
+@click.command()
+@click.argument("target")
+def resume(target: str) -> None:
+    """Lets a target's queue go on; a target that is down or misconfigured is asked again at once."""
+    relay = open_relay()
+    refuse_unknown(relay, target, None)
+    was_paused = relay.store.resume(target, relay.clock())
+    click.echo(f"{target} goes on" if was_paused else f"{target} was not paused; it is asked again at once")
+
+
+@click.command()
+def prune() -> None:
+    """Deletes what has been kept for long enough (keep_delivered, keep_dead); the running relay does it every hour."""
+    relay = open_relay()
+    deleted = relay.housekeeping.prune()
+    kept = relay.settings.storage
+    click.echo(f"deleted {deleted} events; delivered ones are kept {kept.keep_delivered}, dead ones {kept.keep_dead}")
+
+
+@click.command()
+@click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
+def backup(file: Path) -> None:
+    """Makes a consistent copy of the database into FILE, also while the relay runs, and checks it."""
+    relay = open_relay()
+    count = relay.store.back_up(file)
+    click.echo(f"{file}: {count} events, {file.stat().st_size / 1e6:.1f} MB, checked")

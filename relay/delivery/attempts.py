@@ -1,0 +1,107 @@
+"""One attempt: the sending with its quick tries, and what it comes to in the store."""
+
+from __future__ import annotations
+
+import random
+import threading
+from datetime import datetime
+from typing import Protocol
+
+import structlog
+from tenacity import RetryCallState, Retrying, retry_if_result, stop_after_attempt, stop_when_event_set
+from tenacity.nap import sleep_using_event
+from tenacity.wait import wait_random_exponential
+
+from relay.delivery import reports, schedule
+from relay.events import Attempt, Delivery, Outcome, Standstill
+from relay.settings import Target
+from relay.store import Job, Result, Store
+from relay.times import Clock
+
+log = structlog.get_logger("relay.delivery")
+
+_QUICK_TRIES = 3
+_QUICK_WAIT_MAX_S = 2.0
+
+
+class Adapter(Protocol):
+    """What a lane needs of a target: to send, and to say what came of it."""
+
+    settings: Target
+
+    def send(self, job: Job) -> Outcome:
+        """Makes the requests that this delivery needs. Never raises for what the target or the network did."""
+
+    def close(self) -> None:
+        """Ends what the calling thread holds open at the target."""
+
+
+class Attempts:
+    """Makes attempts at one target."""
+
+    def __init__(self, adapter: Adapter, store: Store, clock: Clock, stopping: threading.Event) -> None:
+        self._adapter, self._policy = adapter, adapter.settings
+        self._store, self._clock, self._stopping = store, clock, stopping
+        self.standstills: tuple[Standstill, ...] = ()  #: time that does not count for ages
+
+    def send(self, job: Job) -> Outcome:
+        """Tries again within seconds while no connection is made; all else is for the database's patience."""
+        patience = Retrying(
+            retry=retry_if_result(lambda outcome: outcome.name == "unreachable"),
+            stop=stop_after_attempt(_QUICK_TRIES) | stop_when_event_set(self._stopping),
+            wait=wait_random_exponential(multiplier=0.2, max=_QUICK_WAIT_MAX_S),
+            sleep=sleep_using_event(self._stopping),
+            retry_error_callback=_last_outcome,
+        )
+        try:
+            outcome: Outcome = self._adapter.send(job)
+            return patience(self._again, job, [outcome]) if outcome.name == "unreachable" else outcome
+        except Exception as exc:  # a fault of ours: the delivery keeps its place, and the reason is seen
+            log.exception("delivery.adapter_failed", **reports.fields(job.delivery))
+            return Outcome(
+                name="failed", reason=f"the relay failed on it ({type(exc).__name__}: {exc}); please report it"
+            )
+
+    def result(
+        self, delivery: Delivery, epoch: int, began: datetime, outcome: Outcome, *, is_open: bool, took_ms: int = 0
+    ) -> Result:
+        """What an attempt that ended like this comes to. `is_open`: is the target thought well after it?"""
+        now = self._clock()
+        since = delivery.tried_at or delivery.aged_from
+        others_pass = outcome.name == "failed" and self._store.another_was_delivered(delivery, since)
+        verdict = schedule.decide(
+            outcome, delivery, self._policy, now=now, others_pass=others_pass, is_open=is_open,
+            standstills=self.standstills, noise=random.random(),  # noqa: S311
+        )  # fmt: skip
+        attempt = Attempt(
+            number=delivery.attempts + 1, at=began, took_ms=took_ms, status=outcome.status, outcome=outcome.name,
+            reason=outcome.reason,
+        )  # fmt: skip
+        return Result(
+            delivery=delivery, epoch=epoch, state=verdict.state, due_at=verdict.due_at, failures=verdict.failures,
+            unclear=verdict.unclear, delivered_at=now if verdict.state == "delivered" else None,
+            reason=verdict.reason, remote=outcome.remote or delivery.remote, attempt=attempt,
+        )  # fmt: skip
+
+    def expired(self, job: Job, now: datetime) -> Result | None:
+        """Its end without a request, when it is too old to be worth one."""
+        delivery = job.delivery
+        if not schedule.is_expired(delivery, self._policy.expire, now, self.standstills):
+            return None
+        log.info("delivery.expired", **reports.fields(delivery))
+        return Result(
+            delivery=delivery, epoch=job.epoch, state="expired", due_at=now, failures=delivery.failures,
+            unclear=delivery.unclear, delivered_at=None, remote=delivery.remote, attempt=None,
+            reason=schedule.expiry(self._policy.expire[delivery.kind]),
+        )  # fmt: skip
+
+    def _again(self, job: Job, first: list[Outcome]) -> Outcome:
+        """The first of the tries has been made already."""
+        return first.pop() if first else self._adapter.send(job)
+
+
+def _last_outcome(state: RetryCallState) -> Outcome:
+    """The quick tries are used up: the last outcome is the answer."""
+    assert state.outcome is not None  # tenacity sets it before it asks  # noqa: S101
+    outcome: Outcome = state.outcome.result()
+    return outcome

@@ -1,0 +1,131 @@
+"""Whether a lane may make a request now: owned, not held by the operator, target well, rate kept.
+
+The waits of a gate are the monotonic clock's; what must survive a restart is kept as wall-clock times in the
+target's health, which a step of the clock moves along.
+"""
+
+from __future__ import annotations
+
+import random
+import threading
+from collections.abc import Callable
+from datetime import timedelta
+
+from msgspec import Struct
+
+from relay.delivery import breaker
+from relay.delivery.breaker import Breaker
+from relay.delivery.bucket import Bucket
+from relay.events import Health, Outcome
+from relay.times import Clock
+
+_GAP_FIRST_S, _GAP_MAX_S, _GAP_LAST_S = 0.1, 5.0, 0.01
+_ASK_AGAIN_S = 1.0
+
+
+class Permit(Struct, frozen=True):
+    """Leave to make one request."""
+
+    probe: bool  #: the target is not well: this is to see whether it is again
+
+
+class Gate:
+    def __init__(self, bucket: Bucket, clock: Clock, monotonic: Callable[[], float]) -> None:
+        self._bucket, self._clock, self._monotonic = bucket, clock, monotonic
+        self._mutex = threading.Lock()
+        self._breaker = Breaker()
+        self._paused = False
+        self._probing = False
+        self._gap_s = 0.0  # between requests, after the target asked for time
+        self._free_at = 0.0  # monotonic
+
+    @property
+    def health(self) -> Health:
+        return self._breaker.health
+
+    @property
+    def is_well(self) -> bool:
+        """Is the target thought to take what comes?"""
+        return self._breaker.health.state == "open"
+
+    @property
+    def is_open(self) -> bool:
+        return self.is_well and not self._paused
+
+    def begin(self, health: Health) -> None:
+        """Goes on where the former owner of the lane was."""
+        with self._mutex:
+            self._breaker = Breaker(health=breaker.at_start(health, self._clock()))
+            self._probing = False
+
+    def hold(self, paused: bool) -> None:
+        """By the operator, or no longer."""
+        with self._mutex:
+            self._paused = paused
+
+    def resume(self) -> None:
+        """The operator asks for a probe at once."""
+        with self._mutex:
+            self._breaker = Breaker(health=breaker.resumed(self._breaker.health, self._clock()))
+            self._gap_s = self._free_at = 0.0
+
+    def shift(self, step: timedelta) -> None:
+        """The wall clock has stepped."""
+        with self._mutex:
+            known = self._breaker
+            self._breaker = Breaker(
+                health=breaker.shifted(known.health, step), suspect=known.suspect, targets_own=known.targets_own
+            )
+
+    def take(self) -> Permit | float:
+        """A permit, or the seconds after which it is worth asking again."""
+        with self._mutex:
+            if self._paused:
+                return _ASK_AGAIN_S
+            health = self._breaker.health
+            wait = self._wait_s(health)
+            if wait > 0:
+                return wait
+            probe = health.state != "open"
+            if probe and self._probing:
+                return _ASK_AGAIN_S
+            if wait := self._bucket.take():
+                return wait
+            if self._gap_s:
+                self._free_at = self._monotonic() + self._gap_s
+            self._probing = self._probing or probe
+            return Permit(probe)
+
+    def give_back(self, permit: Permit) -> None:
+        """A permit that no request was made with."""
+        with self._mutex:
+            self._bucket.give_back()
+            if permit.probe:
+                self._probing = False
+
+    def settle(self, permit: Permit, outcome: Outcome, call: str) -> tuple[Health, Health]:
+        """Learns what the request came to; the target's health before and after."""
+        with self._mutex:
+            before = self._breaker.health
+            self._breaker = breaker.after(
+                self._breaker, outcome, call, probe=permit.probe, now=self._clock(),
+                noise=random.random(),  # noqa: S311
+            )  # fmt: skip
+            if permit.probe:
+                self._probing = False
+            self._keep_pace(outcome, before.state == "open")
+            return before, self._breaker.health
+
+    def _wait_s(self, health: Health) -> float:
+        at = breaker.request_at(health)
+        asked = 0.0 if at is None else (at - self._clock()).total_seconds()
+        free = self._free_at - self._monotonic() if self._gap_s else 0.0
+        return min(max(asked, free), _ASK_AGAIN_S)  # to see a step of the clock, or the operator's word
+
+    def _keep_pace(self, outcome: Outcome, was_open: bool) -> None:
+        """A target that asks for time is called half as often; with each delivery a fifth more often again."""
+        if outcome.name == "later" and was_open:
+            self._gap_s = min(max(self._gap_s * 2, _GAP_FIRST_S), _GAP_MAX_S)
+            self._free_at = self._monotonic() + self._gap_s
+        elif outcome.name == "delivered" and self._gap_s:
+            self._gap_s = self._gap_s * 0.8 if self._gap_s > _GAP_LAST_S else 0.0

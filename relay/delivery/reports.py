@@ -1,0 +1,34 @@
+"""What the log says of attempts and targets: one line each, with ids, without bodies and phones."""
+
+from __future__ import annotations
+
+import structlog
+
+from relay.events import Delivery, Health, Outcome
+from relay.store import Result
+
+log = structlog.get_logger("relay.delivery")
+
+
+def fields(delivery: Delivery) -> dict[str, object]:
+    return {
+        "target": delivery.target, "kind": delivery.kind, "event_id": delivery.event, "delivery_id": delivery.id,
+        "session": delivery.session,
+    }  # fmt: skip
+
+
+def attempt(delivery: Delivery, result: Result, outcome: Outcome) -> None:
+    level = log.info if result.state == "delivered" else log.error if result.state in ("dead", "held") else log.warning
+    made = result.attempt
+    level(
+        f"delivery.{outcome.name}", **fields(delivery), attempt=made.number if made else None,
+        status=outcome.status, took_ms=made.took_ms if made else None, now=result.state,
+        reason=outcome.reason or None,
+    )  # fmt: skip
+
+
+def health(target: str, before: Health, after: Health) -> None:
+    """Says when a target changes between open, down and misconfigured; not each probe."""
+    if before.state != after.state:
+        level = log.info if after.state == "open" else log.error
+        level(f"target.{after.state}", target=target, reason=after.reason, since=before.since or after.since)

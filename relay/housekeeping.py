@@ -1,0 +1,60 @@
+"""Retention by itself: once an hour, in the process that delivers, a little at a time."""
+
+from __future__ import annotations
+
+import threading
+from typing import Protocol
+
+import structlog
+
+from relay.errors import StoreError
+from relay.settings import Storage
+from relay.store import Store
+from relay.times import Clock
+
+log = structlog.get_logger("relay.housekeeping")
+
+_FIRST_AFTER_S = 60.0
+_EVERY_S = 3600.0
+_BREATHER_S = 0.05  # between batches: notifications go first
+
+
+class Owner(Protocol):
+    def owned(self) -> list[str]:
+        """The targets whose lanes are this process's."""
+
+
+class Housekeeping:
+    def __init__(self, store: Store, storage: Storage, clock: Clock, owner: Owner) -> None:
+        self._store, self._storage, self._clock, self._owner = store, storage, clock, owner
+        self._stopping = threading.Event()
+
+    def start(self) -> None:
+        threading.Thread(target=self._run, name="housekeeping", daemon=True).start()
+
+    def stop_soon(self) -> None:
+        self._stopping.set()
+
+    def prune(self, *, breather_s: float = 0.0) -> int:
+        """Deletes what has been kept for long enough; how many events."""
+        now = self._clock()
+        return self._store.prune(
+            now - self._storage.keep_delivered, now - self._storage.keep_dead,
+            breathe=lambda: self._stopping.wait(breather_s),
+        )  # fmt: skip
+
+    def _run(self) -> None:
+        wait = _FIRST_AFTER_S
+        while not self._stopping.wait(wait):
+            wait = _EVERY_S
+            if not self._owner.owned():  # of several processes, one does it
+                continue
+            try:
+                deleted = self.prune(breather_s=_BREATHER_S)
+            except StoreError as exc:
+                log.warning("retention.failed", reason=str(exc))
+            except Exception:  # a fault of ours here must not end the keeping of house
+                log.exception("retention.failed")
+            else:
+                if deleted:
+                    log.info("retention.pruned", events=deleted)

@@ -1,0 +1,109 @@
+"""What waits, as a whole: ends what has outlived its time, follows a step of the clock, moves to another target."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+
+from msgspec import Struct
+from sqlalchemy import Connection, bindparam, exists, select, update
+
+from relay.events import Delivery, DeliveryState
+from relay.store import health, rows, turns
+from relay.store.hot import Hot
+from relay.store.schema import UNFINISHED, deliveries, targets
+from relay.times import to_us
+
+_PAGE = 500
+_SECOND = timedelta(seconds=1)
+
+_end = Hot(
+    update(deliveries)
+    .where(deliveries.c.seq == bindparam("row"), deliveries.c.state == "due")
+    .values(state=bindparam("state_"), reason=bindparam("reason_"))
+)
+_move = Hot(
+    update(deliveries)
+    .where(deliveries.c.seq == bindparam("row"), deliveries.c.state == bindparam("seen"))
+    .values(
+        target=bindparam("to"), ordered=bindparam("ordered_"), state="due", turn=bindparam("alone"),
+        attempts=bindparam("zero"), failures=bindparam("zero"), unclear=bindparam("zero"), due_at=bindparam("now"),
+        aged_from=bindparam("now"), replayed=True, reason=bindparam("none"), remote=bindparam("none"),
+    )
+)  # fmt: skip
+
+
+class Ending(Struct, frozen=True):
+    """A delivery that is given up without another try."""
+
+    delivery: Delivery
+    state: DeliveryState
+    reason: str
+
+
+class Move(Struct, frozen=True):
+    """A delivery that goes to another target, as if it were new there."""
+
+    delivery: Delivery
+    target: str
+    ordered: bool
+    now: datetime
+
+
+def outlived(connection: Connection, target: str, born_before: datetime, kind: str | None) -> list[Delivery]:
+    """The first of those that wait since before then; with `kind` only of that kind, and none that was replayed."""
+    statement = select(*rows.DELIVERY_COLUMNS).where(
+        deliveries.c.target == target, UNFINISHED, deliveries.c.state == "due",
+        deliveries.c.aged_from <= to_us(born_before),
+    )  # fmt: skip
+    if kind is not None:
+        statement = statement.where(deliveries.c.kind == kind, deliveries.c.replayed.is_(False))
+    found = connection.execute(statement.order_by(deliveries.c.event_seq).limit(_PAGE))
+    return [rows.delivery(row) for row in found]
+
+
+def end(connection: Connection, batch: Sequence[Ending]) -> list[bool]:
+    """False: its state was no longer the one that was seen."""
+    ended = [bool(_end.run(connection, row=one.delivery.seq, state_=one.state, reason_=one.reason)) for one in batch]
+    turns.settle(connection, [turns.line_of(one.delivery) for one in batch])
+    return ended
+
+
+def move(connection: Connection, batch: Sequence[Move]) -> list[bool]:
+    """False: its state has changed meanwhile, or the other target has this event already."""
+    return [_move_one(connection, wanted) for wanted in batch]
+
+
+def _move_one(connection: Connection, wanted: Move) -> bool:
+    delivery = wanted.delivery
+    theirs = exists().where(deliveries.c.event_seq == delivery.event_seq, deliveries.c.target == wanted.target)
+    if connection.execute(select(theirs)).scalar():
+        return False
+    alone = not wanted.ordered or delivery.session is None
+    moved = _move.run(
+        connection, row=delivery.seq, seen=delivery.state, to=wanted.target, ordered_=wanted.ordered,
+        now=to_us(wanted.now), alone=alone, zero=0, none=None,
+    )  # fmt: skip
+    there = turns.Line(wanted.target, delivery.source, delivery.session if wanted.ordered else None)
+    turns.settle(connection, [turns.line_of(delivery), there])
+    return bool(moved)
+
+
+def follow_clock(connection: Connection, target: str, epoch: int, before: datetime, after: datetime) -> None:
+    """The wall clock has stepped from `before` to `after`.
+
+    Waits keep their length. A step forward ages nobody; a step back makes those that wait younger by it.
+    What was taken or tried since the step, before it was noticed, stays as it is.
+    """
+    if not connection.execute(select(exists().where(targets.c.name == target, targets.c.epoch == epoch))).scalar():
+        return
+    step = (after - before) // timedelta(microseconds=1)
+    waiting = update(deliveries).where(deliveries.c.target == target, UNFINISHED, deliveries.c.state == "due")
+    tried_at = deliveries.c.tried_at
+    if after > before:
+        waiting = waiting.where(deliveries.c.due_at > to_us(before), tried_at <= to_us(before))
+        health.add_standstill(connection, target, before, after)
+    else:
+        since_the_step = tried_at.is_not(None) & tried_at.between(to_us(after - _SECOND), to_us(after))
+        waiting = waiting.where(deliveries.c.due_at > to_us(after), ~since_the_step)
+    connection.execute(waiting.values(due_at=deliveries.c.due_at + step))
