@@ -1,6 +1,8 @@
 """Group commit: threads that wait to commit let the first of them commit for all.
 
-No timer: a lone request does not wait. Whoever comes while a commit runs is in the next one.
+Whoever comes while a commit runs is in the next one. Under load the leader gives the others a little time to join:
+as many as were there the last time. Without it a busy process, whose threads take turns, would commit nearly
+every notification by itself (measured: 1.5 a commit; two fifths of its time). A lone request never waits.
 """
 
 from __future__ import annotations
@@ -22,6 +24,8 @@ Operation = Callable[[Connection, Sequence[Item]], Sequence[Result]]
 """Does its work for many items at once, inside the transaction, and returns a result for each."""
 
 _BATCH = 64
+_COMPANY_MAX = 12
+_COMPANY_S = 0.003
 
 
 class _Waiting:
@@ -43,6 +47,10 @@ class GroupCommit:
         self._queue: deque[_Waiting] = deque()
         self._led = False
         self._began: float | None = None
+        self._expected = 1  # how many were there the last time: in the commit, and come while it ran
+        self._gathering = False
+        self._complete = threading.Lock()  # held while the leader waits for company
+        self._complete.acquire()
 
     def stalled_s(self) -> float:
         """For how long the commit that is under way has not ended; 0 when none is."""
@@ -60,6 +68,9 @@ class GroupCommit:
             self._queue.append(mine)
             mine.leads = not self._led
             self._led = True
+            if self._gathering and len(self._queue) >= self._expected:
+                self._gathering = False
+                self._complete.release()
         if not mine.leads and not mine.woken.acquire(timeout=timeout):
             self._give_up(mine)
         if not mine.over:
@@ -77,7 +88,22 @@ class GroupCommit:
                 self._queue.remove(mine)  # surely not stored
         raise StoreBusy("the commit was not confirmed in time")
 
+    def _gather(self) -> None:
+        """Waits for as many as there were the last time, but not for long."""
+        with self._mutex:
+            self._gathering = len(self._queue) < self._expected
+            if not self._gathering:
+                return
+        if self._complete.acquire(timeout=_COMPANY_S):
+            return
+        with self._mutex:
+            if self._gathering:
+                self._gathering = False
+            else:  # completed at the last instant: the lock has been released for us
+                self._complete.acquire()
+
     def _lead(self, timeout: float) -> None:
+        self._gather()
         with self._mutex:
             batch = [self._queue.popleft() for _ in range(min(_BATCH, len(self._queue)))]
         self._began = time.monotonic()
@@ -89,6 +115,7 @@ class GroupCommit:
                 for waiting in batch:
                     waiting.over = True
                 following = self._queue[0] if self._queue else None
+                self._expected = min(len(batch) + len(self._queue), _COMPANY_MAX)
                 self._led = following is not None
                 if following is not None:
                     following.leads = True

@@ -2,38 +2,65 @@
 
 from __future__ import annotations
 
-from flask import Flask, jsonify
-from flask.typing import ResponseReturnValue
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+import structlog
+from flask import Flask
 from werkzeug.exceptions import HTTPException, InternalServerError
 from werkzeug.middleware.proxy_fix import ProxyFix
+from werkzeug.wrappers import Request, Response
 
+from relay.web.answers import refusal
 from relay.web.ingest import Ingest
 from relay.web.probes import Probes
 from relay.wiring import Relay
 
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIEnvironment
+
+log = structlog.get_logger("relay.web")
+
+
+class RelayApp(Flask):
+    """Flask, with a short cut for the one address that is called a thousand times as often as all others.
+
+    Flask's contexts, session and routing cost a notification more than its reading (measured: 70 of 190 us).
+    """
+
+    def __init__(self, ingest: Ingest) -> None:
+        super().__init__("relay.web", static_folder=None)
+        self._ingest = ingest
+
+    def wsgi_app(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        if "/hs/" not in environ["PATH_INFO"].lower():
+            return super().wsgi_app(environ, start_response)
+        return self._receive(Request(environ))(environ, start_response)
+
+    def _receive(self, request: Request) -> Response:
+        try:
+            return self._ingest.receive(request)
+        except HTTPException as exc:
+            return refusal(exc)
+        except Exception:
+            log.exception("web.failed")
+            return refusal(InternalServerError())
+
 
 def create_app(relay: Relay, *, delivers: bool = True) -> Flask:
     """Builds the application. Starts nothing. `delivers`: is this process's dispatcher to be ready too?"""
-    app = Flask(__name__, static_folder=None)
+    ingest = Ingest(relay)
+    app = RelayApp(ingest)
     app.url_map.merge_slashes = False
     app.json.ensure_ascii = False  # type: ignore[attr-defined]  # the default provider has both
     app.json.sort_keys = False  # type: ignore[attr-defined]
     Probes(relay, delivers=delivers).register(app)
-    Ingest(relay).register(app)
+    ingest.register(app)
     app.register_error_handler(HTTPException, _explain)
     if relay.settings.trusted_proxies:
         app.wsgi_app = ProxyFix(app.wsgi_app, x_for=relay.settings.trusted_proxies)  # type: ignore[method-assign]
     return app
 
 
-def _explain(error: HTTPException) -> ResponseReturnValue:
-    """Every refusal is JSON with a sentence."""
-    sentence = error.description or error.name
-    if isinstance(error, InternalServerError):
-        sentence = "the relay failed; the log says why"
-    response = jsonify(error=sentence)
-    response.status_code = error.code or 500
-    for name, value in error.get_headers():
-        if name.lower() not in ("content-type", "content-length"):
-            response.headers[name] = value
-    return response
+def _explain(error: HTTPException) -> Any:
+    return refusal(error)

@@ -1,4 +1,8 @@
-"""Takes notifications over HTTP. Refusals are checked in this order: 404, 405, 403, 413, 401."""
+"""Takes notifications over HTTP. Refusals are checked in this order: 404, 405, 403, 413, 401.
+
+The endpoint is Flask's, but its requests come by a short cut (`relay/web/__init__.py`), without Flask's contexts:
+so here the request is an argument, never `flask.request`.
+"""
 
 from __future__ import annotations
 
@@ -7,28 +11,32 @@ import re
 import threading
 from typing import NoReturn
 
+import flask
 import structlog
-from flask import Flask, Request, Response, jsonify, request
-from flask.typing import ResponseReturnValue
+from flask import Flask
 from werkzeug.exceptions import (
     Forbidden,
     HTTPException,
     MethodNotAllowed,
     NotFound,
     RequestEntityTooLarge,
+    RequestTimeout,
     ServiceUnavailable,
     Unauthorized,
 )
+from werkzeug.wrappers import Request, Response
 
 from relay.errors import StoreError
 from relay.events import ENDPOINTS
 from relay.intake import Receipt
 from relay.settings import Source
 from relay.uis import secrets
+from relay.web.answers import json_response
 from relay.wiring import Relay
 
 log = structlog.get_logger("relay.web")
 
+ENDPOINT = "notification"
 WEB_THREADS = 16
 _INTAKE_THREADS = WEB_THREADS - 2  # while the store hangs two stay free for /ping and /healthz
 _STALLED_S = 0.25
@@ -48,18 +56,20 @@ class Ingest:
 
     def register(self, app: Flask) -> None:
         app.add_url_rule(
-            "/<path:path>", "notification", self.receive, methods=_ANY_METHOD, provide_automatic_options=False
-        )
+            "/<path:path>", ENDPOINT, lambda **_: self.receive(flask.request), methods=_ANY_METHOD,
+            provide_automatic_options=False,
+        )  # fmt: skip
 
-    def receive(self, path: str) -> ResponseReturnValue:
-        source, endpoint = self._route(path)
+    def receive(self, request: Request) -> Response:
+        """Raises HTTPException for what is refused."""
+        source, endpoint = self._route(request)
         if endpoint == "ping":
-            self._expect_method(("GET", "HEAD"))
-            return "ok", 200, {"Content-Type": "text/plain; charset=utf-8"}
+            self._expect_method(request, ("GET", "HEAD"))
+            return Response("ok", content_type="text/plain; charset=utf-8")
         try:
-            body, is_query = self._authorised_body(source)
+            body, is_query = self._authorised_body(request, source)
         except HTTPException as exc:
-            self._count(source, exc)
+            self._count(request, source, exc)
             raise
         with self._mutex:
             self._inside += 1
@@ -78,7 +88,8 @@ class Ingest:
         answer.call_on_close(lambda: self._relay.intake.pass_on(receipt))
         return answer
 
-    def _route(self, path: str) -> tuple[Source, str]:
+    def _route(self, request: Request) -> tuple[Source, str]:
+        path = request.path.lstrip("/")
         found = _PATH.fullmatch(path)
         endpoint = found["endpoint"].lower() if found else ""
         if found is None or endpoint not in (*ENDPOINTS, "ping"):
@@ -90,40 +101,46 @@ class Ingest:
         return source, endpoint
 
     @staticmethod
-    def _expect_method(methods: tuple[str, ...]) -> None:
+    def _expect_method(request: Request, methods: tuple[str, ...]) -> None:
         if request.method not in methods:
             raise MethodNotAllowed(methods, f"{request.method} is not taken here; use {' or '.join(methods)}")
 
-    def _authorised_body(self, source: Source) -> tuple[bytes, bool]:
+    def _authorised_body(self, request: Request, source: Source) -> tuple[bytes, bool]:
         """The notification's bytes with the secret masked, and whether they are a query string."""
-        self._expect_method(("POST", "GET"))
+        self._expect_method(request, ("POST", "GET"))
         if not source.allow_from.admits(request.remote_addr or ""):
             raise Forbidden("this address may not send to this source; allow_from of the source names those that may")
-        body = self._read_body() if request.method == "POST" else b""
+        body = self._read_body(request) if request.method == "POST" else b""
         query, in_query = secrets.split_query(request.query_string)
         masked, in_body = secrets.find_and_mask(body)
-        offered = [*in_query, *in_body, *_in_headers(request)]
-        if not source.open and not any(_matches(token, source) for token in offered):
+        if not source.open and not any(
+            _matches(token, source) for token in (*in_query, *in_body, *_in_headers(request))
+        ):
             raise Unauthorized(_NO_SECRET)
         if masked.strip() or not query:
             return masked, False
         return query, True  # a GET, or a POST that carries its variables in the address
 
-    def _read_body(self) -> bytes:
+    def _read_body(self, request: Request) -> bytes:
         limit = self._relay.settings.max_body
         too_large = RequestEntityTooLarge(
             f"the body is larger than {limit} bytes; max_body of the configuration sets it"
         )
         if (request.content_length or 0) > limit:
             raise too_large
-        body = bytearray()
-        while part := request.stream.read(limit + 1 - len(body)):  # a stream may give less than it was asked for
-            body += part
-            if len(body) > limit:
-                raise too_large
-        return bytes(body)
+        parts: list[bytes] = []
+        size, stream = 0, request.stream
+        try:
+            while part := stream.read(limit + 1 - size):  # a stream may give less than it was asked for
+                parts.append(part)
+                size += len(part)
+                if size > limit:
+                    raise too_large
+        except (TimeoutError, BlockingIOError) as exc:  # the listening socket's time-out: the server's configuration
+            raise RequestTimeout("the body did not come in time; send it again") from exc
+        return b"".join(parts)
 
-    def _count(self, source: Source, refusal: HTTPException) -> None:
+    def _count(self, request: Request, source: Source, refusal: HTTPException) -> None:
         status = refusal.code or 500
         log.warning("notification.refused", source=source.name, status=status, address=request.remote_addr)
         self._relay.refusals.add(source.name, status)
@@ -154,8 +171,8 @@ def _matches(offered: str, source: Source) -> bool:
 def _answer(receipt: Receipt) -> Response:
     match receipt.status:
         case "accepted":
-            return jsonify(status="accepted", event=receipt.event, kind=receipt.kind)
+            return json_response(status="accepted", event=receipt.event, kind=receipt.kind)
         case "quarantined":
-            return jsonify(status="quarantined", event=receipt.event, problem=receipt.problem)
+            return json_response(status="quarantined", event=receipt.event, problem=receipt.problem)
         case _:
-            return jsonify(status=receipt.status, event=receipt.event)
+            return json_response(status=receipt.status, event=receipt.event)
