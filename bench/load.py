@@ -77,6 +77,18 @@ def _post_some(url: str, numbers: object, mutex: threading.Lock) -> None:
             raise SystemExit(f"a post was answered {answer.status}")
 
 
+def until_answered(url: str, within_s: float = 30) -> None:
+    """Until the server answers at all."""
+    ends = time.monotonic() + within_s
+    while time.monotonic() < ends:
+        try:
+            one_at_a_time(f"{url}?", 0, 1, 100)
+            return
+        except OSError:
+            time.sleep(0.2)
+    raise SystemExit(f"{url} does not answer")
+
+
 def median_ms(spans: list[float]) -> float:
     return statistics.median(spans) * 1000
 

@@ -15,16 +15,19 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
-_CONFIG = """
+_SOURCE = """
 [storage]
 url = "sqlite:///{folder}/relay.db"
 [sources.trade]
 token = "bench"
-targets = ["onec"]
-[targets.onec]
+targets = [{names}]
+"""
+_TARGET = """
+[targets.{name}]
 kind = "1c"
-url = "{target}"
-concurrency = 4
+url = "{url}/hs/UIScom"
+concurrency = {concurrency}
+timeout = "{timeout}"
 """
 _GUNICORN = [sys.executable, "-m", "gunicorn"]
 
@@ -59,28 +62,34 @@ def call(url: str, *, post: bool = False) -> Any:
 
 
 @contextmanager
-def sink() -> Iterator[Server]:
+def sink(delay_ms: int = 0) -> Iterator[Server]:
     """A fast target that counts."""
     port = free_port()
-    with _running([sys.executable, "-m", "bench.sink", str(port)], port, {}) as process:
+    with running([sys.executable, "-m", "bench.sink", str(port), str(delay_ms)], port, {}) as process:
         yield Server(process, f"http://127.0.0.1:{port}")
 
 
 @contextmanager
-def relay(folder: Path, target: str, **environ: str) -> Iterator[Server]:
-    """The relay by its own gunicorn configuration, with a fresh database in `folder`."""
+def relay(
+    folder: Path, targets: list[str], *, concurrency: int = 4, timeout: str = "30s", **environ: str
+) -> Iterator[Server]:
+    """The relay by its own gunicorn configuration, with its database in `folder`. `targets`: their addresses."""
     folder.mkdir(parents=True, exist_ok=True)
+    names = ["onec", *(f"onec{number}" for number in range(2, len(targets) + 1))]
+    text = _SOURCE.format(folder=folder, names=", ".join(f'"{name}"' for name in names))
+    for name, url in zip(names, targets, strict=True):
+        text += _TARGET.format(name=name, url=url, concurrency=concurrency, timeout=timeout)
     config = folder / "relay.toml"
-    config.write_text(_CONFIG.format(folder=folder, target=f"{target}/hs/UIScom"), encoding="utf-8")
+    config.write_text(text, encoding="utf-8")
     port = free_port()
     command = [*_GUNICORN, "-c", "config/gunicorn.conf.py", "wsgi:app"]
-    with _running(command, port, {"RELAY_CONFIG": str(config), "PORT": str(port), **environ}) as process:
+    with running(command, port, {"RELAY_CONFIG": str(config), "PORT": str(port), **environ}) as process:
         yield Server(process, f"http://127.0.0.1:{port}/trade/hs/UIScom/rec?token=bench")
 
 
 @contextmanager
-def baseline(app: str, **environ: str) -> Iterator[Server]:
-    """A Flask app of `bench.baselines` on the same gunicorn: one worker, gthread, 16 threads."""
+def baseline(app: str, *, module: str = "bench.baselines", **environ: str) -> Iterator[Server]:
+    """A Flask app on the same gunicorn: one worker, gthread, 16 threads."""
     port = free_port()
     command = [
         *_GUNICORN,
@@ -92,18 +101,19 @@ def baseline(app: str, **environ: str) -> Iterator[Server]:
         "16",
         "-b",
         f"127.0.0.1:{port}",
-        f"bench.baselines:{app}",
+        f"{module}:{app}",
     ]
-    with _running(command, port, environ) as process:
+    with running(command, port, environ) as process:
         yield Server(process, f"http://127.0.0.1:{port}/trade")
 
 
 @contextmanager
-def _running(command: list[str], port: int, environ: dict[str, str]) -> Iterator[subprocess.Popen[bytes]]:
+def running(command: list[str], port: int | None, environ: dict[str, str]) -> Iterator[subprocess.Popen[bytes]]:
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     process = subprocess.Popen(command, cwd=ROOT, env={**os.environ, **environ}, **quiet)  # type: ignore[call-overload]
     try:
-        _wait_for(port, process)
+        if port is not None:
+            _wait_for(port, process)
         yield process
     finally:
         process.terminate()

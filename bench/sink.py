@@ -1,6 +1,6 @@
 """A fast target: answers 200 to every POST and remembers when each `external_id` first came (CLOCK_MONOTONIC).
 
-`python -m bench.sink PORT`. GET /_times; POST /_hold (answers wait), /_release, /_reset.
+`python -m bench.sink PORT [DELAY_MS]`. GET /_times; POST /_hold (answers wait), /_release, /_reset.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ _OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 
 
 class Sink:
-    def __init__(self) -> None:
+    def __init__(self, delay_s: float = 0.0) -> None:
+        self.delay_s = delay_s
         self.times: dict[str, float] = {}
         self.total = 0
         self.holding = False
@@ -43,6 +44,8 @@ class Sink:
             self.times.setdefault(mark[1].decode(), time.monotonic())
         if self.holding:
             self.held.append(writer)
+        elif self.delay_s:
+            asyncio.get_running_loop().call_later(self.delay_s, writer.write, _OK)
         else:
             writer.write(_OK)
 
@@ -61,10 +64,10 @@ class Sink:
         writer.write(f"HTTP/1.1 200 OK\r\nContent-Length: {len(answer)}\r\n\r\n{answer}".encode())
 
 
-async def main(port: int) -> None:
-    server = await asyncio.start_server(Sink().serve, "127.0.0.1", port)
+async def main(port: int, delay_ms: int) -> None:
+    server = await asyncio.start_server(Sink(delay_ms / 1000).serve, "127.0.0.1", port)
     await server.serve_forever()
 
 
 if __name__ == "__main__":
-    asyncio.run(main(int(sys.argv[1])))
+    asyncio.run(main(int(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else 0))

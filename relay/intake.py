@@ -32,7 +32,10 @@ class Receipt(Struct, frozen=True):
 
     status: str  #: accepted | duplicate | quarantined
     event: str
+    source: str
+    endpoint: str
     kind: Kind | None = None
+    session: str | None = None
     problem: str | None = None
     targets: tuple[str, ...] = ()  #: whose lanes may find something due
     jobs: tuple[Job, ...] = ()  #: claimed already, for hands that were promised
@@ -94,19 +97,17 @@ class Intake:
                 consignees=consignees,
             )
         )  # fmt: skip
-        receipt = _receipt(stored, understood, consignees)
-        level = log.info if receipt.problem is None else log.warning
-        level(
-            f"notification.{receipt.status}", source=source.name, endpoint=endpoint, event_id=receipt.event,
-            kind=receipt.kind, session=understood.call.session_id if understood.call else None,
-            problem=receipt.problem,
-        )  # fmt: skip
-        return receipt
+        return _receipt(stored, understood, consignees, source.name, endpoint)
 
     def pass_on(self, receipt: Receipt) -> None:
         """What was taken goes to whoever delivers in this process; another process finds it by itself."""
         self._hands.begin(receipt.jobs)
         self._hands.wake(receipt.targets)
+        level = log.info if receipt.problem is None else log.warning
+        level(
+            f"notification.{receipt.status}", source=receipt.source, endpoint=receipt.endpoint,
+            event_id=receipt.event, kind=receipt.kind, session=receipt.session, problem=receipt.problem,
+        )  # fmt: skip
 
     def _add(self, new: NewEvent) -> Stored:
         """Where a lane has a free hand, its delivery is claimed in the event's own commit."""
@@ -156,14 +157,18 @@ class Intake:
         return taking, understood.notes if taking else (*understood.notes, NO_TAKER)
 
 
-def _receipt(stored: Stored, understood: Understood, consignees: tuple[Consignee, ...]) -> Receipt:
+def _receipt(
+    stored: Stored, understood: Understood, consignees: tuple[Consignee, ...], source: str, endpoint: str
+) -> Receipt:
+    call = understood.call
+    session = call.session_id if call else None
     if stored.duplicate:
-        return Receipt("duplicate", stored.event)
-    if understood.call is None:
-        return Receipt("quarantined", stored.event, problem=understood.problem)
+        return Receipt("duplicate", stored.event, source, endpoint, session=session)
+    if call is None:
+        return Receipt("quarantined", stored.event, source, endpoint, problem=understood.problem)
     taken = {job.delivery.target for job in stored.jobs}
     others = tuple(consignee.target for consignee in consignees if consignee.target not in taken)
-    return Receipt("accepted", stored.event, kind=understood.call.kind, targets=others, jobs=stored.jobs)
+    return Receipt("accepted", stored.event, source, endpoint, call.kind, session, targets=others, jobs=stored.jobs)
 
 
 def _digest(source: str, endpoint: str, raw: bytes) -> int:

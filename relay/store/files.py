@@ -8,11 +8,13 @@ that has it open can still bring it into the database.
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 from typing import Literal
 
 Verdict = Literal["same", "journal_gone", "database_gone"]
 _Identity = tuple[int, int]
+_ALL_EVERY_S = 0.5  # the -wal is looked at before every commit, the others now and then
 
 
 class Files:
@@ -23,6 +25,7 @@ class Files:
         self._journal = [database.with_name(database.name + suffix) for suffix in ("-wal", "-shm")]
         self._opened: _Identity | None = None
         self._journal_opened: list[_Identity | None] = []
+        self._looked_at = float("-inf")
         self._wal: int | None = None  # keeps the inode, so that its number is not given to another file
 
     def remember(self) -> None:
@@ -44,6 +47,10 @@ class Files:
 
     def compare(self) -> Verdict:
         """Are they still those that were opened?"""
+        if self._journal_opened and _identity(self._journal[0]) == self._journal_opened[0]:
+            if time.monotonic() - self._looked_at < _ALL_EVERY_S:
+                return "same"
+            self._looked_at = time.monotonic()
         if self._opened is not None and _identity(self._database) != self._opened:
             return "database_gone"
         if self._journal_opened and [_identity(path) for path in self._journal] != self._journal_opened:
