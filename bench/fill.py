@@ -23,10 +23,10 @@ def with_delivered(database: Path, count: int) -> None:
         assert "digest" in columns
         connection.execute(
             "INSERT INTO events (seq, id, source, endpoint, kind, state, session, received_at, raw, is_query, zone, "
-            f"call, phones, notes, digest, repeated, repeats) {numbers}"  # noqa: S608  our own text
+            f"call, phones, notes, digest, repeated, repeats) {numbers}"
             "SELECT i, printf('e-%d', i), 'trade', 'rec', 'finished', 'accepted', printf('%d', i / 3), "
             ":from + i * :step, :raw, 0, 'Europe/Moscow', :call, '74955550100 79005550123', '[]', random(), 0, '[]' "
-            "FROM n",  # noqa: S608  our own text
+            "FROM n",
             shared,
         )
         connection.execute(

@@ -2,6 +2,8 @@
 
 import os
 import signal
+import socket
+import struct
 import sys
 from typing import Any
 
@@ -23,6 +25,7 @@ limit_request_line = 8190  # GET notifications carry everything in the address
 control_socket_disable = True  # it would be written into the home directory
 wsgi_app = "wsgi:app"
 
+SILENCE_MAX = (2, 500_000)  # seconds, microseconds: twice the threads, all silent, hold up the others for 5 s
 _GRACE_S = {signal.SIGTERM: 18.0, signal.SIGINT: 2.0, signal.SIGQUIT: 2.0}
 _told: list[float] = []
 
@@ -45,12 +48,22 @@ def post_worker_init(worker: Any) -> None:
     from relay.start import dispatches
     from wsgi import relay
 
+    _limit_silence(worker.sockets)
     pinning.start(os.environ)
     if not dispatches(os.environ):
         return
     relay.start()
     for number in _GRACE_S:
         _chain(number, relay.dispatcher.stop_claiming)
+
+
+def _limit_silence(listeners: Any) -> None:
+    """A client that falls silent in the middle of its request gives its thread back: gthread itself waits for ever.
+
+    Linux hands the listening socket's time-out down to each connection.
+    """
+    for listener in listeners:
+        listener.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("ll", *SILENCE_MAX))
 
 
 def worker_exit(server: Any, worker: Any) -> None:

@@ -29,6 +29,7 @@ log = structlog.get_logger("relay.delivery")
 
 _STORE_RETRY_S = 1.0
 _FRESH = timedelta(minutes=1)  # while a backlog drains, calls accepted since then get every second slot
+_STAYS_BEHIND_S = 5.0
 
 
 class _Held(NamedTuple):
@@ -61,6 +62,7 @@ class Lane:
         self._handed: deque[_Held] = deque()
         self._threads: list[threading.Thread] = []
         self._turn = 0
+        self._behind_at = float("-inf")  # when something was sent that had waited for longer than a minute
 
     def own(self, epoch: int, may_send: Callable[[], bool]) -> None:
         """The lane is this process's. `may_send` is asked before each request: does the lease still hold?"""
@@ -208,7 +210,9 @@ class Lane:
     def _claim(self, permit: Permit, epoch: int) -> Claim:
         now = self._clock()
         self._turn += 1
-        fresh_since = now.replace(microsecond=0) - _FRESH if self._turn % 2 and not permit.probe else None
+        behind = self._monotonic() - self._behind_at < _STAYS_BEHIND_S
+        every_second = behind and self._turn % 2 and not permit.probe
+        fresh_since = now.replace(microsecond=0) - _FRESH if every_second else None
         return Claim(self.name, epoch, now, fresh_since, permit.probe)
 
     def _deliver(self, held: _Held) -> _Held | None:
@@ -225,6 +229,8 @@ class Lane:
             self.gate.give_back(permit)
             self.wake()
             return None
+        if began - job.delivery.aged_from > _FRESH:
+            self._behind_at = self._monotonic()
         self.in_flight[job.delivery.seq] = (job, began)
         try:
             started = self._monotonic()

@@ -57,8 +57,10 @@ class GroupCommit:
         began = self._began
         return 0.0 if began is None else time.monotonic() - began
 
-    def run(self, operation: Operation[Item, Result], item: Item, timeout: float = WRITE_TIMEOUT_S) -> Result:
-        """The item's result, after the commit that holds it.
+    def run(
+        self, operation: Operation[Item, Result], item: Item, timeout: float = WRITE_TIMEOUT_S, *, patient: bool = False
+    ) -> Result:
+        """The item's result, after the commit that holds it. `patient`: it may wait a little for company.
 
         Raises StoreBusy when that was not confirmed within `timeout` seconds, StoreError when it failed,
         and whatever the operation raised for this item alone.
@@ -74,6 +76,8 @@ class GroupCommit:
         if not mine.leads and not mine.woken.acquire(timeout=timeout):
             self._give_up(mine)
         if not mine.over:
+            if patient:
+                self._gather()
             self._lead(timeout)
         if mine.error is not None:
             raise mine.error
@@ -103,7 +107,6 @@ class GroupCommit:
                 self._complete.acquire()
 
     def _lead(self, timeout: float) -> None:
-        self._gather()
         with self._mutex:
             batch = [self._queue.popleft() for _ in range(min(_BATCH, len(self._queue)))]
         self._began = time.monotonic()

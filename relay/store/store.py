@@ -60,7 +60,7 @@ class Store:
     def add(self, new: notifications.NewEvent) -> notifications.Stored:
         """Raises StoreBusy when the commit was not confirmed within 2 s."""
         prepared = notifications.Prepared(new)
-        self._commits.run(notifications.store, prepared)
+        self._commits.run(notifications.store, prepared, patient=True)
         return prepared.stored()
 
     def add_refusals(self, counts: Mapping[tuple[str, int], int], now: datetime) -> None:

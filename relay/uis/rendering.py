@@ -66,8 +66,7 @@ def dump(pairs: list[tuple[str, JSON]]) -> bytes:
         return json.dumps(dict(pairs), separators=(",", ":")).encode()
 
 
-def _json(value: JSON) -> str:
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode  # `dumps` makes one for each value
 
 
 def _as_sent(key: str, value: JSON, reading: Reading) -> JSON:
