@@ -10,15 +10,21 @@ from relay.events import Standstill
 
 def age(since: datetime, now: datetime, standstills: Sequence[Standstill]) -> timedelta:
     """From `since` to `now` without the standstills between."""
-    return now - since - _stood_still(since, now, standstills)
+    stood_still = timedelta(0)
+    for began, ended in _spans(standstills, now):
+        stood_still += max(min(ended, now) - max(began, since), timedelta(0))
+    return now - since - stood_still
 
 
 def born_before(limit: timedelta, now: datetime, standstills: Sequence[Standstill]) -> datetime:
     """What began to wait at this moment is just as old as `limit`; what began earlier is older."""
-    born = now - limit
-    for _ in range(len(standstills) + 1):  # each round may reach into one more standstill
-        born = now - limit - _stood_still(born, now, standstills)
-    return born
+    reached, left = now, limit
+    for began, ended in reversed(_spans(standstills, now)):
+        if reached - ended >= left:
+            break
+        left -= reached - ended
+        reached = began
+    return reached - left
 
 
 def grows_to(limit: timedelta, since: datetime, now: datetime, standstills: Sequence[Standstill]) -> datetime:
@@ -26,12 +32,13 @@ def grows_to(limit: timedelta, since: datetime, now: datetime, standstills: Sequ
     return now + limit - age(since, now, standstills)
 
 
-def _stood_still(since: datetime, until: datetime, standstills: Sequence[Standstill]) -> timedelta:
-    """How much of a span the standstills cover; where they overlap, time stands still once."""
-    covered, reached = timedelta(0), since
+def _spans(standstills: Sequence[Standstill], until: datetime) -> list[tuple[datetime, datetime]]:
+    """In order and up to `until`; where they overlap, time stands still once."""
+    merged: list[tuple[datetime, datetime]] = []
     for span in sorted(standstills, key=lambda span: span.began):
-        began, ended = max(span.began, reached), min(span.ended or until, until)
+        began, ended = span.began, min(span.ended or until, until)
+        if merged:
+            began = max(began, merged[-1][1])
         if ended > began:
-            covered += ended - began
-            reached = ended
-    return covered
+            merged.append((began, ended))
+    return merged

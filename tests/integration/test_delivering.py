@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Callable, Iterator
 from datetime import timedelta
 from typing import Any
 
@@ -19,72 +18,11 @@ from relay.delivery.upkeep import Upkeep
 from relay.events import Delivery, Outcome
 from relay.sandbox.onec import OneC
 from relay.sandbox.server import Sandbox
-from relay.settings import OneCTarget, Settings
 from relay.store import Claim, Job, Selection
 from relay.wiring import Relay
 from tests.calls import STANDARD, rendered
+from tests.lanes import Scripted, all_are, dispatch, eventually, post, post_call, received, states
 from tests.unit.test_schedule import POLICY
-
-TRADE = "trade"
-LONG_S = 20.0
-
-
-@pytest.fixture
-def running(make_settings: Callable[..., Settings]) -> Iterator[Callable[..., Relay]]:
-    """A relay with its dispatcher started, by the real clock; stopped at the end."""
-    made: list[Relay] = []
-
-    def run(*args: str, **more: str) -> Relay:
-        settings = make_settings(*args, **more)
-        start.migrate(settings)
-        relay = wiring.build(settings)
-        made.append(relay)
-        relay.start()
-        return relay
-
-    yield run
-    for relay in made:
-        relay.stop(5)
-        relay.close()
-
-
-def post(relay: Relay, body: bytes, endpoint: str = "in") -> str:
-    receipt = relay.intake.accept(relay.settings.sources[TRADE], endpoint, body, is_query=False)
-    relay.intake.pass_on(receipt)
-    assert receipt.status == "accepted"
-    return receipt.event
-
-
-def post_call(relay: Relay, session: int) -> None:
-    """The five notifications of one call."""
-    for kind, endpoint in (
-        ("incoming", "in"),
-        ("answered", "in"),
-        ("lost", "in"),
-        ("outgoing", "out"),
-        ("finished", "rec"),
-    ):
-        post(relay, rendered(kind, call_session_id=session), endpoint)  # type: ignore[arg-type]
-
-
-def eventually(reached: Callable[[], bool], what: str, within_s: float = LONG_S) -> None:
-    """Waits for the thing itself."""
-    ends, pause = time.monotonic() + within_s, threading.Event()
-    while not reached():
-        assert time.monotonic() < ends, f"not within {within_s} s: {what}"
-        pause.wait(0.01)
-
-
-def states(relay: Relay) -> list[str]:
-    return [delivery.state for delivery in relay.store.deliveries(Selection())]
-
-
-def all_are(relay: Relay, state: str) -> Callable[[], bool]:
-    return lambda: set(states(relay)) == {state}
-
-
-def received(onec: Sandbox) -> list[dict[str, Any]]:
-    return [{**json.loads(record["body"]), "endpoint": record["endpoint"]} for record in onec.onec.state()["records"]]
 
 
 def test_the_five_notifications_of_a_call_arrive_in_order_as_uis_would_have_sent_them(
@@ -251,39 +189,6 @@ def test_rates_are_kept(running: Any, onec: Sandbox) -> None:
 
 
 # --- stopping, with a scripted target
-
-
-class Scripted:
-    """A target that does what the script says; each step is an outcome or something to wait for."""
-
-    def __init__(self, settings: OneCTarget, script: Callable[[Job], Outcome]) -> None:
-        self.settings, self._script = settings, script
-        self.sent: list[str] = []
-
-    def send(self, shipment: Job) -> Outcome:
-        self.sent.append(shipment.delivery.id)
-        return self._script(shipment)
-
-    def close(self) -> None:
-        pass
-
-
-def dispatch(relay: Relay, target: Scripted) -> Dispatcher:
-    dispatcher = Dispatcher([Lane(target, relay.store, wiring.now_utc)], relay.store, wiring.now_utc)
-    dispatcher.start()
-    return dispatcher
-
-
-@pytest.fixture
-def stored(make_settings: Callable[..., Settings]) -> Iterator[Relay]:
-    """A relay with three calls that wait; nothing is started."""
-    settings = make_settings()
-    start.migrate(settings)
-    relay = wiring.build(settings)
-    for session in range(3):
-        post(relay, rendered("incoming", call_session_id=session))
-    yield relay
-    relay.close()
 
 
 def test_a_bad_event_among_good_ones_dies_with_its_reason_and_an_outage_kills_none(stored: Relay) -> None:

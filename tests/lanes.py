@@ -1,0 +1,85 @@
+"""Lanes for the tests: notifications without HTTP, scripted targets, waiting for what is to come."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+from relay import wiring
+from relay.delivery.dispatcher import Dispatcher
+from relay.delivery.lane import Lane
+from relay.events import Outcome
+from relay.sandbox.server import Sandbox
+from relay.settings import Target
+from relay.store import Job, Selection
+from relay.times import Clock
+from relay.wiring import Relay
+from tests.calls import rendered
+
+TRADE = "trade"
+LONG_S = 20.0
+
+
+def post(relay: Relay, body: bytes, endpoint: str = "in") -> str:
+    receipt = relay.intake.accept(relay.settings.sources[TRADE], endpoint, body, is_query=False)
+    relay.intake.pass_on(receipt)
+    assert receipt.status == "accepted"
+    return receipt.event
+
+
+def post_call(relay: Relay, session: int) -> None:
+    """The five notifications of one call."""
+    for kind, endpoint in (
+        ("incoming", "in"),
+        ("answered", "in"),
+        ("lost", "in"),
+        ("outgoing", "out"),
+        ("finished", "rec"),
+    ):
+        post(relay, rendered(kind, call_session_id=session), endpoint)  # type: ignore[arg-type]
+
+
+def eventually(reached: Callable[[], bool], what: str, within_s: float = LONG_S) -> None:
+    """Waits for the thing itself."""
+    ends, pause = time.monotonic() + within_s, threading.Event()
+    while not reached():
+        assert time.monotonic() < ends, f"not within {within_s} s: {what}"
+        pause.wait(0.01)
+
+
+def states(relay: Relay) -> list[str]:
+    return [delivery.state for delivery in relay.store.deliveries(Selection())]
+
+
+def all_are(relay: Relay, state: str) -> Callable[[], bool]:
+    return lambda: set(states(relay)) == {state}
+
+
+def received(onec: Sandbox) -> list[dict[str, Any]]:
+    return [{**json.loads(record["body"]), "endpoint": record["endpoint"]} for record in onec.onec.state()["records"]]
+
+
+class Scripted:
+    """A target that does what the script says; each step is an outcome or something to wait for."""
+
+    def __init__(self, settings: Target, script: Callable[[Job], Outcome]) -> None:
+        self.settings, self._script = settings, script
+        self.sent: list[str] = []
+
+    def send(self, shipment: Job) -> Outcome:
+        self.sent.append(shipment.delivery.id)
+        return self._script(shipment)
+
+    def close(self) -> None:
+        pass
+
+
+def dispatch(relay: Relay, *targets: Scripted, clock: Clock = wiring.now_utc, **more: Any) -> Dispatcher:
+    """A running dispatcher with a lane for each of the targets. `monotonic` may be given."""
+    lanes = [Lane(target, relay.store, clock, **more) for target in targets]
+    dispatcher = Dispatcher(lanes, relay.store, clock, **more)
+    dispatcher.start()
+    return dispatcher

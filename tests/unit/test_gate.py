@@ -1,0 +1,173 @@
+"""Whether a lane may make a request now."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from relay.delivery.bucket import Bucket
+from relay.delivery.clockwork import Clockwork
+from relay.delivery.gate import Gate, Permit
+from relay.events import Health, Outcome
+from relay.settings.quantities import Rate
+
+NOW = datetime(2026, 3, 2, 9, 45, tzinfo=UTC)
+
+
+class Time:
+    """A wall clock and a monotonic one; they part when the wall clock is set."""
+
+    def __init__(self) -> None:
+        self.wall, self.seconds = NOW, 0.0
+
+    def pass_(self, seconds: float) -> None:
+        self.wall += timedelta(seconds=seconds)
+        self.seconds += seconds
+
+    def gate(self, rate: Rate | None = None) -> Gate:
+        return Gate(Bucket(rate, lambda: self.seconds), lambda: self.wall, lambda: self.seconds)
+
+
+def settle(gate: Gate, name: Any, call: str = "a", wait: float | None = None) -> None:
+    permit = gate.take()
+    assert isinstance(permit, Permit)
+    gate.settle(permit, Outcome(name=name, wait=None if wait is None else timedelta(seconds=wait)), call)
+
+
+def test_a_paused_gate_lets_nothing_through_until_it_is_resumed() -> None:
+    gate = Time().gate()
+    gate.hold(True)
+    assert not isinstance(gate.take(), Permit)
+    gate.hold(False)
+    assert gate.take() == Permit(probe=False)
+
+
+def test_while_a_probe_is_under_way_there_is_no_other() -> None:
+    time = Time()
+    gate = time.gate()
+    settle(gate, "unreachable")
+    time.pass_(1)
+    settle(gate, "unreachable")
+    time.pass_(2)
+    assert gate.take() == Permit(probe=True)
+    for _ in range(100):
+        time.pass_(60)
+        assert not isinstance(gate.take(), Permit)
+
+
+def test_a_probe_that_was_not_sent_may_be_taken_again() -> None:
+    time = Time()
+    gate = time.gate()
+    gate.begin(Health(state="down", probe_at=NOW))
+    permit = gate.take()
+    assert isinstance(permit, Permit)
+    gate.give_back(permit)
+    assert gate.take() == Permit(probe=True)
+
+
+@given(
+    st.floats(0.5, 20), st.integers(1, 50), st.lists(st.floats(0.001, 3), min_size=1, max_size=300),
+    st.lists(st.integers(0, 299), max_size=3),
+)  # fmt: skip
+def test_a_rate_is_kept_over_restarts(per_second: float, burst: int, pauses: list[float], restarts: list[int]) -> None:
+    """In any span of time at most the burst and what the rate gives, also when the process is new."""
+    time, rate = Time(), Rate(per_second, burst)
+    gate, sent = time.gate(rate), []
+    for number, pause in enumerate(pauses):
+        if number in restarts:
+            gate = time.gate(rate)
+        time.pass_(pause)
+        while isinstance(gate.take(), Permit):
+            sent.append(time.seconds)
+    for first, began in enumerate(sent):
+        for last in range(first, len(sent)):
+            allowed = burst + per_second * (sent[last] - began)
+            assert last - first + 1 <= allowed + 1e-6
+
+
+def test_a_bucket_is_empty_at_start() -> None:
+    gate = Time().gate(Rate(1.9, 45))
+    assert gate.take() == 1 / 1.9
+
+
+def pauses_until_let_through(time: Time, gate: Gate) -> tuple[Permit, float]:
+    waited = 0.0
+    while not isinstance(permit := gate.take(), Permit):
+        waited += permit
+        time.pass_(permit)
+    return permit, waited
+
+
+def test_a_target_that_asks_for_time_is_called_half_as_often_and_recovers() -> None:
+    time = Time()
+    gate = time.gate()
+    gaps = []
+    for _ in range(4):
+        for name in ("later", "delivered"):  # every second one: not enough to call it down
+            permit, _ = pauses_until_let_through(time, gate)
+            gate.settle(permit, Outcome(name=name), "a")  # type: ignore[arg-type]
+        permit, waited = pauses_until_let_through(time, gate)
+        gate.give_back(permit)
+        gaps.append(waited)
+    assert gaps == sorted(gaps)
+    assert gaps[-1] > gaps[0] > 0
+    for _ in range(60):
+        permit, _ = pauses_until_let_through(time, gate)
+        gate.settle(permit, Outcome(name="delivered"), "a")
+    assert isinstance(gate.take(), Permit)
+    assert isinstance(gate.take(), Permit)  # as fast as before
+
+
+def test_a_step_of_the_wall_clock_neither_shortens_nor_lengthens_what_the_target_asked_for() -> None:
+    for hours in (1, -1):
+        time = Time()
+        gate = time.gate()
+        settle(gate, "later", wait=600)
+        time.wall += timedelta(hours=hours)
+        gate.shift(timedelta(hours=hours))
+        time.pass_(599)
+        assert not isinstance(gate.take(), Permit)
+        time.pass_(2)
+        assert isinstance(gate.take(), Permit)
+
+
+# --- noticing the step
+
+
+def watched(time: Time) -> Callable[[], tuple[datetime, datetime] | None]:
+    return Clockwork(lambda: time.wall, lambda: time.seconds).step
+
+
+def test_a_clock_that_goes_its_way_has_not_stepped() -> None:
+    time = Time()
+    step = watched(time)
+    for seconds in (0.25, 0.25, 300, 86400, 0.25):
+        assert step() is None
+        time.pass_(seconds)
+
+
+def test_a_step_is_seen_once_with_what_it_would_have_been() -> None:
+    for hours in (1, -1):
+        time = Time()
+        step = watched(time)
+        step()
+        time.pass_(0.25)
+        time.wall += timedelta(hours=hours)
+        assert step() == (NOW + timedelta(seconds=0.25), NOW + timedelta(hours=hours, seconds=0.25))
+        time.pass_(0.25)
+        assert step() is None
+
+
+def test_a_process_stopped_between_the_two_readings_is_no_step() -> None:
+    time = Time()
+
+    def wall() -> datetime:
+        time.pass_(30)  # stopped here
+        return time.wall
+
+    clockwork = Clockwork(wall, lambda: time.seconds)
+    assert [clockwork.step() for _ in range(3)] == [None, None, None]
