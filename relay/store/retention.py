@@ -92,7 +92,7 @@ def _give_back(database: Database, breathe: Callable[[], bool]) -> None:
             free = int(connection.exec_driver_sql("PRAGMA freelist_count").scalar_one())
             if free <= _PAGES_KEPT:
                 return
-            # every row that the pragma returns is a step of its work
-            connection.exec_driver_sql(f"PRAGMA incremental_vacuum({_PAGES_GIVEN_BACK})").fetchall()
+            # on the driver: each row is a step of its work, and for SQLAlchemy a pragma without columns has no rows
+            connection.connection.cursor().execute(f"PRAGMA incremental_vacuum({_PAGES_GIVEN_BACK})").fetchall()
         if breathe():
             return

@@ -1,0 +1,263 @@
+"""What is kept and for how long, the copy of it, and what becomes of an older database."""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from alembic import command
+from alembic.config import Config
+from click.testing import CliRunner
+from sqlalchemy import create_engine
+
+from relay import start, wiring
+from relay.cli import main
+from relay.events import Attempt
+from relay.store import Claim, Replay, Result, Selection, migrate, schema
+from relay.wiring import Relay
+from tests.calls import rendered
+from tests.lanes import post, states
+
+
+def end(relay: Relay, state: Any) -> None:
+    """Brings the next delivery to an end, an hour's work of the lane aside."""
+    epoch = relay.store.leases()["onec"].epoch
+    job = relay.store.claim(Claim("onec", epoch, relay.clock()))
+    assert job is not None
+    now = relay.clock()
+    relay.store.record(
+        Result(
+            delivery=job.delivery, epoch=epoch, state=state, due_at=now, failures=0, unclear=0,
+            delivered_at=now if state == "delivered" else None, reason=None, remote=None,
+            attempt=Attempt(number=1, at=now, took_ms=1, status=200, outcome="delivered", reason=""),
+        )
+    )  # fmt: skip
+
+
+@pytest.fixture
+def kept(relay: Relay, clock: Any) -> Relay:
+    """A relay with events 20 days old in every state: keep_delivered is 30 days, keep_dead 180."""
+    relay.store.take_over("onec", "me")
+    for number, state in enumerate(("delivered", "delivered", "dead", "held", "expired"), 1):
+        post(relay, rendered("incoming", call_session_id=number))
+        end(relay, state)
+    relay.intake.accept(relay.settings.sources["trade"], "in", b"not readable", is_query=False)
+    post(relay, rendered("incoming", call_session_id=9))  # waits
+    clock.forward(days=20)
+    return relay
+
+
+def sessions(relay: Relay) -> list[str | None]:
+    return [event.session for event in relay.store.events(Selection())]
+
+
+def test_nothing_goes_before_its_time(kept: Relay) -> None:
+    assert kept.housekeeping.prune() == 0
+    assert len(sessions(kept)) == 7
+
+
+def test_the_delivered_go_first_the_dead_letters_later_and_what_waits_never(kept: Relay, clock: Any) -> None:
+    clock.forward(days=11)
+    assert kept.housekeeping.prune() == 3
+    assert sessions(kept) == ["3", "4", None, "9"]
+    clock.forward(days=150)
+    assert kept.housekeeping.prune() == 3
+    assert sessions(kept) == ["9"]
+    clock.forward(days=1000)
+    assert kept.housekeeping.prune() == 0
+
+
+def test_what_was_delivered_lately_is_kept_from_then(kept: Relay, clock: Any) -> None:
+    [dead] = kept.store.deliveries(Selection(states=("dead",)))
+    kept.store.replay([Replay(dead, clock(), clock())])
+    end(kept, "delivered")  # the one that waited
+    end(kept, "delivered")  # the replayed one
+    clock.forward(days=11)
+    kept.housekeeping.prune()
+    assert set(sessions(kept)) == {"3", "4", "9", None}
+
+
+def test_what_a_replay_has_put_back_meanwhile_is_not_deleted(kept: Relay, clock: Any) -> None:
+    """Between the choosing and the deleting."""
+    from relay.store import retention
+
+    [event, *_] = kept.store.events(Selection(session="1"))
+    [(delivery, _)] = kept.store.whole(event)
+    kept.store.replay([Replay(delivery, clock(), clock())])
+    with kept.store.database.write() as connection:
+        assert retention._delete(connection, [event.seq]) == 0
+    assert "1" in sessions(kept)
+
+
+def test_no_attempt_or_delivery_is_left_without_its_event(kept: Relay, clock: Any) -> None:
+    clock.forward(days=400)
+    kept.housekeeping.prune()
+    with kept.store.database.read() as connection:
+        counts = [connection.exec_driver_sql("SELECT count(*) FROM " + table).scalar_one() for table in
+                  ("events", "deliveries", "attempts")]  # fmt: skip
+        assert connection.exec_driver_sql("PRAGMA foreign_key_check").fetchall() == []
+    assert counts == [1, 1, 0]
+
+
+def test_the_file_gives_its_space_back(relay: Relay, clock: Any) -> None:
+    relay.store.take_over("onec", "me")
+    for number in range(400):
+        post(relay, rendered("incoming", call_session_id=number, external_id="x" * 2000))
+        end(relay, "delivered")
+    before = _pages(relay)
+    clock.forward(days=31)
+    assert relay.housekeeping.prune() == 400
+    assert _pages(relay) < before / 2
+    assert sqlite3.connect(relay.store.database.path).execute("PRAGMA integrity_check").fetchone() == ("ok",)
+
+
+def _pages(relay: Relay) -> int:
+    with relay.store.database.read() as connection:
+        return int(connection.exec_driver_sql("PRAGMA page_count").scalar_one())
+
+
+def test_it_is_deleted_in_batches_between_which_others_write(kept: Relay, clock: Any) -> None:
+    clock.forward(days=400)
+    kept.store.prune(clock(), clock(), breathe=lambda: post(kept, rendered("incoming", call_session_id=77)) == "")
+    assert "77" in sessions(kept)
+
+
+def test_prune_and_status_from_the_command_line(kept: Relay) -> None:
+    printed = CliRunner().invoke(main, ["prune"], env={"RELAY_CONFIG": str(kept.settings.file)})
+    assert printed.exit_code == 0
+    assert "deleted" in printed.output
+
+
+# --- the copy
+
+
+def test_a_backup_made_while_others_write_is_whole(kept: Relay, tmp_path: Path) -> None:
+    stop = threading.Event()
+    written: list[str] = []
+
+    def write() -> None:
+        while not stop.is_set():
+            written.append(post(kept, rendered("incoming", call_session_id=1000 + len(written))))
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    try:
+        while len(written) < 20:
+            assert writer.is_alive()
+        before = len(written)
+        copy = tmp_path / "copies" / "relay.db"
+        copy.parent.mkdir()
+        printed = CliRunner().invoke(main, ["backup", str(copy)], env={"RELAY_CONFIG": str(kept.settings.file)})
+        assert printed.exit_code == 0, printed.output
+    finally:
+        stop.set()
+        writer.join(10)
+    assert copy.stat().st_mode & 0o777 == 0o600
+    assert [file.name for file in copy.parent.iterdir()] == ["relay.db"]
+    with sqlite3.connect(copy) as opened:
+        assert opened.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+        ids = {row[0] for row in opened.execute("SELECT id FROM events")}
+    assert set(written[:before]) <= ids  # everything that had been accepted before
+    # a relay goes on with it
+    kept.settings.file.write_text(
+        kept.settings.file.read_text(encoding="utf-8").replace(f"{tmp_path}/relay.db", str(copy)), encoding="utf-8"
+    )
+    from relay import settings as settings_room
+
+    again = wiring.build(settings_room.read({"RELAY_CONFIG": str(kept.settings.file)}))
+    again.store.expect_current()
+    assert len(states(again)) >= 6
+    again.close()
+
+
+@pytest.mark.parametrize(("name", "says"), [("relay.db", "exists already"), ("nowhere/copy.db", "does not exist")])
+def test_a_backup_that_cannot_be_made_says_why(kept: Relay, tmp_path: Path, name: str, says: str) -> None:
+    environ = {"RELAY_CONFIG": str(kept.settings.file)}
+    printed = CliRunner().invoke(main, ["backup", str(tmp_path / name)], env=environ)
+    assert printed.exit_code == 1
+    assert says in printed.output
+
+
+# --- an older database
+
+
+def test_a_database_of_the_first_version_is_brought_up_with_everything_in_it(
+    make_settings: Callable[..., Any], tmp_path: Path
+) -> None:
+    settings = make_settings()
+    engine = create_engine(f"sqlite:///{tmp_path / 'relay.db'}")
+    config = Config()
+    config.set_main_option("script_location", str(Path(migrate.__file__).parent / "migrations"))
+    with engine.connect() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0001")
+        connection.exec_driver_sql("INSERT INTO targets (name, state, epoch) VALUES ('onec', 'open', 5)")
+        connection.commit()
+    engine.dispose()
+
+    assert start.migrate(settings) == "0001"
+    assert len(list(tmp_path.glob("relay.db.bak-0001-*"))) == 1
+    relay = wiring.build(settings)
+    post(relay, rendered("incoming"))
+    assert relay.store.leases()["onec"].epoch == 5
+    assert states(relay) == ["due"]
+    relay.close()
+
+
+def test_the_migrations_make_the_schema_that_the_program_expects(relay: Relay) -> None:
+    with relay.store.database.read() as connection:
+        for table in schema.metadata.sorted_tables:
+            found = {row[1] for row in connection.exec_driver_sql(f"PRAGMA table_info({table.name})")}
+            assert found == set(table.c.keys()), table.name
+            indexes = {
+                row[1] for row in connection.exec_driver_sql(f"PRAGMA index_list({table.name})") if row[3] == "c"
+            }
+            assert indexes == {index.name for index in table.indexes}, table.name
+
+
+# --- the clock, through the store
+
+
+@pytest.mark.parametrize("hours", [1, -1])
+def test_after_a_step_of_the_clock_waits_have_their_length_and_ages_their_value(
+    relay: Relay, clock: Any, hours: int
+) -> None:
+    """A wait of ten minutes lasts for ten minutes; what came in before is not an hour older."""
+    epoch = relay.store.take_over("onec", "me") or 0
+    post(relay, rendered("incoming", call_session_id=1))
+    job = relay.store.claim(Claim("onec", epoch, clock()))
+    assert job is not None
+    relay.store.record(
+        Result(
+            delivery=job.delivery, epoch=epoch, state="due", due_at=clock() + timedelta(minutes=10), failures=0,
+            unclear=0, delivered_at=None, reason=None, remote=None, attempt=None,
+        )
+    )  # fmt: skip
+    post(relay, rendered("incoming", call_session_id=2))
+    clock.forward(minutes=1)
+    before, after = clock(), clock() + timedelta(hours=hours)
+    clock.now = after
+    post(relay, rendered("incoming", call_session_id=3))  # since the step, before it was noticed
+    relay.store.follow_clock("onec", epoch, before, after)
+
+    first, second, third = relay.store.deliveries(Selection())
+    assert first.due_at - after == timedelta(minutes=9)
+    assert second.due_at <= after
+    assert third.due_at <= after
+    from relay.delivery import ages
+
+    standstills = relay.store.standstills("onec")
+    assert ages.age(third.aged_from, clock(), standstills) == timedelta(0)
+    aged = ages.age(second.aged_from, clock(), standstills)
+    assert aged == timedelta(minutes=1) if hours > 0 else aged < timedelta(minutes=1)
+
+
+def test_a_step_is_followed_by_the_owner_alone(relay: Relay, clock: Any) -> None:
+    relay.store.take_over("onec", "me")
+    relay.store.follow_clock("onec", 7, clock(), clock() + timedelta(hours=1))
+    assert relay.store.standstills("onec") == ()

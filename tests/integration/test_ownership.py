@@ -1,0 +1,171 @@
+"""One owner per lane: taken over when the owner has ended or hangs, and never two that send."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+from relay import start, wiring
+from relay.delivery.lease import Lease
+from relay.events import Outcome
+from relay.sandbox.server import Sandbox
+from relay.store import Claim, Job, Selection
+from relay.wiring import Relay
+from tests.calls import rendered
+from tests.lanes import Scripted, all_are, dispatch, eventually, post, states
+from tests.unit.test_schedule import POLICY
+
+
+class Seconds:
+    """A monotonic clock that stands until it is moved."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def contend(lease: Lease, relay: Relay) -> int | None:
+    return lease.contend("onec", relay.store.leases().get("onec"))
+
+
+def test_a_lane_that_is_nobodys_is_taken_at_once(relay: Relay) -> None:
+    lease = Lease(relay.store, Seconds())
+    lease.begin()
+
+    assert contend(lease, relay) == 1
+    assert lease.holds()
+    lease.end()
+
+
+def test_a_lane_of_one_that_lives_is_not_taken(relay: Relay) -> None:
+    seconds = Seconds()
+    first, second = Lease(relay.store, seconds), Lease(relay.store, seconds)
+    first.begin()
+    second.begin()
+    assert contend(first, relay) == 1
+    for _ in range(20):
+        assert contend(second, relay) is None
+        seconds.now += 4
+        assert first.renew() == {"onec"}
+    first.end()
+    second.end()
+
+
+def test_at_the_end_of_its_owner_it_is_free_at_once(relay: Relay) -> None:
+    first, second = Lease(relay.store, Seconds()), Lease(relay.store, Seconds())
+    first.begin()
+    second.begin()
+    contend(first, relay)
+    first.end()
+    assert contend(second, relay) == 2
+    second.end()
+
+
+def test_the_end_of_a_process_that_was_killed_is_seen_by_its_lock_at_once(relay: Relay) -> None:
+    first, second = Lease(relay.store, Seconds()), Lease(relay.store, Seconds())
+    first.begin()
+    second.begin()
+    contend(first, relay)
+    first._lock.close()  # as the kernel does for a killed process
+    assert contend(second, relay) == 2
+    second.end()
+
+
+def test_one_that_does_not_move_for_15_s_is_taken_over_and_has_stopped_sending_before(relay: Relay) -> None:
+    owners, contenders = Seconds(), Seconds()
+    first, second = Lease(relay.store, owners), Lease(relay.store, contenders)
+    first.begin()
+    second.begin()
+    assert contend(first, relay) == 1
+    held_until = None
+    for tick in range(200):  # tenths of a second
+        owners.now += 0.1
+        contenders.now += 0.1
+        if held_until is None and not first.holds():
+            held_until = tick
+        if contend(second, relay) is not None:
+            break
+    assert tick >= 149
+    assert held_until is not None
+    assert held_until < tick - 20  # two seconds between
+    assert relay.store.renew(first.owner) == set()  # it learns that the lane is another's
+    first.end()
+    second.end()
+
+
+def test_of_two_that_contend_at_once_one_gets_it(relay: Relay) -> None:
+    first, second = Lease(relay.store, Seconds()), Lease(relay.store, Seconds())
+    first.begin()
+    second.begin()
+    seen = relay.store.leases().get("onec")
+
+    assert [first.contend("onec", seen), second.contend("onec", seen)] == [1, None]
+    first.end()
+    second.end()
+
+
+def test_an_owner_that_was_stopped_sends_nothing_more_and_its_late_answers_settle_what_waits(stored: Relay) -> None:
+    """Three calls; the owner hangs in the first. Another takes over; then the first one's answer comes."""
+    answer = threading.Event()
+    owners, contenders = Seconds(), Seconds()
+
+    def hang(_: Job) -> Outcome:
+        answer.wait(20)
+        return Outcome(name="delivered", remote="the first one's")
+
+    slow = Scripted(POLICY, hang)
+    first = dispatch(stored, slow, monotonic=owners)
+    eventually(lambda: len(slow.sent) == POLICY.concurrency, "the first is sending")
+    first._stopping.set()  # its dispatcher stands still, as after SIGSTOP: no renewal; its lanes are in their requests
+    eventually(lambda: first._thread is not None and not first._thread.is_alive(), "it stands still")
+    later = Scripted(POLICY, lambda _: Outcome(name="later", reason="busy"))
+    second = dispatch(stored, later, monotonic=contenders)
+    eventually(lambda: second.ticked_ago() is not None, "the second contends")
+    assert second.owned() == []
+    owners.now += 16
+    contenders.now += 16
+    eventually(lambda: second.owned() == ["onec"], "the second has taken over")
+    eventually(lambda: not [d for d in stored.store.deliveries(Selection()) if d.state == "sending"], "recovered")
+    answer.set()
+    eventually(lambda: states(stored).count("delivered") == POLICY.concurrency, "the late answers settle")
+    second.stop(5)
+    first.stop(1)
+
+    assert len(slow.sent) == POLICY.concurrency  # nothing more after it lost the lane
+    for delivery in stored.store.deliveries(Selection(states=("delivered",))):
+        assert delivery.remote == "the first one's"
+
+
+def test_the_removed_lock_file_of_an_owner_that_lives_costs_it_the_lane_but_nothing_else(
+    running: Any, onec: Sandbox
+) -> None:
+    relay = running(onec.onec_url)
+    eventually(lambda: relay.dispatcher.owned() == ["onec"], "owned")
+    for file in relay.store.database.path.parent.glob("*.owner-*"):
+        file.unlink()
+    second = running(onec.onec_url)
+    eventually(lambda: second.dispatcher.owned() == ["onec"], "the second takes it for dead")
+    post(second, rendered("incoming"))
+    eventually(all_are(second, "delivered"), "delivered")
+    assert onec.onec.state()["requests"] == 1
+
+
+def test_nothing_is_handed_over_under_an_epoch_that_has_passed(make_settings: Any) -> None:
+    """A lane that was taken over between the promise and the commit gets nothing: the event is due for the next."""
+    settings = make_settings()
+    start.migrate(settings)
+    relay = wiring.build(settings)
+    target = Scripted(POLICY, lambda _: Outcome(name="delivered"))
+    dispatcher = dispatch(relay, target)
+    eventually(lambda: bool(dispatcher.owned()), "owned")
+    relay.store.take_over("onec", "another", relay.store.leases()["onec"])
+    relay.intake._hands = dispatcher
+    post(relay, rendered("incoming"))
+
+    assert states(relay) == ["due"]
+    assert relay.store.claim(Claim("onec", 2, relay.clock())) is not None
+    dispatcher.stop(5)
+    assert target.sent == []
+    relay.close()
