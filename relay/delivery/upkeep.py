@@ -35,7 +35,8 @@ class Upkeep:
         for delivery, theirs in self._store.left_sending(self._lane.name):
             if theirs != epoch and delivery.seq not in self._lane.in_flight:
                 self._take_in(delivery, theirs, "the relay was killed while the answer was awaited")
-        self._orders = None
+        _, self._orders = self._store.look(self._lane.name)
+        self._lane.gate.hold(self._orders.paused)
         self._suspects = set()
         self._orphans_at, self._outlived_at = self._monotonic(), float("-inf")
 
@@ -105,7 +106,8 @@ class Upkeep:
         while found := self._store.outlived(self._lane.name, born_before, kind):
             endings = [Ending(delivery, state, _last_words(delivery, reason)) for delivery in found]
             ended = self._store.end(endings)
-            log.warning("delivery.outlived", target=self._lane.name, now=state, count=ended, reason=reason)
+            level = log.error if state == "dead" else log.warning
+            level("delivery.outlived", target=self._lane.name, now=state, count=ended, reason=reason)
             if not ended:
                 return
 

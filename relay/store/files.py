@@ -14,7 +14,7 @@ from typing import Literal
 
 Verdict = Literal["same", "journal_gone", "database_gone"]
 _Identity = tuple[int, int]
-_ALL_EVERY_S = 0.5  # the -wal is looked at before every commit, the others now and then
+_SHM_EVERY_S = 0.5  # it holds nothing that would be lost
 
 
 class Files:
@@ -47,12 +47,12 @@ class Files:
 
     def compare(self) -> Verdict:
         """Are they still those that were opened?"""
-        if self._journal_opened and _identity(self._journal[0]) == self._journal_opened[0]:
-            if time.monotonic() - self._looked_at < _ALL_EVERY_S:
-                return "same"
-            self._looked_at = time.monotonic()
         if self._opened is not None and _identity(self._database) != self._opened:
             return "database_gone"
+        if self._journal_opened and _identity(self._journal[0]) == self._journal_opened[0]:
+            if time.monotonic() - self._looked_at < _SHM_EVERY_S:
+                return "same"
+            self._looked_at = time.monotonic()
         if self._journal_opened and [_identity(path) for path in self._journal] != self._journal_opened:
             return "journal_gone"
         return "same"

@@ -18,6 +18,7 @@ from relay.events import Outcome, OutcomeName
 from relay.targets.base import Answer
 
 _TEXT_MAX = 500
+_WAIT_MAX_S = 10**8  # three years: what is longer is no time, and timedelta has an end
 _HANDLER = re.compile(r"\{HTTP(Сервис|Service)\.")  # `{HTTPСервис.UIScom.Модуль(12)}: …`: an exception of the handler
 _LOCKED = re.compile(
     r"Начало сеанса с информационной базой запрещено|Startup of infobase session is not allowed", re.IGNORECASE
@@ -143,7 +144,7 @@ def _retry_after(answer: Answer, now: datetime) -> timedelta | None:
     if not given:
         return None
     if given.isdigit():
-        return timedelta(seconds=min(int(given), 86400))
+        return timedelta(seconds=min(int(given), _WAIT_MAX_S))
     try:
         at = parsedate_to_datetime(given)
     except ValueError:

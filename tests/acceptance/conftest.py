@@ -28,10 +28,11 @@ def procfile_command() -> list[str]:
 
 
 class Process:
-    """A relay in a process group of its own."""
+    """A relay in a process group of its own: the web server, or with `args` a command of the command line."""
 
-    def __init__(self, config: Path, port: int, log: Path, **environ: str) -> None:
+    def __init__(self, config: Path, port: int, log: Path, *args: str, **environ: str) -> None:
         self.config, self.port, self.log = config, port, log
+        self._command = [sys.executable, "-m", "relay", *args] if args else procfile_command()
         self._environ = {
             **{name: value for name, value in os.environ.items() if not name.startswith("RELAY_")},
             "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}",
@@ -42,7 +43,7 @@ class Process:
     def start(self, *, wait: bool = True) -> Process:
         with self.log.open("ab") as log:
             self.child = subprocess.Popen(
-                procfile_command(), cwd=ROOT, env=self._environ, stdout=log, stderr=log, start_new_session=True
+                self._command, cwd=ROOT, env=self._environ, stdout=log, stderr=log, start_new_session=True
             )
         if wait:
             eventually(self.is_ready, f"the relay is ready; its log: {self.log}", alive=self.child)
@@ -65,6 +66,11 @@ class Process:
             return answer.status, json.loads(answer.read() or b"null")
         finally:
             connection.close()
+
+    def workers(self) -> list[int]:
+        """gunicorn's worker processes."""
+        assert self.child is not None
+        return [int(pid) for pid in Path(f"/proc/{self.child.pid}/task/{self.child.pid}/children").read_text().split()]
 
     def kill(self) -> None:
         """SIGKILL to the whole group: master and worker at the same instant."""
@@ -114,6 +120,21 @@ def make_process(
 
     def make(*args: str, environ: dict[str, str] | None = None, **more: str) -> Process:
         made.append(Process(write_config(*args, **more), unused_port, tmp_path / "relay.log", **(environ or {})))
+        return made[-1]
+
+    yield make
+    for process in made:
+        process.end()
+
+
+@pytest.fixture
+def beside(tmp_path: Path) -> Iterator[Callable[..., Process]]:
+    """A command that runs beside a process, on its database."""
+    made: list[Process] = []
+
+    def make(process: Process, *args: str, **environ: str) -> Process:
+        log = tmp_path / f"beside-{len(made)}.log"
+        made.append(Process(process.config, process.port, log, *args, **environ).start(wait=False))
         return made[-1]
 
     yield make

@@ -2,104 +2,77 @@
 
 from __future__ import annotations
 
-import contextlib
-import http.client
 import json
 import random
 import threading
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
+from relay.sandbox.onec import OneC
 from relay.sandbox.server import Sandbox
 from tests.acceptance.conftest import SOAK, Process, eventually
-from tests.calls import STANDARD, rendered
+from tests.acceptance.posting import Posting, arrived, assert_in_order, wait_for_all
 
-KILLS = 20 if SOAK else 3
-NOTIFICATIONS = 2000
+KILLS = 100 if SOAK else 3
+NOTIFICATIONS = 600 if SOAK else 1000
 CONCURRENCY = 3
-POSTERS = 4
-ENDPOINT = {"incoming": "in", "answered": "in", "lost": "in", "outgoing": "out", "finished": "rec"}
 MAKE_FAST = f"concurrency = {CONCURRENCY}"
+THREE = """
+[targets.{name}]
+kind = "1c"
+url = "{url}"
+username = "Обмен УИС"
+password = "пароль"
+retry_first = "200ms"
+retry_max = "1s"
+concurrency = 3
+"""
 
 
-class Posting:
-    """Posts so many notifications from several threads, whole calls in order; remembers which got a 200.
+@pytest.fixture
+def three() -> Iterator[list[Sandbox]]:
+    """Three simulated bases."""
+    bases = [Sandbox(OneC("Обмен УИС", "пароль")).start() for _ in range(3)]
+    yield bases
+    for base in bases:
+        base.close()
 
-    With `again` (is the relay back?) what got no answer is posted again, as UIS does.
-    """
 
-    def __init__(self, port: int, first: int, count: int, again: Callable[[], bool] | None = None) -> None:
-        self._port, self._again = port, again
-        self._calls = iter(range(first, first + count // len(STANDARD)))
-        self._mutex = threading.Lock()
-        self.accepted: list[str] = []
-        self.answers: Counter[str] = Counter()
-        self._threads = [threading.Thread(target=self._run, daemon=True) for _ in range(POSTERS)]
-        for thread in self._threads:
-            thread.start()
+class Flapping:
+    """A base that is up and down, a second each."""
 
-    def join(self) -> None:
-        for thread in self._threads:
-            thread.join(120)
+    def __init__(self, base: Sandbox) -> None:
+        self._base, self._over = base, threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    def end(self) -> None:
+        self._over.set()
+        self._thread.join(10)
+        self._base.onec.fail("ok", 0)
 
     def _run(self) -> None:
-        with contextlib.closing(http.client.HTTPConnection("127.0.0.1", self._port, timeout=30)) as connection:
-            while (call := self._next_call()) is not None:
-                for number, kind in enumerate(STANDARD):
-                    while not self._post(connection, kind, call, f"{call}-{number}") and self._again is not None:
-                        eventually(self._again, "the relay is back")  # UIS repeats what got no answer
-
-    def _next_call(self) -> int | None:
-        with self._mutex:
-            return next(self._calls, None)
-
-    def _post(self, connection: http.client.HTTPConnection, kind: Any, call: int, mark: str) -> bool:
-        """Was it answered?"""
-        body = json.dumps({**json.loads(rendered(kind, call_session_id=call)), "external_id": mark}).encode()
-        try:
-            connection.request("POST", f"/trade/hs/UIScom/{ENDPOINT[kind]}?token=correct-horse", body)
-            answer = connection.getresponse()
-            answer.read()
-            outcome = str(answer.status)
-        except (OSError, http.client.HTTPException) as exc:
-            connection.close()
-            outcome = type(exc).__name__
-        with self._mutex:
-            self.answers[outcome] += 1
-            if outcome == "200":
-                self.accepted.append(mark)
-        return outcome.isdigit()
+        modes = ["bad_gateway", "ok", "no_licence", "ok", "unavailable", "ok"]
+        while not self._over.wait(1):
+            self._base.onec.fail(modes[0], -1)
+            modes.append(modes.pop(0))
 
 
-def arrived(onec: Sandbox) -> list[tuple[str, str]]:
-    """(mark, delivery id) in the order of arrival, each arrival once."""
-    return [(json.loads(record["body"])["external_id"], record["delivery"]) for record in onec.onec.state()["records"]]
-
-
-def wait_for_all(onec: Sandbox, accepted: list[str], within_s: float = 60) -> None:
-    """Until all that got a 200 has arrived. To read every record again and again would starve the simulated 1C."""
-    eventually(lambda: onec.onec.recorded() >= len(accepted), "as many have arrived as were accepted", within_s)
-    eventually(lambda: set(accepted) <= {mark for mark, _ in arrived(onec)}, "all that got a 200 has arrived", within_s)
-
-
-def assert_in_order(marks: list[str]) -> None:
-    """Within each call, by first arrival."""
-    seen: dict[str, list[int]] = {}
-    for mark in dict.fromkeys(marks):
-        call, _, number = mark.partition("-")
-        seen.setdefault(call, []).append(int(number))
-    assert all(numbers == sorted(numbers) for numbers in seen.values())
-
-
-@pytest.mark.timeout(1800)
-def test_what_got_a_200_is_delivered_after_kills_at_random_moments(
-    make_process: Callable[..., Process], onec: Sandbox
+@pytest.mark.timeout(3600)
+def test_what_got_a_200_is_delivered_to_three_targets_after_kills_at_random_moments(
+    make_process: Callable[..., Process], three: list[Sandbox]
 ) -> None:
     chance = random.Random()
-    process = make_process(onec.onec_url, target=MAKE_FAST).start()
+    names = ("onec", "second", "third")
+    more = "".join(THREE.format(name=name, url=base.onec_url) for name, base in zip(names[1:], three[1:], strict=True))
+    process = make_process(three[0].onec_url, target=MAKE_FAST, more=more)
+    text = process.config.read_text(encoding="utf-8").replace('targets = ["onec"]', f"targets = {json.dumps(names)}")
+    process.config.write_text(text, encoding="utf-8")
+    process.start()
+    flapping = Flapping(three[2])
     accepted: list[str] = []
     for kill in range(KILLS):
         posting = Posting(process.port, (kill + 1) * 100_000, NOTIFICATIONS, process.is_ready)
@@ -109,22 +82,25 @@ def test_what_got_a_200_is_delivered_after_kills_at_random_moments(
         process.start()
         posting.join()
         accepted += posting.accepted
-    wait_for_all(onec, accepted, 300)
+    flapping.end()
+    for base in three:
+        wait_for_all(base, accepted, 600)
     process.terminate()
 
-    arrivals = arrived(onec)
-    doubled = sum(count - 1 for count in Counter(delivery for _, delivery in arrivals).values())
-    print(f"\n{KILLS} kills: {len(accepted)} accepted, 0 lost, {doubled} delivered twice")
     assert len(accepted) == KILLS * NOTIFICATIONS
-    assert doubled <= CONCURRENCY * KILLS
-    assert_in_order([mark for mark, _ in arrivals])
+    for name, base in zip(names, three, strict=True):
+        arrivals = arrived(base)
+        doubled = sum(count - 1 for count in Counter(delivery for _, delivery in arrivals).values())
+        print(f"\n{KILLS} kills, {name}: {len(accepted)} accepted, 0 lost, {doubled} delivered twice")
+        assert doubled <= CONCURRENCY * KILLS
+        assert_in_order([mark for mark, _ in arrivals])
 
 
 def test_sigterm_under_load_loses_nothing_and_resets_nobody(
     make_process: Callable[..., Process], onec: Sandbox
 ) -> None:
     process = make_process(onec.onec_url, target=MAKE_FAST).start()
-    posting = Posting(process.port, 1, NOTIFICATIONS)
+    posting = Posting(process.port, 1, 2000)
     eventually(lambda: len(posting.accepted) >= 300, "under load")
     took = process.terminate()
     posting.join()

@@ -13,7 +13,7 @@ import pytest
 from alembic import command
 from alembic.config import Config
 from click.testing import CliRunner
-from sqlalchemy import create_engine
+from sqlalchemy import create_engine, func, select
 
 from relay import start, wiring
 from relay.cli import main
@@ -98,8 +98,8 @@ def test_no_attempt_or_delivery_is_left_without_its_event(kept: Relay, clock: An
     clock.forward(days=400)
     kept.housekeeping.prune()
     with kept.store.database.read() as connection:
-        counts = [connection.exec_driver_sql("SELECT count(*) FROM " + table).scalar_one() for table in
-                  ("events", "deliveries", "attempts")]  # fmt: skip
+        tables = (schema.events, schema.deliveries, schema.attempts)
+        counts = [connection.execute(select(func.count()).select_from(table)).scalar_one() for table in tables]
         assert connection.exec_driver_sql("PRAGMA foreign_key_check").fetchall() == []
     assert counts == [1, 1, 0]
 

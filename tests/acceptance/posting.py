@@ -1,0 +1,87 @@
+"""Posts as UIS does, from several threads, and looks at what has arrived."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import json
+import threading
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+from relay.sandbox.server import Sandbox
+from tests.acceptance.conftest import eventually
+from tests.calls import STANDARD, rendered
+
+POSTERS = 4
+ENDPOINT = {"incoming": "in", "answered": "in", "lost": "in", "outgoing": "out", "finished": "rec"}
+
+
+class Posting:
+    """Posts so many notifications from several threads, whole calls in order; remembers which got a 200.
+
+    With `again` (is the relay back?) what got no answer is posted again, as UIS does.
+    """
+
+    def __init__(self, port: int, first: int, count: int, again: Callable[[], bool] | None = None) -> None:
+        self._port, self._again = port, again
+        self._calls = iter(range(first, first + count // len(STANDARD)))
+        self._mutex = threading.Lock()
+        self.accepted: list[str] = []
+        self.answers: Counter[str] = Counter()
+        self._threads = [threading.Thread(target=self._run, daemon=True) for _ in range(POSTERS)]
+        for thread in self._threads:
+            thread.start()
+
+    def join(self) -> None:
+        for thread in self._threads:
+            thread.join(120)
+
+    def _run(self) -> None:
+        with contextlib.closing(http.client.HTTPConnection("127.0.0.1", self._port, timeout=30)) as connection:
+            while (call := self._next_call()) is not None:
+                for number, kind in enumerate(STANDARD):
+                    while not self._post(connection, kind, call, f"{call}-{number}") and self._again is not None:
+                        eventually(self._again, "the relay is back")  # UIS repeats what got no answer
+
+    def _next_call(self) -> int | None:
+        with self._mutex:
+            return next(self._calls, None)
+
+    def _post(self, connection: http.client.HTTPConnection, kind: Any, call: int, mark: str) -> bool:
+        """Was it answered?"""
+        body = json.dumps({**json.loads(rendered(kind, call_session_id=call)), "external_id": mark}).encode()
+        try:
+            connection.request("POST", f"/trade/hs/UIScom/{ENDPOINT[kind]}?token=correct-horse", body)
+            answer = connection.getresponse()
+            answer.read()
+            outcome = str(answer.status)
+        except (OSError, http.client.HTTPException) as exc:
+            connection.close()
+            outcome = type(exc).__name__
+        with self._mutex:
+            self.answers[outcome] += 1
+            if outcome == "200":
+                self.accepted.append(mark)
+        return outcome.isdigit()
+
+
+def arrived(onec: Sandbox) -> list[tuple[str, str]]:
+    """(mark, delivery id) in the order of arrival, each arrival once."""
+    return [(json.loads(record["body"])["external_id"], record["delivery"]) for record in onec.onec.state()["records"]]
+
+
+def wait_for_all(onec: Sandbox, accepted: list[str], within_s: float = 60) -> None:
+    """Until all that got a 200 has arrived. To read every record again and again would starve the simulated 1C."""
+    eventually(lambda: onec.onec.recorded() >= len(accepted), "as many have arrived as were accepted", within_s)
+    eventually(lambda: set(accepted) <= {mark for mark, _ in arrived(onec)}, "all that got a 200 has arrived", within_s)
+
+
+def assert_in_order(marks: list[str]) -> None:
+    """Within each call, by first arrival."""
+    seen: dict[str, list[int]] = {}
+    for mark in dict.fromkeys(marks):
+        call, _, number = mark.partition("-")
+        seen.setdefault(call, []).append(int(number))
+    assert all(numbers == sorted(numbers) for numbers in seen.values())
