@@ -69,7 +69,7 @@ def test_a_weekend_costs_nothing_but_time(make_relay: Callable[..., Relay], cloc
     relay = make_relay()
     for number in range(EVENTS):
         call, place = divmod(number, OF_A_CALL)
-        post(relay, rendered("incoming", call_session_id=call, contact_id=place))
+        post(relay, rendered("incoming", call_session_id=call, scenario_name=str(place)))
     world = World(relay, clock)
     while world.seconds() < WEEKEND.total_seconds():
         world.work()
