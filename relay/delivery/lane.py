@@ -175,12 +175,14 @@ class Lane:
     def _next(self) -> _Held | None:
         """Waits for the bell, then claims. None: nothing is due, or the lane is stopping."""
         permit = self._wait()
-        if not isinstance(permit, Permit):
-            return permit
-        job = None
+        return self._take_next(permit) if isinstance(permit, Permit) else permit
+
+    def _take_next(self, permit: Permit) -> _Held | None:
+        """Claims what is due next; without such, the permit goes back."""
+        job, epoch = None, self.epoch
         try:
-            if self.epoch is not None:
-                job = self._store.claim(self._claim(permit, self.epoch))
+            if epoch is not None:
+                job = self._store.claim(self._claim(permit, epoch))
         finally:
             if job is None:
                 self.gate.give_back(permit)
