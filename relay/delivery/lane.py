@@ -198,7 +198,7 @@ class Lane:
                 if self._handed:
                     return self._handed.popleft()
                 wait = 1.0
-                if self._rings and self.epoch is not None:
+                if self._rings and self.epoch is not None and self._idle >= self._promised:
                     permit = self.gate.take()
                     if isinstance(permit, Permit):
                         self._rings -= 1
@@ -227,8 +227,8 @@ class Lane:
         began = self._clock()
         expired = self.attempts.expired(job, began)
         if expired is not None:
-            self._store.record(expired)
             self.gate.give_back(permit)
+            self._store.record(expired)
             self.wake()
             return None
         if began - job.delivery.aged_from > _FRESH:
@@ -241,6 +241,9 @@ class Lane:
             before, after = self.gate.settle(permit, outcome, _call_of(job))
             reports.health(self.name, before, after)
             return self._record(job, began, outcome, took_ms)
+        except BaseException:
+            self.unrecorded.add(job.delivery.seq)
+            raise
         finally:
             self.in_flight.pop(job.delivery.seq, None)
 
@@ -261,7 +264,6 @@ class Lane:
                 if permit is not None:
                     self.gate.give_back(permit)
                 if not isinstance(exc, StoreError) or self._stopping.is_set():
-                    self.unrecorded.add(job.delivery.seq)
                     raise
                 log.error("delivery.not_recorded", **reports.fields(job.delivery), reason=str(exc))
                 self._stopping.wait(_STORE_RETRY_S)
