@@ -88,6 +88,14 @@ def relay(
 
 
 @contextmanager
+def worker(folder: Path) -> Iterator[None]:
+    """`relay work` on the configuration of a relay in `folder`."""
+    environ = {"RELAY_CONFIG": str(folder / "relay.toml")}
+    with running([sys.executable, "-m", "relay", "work"], None, environ):
+        yield
+
+
+@contextmanager
 def baseline(app: str, *, module: str = "bench.baselines", **environ: str) -> Iterator[Server]:
     """A Flask app on the same gunicorn: one worker, gthread, 16 threads."""
     port = free_port()
