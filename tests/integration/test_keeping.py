@@ -13,7 +13,7 @@ import pytest
 from alembic import command
 from alembic.config import Config
 from click.testing import CliRunner
-from sqlalchemy import create_engine, func, select
+from sqlalchemy import create_engine, event, func, select
 
 from relay import start, wiring
 from relay.cli import main
@@ -53,7 +53,7 @@ def kept(relay: Relay, clock: Any) -> Relay:
 
 
 def sessions(relay: Relay) -> list[str | None]:
-    return [event.session for event in relay.store.events(Selection())]
+    return [found.session for found in relay.store.events(Selection())]
 
 
 def test_nothing_goes_before_its_time(kept: Relay) -> None:
@@ -86,11 +86,11 @@ def test_what_a_replay_has_put_back_meanwhile_is_not_deleted(kept: Relay, clock:
     """Between the choosing and the deleting."""
     from relay.store import retention
 
-    [event, *_] = kept.store.events(Selection(session="1"))
-    [(delivery, _)] = kept.store.whole(event)
+    [first, *_] = kept.store.events(Selection(session="1"))
+    [(delivery, _)] = kept.store.whole(first)
     kept.store.replay([Replay(delivery, clock(), clock())])
     with kept.store.database.write() as connection:
-        assert retention._delete(connection, [event.seq]) == 0
+        assert retention._delete(connection, [first.seq]) == 0
     assert "1" in sessions(kept)
 
 
@@ -261,3 +261,29 @@ def test_a_step_is_followed_by_the_owner_alone(relay: Relay, clock: Any) -> None
     relay.store.take_over("onec", "me")
     relay.store.follow_clock("onec", 7, clock(), clock() + timedelta(hours=1))
     assert relay.store.standstills("onec") == ()
+
+
+def test_what_people_ask_is_found_by_index_and_never_by_walking_through_everything(kept: Relay) -> None:
+    """With a million events a walk takes seconds; the plan is the same with seven."""
+    asked: list[tuple[str, Any]] = []
+
+    def note(_connection: Any, _cursor: Any, statement: str, params: Any, *_: Any) -> None:
+        asked.append((statement, params))
+
+    event.listen(kept.store.database._reader, "before_cursor_execute", note)
+    assert len(list(kept.store.dead_letters(Selection()))) == 3
+    kept.store.target_figures("onec", kept.clock())
+    kept.store.taken_since("trade", kept.clock())
+    kept.store.look("onec")
+    plans = [_plan(kept, statement, params) for statement, params in asked if statement.startswith("SELECT")]
+    assert len(plans) >= 8
+    for steps in plans:
+        for step in steps:
+            walks = step.startswith(("SCAN events", "SCAN deliveries")) and "USING" not in step
+            assert not walks, steps
+            assert "(rowid>?)" not in step, steps
+
+
+def _plan(relay: Relay, statement: str, params: Any) -> list[str]:
+    with sqlite3.connect(relay.store.database.path) as connection:
+        return [row[3] for row in connection.execute("EXPLAIN QUERY PLAN " + statement, params)]
