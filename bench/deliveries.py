@@ -58,6 +58,7 @@ def drain(found: Figures) -> None:
 
 def drained(found: Figures, sink: Server, relay: Server, count: int) -> float:
     """Deliveries a second of a backlog that was gathered while the target answered nothing."""
+    _wait_until_quiet(sink)
     servers.call(f"{sink.url}/_reset", post=True)
     servers.call(f"{sink.url}/_hold", post=True)
     load.post_all(relay.url, found.next_numbers(count), count)
@@ -65,6 +66,14 @@ def drained(found: Figures, sink: Server, relay: Server, count: int) -> float:
     wait_for(sink, count)
     last = max(servers.call(f"{sink.url}/_times")["times"].values())
     return float(count / (last - released))
+
+
+def _wait_until_quiet(sink: Server) -> None:
+    """What an earlier figure has left must not be counted."""
+    before = -1
+    while (total := servers.call(f"{sink.url}/_stats")["total"]) != before:
+        before = total
+        time.sleep(1)
 
 
 def _bare(sink: Server, count: int) -> float:

@@ -25,7 +25,6 @@ Operation = Callable[[Connection, Sequence[Item]], Sequence[Result]]
 
 _BATCH = 64
 _COMPANY_MAX = 12
-_COMPANY_S = 0.003
 
 
 class _Waiting:
@@ -58,9 +57,14 @@ class GroupCommit:
         return 0.0 if began is None else time.monotonic() - began
 
     def run(
-        self, operation: Operation[Item, Result], item: Item, timeout: float = WRITE_TIMEOUT_S, *, patient: bool = False
+        self,
+        operation: Operation[Item, Result],
+        item: Item,
+        timeout: float = WRITE_TIMEOUT_S,
+        *,
+        company_s: float = 0.0,
     ) -> Result:
-        """The item's result, after the commit that holds it. `patient`: it may wait a little for company.
+        """The item's result, after the commit that holds it. `company_s`: so long it may wait for company.
 
         Raises StoreBusy when that was not confirmed within `timeout` seconds, StoreError when it failed,
         and whatever the operation raised for this item alone.
@@ -76,8 +80,8 @@ class GroupCommit:
         if not mine.leads and not mine.woken.acquire(timeout=timeout):
             self._give_up(mine)
         if not mine.over:
-            if patient:
-                self._gather()
+            if company_s:
+                self._gather(company_s)
             self._lead(timeout)
         if mine.error is not None:
             raise mine.error
@@ -92,13 +96,13 @@ class GroupCommit:
                 self._queue.remove(mine)  # surely not stored
         raise StoreBusy("the commit was not confirmed in time")
 
-    def _gather(self) -> None:
+    def _gather(self, within_s: float) -> None:
         """Waits for as many as there were the last time, but not for long."""
         with self._mutex:
             self._gathering = len(self._queue) < self._expected
             if not self._gathering:
                 return
-        if self._complete.acquire(timeout=_COMPANY_S):
+        if self._complete.acquire(timeout=within_s):
             return
         with self._mutex:
             if self._gathering:

@@ -35,6 +35,7 @@ from relay.store.lock import FileLock
 Item = TypeVar("Item")
 
 _RECORD_TIMEOUT_S = 10.0  # a lane has time; what is not recorded would be sent again
+_COMPANY_S, _LANES_COMPANY_S = 0.003, 0.0015  # that a commit waits for others under load
 _CHUNK = 50  # rows in one transaction of the command line: a running relay must not wait for it
 
 
@@ -60,7 +61,7 @@ class Store:
     def add(self, new: notifications.NewEvent) -> notifications.Stored:
         """Raises StoreBusy when the commit was not confirmed within 2 s."""
         prepared = notifications.Prepared(new)
-        self._commits.run(notifications.store, prepared, patient=True)
+        self._commits.run(notifications.store, prepared, company_s=_COMPANY_S)
         return prepared.stored()
 
     def add_refusals(self, counts: Mapping[tuple[str, int], int], now: datetime) -> None:
@@ -109,7 +110,7 @@ class Store:
 
     def record(self, result: work.Result) -> work.Job | None:
         """Returns the job that `result.then` claimed in the same commit."""
-        row = self._commits.run(work.record, result, _RECORD_TIMEOUT_S)
+        row = self._commits.run(work.record, result, _RECORD_TIMEOUT_S, company_s=_LANES_COMPANY_S)
         return None if result.then is None else work.job(row, result.then.epoch)
 
     def put_back(self, delivery: Delivery, epoch: int) -> bool:
