@@ -14,8 +14,8 @@ run: .venv/run.stamp ## start the relay on http://127.0.0.1:8000 (PORT changes i
 test: .venv/test.stamp ## install what tests need, run all tests
 	@$(BIN)/python -m pytest
 
-soak: .venv/test.stamp ## the long forms: 20 kills and more
-	@RELAY_SOAK=1 $(BIN)/python -m pytest -s tests/acceptance --timeout 1800
+soak: .venv/test.stamp ## the long forms: 100 kills and more
+	@RELAY_SOAK=1 $(BIN)/python -m pytest -s tests/acceptance tests/integration/test_weekend.py --timeout 3600
 
 lint: .venv/test.stamp ## ruff and mypy
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy

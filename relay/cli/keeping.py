@@ -37,7 +37,10 @@ def prune() -> None:
     relay = open_relay()
     deleted = relay.housekeeping.prune()
     kept = relay.settings.storage
-    click.echo(f"deleted {deleted} events; delivered ones are kept {kept.keep_delivered}, dead ones {kept.keep_dead}")
+    click.echo(
+        f"deleted {deleted} events; delivered ones are kept for {kept.keep_delivered.days} days, "
+        f"dead letters for {kept.keep_dead.days}"
+    )
 
 
 @click.command()
