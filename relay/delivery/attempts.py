@@ -71,7 +71,7 @@ class Attempts:
         others_pass = outcome.name == "failed" and self._store.another_was_delivered(delivery, since)
         verdict = schedule.decide(
             outcome, delivery, self._policy, now=now, others_pass=others_pass, is_open=is_open,
-            standstills=self.standstills, noise=random.random(),  # noqa: S311
+            standstills=self.standstills, noise=random.random(),  # noqa: S311  it spreads, and protects nothing
         )  # fmt: skip
         attempt = Attempt(
             number=delivery.attempts + 1, at=began, took_ms=took_ms, status=outcome.status, outcome=outcome.name,

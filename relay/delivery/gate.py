@@ -109,7 +109,7 @@ class Gate:
             before = self._breaker.health
             self._breaker = breaker.after(
                 self._breaker, outcome, call, probe=permit.probe, now=self._clock(),
-                noise=random.random(),  # noqa: S311
+                noise=random.random(),  # noqa: S311  it spreads, and protects nothing
             )  # fmt: skip
             if permit.probe:
                 self._probing = False

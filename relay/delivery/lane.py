@@ -241,7 +241,7 @@ class Lane:
             before, after = self.gate.settle(permit, outcome, _call_of(job))
             reports.health(self.name, before, after)
             return self._record(job, began, outcome, took_ms)
-        except BaseException:
+        except BaseException:  # whatever it was: it may have been sent
             self.unrecorded.add(job.delivery.seq)
             raise
         finally:
@@ -260,7 +260,7 @@ class Lane:
                 following = self._store.record(
                     replace(result, then=then, health=None if health == self._saved else health)
                 )
-            except BaseException as exc:
+            except BaseException as exc:  # the permit goes back whatever it was
                 if permit is not None:
                     self.gate.give_back(permit)
                 if not isinstance(exc, StoreError) or self._stopping.is_set():
