@@ -280,7 +280,7 @@ def test_an_outage_of_any_length_uses_up_no_attempts_and_no_probe_comes_twice_a_
     assert {one.failures for one in machine.waiting} == {0}
     assert requests <= 60 * 60 + 7  # the first ones come within the first minute
     machine.world(None)
-    for _ in range(60):
+    for _ in range(75 + 50 + 1):  # the next probe comes within 75 s, its jitter included; then one a second
         if machine.waiting:
             machine.request(None)
         machine.time(1)
