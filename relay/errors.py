@@ -8,6 +8,7 @@ RelayError
     - SchemaMismatch the database is of another version
  - NotFound          no event, delivery or target of that name
  - Conflict          somebody else changed it meanwhile, or its state forbids it
+ - Interrupted       the work on a delivery must end here: the lane stops, or is another process's
 """
 
 from __future__ import annotations
@@ -43,3 +44,7 @@ class NotFound(RelayError):
 
 class Conflict(RelayError):
     """The state of the thing forbids the change, or somebody was quicker."""
+
+
+class Interrupted(RelayError):
+    """The work on a delivery must end here: the lane stops, or is another process's. Nothing was lost."""

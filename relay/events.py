@@ -12,6 +12,7 @@ from msgspec import Struct
 
 Kind = Literal["incoming", "answered", "lost", "outgoing", "finished", "recorded", "other"]
 KINDS: tuple[Kind, ...] = ("incoming", "answered", "lost", "outgoing", "finished", "recorded", "other")
+CALL_KINDS = KINDS[:-1]  #: those that say something of a call
 
 EventState = Literal["accepted", "quarantined", "discarded"]
 EVENT_STATES: tuple[EventState, ...] = ("accepted", "quarantined", "discarded")
@@ -125,6 +126,9 @@ class Outcome(Struct, frozen=True, kw_only=True):
     status: int | None = None  #: HTTP status, where there was an answer
     wait: timedelta | None = None  #: what the target asked for; never cut short
     remote: str | None = None
+    target_is: Literal["well", "not_asked", "perhaps_restarting"] | None = None
+    """What it shows of the target, where that is not what the name says: `well`, it works, and only this event it
+    does not take now; `not_asked`, no request was needed; `perhaps_restarting`, it may be misconfigured."""
 
 
 class Attempt(Struct, frozen=True, kw_only=True):
@@ -155,3 +159,15 @@ class Standstill(Struct, frozen=True):
 
     began: datetime
     ended: datetime | None  #: None: it goes on
+
+
+class TokenPair(Struct, frozen=True, kw_only=True):
+    """What OAuth gives, each pair for one use of its refresh token."""
+
+    seed: str  #: which configured token it began with: another one begins anew
+    access: str
+    refresh: str
+    expires_at: datetime
+
+    def __repr__(self) -> str:
+        return f"TokenPair(expires_at={self.expires_at})"

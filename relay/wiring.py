@@ -14,7 +14,7 @@ from relay.errors import ConfigError
 from relay.housekeeping import Housekeeping
 from relay.intake import Intake
 from relay.refusals import Refusals
-from relay.settings import Settings
+from relay.settings import Settings, Target
 from relay.settings.quantities import Rate
 from relay.store import Store
 from relay.times import Clock, now_utc
@@ -51,7 +51,7 @@ def build(settings: Settings, *, clock: Clock = now_utc) -> Relay:
     store = Store(settings.storage.url)
     buckets = _buckets(settings)
     lanes = [
-        Lane(targets.build(target, clock), store, clock, bucket=buckets[target.name])
+        Lane(targets.build(target, clock, store.vault(target.name)), store, clock, bucket=buckets[target.name])
         for target in settings.targets.values()
     ]
     dispatcher = Dispatcher(lanes, store, clock)
@@ -64,16 +64,21 @@ def build(settings: Settings, *, clock: Clock = now_utc) -> Relay:
 
 def _buckets(settings: Settings) -> dict[str, Bucket]:
     """One for each target; targets with a rate on one host share it, and the lower of their rates."""
-    slowest: dict[str, Rate] = {}
+    slowest: dict[tuple[str, str], Rate] = {}
     for target in settings.targets.values():
-        host = urlsplit(target.url).netloc
         if target.rate is not None:
+            host = _host(target)
             slowest[host] = min(slowest.get(host, target.rate), target.rate, key=lambda rate: rate.per_second)
     shared = {host: Bucket(rate, time.monotonic) for host, rate in slowest.items()}
     return {
-        target.name: Bucket(None, time.monotonic) if target.rate is None else shared[urlsplit(target.url).netloc]
+        target.name: Bucket(None, time.monotonic) if target.rate is None else shared[_host(target)]
         for target in settings.targets.values()
     }
+
+
+def _host(target: Target) -> tuple[str, str]:
+    """Whose rate it is. The kind belongs to it: in the sandbox three systems stand on one port."""
+    return target.kind, urlsplit(target.address).netloc
 
 
 def refuse_unused_targets(settings: Settings, store: Store) -> list[str]:

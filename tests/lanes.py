@@ -69,7 +69,7 @@ class Scripted:
         self.settings, self._script = settings, script
         self.sent: list[str] = []
 
-    def send(self, shipment: Job) -> Outcome:
+    def send(self, shipment: Job, steps: Any = None) -> Outcome:
         self.sent.append(shipment.delivery.id)
         return self._script(shipment)
 

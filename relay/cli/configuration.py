@@ -27,7 +27,7 @@ def check(online: bool) -> None:
     for warning in (*warnings, *_remarks(found)):
         click.echo(f"note: {warning}")
     if online:
-        _ask_targets(found)
+        _ask_targets(found, store)
 
 
 def _remarks(found: Settings) -> list[str]:
@@ -35,7 +35,7 @@ def _remarks(found: Settings) -> list[str]:
     for name, target in found.targets.items():
         if settings.is_sandbox(target):
             remarks.append(f"targets.{name} is the sandbox: calls end nowhere")
-        elif target.url.startswith("http://"):
+        elif target.address.startswith("http://"):
             remarks.append(f"targets.{name} is reached over plain http: fine inside your own network only")
         if not target.verify_tls:
             remarks.append(f"targets.{name}: verify_tls is off; ca_file with the company's certificate is better")
@@ -50,14 +50,15 @@ def _remarks(found: Settings) -> list[str]:
     return remarks
 
 
-def _ask_targets(found: Settings) -> None:
+def _ask_targets(found: Settings, store: Store) -> None:
     """Raises Conflict when a target would not take a delivery."""
     ill = 0
     for name, target in found.targets.items():
-        outcome = targets.build(target, now_utc).check()
+        outcome = targets.build(target, now_utc, store.vault(name)).check()
         well = outcome.name == "delivered"
         ill += not well
-        click.echo(f"{name}: {'ready' if well else f'{outcome.name}: {outcome.reason}'}")
+        remarks = f" ({outcome.reason})" if outcome.reason else ""
+        click.echo(f"{name}: {f'ready{remarks}' if well else f'{outcome.name}: {outcome.reason}'}")
     if ill:
         raise Conflict(f"{ill} of {len(found.targets)} targets would not take a delivery")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import threading
+from collections.abc import Callable
 from datetime import datetime
 from typing import Protocol
 
@@ -13,6 +14,9 @@ from tenacity.nap import sleep_using_event
 from tenacity.wait import wait_random_exponential
 
 from relay.delivery import reports, schedule
+from relay.delivery.gate import Gate
+from relay.delivery.steps import Steps
+from relay.errors import Interrupted, StoreError
 from relay.events import Attempt, Delivery, Outcome, Standstill
 from relay.settings import Target
 from relay.store import Job, Result, Store
@@ -29,7 +33,7 @@ class Adapter(Protocol):
 
     settings: Target
 
-    def send(self, job: Job) -> Outcome:
+    def send(self, job: Job, steps: Steps) -> Outcome:
         """Makes the requests that this delivery needs. Never raises for what the target or the network did."""
 
     def close(self) -> None:
@@ -39,13 +43,17 @@ class Adapter(Protocol):
 class Attempts:
     """Makes attempts at one target."""
 
-    def __init__(self, adapter: Adapter, store: Store, clock: Clock, stopping: threading.Event) -> None:
-        self._adapter, self._policy = adapter, adapter.settings
+    def __init__(self, adapter: Adapter, store: Store, gate: Gate, clock: Clock, stopping: threading.Event) -> None:
+        self._adapter, self._policy, self._gate = adapter, adapter.settings, gate
         self._store, self._clock, self._stopping = store, clock, stopping
         self.standstills: tuple[Standstill, ...] = ()  #: time that does not count for ages
 
-    def send(self, job: Job) -> Outcome:
-        """Tries again within seconds while no connection is made; all else is for the database's patience."""
+    def send(self, job: Job, may_send: Callable[[], bool]) -> Outcome:
+        """Tries again within seconds while no connection is made; all else is for the database's patience.
+
+        `may_send` is asked before each further request. Raises StoreError, and Interrupted when the work must end.
+        """
+        steps = Steps(job, self._store, self._gate, self._stopping, may_send)
         patience = Retrying(
             retry=retry_if_result(lambda outcome: outcome.name == "unreachable"),
             stop=stop_after_attempt(_QUICK_TRIES) | stop_when_event_set(self._stopping),
@@ -54,8 +62,10 @@ class Attempts:
             retry_error_callback=_last_outcome,
         )
         try:
-            outcome: Outcome = self._adapter.send(job)
-            return patience(self._again, job, [outcome]) if outcome.name == "unreachable" else outcome
+            outcome: Outcome = self._adapter.send(job, steps)
+            return patience(self._again, job, steps, [outcome]) if outcome.name == "unreachable" else outcome
+        except (StoreError, Interrupted):
+            raise
         except Exception as exc:  # a fault of ours: the delivery keeps its place, and the reason is seen
             log.exception("delivery.adapter_failed", **reports.fields(job.delivery))
             return Outcome(
@@ -95,9 +105,9 @@ class Attempts:
             reason=schedule.expiry(self._policy.expire[delivery.kind]),
         )  # fmt: skip
 
-    def _again(self, job: Job, first: list[Outcome]) -> Outcome:
+    def _again(self, job: Job, steps: Steps, first: list[Outcome]) -> Outcome:
         """The first of the tries has been made already."""
-        return first.pop() if first else self._adapter.send(job)
+        return first.pop() if first else self._adapter.send(job, steps)
 
 
 def _last_outcome(state: RetryCallState) -> Outcome:

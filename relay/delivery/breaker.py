@@ -1,12 +1,13 @@
 """The breaker: what a lane thinks of its target. Pure.
 
 It is about the target, attempts are about the event. The rule:
-- an answer (delivered, refused) opens it, whatever was before;
+- an answer (delivered, refused, or any that shows the target well) opens it, whatever was before;
+- an outcome for which the target was not asked says nothing;
 - what can only be the target's doing (later, unreachable, misconfigured) twice in a row makes it `down`;
 - what may be the event's doing (failed, unclear) does so only when two different calls come to it in a row, or one
   of the two outcomes was the target's;
-- a wrong password, address or certificate makes it `misconfigured` at once; 403 and 404 when nothing else has come
-  for ten minutes, because a 1C that restarts says them too.
+- a wrong password, address or certificate makes it `misconfigured` at once; what a target that restarts says too
+  (403 and 404 of a 1C) when nothing else has come for ten minutes.
 While it is not open one probe at a time goes out.
 """
 
@@ -17,11 +18,10 @@ from datetime import datetime, timedelta
 from msgspec import Struct
 from msgspec.structs import replace
 
-from relay.events import Health, Outcome, TargetState
+from relay.events import Delivery, Health, Outcome, TargetState
 
 _ANSWERS = ("delivered", "refused")
 _TARGETS_OWN = ("later", "unreachable", "misconfigured")
-_FORBIDDEN = (403, 404)
 _FORBIDDEN_FOR = timedelta(minutes=10)
 _PROBE_FIRST, _PROBE_MAX = timedelta(seconds=1), timedelta(minutes=1)
 _PATIENT_FOR = timedelta(hours=1)  # a misconfigured target is asked every minute for so long, then rarely
@@ -39,10 +39,13 @@ class Breaker(Struct, frozen=True, kw_only=True):
 
 def after(known: Breaker, outcome: Outcome, call: str, *, probe: bool, now: datetime, noise: float) -> Breaker:
     """What is thought after this outcome of this call. `noise` in [0, 1) spreads the probes."""
-    asked_until = _asked_until(known.health, outcome, now)
-    if outcome.name in _ANSWERS:
-        return Breaker(health=Health(asked_until=asked_until))
-    forbidden = outcome.name == "misconfigured" and outcome.status in _FORBIDDEN
+    if outcome.target_is == "not_asked":
+        return known
+    if outcome.name in _ANSWERS or outcome.target_is == "well":
+        wait = None if outcome.target_is == "well" else outcome.wait  # that one is the event's alone
+        return Breaker(health=Health(asked_until=_asked_until(known.health, wait, now)))
+    asked_until = _asked_until(known.health, outcome.wait, now)
+    forbidden = outcome.name == "misconfigured" and outcome.target_is == "perhaps_restarting"
     forbidden_since = (known.health.forbidden_since or now) if forbidden else None
     health = replace(known.health, asked_until=asked_until, forbidden_since=forbidden_since)
     state = _state(known, outcome, call, forbidden_for=now - forbidden_since if forbidden_since else None)
@@ -50,6 +53,11 @@ def after(known: Breaker, outcome: Outcome, call: str, *, probe: bool, now: date
         health=_unwell(health, state, outcome.reason, probe=probe, now=now, noise=noise),
         suspect=call, targets_own=outcome.name in _TARGETS_OWN,
     )  # fmt: skip
+
+
+def call_of(delivery: Delivery) -> str:
+    """What is taken for one call; an event without a session is its own."""
+    return delivery.event if delivery.session is None else f"{delivery.source} {delivery.session}"
 
 
 def request_at(health: Health) -> datetime | None:
@@ -74,8 +82,8 @@ def shifted(health: Health, step: timedelta) -> Health:
     return replace(health, **{name: at + step for name in moments if (at := getattr(health, name)) is not None})
 
 
-def _asked_until(health: Health, outcome: Outcome, now: datetime) -> datetime | None:
-    asked = None if outcome.wait is None else now + outcome.wait
+def _asked_until(health: Health, wait: timedelta | None, now: datetime) -> datetime | None:
+    asked = None if wait is None else now + wait
     waits = [at for at in (health.asked_until, asked) if at is not None and at > now]
     return max(waits, default=None)
 

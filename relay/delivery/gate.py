@@ -96,6 +96,17 @@ class Gate:
             self._probing = self._probing or probe
             return Permit(probe)
 
+    def take_more(self) -> float:
+        """Leave for a further request of the same delivery: 0, or the seconds after which to ask again."""
+        with self._mutex:
+            if self._gap_s and (wait := self._free_at - self._monotonic()) > 0:
+                return wait
+            if wait := self._bucket.take():
+                return wait
+            if self._gap_s:
+                self._free_at = self._monotonic() + self._gap_s
+            return 0.0
+
     def give_back(self, permit: Permit) -> None:
         """A permit that no request was made with."""
         with self._mutex:
@@ -113,6 +124,9 @@ class Gate:
             )  # fmt: skip
             if permit.probe:
                 self._probing = False
+            if outcome.target_is == "not_asked":
+                self._bucket.give_back()
+                return before, before
             self._keep_pace(outcome, before.state == "open")
             return before, self._breaker.health
 
@@ -124,7 +138,7 @@ class Gate:
 
     def _keep_pace(self, outcome: Outcome, was_open: bool) -> None:
         """A target that asks for time is called half as often; with each delivery a fifth more often again."""
-        if outcome.name == "later" and was_open:
+        if outcome.name == "later" and was_open and outcome.target_is != "well":
             self._gap_s = min(max(self._gap_s * 2, _GAP_FIRST_S), _GAP_MAX_S)
             self._free_at = self._monotonic() + self._gap_s
         elif outcome.name == "delivered" and self._gap_s:

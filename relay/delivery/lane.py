@@ -18,9 +18,10 @@ from msgspec.structs import replace
 
 from relay.delivery import reports
 from relay.delivery.attempts import Adapter, Attempts
+from relay.delivery.breaker import call_of
 from relay.delivery.bucket import Bucket
 from relay.delivery.gate import Gate, Permit
-from relay.errors import StoreError
+from relay.errors import Interrupted, StoreError
 from relay.events import Health, Outcome
 from relay.store import Claim, Job, Store
 from relay.times import Clock
@@ -53,7 +54,7 @@ class Lane:
         self._store, self._clock, self._monotonic = store, clock, monotonic
         self._may_send: Callable[[], bool] = lambda: True
         self._stopping = threading.Event()
-        self.attempts = Attempts(adapter, store, clock, self._stopping)
+        self.attempts = Attempts(adapter, store, self.gate, clock, self._stopping)
         self._saved = Health()  # what the store knows of the target
         self._bell = threading.Condition()
         self._rings = 0  # reasons to look for something due
@@ -236,11 +237,15 @@ class Lane:
         self.in_flight[job.delivery.seq] = (job, began)
         try:
             started = self._monotonic()
-            outcome = self.attempts.send(job)
+            outcome = self.attempts.send(job, self._may_send)
             took_ms = int((self._monotonic() - started) * 1000)
-            before, after = self.gate.settle(permit, outcome, _call_of(job))
+            before, after = self.gate.settle(permit, outcome, call_of(job.delivery))
             reports.health(self.name, before, after)
             return self._record(job, began, outcome, took_ms)
+        except Interrupted:  # between two requests: what was done is remembered
+            self._put_back(job)
+            self.gate.give_back(permit)
+            return None
         except BaseException:  # whatever it was: it may have been sent
             self.unrecorded.add(job.delivery.seq)
             raise
@@ -290,9 +295,3 @@ class Lane:
             self._store.put_back(job.delivery, job.epoch)
         except StoreError as exc:
             log.error("delivery.not_put_back", **reports.fields(job.delivery), reason=str(exc))
-
-
-def _call_of(job: Job) -> str:
-    """What the breaker takes for one call; an event without a session is its own."""
-    delivery = job.delivery
-    return delivery.event if delivery.session is None else f"{delivery.source} {delivery.session}"

@@ -40,13 +40,13 @@ def decide(
     again = _Again(outcome, delivery, policy, now, noise, standstills)
     match outcome.name:
         case "delivered":
-            return _ended(delivery, "delivered", now, None)
+            return _ended(delivery, "delivered", now, outcome.reason or None)
         case "refused":
             return _ended(delivery, "dead", now, outcome.reason)
         case "later" | "unreachable" | "misconfigured":
-            return again.verdict(counted=False, paused=is_open)
+            return again.verdict(counted=False, paused=is_open or outcome.target_is == "well")
         case "failed":
-            return again.verdict(counted=others_pass)
+            return again.verdict(counted=others_pass or outcome.target_is == "well")
         case "unclear":
             if policy.unclear == "hold" or delivery.unclear + 1 >= MAX_UNCLEAR:
                 return _ended(delivery, "held", now, outcome.reason, failures=1, unclear=1)

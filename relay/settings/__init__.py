@@ -3,14 +3,31 @@
 Knows neither Flask nor the classes of targets.
 """
 
-from relay.settings.reading import ROOT, read
+from relay.settings.files import ROOT
+from relay.settings.reading import read
 from relay.settings.sandbox import SANDBOX_PORT, is_sandbox, swallows_real_calls
-from relay.settings.schema import Admin, OneCTarget, Secret, Settings, Source, Storage, Target
+from relay.settings.schema import (
+    Admin,
+    AmoCrmTarget,
+    Bitrix24Target,
+    CrmTarget,
+    HttpTarget,
+    OneCTarget,
+    Secret,
+    Settings,
+    Source,
+    Storage,
+    Target,
+)
 
 __all__ = [
     "ROOT",
     "SANDBOX_PORT",
     "Admin",
+    "AmoCrmTarget",
+    "Bitrix24Target",
+    "CrmTarget",
+    "HttpTarget",
     "OneCTarget",
     "Secret",
     "Settings",

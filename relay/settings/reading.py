@@ -6,41 +6,20 @@ import difflib
 import os
 import re
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from datetime import timedelta
-from ipaddress import ip_network
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal, NoReturn, get_args, get_origin, get_type_hints
-from urllib.parse import urlsplit
-from zoneinfo import ZoneInfo
 
 import msgspec
 
 from relay.errors import ConfigError
-from relay.events import KINDS
-from relay.settings import quantities
-from relay.settings.schema import TARGET_KINDS, TOP_LEVEL, Admin, AllowList, Secret, Settings, Source, Storage, Target
+from relay.settings import checks, conversions
+from relay.settings.files import ROOT
+from relay.settings.schema import TARGET_KINDS, TOP_LEVEL, Admin, Secret, Settings, Source, Storage, Target
 
-ROOT = Path(__file__).resolve().parents[2]
-
-_CONVERSIONS: dict[str, Callable[[Any], Any]] = {
-    **dict.fromkeys(
-        ("duplicate_window", "keep_delivered", "keep_dead", "timeout", "connect_timeout",
-         "give_up_after", "retry_first", "retry_max"),
-        quantities.duration,
-    ),
-    "max_body": quantities.size,
-    "rate": quantities.rate,
-    "timezone": lambda given: _zone(given),
-    "allow_from": lambda given: AllowList(_network(item) for item in _listed(given)),
-    "token": lambda given: tuple(Secret(item) for item in _listed(given)),
-    "password": lambda given: None if given is None else Secret(given),
-    "expire": lambda given: _expire(given),
-}  # fmt: skip
 _NOTHING: Mapping[str, Any] = MappingProxyType({})
-_AT_LEAST = {"concurrency": 1, "attempts": 1, "trusted_proxies": 0}
-_AT_MOST = {"concurrency": 64}
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 _PATH_ERROR = re.compile(r" - at `\$\.?(.*)`$")
 
@@ -145,17 +124,10 @@ class _Reader:
         self._fail(key, _PATH_ERROR.sub("", text).replace("Expected", "expected"))
 
     def _convert_value(self, key: str, value: Any, path: str) -> Any:
-        where = f"{path}.{key}".lstrip(".")
-        if key in _AT_LEAST and isinstance(value, int) and value < _AT_LEAST[key]:
-            self._fail(where, f"{value} is too little; at least {_AT_LEAST[key]}")
-        if key in _AT_MOST and isinstance(value, int) and value > _AT_MOST[key]:
-            self._fail(where, f"{value} is too much; at most {_AT_MOST[key]}")
-        if key not in _CONVERSIONS:
-            return value
         try:
-            return _CONVERSIONS[key](value)
+            return conversions.convert(key, value, is_source=path.startswith("sources."))
         except (ValueError, TypeError) as exc:
-            self._fail(where, str(exc))
+            self._fail(f"{path}.{key}".lstrip("."), str(exc))
 
     def _expect_table(self, value: Any, path: str) -> None:
         if not isinstance(value, dict):
@@ -192,23 +164,10 @@ class _Reader:
             )
         rest = {key: value for key, value in table.items() if key != "kind"}
         target: Target = self._struct(TARGET_KINDS[kind], rest, path, {"name": name})
-        self._check_target(target, path)
+        found = checks.problem(target)
+        if found is not None:
+            self._fail(f"{path}.{found[0]}", found[1])
         return target
-
-    def _check_target(self, target: Target, path: str) -> None:
-        parts = urlsplit(target.url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            self._fail(f"{path}.url", "must begin with http:// or https:// and name a host")
-        if parts.username or parts.password:
-            self._fail(f"{path}.url", "holds a password; put it into username and password")
-        if target.ca_file is not None and not (ROOT / target.ca_file).is_file():
-            self._fail(f"{path}.ca_file", f"there is no file {ROOT / target.ca_file}")
-        if target.retry_first > target.retry_max or not target.retry_first:
-            self._fail(f"{path}.retry_first", "must be more than 0 and not more than retry_max")
-        if not target.timeout or not target.connect_timeout:
-            self._fail(f"{path}.timeout", "must be more than 0, as must connect_timeout")
-        if any(status not in range(200, 600) for status in target.delivered_statuses):
-            self._fail(f"{path}.delivered_statuses", "an HTTP status is a number from 200 to 599")
 
     def _source(self, name: str, table: Any, defaults: dict[str, Any], targets: dict[str, Target]) -> Source:
         path = f"sources.{name}"
@@ -255,35 +214,8 @@ def _as_it_is(kind: type, value: Any) -> Any:
     raise ValueError(f"Expected {kind.__name__}, got {type(value).__name__}")
 
 
-def _zone(given: Any) -> ZoneInfo:
-    try:
-        return ZoneInfo(given)
-    except Exception as exc:  # ZoneInfo raises five unrelated kinds for a name that is not a zone
-        raise ValueError(f'{given!r} is not a time zone; write it like "Europe/Moscow"') from exc
-
-
-def _expire(given: Any) -> dict[str, timedelta]:
-    if not isinstance(given, dict) or not all(kind in KINDS for kind in given):
-        raise ValueError(f'must be like {{ incoming = "10m" }}; the kinds are {", ".join(KINDS)}')
-    return {kind: quantities.duration(age) for kind, age in given.items()}
-
-
 def _allowed(hint: Any) -> tuple[Any, ...]:
     """The words of a Literal, also inside a tuple."""
     if get_origin(hint) is Literal:
         return get_args(hint)
     return next((words for part in get_args(hint) if (words := _allowed(part))), ())
-
-
-def _listed(given: Any) -> list[Any]:
-    items = given if isinstance(given, list) else [given]
-    if not all(isinstance(item, str) for item in items):
-        raise ValueError("must be text, or a list of texts")
-    return items
-
-
-def _network(given: str) -> Any:
-    try:
-        return ip_network(given, strict=False)
-    except ValueError as exc:
-        raise ValueError(f'{given!r} is no address; write it like "195.211.122.249" or "10.0.0.0/8"') from exc

@@ -23,7 +23,7 @@ def is_loopback(host: str) -> bool:
 
 def is_sandbox(target: Target) -> bool:
     """Is this target one of the simulators that `make run` starts?"""
-    parts = urlsplit(target.url)
+    parts = urlsplit(target.address)
     return is_loopback(parts.hostname or "") and parts.port == SANDBOX_PORT
 
 

@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 
 from msgspec import Struct
 
-from relay.events import KINDS, Kind
+from relay.events import CALL_KINDS, KINDS, Kind
 from relay.settings.quantities import Rate
 
 
@@ -67,7 +67,6 @@ class Target(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, tag_
     """What every kind of target takes."""
 
     name: str
-    url: str
     events: tuple[Kind, ...] = KINDS
     concurrency: int = 2
     rate: Rate | None = None
@@ -89,8 +88,23 @@ class Target(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, tag_
     def kind(self) -> str:
         return str(self.__struct_config__.tag)
 
+    @property
+    def address(self) -> str:
+        """Where its requests go; may hold a secret."""
+        raise NotImplementedError
 
-class OneCTarget(Target, frozen=True, forbid_unknown_fields=True, kw_only=True, tag="1c"):
+
+class UrlTarget(Target, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A target with an address that is no secret."""
+
+    url: str
+
+    @property
+    def address(self) -> str:
+        return self.url
+
+
+class OneCTarget(UrlTarget, frozen=True, forbid_unknown_fields=True, kw_only=True, tag="1c"):
     """A 1C HTTP service like UIScom; `url` ends with `/hs/UIScom`."""
 
     delivered_statuses: tuple[int, ...] = (417,)  #: the receiver stores the event and then answers 417
@@ -102,7 +116,75 @@ class OneCTarget(Target, frozen=True, forbid_unknown_fields=True, kw_only=True, 
     suspicious_ok: Literal["fail", "accept"] = "fail"
 
 
-TARGET_KINDS: dict[str, type[Target]] = {"1c": OneCTarget}
+class CrmTarget(Target, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A CRM that has users of its own: whom a call belongs to."""
+
+    events: tuple[Kind, ...] = CALL_KINDS
+    default_user: int  #: for calls that nobody took
+    users: dict[str, int] = {}  #: UIS extension -> user of the CRM
+    employees: dict[str, int] = {}  #: UIS employee id -> user of the CRM
+    client_id: str | None = None  #: OAuth, instead of a webhook or a long-lived token
+    client_secret: Secret | None = None
+    refresh_token: Secret | None = None  #: the first one; the relay keeps the later ones itself
+
+    @property
+    def mapped_users(self) -> tuple[int, ...]:
+        """Everybody who is named, once each."""
+        return tuple(dict.fromkeys((*self.users.values(), *self.employees.values())))
+
+
+class Bitrix24Target(CrmTarget, frozen=True, forbid_unknown_fields=True, kw_only=True, tag="bitrix24"):
+    """Bitrix24 by an incoming webhook, or by a local application's OAuth."""
+
+    # a bucket of exactly the documented 2/s and 50 overflows by jitter
+    rate: Rate | None = Rate(1.9, 45)
+    webhook: Secret | None = None  #: https://portal.bitrix24.ru/rest/1/code/
+    portal: str | None = None  #: of the local application: https://portal.bitrix24.ru
+    oauth_url: str = "https://oauth.bitrix24.tech"
+    create_lead: bool = True  #: for a number that the CRM does not know
+    crm_source: str | None = None  #: SOURCE of what is created
+    show_to: Literal["employee", "all", "nobody"] = "employee"
+    attach_record: Literal["link", "upload", "off"] = "link"
+    learn_users: bool = True  #: ask Bitrix24 for the user with an extension that `users` does not name
+
+    @property
+    def address(self) -> str:
+        return self.webhook or f"{(self.portal or '').rstrip('/')}/rest/"
+
+
+class AmoCrmTarget(CrmTarget, frozen=True, forbid_unknown_fields=True, kw_only=True, tag="amocrm"):
+    """amoCRM by a long-lived token, or by OAuth."""
+
+    url: str
+    rate: Rate | None = Rate(5, 1)
+    token: Secret | None = None
+    redirect_uri: str | None = None
+    unknown_phone: Literal["unsorted", "contact", "skip"] = "unsorted"
+    pipeline_id: int | None = None  #: whose «Неразобранное» gets the calls of unknown numbers
+    popup: bool = True
+    source_name: str = "UIS"
+    look_up: bool = True  #: look for a call that may have been taken before it is sent again
+
+    @property
+    def address(self) -> str:
+        return self.url
+
+
+class HttpTarget(UrlTarget, frozen=True, forbid_unknown_fields=True, kw_only=True, tag="http"):
+    """Any HTTP address."""
+
+    concurrency: int = 4
+    body: Literal["normalised", "template", "raw"] = "normalised"
+    empty: Literal["null", "string"] = "null"
+    method: Literal["POST", "PUT", "PATCH"] = "POST"
+    query: dict[str, Secret] = {}
+    headers: dict[str, Secret] = {}
+    secrets: tuple[Secret, ...] = ()  #: Standard Webhooks; two while they are being changed
+
+
+TARGET_KINDS: dict[str, type[Target]] = {
+    "1c": OneCTarget, "bitrix24": Bitrix24Target, "amocrm": AmoCrmTarget, "http": HttpTarget,
+}  # fmt: skip
 
 
 class Settings(Struct, frozen=True, kw_only=True):

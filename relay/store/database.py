@@ -43,6 +43,10 @@ class Database:
         """Held by a process for as long as it lives: while it is, its leases hold."""
         return FileLock(self.path.with_name(f"{self.path.name}.owner-{owner}"))
 
+    def token_lock(self, target: str) -> FileLock:
+        """Held by whoever exchanges the target's tokens: each may be exchanged once only."""
+        return FileLock(self.path.with_name(f"{self.path.name}.token-{target}"))
+
     def is_dead(self, owner: str) -> bool:
         """Does nobody hold the owner's lock any more? The file of a dead one is removed."""
         lock = self.owner_lock(owner)

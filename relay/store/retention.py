@@ -10,7 +10,7 @@ from datetime import datetime
 
 from sqlalchemy import Connection, bindparam, case, delete, func, select
 
-from relay.store import health
+from relay.store import calls, health
 from relay.store.database import Database
 from relay.store.schema import attempts, deliveries, events
 from relay.times import to_us
@@ -79,10 +79,15 @@ def _delete(connection: Connection, seqs: Sequence[int]) -> int:
     of_events = select(deliveries.c.event_seq).where(deliveries.c.event_seq.in_(seqs), _waiting)
     waiting = set(connection.execute(of_events).scalars())
     going = [seq for seq in seqs if seq not in waiting]
+    of_call = func.coalesce(events.c.session, events.c.id)
+    found = connection.execute(select(events.c.source, of_call).where(events.c.seq.in_(going)))
+    their_calls = [(source, session) for source, session in found]
     their_deliveries = select(deliveries.c.seq).where(deliveries.c.event_seq.in_(going))
     connection.execute(delete(attempts).where(attempts.c.delivery_seq.in_(their_deliveries)))
     connection.execute(delete(deliveries).where(deliveries.c.event_seq.in_(going)))
-    return int(connection.execute(delete(events).where(events.c.seq.in_(going))).rowcount)
+    deleted = int(connection.execute(delete(events).where(events.c.seq.in_(going))).rowcount)
+    calls.forget(connection, their_calls)
+    return deleted
 
 
 def _give_back(database: Database, breathe: Callable[[], bool]) -> None:

@@ -19,7 +19,7 @@ from sqlalchemy import (
     text,
 )
 
-VERSION = "0002"
+VERSION = "0003"
 """The newest migration: what this program expects of a database."""
 
 metadata = MetaData()
@@ -143,6 +143,25 @@ standstills = Table(
     Column("began_at", BigInteger, nullable=False),
     Column("ended_at", BigInteger),
     Index("standstills_target", "target"),
+)
+
+call_links = Table(
+    "call_links",
+    metadata,
+    Column("target", Text, primary_key=True),
+    Column("source", Text, primary_key=True),
+    Column("session", Text, primary_key=True),  # of a call; an event without one stands under its own id
+    Column("done", Text, nullable=False),  # JSON: what an adapter has done for the call, in its own words
+)
+
+tokens = Table(
+    "tokens",
+    metadata,
+    Column("target", Text, primary_key=True),
+    Column("seed", Text, nullable=False),
+    Column("access", Text, nullable=False),
+    Column("refresh", Text, nullable=False),
+    Column("expires_at", BigInteger, nullable=False),
 )
 
 refusals = Table(

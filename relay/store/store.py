@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from msgspec.structs import replace
 from sqlalchemy import Connection
 
 from relay.errors import NotFound
-from relay.events import DEAD_LETTERS, Attempt, Delivery, Event, Health, Standstill
+from relay.events import DEAD_LETTERS, Attempt, CallEvent, Delivery, Event, Health, Standstill
 from relay.store import (
     backup,
+    calls,
     changes,
     health,
     heartbeats,
@@ -31,6 +32,7 @@ from relay.store.group_commit import GroupCommit
 from relay.store.health import Orders
 from relay.store.leases import LeaseRow
 from relay.store.lock import FileLock
+from relay.store.tokens import Vault
 
 Item = TypeVar("Item")
 
@@ -155,6 +157,23 @@ class Store:
     def another_was_delivered(self, delivery: Delivery, since: datetime) -> bool:
         with self.database.read() as connection:
             return work.another_was_delivered(connection, delivery, since)
+
+    def said(self, delivery: Delivery) -> tuple[CallEvent, ...]:
+        """Everything that UIS had said of the call up to this delivery's event, in the order of acceptance."""
+        with self.database.read() as connection:
+            return calls.said(connection, delivery)
+
+    def done(self, delivery: Delivery) -> dict[str, Any]:
+        """What has been done for the call at the delivery's target."""
+        with self.database.read() as connection:
+            return calls.done(connection, delivery)
+
+    def remember(self, delivery: Delivery, done: dict[str, Any]) -> None:
+        """Adds to what has been done for the call; on disk when it returns."""
+        self._commits.run(calls.remember, calls.Memo(delivery, done), _RECORD_TIMEOUT_S)
+
+    def vault(self, target: str) -> Vault:
+        return Vault(self.database, target)
 
     # --- people
 

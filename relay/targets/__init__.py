@@ -5,14 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from relay.settings import OneCTarget, Target
-from relay.targets.base import Adapter
+from relay.settings import AmoCrmTarget, Bitrix24Target, HttpTarget, OneCTarget, Target
+from relay.targets.amocrm import AmoCrm
+from relay.targets.base import Adapter, Vault
+from relay.targets.bitrix24 import Bitrix24
+from relay.targets.http import Http
 from relay.targets.onec import OneC
 from relay.times import Clock
 
-KINDS: dict[type[Target], Callable[[Any, Clock], Adapter]] = {OneCTarget: OneC}
+KINDS: dict[type[Target], Callable[[Any, Clock, Vault], Adapter]] = {
+    OneCTarget: OneC, Bitrix24Target: Bitrix24, AmoCrmTarget: AmoCrm, HttpTarget: Http,
+}  # fmt: skip
 
 
-def build(settings: Target, clock: Clock) -> Adapter:
+def build(settings: Target, clock: Clock, vault: Vault) -> Adapter:
     """The adapter of a target's kind."""
-    return KINDS[type(settings)](settings, clock)
+    return KINDS[type(settings)](settings, clock, vault)

@@ -1,32 +1,16 @@
-"""What every kind of target shares: the sending of a request, with foreign errors translated to outcomes once.
-
-The rule is one: what failed before the connection stood was surely not taken (unreachable, or misconfigured
-when it is the certificate); everything after may have been (unclear).
-"""
+"""What every kind of target is, and what it is lent by whoever delivers."""
 
 from __future__ import annotations
 
 import threading
-import time
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from datetime import datetime
 from typing import Any, Protocol
 
-import requests
-import urllib3
-from msgspec import Struct
-from requests.adapters import HTTPAdapter
-from requests.cookies import extract_cookies_to_jar
-from urllib3.connection import HTTPConnection, HTTPSConnection
-from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
-
-from relay.errors import RelayError
-from relay.events import Delivery, Event, Outcome
-from relay.settings import ROOT, Target
-
-_BODY_MAX = 64 * 1024
-_IDLE_MAX_S = 4.0  # servers close at 5; a request into a closing connection may have been taken or not
-_REASON_MAX = 500
+from relay.events import CallEvent, Delivery, Event, Outcome, TokenPair
+from relay.settings import Target
+from relay.targets.client import Client
 
 
 class Shipment(Protocol):
@@ -39,20 +23,32 @@ class Shipment(Protocol):
     def event(self) -> Event: ...
 
 
-class Answer(Struct, frozen=True):
-    """What a target answered. Header names are in lower case."""
+class Steps(Protocol):
+    """What an adapter is lent for one delivery: the call's memory, and leave for each request."""
 
-    status: int
-    headers: Mapping[str, str]
-    body: bytes
+    def said(self) -> tuple[CallEvent, ...]:
+        """Everything that UIS had said of the call up to this event, in the order of acceptance."""
+
+    def done(self) -> dict[str, Any]:
+        """What has been done for the call at this target."""
+
+    def remember(self, **done: Any) -> None:
+        """Adds to it; on disk when it returns."""
+
+    def leave(self) -> None:
+        """Waits for leave to make one request. Raises Interrupted when none will be given any more."""
 
 
-class NoAnswer(RelayError):
-    """The request came to no answer; `outcome` says whether it may have arrived."""
+class Vault(Protocol):
+    """Where the rotating tokens of a target are kept."""
 
-    def __init__(self, outcome: Outcome) -> None:
-        super().__init__(outcome.reason)
-        self.outcome = outcome
+    def load(self) -> TokenPair | None: ...
+
+    def save(self, pair: TokenPair) -> None:
+        """On disk when it returns."""
+
+    def alone(self) -> AbstractContextManager[None]:
+        """Nobody else, in whatever process, exchanges the tokens meanwhile."""
 
 
 class Adapter(ABC):
@@ -63,12 +59,19 @@ class Adapter(ABC):
         self._threads = threading.local()
 
     @abstractmethod
-    def send(self, shipment: Shipment) -> Outcome:
-        """Makes the requests that a delivery needs; what the target or the network did is an outcome."""
+    def send(self, shipment: Shipment, steps: Steps) -> Outcome:
+        """Makes the requests that a delivery needs; what the target or the network did is an outcome.
+
+        Raises Interrupted, and StoreError, between two requests: what was done is remembered.
+        """
 
     @abstractmethod
     def check(self) -> Outcome:
-        """Asks the target whether it would take a delivery, without making one."""
+        """Asks the target whether it would take a delivery, without making one. Well or not, the reason has remarks."""
+
+    def warnings(self, now: datetime) -> list[str]:  # noqa: ARG002  for those that have something to say
+        """What will need mending before long."""
+        return []
 
     def close(self) -> None:
         """Ends what the calling thread holds open."""
@@ -82,202 +85,3 @@ class Adapter(ABC):
         if found is None:
             found = self._threads.client = Client(self.settings)
         return found
-
-
-class Client:
-    """One thread's connection to one target. Keeps cookies; follows no redirect; every wait has an end."""
-
-    def __init__(self, settings: Target) -> None:
-        self._timeout = (settings.connect_timeout.total_seconds(), settings.timeout.total_seconds())
-        self._proxies = {"http": settings.proxy, "https": settings.proxy} if settings.proxy else {}
-        ca_file = None if settings.ca_file is None else str(ROOT / settings.ca_file)
-        self._verify: bool | str = ca_file or True if settings.verify_tls else False
-        self._session = requests.Session()
-        self._session.trust_env = False  # reads the environment for every request: half the speed
-        self._adapter = _TellingAdapter()
-        self._session.mount("http://", self._adapter)
-        self._session.mount("https://", self._adapter)
-        if not settings.verify_tls:
-            urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)  # `check` says it, not every request
-        self._prepared: dict[tuple[str, str], requests.PreparedRequest] = {}
-        self._used_at = 0.0
-
-    @property
-    def cookies(self) -> Any:
-        return self._session.cookies
-
-    def request(self, method: str, url: str, headers: Mapping[str, str], body: bytes | None = None) -> Answer:
-        """One request. Raises NoAnswer."""
-        if time.monotonic() - self._used_at > _IDLE_MAX_S:
-            self._adapter.forget_connections()
-        began = time.monotonic()
-        _STOOD.now = False
-        try:
-            # the session's own `send` adds hooks and redirects, which we do not have, for a twentieth of the time
-            response = self._adapter.send(
-                self._prepare(method, url, headers, body), timeout=self._timeout, stream=True,
-                verify=self._verify, proxies=self._proxies,
-            )  # fmt: skip
-        except requests.RequestException as exc:
-            raise NoAnswer(translate(exc, stood=_STOOD.now)) from exc
-        try:
-            content = _read(response, began + self._timeout[0] + self._timeout[1])
-        finally:
-            response.close()
-            self._used_at = time.monotonic()
-        if "set-cookie" in response.headers:
-            extract_cookies_to_jar(self._session.cookies, response.request, response.raw)  # type: ignore[no-untyped-call]
-        return Answer(response.status_code, {name.lower(): value for name, value in response.headers.items()}, content)
-
-    def close(self) -> None:
-        self._session.close()
-
-    def _prepare(
-        self, method: str, url: str, headers: Mapping[str, str], body: bytes | None
-    ) -> requests.PreparedRequest:
-        """A copy of a request prepared once: preparing anew costs as much as sending."""
-        known = self._prepared.get((method, url))
-        if known is None:
-            try:
-                known = self._prepared[method, url] = requests.Request(method, url).prepare()
-            except (requests.RequestException, ValueError) as exc:
-                raise NoAnswer(Outcome(name="misconfigured", reason=f"the url cannot be used: {exc}")) from exc
-        prepared = known.copy()
-        prepared.headers.update(headers)
-        if body is not None:
-            prepared.body = body
-            prepared.headers["Content-Length"] = str(len(body))
-        if self._session.cookies:
-            prepared.prepare_cookies(self._session.cookies)
-        return prepared
-
-
-def _read(response: requests.Response, deadline: float) -> bytes:
-    """The body up to 64 KB and up to the deadline; a body that is cut does not cost the status."""
-    parts: list[bytes] = []
-    size = 0
-    try:
-        while size < _BODY_MAX and time.monotonic() < deadline:
-            part = response.raw.read1(8192, decode_content=True)  # what is there; `read` would lose half a block
-            if not part:
-                break
-            parts.append(part)
-            size += len(part)
-    except (urllib3.exceptions.HTTPError, OSError):
-        pass  # the status has decided; what there is of the body is enough
-    return b"".join(parts)[:_BODY_MAX]
-
-
-# --- did the connection stand?
-
-
-class _Stood(threading.local):
-    """Whether this thread's request found a connection: TCP, and TLS where there is TLS."""
-
-    now: bool = False
-
-
-class _Telling:
-    """A connection that tells when it stands: urllib3 raises the same errors before and after."""
-
-    def connect(self) -> None:
-        super().connect()  # type: ignore[misc]  # a mixin: urllib3's classes have it
-        _STOOD.now = True
-
-    def request(self, *args: Any, **kwargs: Any) -> None:
-        if self.sock is not None:  # type: ignore[attr-defined]
-            _STOOD.now = True
-        super().request(*args, **kwargs)  # type: ignore[misc]
-
-
-class _TellingHTTP(_Telling, HTTPConnection):
-    pass
-
-
-class _TellingHTTPS(_Telling, HTTPSConnection):
-    pass
-
-
-class _HTTPPool(HTTPConnectionPool):
-    ConnectionCls = _TellingHTTP
-
-
-class _HTTPSPool(HTTPSConnectionPool):
-    ConnectionCls = _TellingHTTPS
-
-
-class _TellingAdapter(HTTPAdapter):
-    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
-        super().init_poolmanager(*args, **kwargs)
-        self.poolmanager.pool_classes_by_scheme = {"http": _HTTPPool, "https": _HTTPSPool}
-
-    def proxy_manager_for(self, *args: Any, **kwargs: Any) -> Any:
-        manager = super().proxy_manager_for(*args, **kwargs)
-        manager.pool_classes_by_scheme = {"http": _HTTPPool, "https": _HTTPSPool}
-        return manager
-
-    def forget_connections(self) -> None:
-        self.poolmanager.clear()
-        for manager in self.proxy_manager.values():
-            manager.clear()
-
-
-_STOOD = _Stood()
-
-
-# --- foreign errors to outcomes; the first match wins
-
-_NEVER_SENT: tuple[type[Exception], ...] = (
-    requests.exceptions.InvalidURL,
-    requests.exceptions.InvalidSchema,
-    requests.exceptions.MissingSchema,
-    requests.exceptions.InvalidHeader,
-    requests.exceptions.InvalidProxyURL,
-)
-
-
-def translate(exc: requests.RequestException, *, stood: bool) -> Outcome:
-    """The outcome of a request that ended in this error. `stood`: had the connection been made?"""
-    why = _why(exc)
-    if isinstance(exc, _NEVER_SENT):
-        return Outcome(name="misconfigured", reason=f"the address or a header cannot be used: {why}")
-    if stood:
-        return Outcome(name="unclear", reason=f"no answer, though the request may have arrived: {why}")
-    if isinstance(exc, requests.exceptions.ProxyError):
-        return Outcome(name="unreachable", reason=f"the proxy cannot be reached: {why}")
-    if isinstance(exc, requests.exceptions.SSLError):
-        return Outcome(
-            name="misconfigured",
-            reason=f"TLS: {why}; mend the certificate, or set ca_file, or verify_tls = false",
-        )
-    return Outcome(name="unreachable", reason=f"no connection: {why}")
-
-
-def _why(exc: BaseException) -> str:
-    """The innermost reason, without the address: a url may hold a secret."""
-    if isinstance(exc, requests.ConnectTimeout):
-        return "connecting took too long"
-    if isinstance(exc, requests.Timeout):
-        return "the answer took too long"
-    seen: BaseException = exc
-    for _ in range(8):
-        inner = getattr(seen, "reason", None) or seen.__cause__ or next(iter(seen.args), None)
-        if not isinstance(inner, BaseException):
-            break
-        seen = inner
-    words = {
-        "NewConnectionError": "refused",
-        "NameResolutionError": "the host name is not known (DNS)",
-        "TimeoutError": "it took too long",
-        "ConnectionRefusedError": "connection refused",
-        "gaierror": "the host name is not known (DNS)",
-        "RemoteDisconnected": "the target closed the connection without an answer",
-        "ConnectionResetError": "the target reset the connection",
-        "BrokenPipeError": "the target closed the connection",
-    }
-    text = words.get(type(seen).__name__)
-    return text or f"{type(seen).__name__}: {_without_address(str(seen))}"[:_REASON_MAX]
-
-
-def _without_address(text: str) -> str:
-    return " ".join(word for word in text.split() if "://" not in word and "host=" not in word)

@@ -7,16 +7,13 @@ from __future__ import annotations
 
 import contextlib
 from base64 import b64encode
-from typing import Any
-from zoneinfo import ZoneInfo
 
-from relay.events import CallEvent, Event, Kind, Outcome
+from relay.events import Kind, Outcome
 from relay.settings import OneCTarget
-from relay.targets import onec_answers
-from relay.targets.base import Adapter, Answer, NoAnswer, Shipment
+from relay.targets import contents, onec_answers
+from relay.targets.base import Adapter, Shipment, Steps, Vault
+from relay.targets.client import Answer, NoAnswer
 from relay.times import Clock
-from relay.uis import body as bodies
-from relay.uis import rendering
 
 _ENDPOINT_OF_KIND: dict[Kind, str] = {
     "incoming": "in", "answered": "in", "lost": "in", "outgoing": "out",
@@ -24,13 +21,12 @@ _ENDPOINT_OF_KIND: dict[Kind, str] = {
 }  # fmt: skip
 _SESSION_COOKIE = "ibsession"
 _SESSION_LOST = (400, 404, 500)  # what bases and proxies were seen to answer to a session that is gone
-_JSON = "application/json; charset=utf-8"
 
 
 class OneC(Adapter):
     settings: OneCTarget
 
-    def __init__(self, settings: OneCTarget, clock: Clock) -> None:
+    def __init__(self, settings: OneCTarget, clock: Clock, vault: Vault | None = None) -> None:  # noqa: ARG002  as all kinds
         super().__init__(settings)
         self._clock = clock
         self._url = settings.url.rstrip("/")
@@ -40,11 +36,11 @@ class OneC(Adapter):
             user = f"{settings.username}:{settings.password or ''}".encode()
             self._headers["Authorization"] = "Basic " + b64encode(user).decode("ascii")
 
-    def send(self, shipment: Shipment) -> Outcome:
+    def send(self, shipment: Shipment, steps: Steps) -> Outcome:  # noqa: ARG002  one request is all
         event = shipment.event
         if event.call is None:
             return Outcome(name="refused", reason="the event is quarantined: there is nothing to send")
-        content, content_type = self._body(event, event.call)
+        content, content_type = contents.content(event, event.call, self.settings)
         headers = {**self._headers, "Content-Type": content_type, "X-Relay-Delivery": shipment.delivery.id}
         endpoint = event.endpoint if event.endpoint != "any" else _ENDPOINT_OF_KIND[event.call.kind]
         try:
@@ -82,17 +78,3 @@ class OneC(Adapter):
                 return answer
             self.client.cookies.clear()
         return self.client.request("POST", url, {**headers, "IBSession": "start"}, content)
-
-    def _body(self, event: Event, call: CallEvent) -> tuple[bytes, str]:
-        if self.settings.body == "raw":
-            is_form = (event.query and event.edited is None) or not event.body.lstrip(
-                b"\xef\xbb\xbf \t\r\n"
-            ).startswith(b"{")
-            return event.body, "application/x-www-form-urlencoded" if is_form else _JSON
-        empty: Any = "" if self.settings.empty == "string" else None
-        if self.settings.body == "normalised":
-            record = rendering.as_record(call).items()
-            return rendering.dump([(key, empty if value is None else value) for key, value in record]), _JSON
-        reading = bodies.read(event.body, is_query=event.query and event.edited is None)
-        zone = ZoneInfo(event.zone)
-        return rendering.render(reading, call, endpoint=event.endpoint, zone=zone, empty=empty), _JSON

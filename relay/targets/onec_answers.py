@@ -6,19 +6,17 @@ where a fact is inferred the comment says so.
 
 from __future__ import annotations
 
-import codecs
 import html
 import json
 import re
-from datetime import UTC, datetime, timedelta
-from email.utils import parsedate_to_datetime
+from datetime import datetime
 from typing import Any, Literal
 
 from relay.events import Outcome, OutcomeName
-from relay.targets.base import Answer
+from relay.targets.client import Answer
+from relay.targets.texts import decoded, retry_after, without_markup
 
 _TEXT_MAX = 500
-_WAIT_MAX_S = 10**8  # three years: what is longer is no time, and timedelta has an end
 _HANDLER = re.compile(r"\{HTTP(Сервис|Service)\.")  # `{HTTPСервис.UIScom.Модуль(12)}: …`: an exception of the handler
 _LOCKED = re.compile(
     r"Начало сеанса с информационной базой запрещено|Startup of infobase session is not allowed", re.IGNORECASE
@@ -45,6 +43,7 @@ _BY_STATUS: dict[int, OutcomeName] = {
     413: "refused",
     422: "refused",
 }
+_SAID_BY_A_RESTART = (403, 404)
 _REMEDY = {
     401: "mend username and password of the target",
     403: "the user has no rights for this HTTP service, or 1C is restarting",
@@ -69,7 +68,8 @@ def read(
     remedy = f" ({_REMEDY[status]})" if status in _REMEDY and not _LOCKED.search(text) else ""
     return Outcome(
         name=name, status=status, reason=f"{status}{remedy}: {text}" if text else f"{status}{remedy}",
-        wait=_retry_after(answer, now) if name == "later" else None,
+        target_is="perhaps_restarting" if name == "misconfigured" and status in _SAID_BY_A_RESTART else None,
+        wait=retry_after(answer.headers, now) if name == "later" else None,
     )  # fmt: skip
 
 
@@ -83,20 +83,6 @@ def _name(status: int, text: str, body: bytes) -> OutcomeName:
     if status >= 500:
         return "later" if _PLATFORM_PAGE.match(decoded(body)) or status != 500 else "failed"
     return "refused"
-
-
-def decoded(body: bytes) -> str:
-    """1C begins its texts with a byte order mark; pages of old web servers are windows-1251."""
-    if body.startswith(codecs.BOM_UTF8):
-        body = body[len(codecs.BOM_UTF8) :]
-    try:
-        return body.decode("utf-8")
-    except UnicodeDecodeError:
-        pass
-    try:
-        return body.decode("cp1251")
-    except UnicodeDecodeError:
-        return body.decode("utf-8", "replace")
 
 
 def words(body: bytes) -> str:
@@ -129,25 +115,4 @@ def _from_markup(text: str) -> str:
     if descriptions:
         return html.unescape("; ".join(descriptions))
     _, heading, after = text.partition("application error:</h2>")
-    plain = re.sub(
-        r"<(title|style|script)\b.*?</\1>" if not heading else r"<[^>]+>",
-        " ",
-        after if heading else text,
-        flags=re.DOTALL | re.IGNORECASE,
-    )
-    return html.unescape(re.sub(r"<[^>]+>", " ", plain))
-
-
-def _retry_after(answer: Answer, now: datetime) -> timedelta | None:
-    """The header in either of its forms: seconds, or a date."""
-    given = answer.headers.get("retry-after", "").strip()
-    if not given:
-        return None
-    if given.isdigit():
-        return timedelta(seconds=min(int(given), _WAIT_MAX_S))
-    try:
-        at = parsedate_to_datetime(given)
-    except ValueError:
-        return None
-    at = at if at.tzinfo else at.replace(tzinfo=UTC)
-    return max(at - now, timedelta(0))
+    return without_markup(after if heading else text)

@@ -18,7 +18,7 @@ from msgspec.structs import replace
 
 from relay.sandbox.server import Sandbox
 from relay.settings import OneCTarget
-from relay.targets.base import Client, NoAnswer, translate
+from relay.targets.client import Client, NoAnswer, translate
 
 ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 QUICK = OneCTarget(

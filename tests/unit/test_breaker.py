@@ -23,8 +23,9 @@ NO_ANSWERS = ["later", "unreachable", "unclear", "failed", "misconfigured"]
 
 
 def after(known: Breaker, name: Any, call: str = "a", *, status: int | None = None, probe: bool = False,
-          now: datetime = NOW, wait: timedelta | None = None, noise: float = 0.0) -> Breaker:  # fmt: skip
-    outcome = Outcome(name=name, reason="why", status=status, wait=wait)
+          now: datetime = NOW, wait: timedelta | None = None, noise: float = 0.0,
+          target_is: Any = None) -> Breaker:  # fmt: skip
+    outcome = Outcome(name=name, reason="why", status=status, wait=wait, target_is=target_is)
     return breaker.after(known, outcome, call, probe=probe, now=now, noise=noise)
 
 
@@ -57,17 +58,31 @@ def test_a_wrong_password_is_known_at_once() -> None:
     assert (found.state, found.reason, found.since) == ("misconfigured", "why", NOW)
 
 
-@pytest.mark.parametrize("status", [403, 404])
-def test_what_a_restarting_1c_says_too_must_last_for_ten_minutes(status: int) -> None:
-    known = after(after(Breaker(), "misconfigured", status=status), "misconfigured", "b", status=status)
+def test_what_a_restarting_1c_says_too_must_last_for_ten_minutes() -> None:
+    perhaps: Any = {"status": 404, "target_is": "perhaps_restarting"}
+    known = after(after(Breaker(), "misconfigured", **perhaps), "misconfigured", "b", **perhaps)
     assert known.health.state == "down"
-    later = after(known, "misconfigured", status=status, now=NOW + timedelta(minutes=9, seconds=59), probe=True)
+    later = after(known, "misconfigured", **perhaps, now=NOW + timedelta(minutes=9, seconds=59), probe=True)
     assert later.health.state == "down"
-    assert after(later, "misconfigured", status=status, now=NOW + timedelta(minutes=10)).health.state == "misconfigured"
+    assert after(later, "misconfigured", **perhaps, now=NOW + timedelta(minutes=10)).health.state == "misconfigured"
 
     between = after(known, "later", now=NOW + timedelta(minutes=5))
-    again = after(between, "misconfigured", status=status, now=NOW + timedelta(minutes=11))
+    again = after(between, "misconfigured", **perhaps, now=NOW + timedelta(minutes=11))
     assert again.health.state == "down"  # the ten minutes begin anew
+
+
+def test_an_error_of_a_target_that_works_opens_it_and_its_wait_is_the_events_own() -> None:
+    ill = Breaker(health=Health(state="down", reason="why", since=NOW, probes=7, probe_at=NOW + timedelta(minutes=1)))
+
+    for name in ("failed", "later"):
+        assert after(ill, name, target_is="well", wait=timedelta(hours=1)) == Breaker()
+
+
+@pytest.mark.parametrize("state", ["open", "down", "misconfigured"])
+def test_an_outcome_without_a_request_says_nothing_of_the_target(state: Any) -> None:
+    known = Breaker(health=Health(state=state, reason="why", since=NOW), suspect="a")
+
+    assert after(known, "delivered", target_is="not_asked") == known
 
 
 @pytest.mark.parametrize("answer", ["delivered", "refused"])

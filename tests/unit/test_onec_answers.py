@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from relay.targets import onec_answers
-from relay.targets.base import Answer
+from relay.targets.client import Answer
 
 DATA = Path(__file__).parents[1] / "data" / "onec"
 NOW = datetime(2026, 3, 2, 9, 45, tzinfo=UTC)

@@ -1,0 +1,46 @@
+"""What a lane lends an adapter for one delivery: the call's memory, and leave for each further request."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from relay.delivery.gate import Gate
+from relay.errors import Interrupted
+from relay.events import CallEvent
+from relay.store import Job, Store
+
+
+class Steps:
+    def __init__(
+        self, job: Job, store: Store, gate: Gate, stopping: threading.Event, may_send: Callable[[], bool]
+    ) -> None:
+        self._delivery, self._store, self._gate = job.delivery, store, gate
+        self._stopping, self._may_send = stopping, may_send
+        self._has_leave = True  # the permit that the delivery was claimed with
+
+    def said(self) -> tuple[CallEvent, ...]:
+        """Everything that UIS had said of the call up to this event, in the order of acceptance. Raises StoreError."""
+        return self._store.said(self._delivery)
+
+    def done(self) -> dict[str, Any]:
+        """What has been done for the call at this target. Raises StoreError."""
+        return self._store.done(self._delivery)
+
+    def remember(self, **done: Any) -> None:
+        """Adds to it; on disk when it returns. Raises StoreError."""
+        self._store.remember(self._delivery, done)
+
+    def leave(self) -> None:
+        """Waits for leave to make one more request. Raises Interrupted when none will be given any more."""
+        if self._has_leave:
+            self._has_leave = False
+            return
+        while True:
+            if self._stopping.is_set() or not self._may_send():
+                raise Interrupted("the relay stops, or another process has the lane")
+            wait = self._gate.take_more()
+            if not wait:
+                return
+            self._stopping.wait(wait)

@@ -1,0 +1,99 @@
+"""The values of keys that are written as text: durations, sizes, rates, zones, networks, secrets.
+
+Raises ValueError with an example.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+from ipaddress import ip_network
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from relay.events import KINDS
+from relay.settings import quantities
+from relay.settings.schema import AllowList, Secret
+
+_AT_LEAST = {"concurrency": 1, "attempts": 1, "trusted_proxies": 0, "default_user": 1}
+_AT_MOST = {"concurrency": 64}
+
+
+def convert(key: str, value: Any, *, is_source: bool) -> Any:
+    """The value of a key; as it is where the key is written as what it is."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        if value < _AT_LEAST.get(key, value):
+            raise ValueError(f"{value} is too little; at least {_AT_LEAST[key]}")
+        if value > _AT_MOST.get(key, value):
+            raise ValueError(f"{value} is too much; at most {_AT_MOST[key]}")
+    if is_source and key == "token":
+        return _secrets(value)
+    conversion = _CONVERSIONS.get(key)
+    return value if conversion is None else conversion(value)
+
+
+def _secret(given: Any) -> Secret | None:
+    if given is not None and not isinstance(given, str):
+        raise ValueError("must be text")
+    return None if given is None else Secret(given.strip())
+
+
+def _secrets(given: Any) -> tuple[Secret, ...]:
+    return tuple(Secret(item) for item in _listed(given))
+
+
+def _zone(given: Any) -> ZoneInfo:
+    try:
+        return ZoneInfo(given)
+    except Exception as exc:  # ZoneInfo raises five unrelated kinds for a name that is not a zone
+        raise ValueError(f'{given!r} is not a time zone; write it like "Europe/Moscow"') from exc
+
+
+def _expire(given: Any) -> dict[str, timedelta]:
+    if not isinstance(given, dict) or not all(kind in KINDS for kind in given):
+        raise ValueError(f'must be like {{ incoming = "10m" }}; the kinds are {", ".join(KINDS)}')
+    return {kind: quantities.duration(age) for kind, age in given.items()}
+
+
+def _users(given: Any) -> dict[str, int]:
+    if not isinstance(given, dict) or not all(type(user) is int and user > 0 for user in given.values()):
+        raise ValueError('must be like { "101" = 12 }: on the right the number of a user in the CRM')
+    return {str(name).strip(): user for name, user in given.items()}
+
+
+def _texts(given: Any) -> dict[str, Secret]:
+    if not isinstance(given, dict) or not all(isinstance(item, str) for item in given.values()):
+        raise ValueError('must be like { "X-Company" = "42" }: text on both sides')
+    return {str(name).strip(): Secret(item) for name, item in given.items()}
+
+
+def _listed(given: Any) -> list[Any]:
+    items = given if isinstance(given, list) else [given]
+    if not all(isinstance(item, str) for item in items):
+        raise ValueError("must be text, or a list of texts")
+    return items
+
+
+def _network(given: str) -> Any:
+    try:
+        return ip_network(given, strict=False)
+    except ValueError as exc:
+        raise ValueError(f'{given!r} is no address; write it like "195.211.122.249" or "10.0.0.0/8"') from exc
+
+
+_CONVERSIONS: dict[str, Callable[[Any], Any]] = {
+    **dict.fromkeys(
+        ("duplicate_window", "keep_delivered", "keep_dead", "timeout", "connect_timeout",
+         "give_up_after", "retry_first", "retry_max"),
+        quantities.duration,
+    ),
+    **dict.fromkeys(("password", "token", "webhook", "client_secret", "refresh_token"), _secret),
+    **dict.fromkeys(("users", "employees"), _users),
+    **dict.fromkeys(("headers", "query"), _texts),
+    "secrets": _secrets,
+    "max_body": quantities.size,
+    "rate": quantities.rate,
+    "timezone": _zone,
+    "allow_from": lambda given: AllowList(_network(item) for item in _listed(given)),
+    "expire": _expire,
+}  # fmt: skip

@@ -1,0 +1,240 @@
+"""amoCRM: a pop-up while it rings, the call when it is over, the link of its recording when that comes later.
+
+What was done stands in the store before the next request is made. A call that may have been taken is looked for in
+the notes before it is sent again: amoCRM does not recognise a repeated `uniq`.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Any, assert_never
+
+from relay.events import Outcome
+from relay.settings import AmoCrmTarget
+from relay.targets import amocrm_answers, amocrm_bodies
+from relay.targets import amocrm_course as course
+from relay.targets.amocrm_lookup import Lookup
+from relay.targets.amocrm_rest import Rest, ends_at
+from relay.targets.base import Adapter, Shipment, Steps, Vault
+from relay.targets.client import Answer, Setback
+from relay.targets.story import Story, users
+from relay.times import Clock
+
+POPUP_FRESH = timedelta(seconds=30)  # one that comes later disturbs another call
+_WARN_BEFORE = timedelta(days=30)
+_STEPS_MAX = 12  # more than any call takes
+_RETRIED_POPUP = ("unreachable", "later")
+
+
+class AmoCrm(Adapter):
+    settings: AmoCrmTarget
+
+    def __init__(self, settings: AmoCrmTarget, clock: Clock, vault: Vault) -> None:
+        super().__init__(settings)
+        self._clock = clock
+        self.rest = Rest(settings, clock, vault, lambda: self.client)
+
+    def send(self, shipment: Shipment, steps: Steps) -> Outcome:
+        if shipment.event.call is None:
+            return Outcome(name="refused", reason="the event is quarantined: there is nothing to send")
+        is_fresh = self._clock() - shipment.event.received_at <= POPUP_FRESH
+        return _Call(self, shipment, steps, is_fresh=is_fresh).bring_up_to_date()
+
+    def check(self) -> Outcome:
+        """`GET /account`, and whether the users of the settings are there."""
+        try:
+            self.rest.get("/api/v4/account", _at_once)
+        except Setback as exc:
+            return exc.outcome
+        return Outcome(name="delivered", reason="; ".join([*self._missing_users(), *self.warnings(self._clock())]))
+
+    def warnings(self, now: datetime) -> list[str]:
+        ends = ends_at(self.settings.token or "")
+        if ends is None or ends - now > _WARN_BEFORE:
+            return []
+        day = ends.strftime("%d.%m.%Y")
+        return [f"the token {'ends' if ends > now else 'ended'} on {day}: make a new long-lived token and set it"]
+
+    def _missing_users(self) -> list[str]:
+        try:
+            document = self.rest.get("/api/v4/users?limit=250", _at_once)
+        except Setback as exc:  # only an administrator's token may ask
+            return [f"the users could not be checked ({exc.outcome.reason})"]
+        there = {user.get("id") for user in document.get("_embedded", {}).get("users", [])}
+        named = dict.fromkeys((self.settings.default_user, *self.settings.mapped_users))
+        return [f"there is no user {user} in amoCRM" for user in named if user not in there]
+
+
+class _Call:
+    """One delivery's course."""
+
+    def __init__(self, adapter: AmoCrm, shipment: Shipment, steps: Steps, *, is_fresh: bool) -> None:
+        self._settings, self._rest = adapter.settings, adapter.rest
+        self._shipment, self._steps, self._is_fresh = shipment, steps, is_fresh
+        self._story = Story(steps.said())
+        self._done = steps.done()
+        found = (user for user in users(self._story, self._settings) if isinstance(user, int))
+        self._user = next(found, None)
+        self._has_looked_up = self._is_unknown = self._requested = False
+        self._texts = amocrm_bodies.Bodies(
+            self._story, shipment.event, self._settings, self._user or self._settings.default_user
+        )
+        self._lookup = Lookup(self._rest, self._texts, self._leave)
+
+    def bring_up_to_date(self) -> Outcome:
+        try:
+            for _ in range(_STEPS_MAX):
+                step = course.next_step(self._view(), self._settings)
+                if isinstance(step, course.Nothing):
+                    return self._delivered(step.note)
+                if isinstance(step, course.Refuse):
+                    return Outcome(name="refused", reason=step.reason, target_is=self._target_is())
+                self._take(step)
+        except Setback as exc:
+            return exc.outcome
+        return Outcome(
+            name="failed", reason="amoCRM does not find the contact that it has just taken", target_is="well"
+        )
+
+    def _delivered(self, note: str) -> Outcome:
+        if self._is_unknown and not self._done.get("unsorted"):
+            self._remember(skipped=True)
+        remote = self._done.get("call") or self._done.get("unsorted")
+        return Outcome(
+            name="delivered", remote=None if remote is None else str(remote), reason=note, target_is=self._target_is()
+        )
+
+    def _target_is(self) -> Any:
+        return None if self._requested else "not_asked"
+
+    def _view(self) -> course.View:
+        return course.View(
+            story=self._story, done=self._done, user=self._user, is_fresh=self._is_fresh,
+            looked_up=self._has_looked_up, is_unknown=self._is_unknown,
+        )  # fmt: skip
+
+    def _take(self, step: course.Step) -> None:
+        match step:
+            case course.PopUp(whom):
+                self._pop_up(whom)
+            case course.LookUp():
+                self._look_up()
+            case course.PostCall():
+                self._post_call()
+            case course.PostUnsorted():
+                self._post_unsorted()
+            case course.PostContact():
+                self._post_contact()
+            case course.PostNote(link):
+                self._post_note(link)
+            case course.Keep(link):
+                self._remember(record_waits=link)
+            case course.Nothing() | course.Refuse():
+                raise AssertionError(step)  # the end of the course
+            case _:
+                assert_never(step)
+
+    # --- the steps
+
+    def _pop_up(self, whom: tuple[int, ...]) -> None:
+        """Tried again while it is of use; whatever else it comes to, the call goes on without."""
+        try:
+            self._rest.call(
+                "POST", "/api/v2/events", self._texts.popup(whom), self._leave, _taken, self._shipment.delivery.id
+            )
+        except Setback as exc:
+            if exc.outcome.name in _RETRIED_POPUP:
+                raise
+        self._remember(popup=True)
+
+    def _post_call(self) -> None:
+        body = self._texts.call(self._done.get("record_waits"))
+        try:
+            taken = self._post("/api/v4/calls", body, "calls")
+        except Setback as exc:
+            if exc.matter != "unknown_phone":
+                raise
+            if self._done.get("contact"):
+                reason = "amoCRM does not find the contact that it has taken yet"
+                raise Setback(Outcome(name="failed", reason=reason, target_is="well")) from exc
+            self._is_unknown = True
+            return
+        entity = [taken.get("entity_type"), taken.get("entity_id")]
+        self._remember(call=taken.get("id"), entity=entity if all(entity) else None, linked="link" in body)
+
+    def _post_unsorted(self) -> None:
+        body = self._texts.unsorted(self._done.get("record_waits"))
+        taken = self._post("/api/v4/leads/unsorted/sip", body, "unsorted")
+        contacts = (taken.get("_embedded") or {}).get("contacts") or [{}]
+        entity = ["contact", contacts[0].get("id")]
+        linked = bool(body["metadata"]["link"])
+        self._remember(unsorted=taken.get("uid"), entity=entity if all(entity) else None, linked=linked)
+
+    def _post_contact(self) -> None:
+        taken = self._rest.post(
+            "/api/v4/contacts", self._texts.contact(), "contacts", self._leave, self._shipment.delivery.id
+        )
+        self._remember(contact=taken.get("id"))
+        self._is_unknown = False
+
+    def _post_note(self, link: str) -> None:
+        entity, number = self._done["entity"]
+        path = f"/api/v4/{amocrm_bodies.PLURAL.get(entity, entity)}/{number}/notes"
+        self._remember(noting=True)
+        try:
+            self._rest.post(path, self._texts.note(link), "notes", self._leave, self._shipment.delivery.id)
+        except Setback as exc:
+            if exc.outcome.name != "unclear":
+                self._remember(noting=None)
+            raise
+        self._remember(linked=True)
+
+    def _look_up(self) -> None:
+        """Finds what an attempt before this one may have left; what amoCRM does not let us see is sent again."""
+        self._has_looked_up = True
+        done = self._done
+        try:
+            if done.get("noting"):
+                found: dict[str, Any] = self._lookup.note(done["entity"], str(self._link))
+            else:
+                found = self._lookup.unsorted() if done.get("posting") == "unsorted" else self._lookup.call()
+        except Setback as exc:
+            if exc.outcome.name not in ("misconfigured", "refused"):
+                raise
+            return
+        if found:
+            self._remember(**found)
+
+    @property
+    def _link(self) -> str | None:
+        return self._story.record or self._done.get("record_waits")
+
+    # --- requests
+
+    def _post(self, path: str, body: dict[str, Any], kind: str) -> dict[str, Any]:
+        """That it may have been taken is on disk before it goes out."""
+        self._remember(posting=kind)
+        try:
+            return self._rest.post(path, body, kind, self._leave, self._shipment.delivery.id)
+        except Setback as exc:
+            if exc.outcome.name != "unclear":
+                self._remember(posting=None)
+            raise
+
+    def _leave(self) -> None:
+        self._steps.leave()
+        self._requested = True
+
+    def _remember(self, **done: Any) -> None:
+        self._steps.remember(**done)
+        self._done = {**self._done, **done}
+
+
+def _taken(answer: Answer, now: datetime) -> None:
+    """The pop-up's answer is not documented: its status is all."""
+    if answer.status >= 300:
+        amocrm_answers.read(answer, now)
+
+
+def _at_once() -> None:
+    """The leave of a check: nobody delivers meanwhile from this process."""

@@ -1,0 +1,252 @@
+"""Bitrix24 telephony: each call is registered, its card shown and hidden, the call finished, its recording attached.
+
+What was done stands in the store before the next request is made, so that a kill between two of them repeats none.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from datetime import timedelta
+from typing import Any, assert_never
+from zoneinfo import ZoneInfo
+
+from relay.events import Outcome
+from relay.settings import Bitrix24Target
+from relay.targets import bitrix24_course as course
+from relay.targets import recordings
+from relay.targets.base import Adapter, Shipment, Steps, Vault
+from relay.targets.bitrix24_directory import Directory
+from relay.targets.bitrix24_rest import Rest
+from relay.targets.client import Setback
+from relay.targets.story import Story
+from relay.times import Clock
+from relay.uis import phones
+
+CARD_FRESH = timedelta(seconds=30)  # a card that comes later disturbs another call
+_STEPS_MAX = 16  # more than any call takes; the end of a course that would go in circles
+_LINE_MAX = 50
+_REASON_MAX = 255
+
+
+class Bitrix24(Adapter):
+    settings: Bitrix24Target
+
+    def __init__(self, settings: Bitrix24Target, clock: Clock, vault: Vault) -> None:
+        super().__init__(settings)
+        self._clock = clock
+        self.rest = Rest(settings, clock, vault, lambda: self.client)
+        self.directory = Directory(settings, self.rest, clock)
+
+    def send(self, shipment: Shipment, steps: Steps) -> Outcome:
+        if shipment.event.call is None:
+            return Outcome(name="refused", reason="the event is quarantined: there is nothing to send")
+        is_fresh = self._clock() - shipment.event.received_at <= CARD_FRESH
+        return _Call(self, shipment, steps, is_fresh=is_fresh).bring_up_to_date()
+
+    def check(self) -> Outcome:
+        """`externalLine.get` asks for the same rights as a call does, and changes nothing (inferred, see README)."""
+        try:
+            self.rest.call("telephony.externalLine.get", {}, _at_once)
+        except Setback as exc:
+            return exc.outcome
+        remarks = self.directory.remarks(_at_once)
+        if self.rest.moved_to is not None:
+            remarks.append(f"the portal has been renamed to {self.rest.moved_to}: put that into the configuration")
+        return Outcome(name="delivered", reason="; ".join(remarks))
+
+
+class _Call:
+    """One delivery's course."""
+
+    def __init__(self, adapter: Bitrix24, shipment: Shipment, steps: Steps, *, is_fresh: bool) -> None:
+        self._settings, self._rest, self._directory = adapter.settings, adapter.rest, adapter.directory
+        self._adapter, self._shipment, self._steps, self._is_fresh = adapter, shipment, steps, is_fresh
+        self._story = Story(steps.said())
+        self._done = steps.done()
+        self._was_finishing = bool(self._done.get("finishing"))  # by an attempt before this one
+        self._has_asked = self._requested = False
+        self._user: int | None = None
+        self._user_is_known = False
+
+    def bring_up_to_date(self) -> Outcome:
+        try:
+            for _ in range(_STEPS_MAX):
+                step = course.next_step(self._view(), self._settings)
+                if isinstance(step, course.Nothing):
+                    return self._delivered(step.note)
+                if isinstance(step, course.Refuse):
+                    return Outcome(name="refused", reason=step.reason, target_is=self._target_is())
+                self._take(step)
+        except Setback as exc:
+            return exc.outcome
+        return Outcome(name="failed", reason="Bitrix24 forgets this call again and again", target_is="well")
+
+    def _delivered(self, note: str) -> Outcome:
+        moved = self._rest.moved_to
+        notes = [note, f"the portal is {moved} now: change the configuration" if moved and self._requested else ""]
+        return Outcome(
+            name="delivered", remote=self._done.get("call_id"), reason="; ".join(text for text in notes if text),
+            target_is=self._target_is(),
+        )  # fmt: skip
+
+    def _target_is(self) -> Any:
+        return None if self._requested else "not_asked"
+
+    def _view(self) -> course.View:
+        needs_user = self._story.stage in ("ringing", "over") and not self._done.get("finished")
+        if needs_user and not self._user_is_known:
+            self._user, self._user_is_known = self._directory.user_of(self._story, self._leave), True
+        return course.View(
+            story=self._story, done=self._done, user=self._user, is_fresh=self._is_fresh, asked=self._has_asked
+        )
+
+    def _take(self, step: course.Step) -> None:
+        match step:
+            case course.Register():
+                self._register(show=step.show)
+            case course.Show(users):
+                self._optional("telephony.externalcall.show", {"CALL_ID": self._call_id, "USER_ID": list(users)})
+                self._remember(shown=[*(self._done.get("shown") or ()), *users])
+            case course.Hide(users):
+                self._optional("telephony.externalcall.hide", {"CALL_ID": self._call_id, "USER_ID": list(users)})
+                self._remember(shown=[user for user in self._done.get("shown") or () if user not in users])
+            case course.Ask():
+                self._ask()
+            case course.Finish():
+                self._finish(step)
+            case course.Attach(link):
+                self._attach(link)
+            case course.Keep(link):
+                self._remember(record_waits=link)
+            case course.Nothing() | course.Refuse():
+                raise AssertionError(step)  # the end of the course
+            case _:
+                assert_never(step)
+
+    # --- the steps
+
+    @property
+    def _call_id(self) -> str:
+        return str(self._done["call_id"])
+
+    def _register(self, *, show: bool) -> None:
+        """With the parameters of the first try, if there was one: only then is the answer the same call."""
+        params = self._done.get("register") or self._registration(show=show)
+        self._remember(register=params)
+        try:
+            result = self._call("telephony.externalcall.register", params)
+        except Setback as exc:
+            params = {**params, "USER_ID": self._instead_of(params["USER_ID"], exc)}
+            self._remember(register=params)
+            result = self._call("telephony.externalcall.register", params)
+        shown = [params["USER_ID"]] if params["SHOW"] else []
+        self._remember(call_id=str(result["CALL_ID"]), shown=shown)
+
+    def _registration(self, *, show: bool) -> dict[str, Any]:
+        story, event = self._story, self._shipment.event
+        started = (story.started_at or event.received_at).astimezone(ZoneInfo(event.zone))
+        params = {
+            "USER_ID": self._user or self._settings.default_user, "PHONE_NUMBER": story.client,
+            "TYPE": 2 if story.direction == "in" else 1, "CALL_START_DATE": started.isoformat(timespec="seconds"),
+            "CRM_CREATE": int(self._settings.create_lead), "SHOW": int(show),
+            "EXTERNAL_CALL_ID": event.session or event.id,
+        }  # fmt: skip
+        if story.line:
+            params["LINE_NUMBER"] = phones.as_uis_writes(story.line)[:_LINE_MAX]
+        if self._settings.crm_source:
+            params["CRM_SOURCE"] = self._settings.crm_source
+        return params
+
+    def _instead_of(self, user: int, exc: Setback) -> int:
+        """The default user, for one whom Bitrix24 does not know or has dismissed."""
+        if exc.matter != "user_unknown":
+            raise exc
+        default = self._settings.default_user
+        if user == default:
+            reason = f"{exc.outcome.reason}: default_user = {default} is no active employee; set one who is"
+            raise Setback(Outcome(name="misconfigured", status=exc.outcome.status, reason=reason)) from exc
+        self._directory.forget(user)
+        return default
+
+    def _ask(self) -> None:
+        """Whether the call stands among the finished ones; without the right to ask, it is finished once more."""
+        self._has_asked = True
+        found = self._optional("voximplant.statistic.get", {"FILTER": {"CALL_ID": self._call_id}})
+        if isinstance(found, list) and found:
+            self._remember(finished=True)
+
+    def _finish(self, step: course.Finish) -> None:
+        params: dict[str, Any] = {
+            "CALL_ID": self._call_id, "USER_ID": self._user or self._settings.default_user, "DURATION": step.seconds,
+            "STATUS_CODE": step.status_code, "ADD_TO_CHAT": 0,
+        }  # fmt: skip
+        if step.reason:
+            params["FAILED_REASON"] = step.reason[:_REASON_MAX]
+        self._remember(finishing=True)
+        try:
+            try:
+                self._call("telephony.externalcall.finish", params)
+            except Setback as exc:
+                params["USER_ID"] = self._instead_of(params["USER_ID"], exc)
+                self._call("telephony.externalcall.finish", params)
+        except Setback as exc:
+            if exc.matter == "call_not_found":
+                self._not_found()
+                return
+            if exc.outcome.name != "unclear":
+                self._remember(finishing=None)
+            raise
+        self._remember(finished=True)
+
+    def _not_found(self) -> None:
+        """A call that was finished is forgotten; one that never was has to be registered anew."""
+        if self._was_finishing:
+            self._remember(finished=True)
+        else:
+            self._remember(call_id=None, register=None, finishing=None, shown=[])
+
+    def _attach(self, link: str) -> None:
+        params: dict[str, Any] = {"CALL_ID": self._call_id}
+        if self._settings.attach_record == "upload":
+            params |= recordings.as_file(link, self._shipment.event.session or self._shipment.event.id, self._settings)
+        else:
+            params["RECORD_URL"] = link
+        try:
+            self._call("telephony.externalcall.attachrecord", params)
+        except Setback as exc:
+            raise _about_the_recording(exc) from exc
+        self._remember(recorded=hashlib.blake2b(link.encode(), digest_size=8).hexdigest())
+
+    # --- requests
+
+    def _call(self, method: str, params: dict[str, Any]) -> Any:
+        return self._rest.call(method, params, self._leave, self._shipment.delivery.id)
+
+    def _optional(self, method: str, params: dict[str, Any]) -> Any:
+        """What an optional call answers changes nothing."""
+        try:
+            return self._call(method, params)
+        except Setback:
+            return None
+
+    def _leave(self) -> None:
+        self._steps.leave()
+        self._requested = True
+
+    def _remember(self, **done: Any) -> None:
+        self._steps.remember(**done)
+        self._done = {**self._done, **done}
+
+
+def _about_the_recording(exc: Setback) -> Setback:
+    """That a method is blocked for its operating time holds up the recordings, and not the calls."""
+    if exc.matter != "blocked":
+        return exc
+    outcome = exc.outcome
+    return Setback(
+        Outcome(name="later", status=outcome.status, reason=outcome.reason, wait=outcome.wait, target_is="well")
+    )
+
+
+def _at_once() -> None:
+    """The leave of a check: nobody delivers meanwhile from this process."""

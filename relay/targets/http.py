@@ -1,0 +1,98 @@
+"""Any HTTP address: one request for each event, signed as Standard Webhooks have it where a secret is set."""
+
+from __future__ import annotations
+
+import hmac
+from base64 import b64decode, b64encode
+from urllib.parse import urlencode, urlsplit
+
+from relay.events import Outcome, OutcomeName
+from relay.settings import HttpTarget
+from relay.targets import contents, texts
+from relay.targets.base import Adapter, Shipment, Steps, Vault
+from relay.targets.client import Answer, NoAnswer
+from relay.times import Clock
+
+_LATER = (408, 425, 429, 502, 503, 504)
+_MISCONFIGURED = (401, 402, 403, 404, 405, 407, 410, 426)
+_SAID_BY_A_RESTART = (403, 404)
+_FAILED = (409, 423)  # a conflict or a lock: of this event, and it may pass
+
+
+class Http(Adapter):
+    settings: HttpTarget
+
+    def __init__(self, settings: HttpTarget, clock: Clock, vault: Vault) -> None:  # noqa: ARG002  as all kinds
+        super().__init__(settings)
+        self._clock = clock
+        self._keys = [_key(secret) for secret in settings.secrets]
+        query = urlencode(settings.query)
+        joint = "&" if urlsplit(settings.url).query else "?"
+        self._url = f"{settings.url}{joint}{query}" if query else settings.url
+
+    def send(self, shipment: Shipment, steps: Steps) -> Outcome:
+        event = shipment.event
+        if event.call is None:
+            return Outcome(name="refused", reason="the event is quarantined: there is nothing to send")
+        body, content_type = contents.content(event, event.call, self.settings)
+        headers = {
+            **self.settings.headers, "Content-Type": content_type, "User-Agent": "uis-relay",
+            "X-Relay-Delivery": shipment.delivery.id, **self._signatures(shipment.delivery.id, body),
+        }  # fmt: skip
+        steps.leave()
+        try:
+            answer = self.client.request(self.settings.method, self._url, headers, body)
+        except NoAnswer as exc:
+            return exc.outcome
+        return self._outcome(answer)
+
+    def check(self) -> Outcome:
+        """`HEAD`: whether somebody is there. Whether it would take an event only an event can show."""
+        try:
+            answer = self.client.request("HEAD", self._url, {**self.settings.headers, "User-Agent": "uis-relay"})
+        except NoAnswer as exc:
+            return exc.outcome
+        if answer.status in (401, 407):
+            return self._outcome(answer)
+        return Outcome(name="delivered", reason=f"answers {answer.status} to HEAD")
+
+    def _outcome(self, answer: Answer) -> Outcome:
+        status = answer.status
+        if 200 <= status < 300 or status in self.settings.delivered_statuses:
+            return Outcome(name="delivered", status=status)
+        name, said = _name(status), texts.words(answer.body)
+        return Outcome(
+            name=name, status=status, reason=f"{status}: {said}" if said else str(status),
+            wait=texts.retry_after(answer.headers, self._clock()) if name == "later" else None,
+            target_is="perhaps_restarting" if status in _SAID_BY_A_RESTART else None,
+        )  # fmt: skip
+
+    def _signatures(self, delivery: str, body: bytes) -> dict[str, str]:
+        """The id is the delivery's, the same in each attempt; one signature for each secret while they are changed."""
+        if not self._keys:
+            return {}
+        timestamp = str(int(self._clock().timestamp()))
+        signed = [_signature(key, delivery, timestamp, body) for key in self._keys]
+        return {"webhook-id": delivery, "webhook-timestamp": timestamp, "webhook-signature": " ".join(signed)}
+
+
+def _name(status: int) -> OutcomeName:
+    if status in _LATER:
+        return "later"
+    if status in _MISCONFIGURED or status < 400:
+        return "misconfigured"  # below 400: a redirect, the url is not the receiver's own
+    if status in _FAILED or status == 500:
+        return "failed"
+    return "later" if status > 500 else "refused"
+
+
+def _key(secret: str) -> bytes:
+    return b64decode(secret.removeprefix("whsec_"))
+
+
+def _signature(key: bytes, message_id: str, timestamp: str, body: bytes) -> str:
+    """Standard Webhooks 1.0.0. Over the bytes: the specification's own library signs text only, and a raw body may
+    be none.
+    """
+    signed = hmac.digest(key, f"{message_id}.{timestamp}.".encode() + body, "sha256")
+    return f"v1,{b64encode(signed).decode('ascii')}"

@@ -1,0 +1,94 @@
+"""A call as UIS has told it so far: who, when, whose, and how it ended. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from typing import Literal
+
+from msgspec import Struct
+
+from relay.events import CallEvent
+from relay.settings import CrmTarget
+
+Stage = Literal["ringing", "over", "recorded", "nothing"]
+
+
+class Story(Struct, frozen=True):
+    """What the notifications up to the present one say together; the present one is the last."""
+
+    said: tuple[CallEvent, ...]
+
+    @property
+    def present(self) -> CallEvent:
+        return self.said[-1]
+
+    @property
+    def stage(self) -> Stage:
+        """What the present notification means for the call."""
+        if _ends(self.said):
+            return "over"
+        if self.present.kind == "recorded":
+            return "recorded"
+        if self.present.kind in ("incoming", "answered", "outgoing") and not self.was_over:
+            return "ringing"
+        return "nothing"
+
+    @property
+    def was_over(self) -> bool:
+        """Had it ended before the present notification? Notifications may come in any order."""
+        return any(_ends(self.said[: count + 1]) for count in range(len(self.said) - 1))
+
+    @property
+    def direction(self) -> Literal["in", "out"]:
+        """Of the call: a colleague who is asked in between is an outgoing notification of an incoming call."""
+        return next((call.direction for call in self.said if call.direction is not None), "in")
+
+    @property
+    def client(self) -> str | None:
+        """The client's number, when it has digits: a withheld one may come as a word."""
+        numbers = (call.client_number for call in self.said)
+        return next((number for number in numbers if number and any(sign.isdigit() for sign in number)), None)
+
+    @property
+    def line(self) -> str | None:
+        return next((call.virtual_number for call in self.said if call.virtual_number), None)
+
+    @property
+    def started_at(self) -> datetime | None:
+        return next((call.started_at for call in self.said if call.started_at), None)
+
+    @property
+    def is_answered(self) -> bool:
+        return any(call.kind == "answered" for call in self.said)
+
+    @property
+    def record(self) -> str | None:
+        """The recording's link, of the whole call if there is one."""
+        for call in reversed(self.said):
+            links = (call.record_link, *call.wav_records)  # the latter may be ids
+            found = next((link for link in links if link and link.startswith(("http://", "https://"))), None)
+            if found is not None:
+                return found
+        return None
+
+
+def _ends(said: Sequence[CallEvent]) -> bool:
+    """Is the last of these the end of the call?
+
+    A client who hangs up after somebody had answered is told of twice, and only the later notification has the talk.
+    """
+    last = said[-1]
+    if last.kind == "lost":
+        return not any(call.kind == "answered" for call in said)
+    return last.kind == "finished"
+
+
+def users(story: Story, target: CrmTarget) -> Iterator[int | str]:
+    """Whose call it may be, the latest first: a user of the CRM, or an extension that the settings do not name."""
+    for call in reversed(story.said):
+        if call.extension is not None:
+            yield target.users.get(call.extension, call.extension)
+        for employee in reversed(call.employee_ids):  # the one who came last
+            if str(employee) in target.employees:
+                yield target.employees[str(employee)]

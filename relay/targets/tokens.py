@@ -1,0 +1,45 @@
+"""Access tokens that have to be exchanged: each refresh token serves once, and its successor is on disk before use."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections.abc import Callable
+
+from relay.events import TokenPair
+from relay.settings import Secret
+from relay.targets.base import Vault
+
+Exchange = Callable[[str, str], TokenPair]
+"""Takes a refresh token and the seed; returns the pair that the target gives for it. Raises Setback."""
+
+
+class Tokens:
+    """Of one target; the threads of its lane share it."""
+
+    def __init__(self, configured: Secret, vault: Vault) -> None:
+        self._configured, self._vault = configured, vault
+        self._seed = hashlib.blake2b(configured.encode(), digest_size=16).hexdigest()
+        self._pair: TokenPair | None = None
+        self._mutex = threading.Lock()
+
+    def known(self) -> TokenPair | None:
+        """The present pair; None when the configured refresh token was never used."""
+        if self._pair is None:
+            self._pair = self._stored()
+        return self._pair
+
+    def renewed(self, stale: TokenPair | None, exchange: Exchange) -> TokenPair:
+        """Another pair than the stale one; exchanged here unless somebody else has done it. Raises Setback."""
+        with self._mutex, self._vault.alone():
+            pair = self._stored()
+            if pair is None or (stale is not None and pair.access == stale.access):
+                pair = exchange(self._configured if pair is None else pair.refresh, self._seed)
+                self._vault.save(pair)
+            self._pair = pair
+            return pair
+
+    def _stored(self) -> TokenPair | None:
+        """None, too, when the operator has configured another one since."""
+        pair = self._vault.load()
+        return pair if pair is not None and pair.seed == self._seed else None
