@@ -1,8 +1,10 @@
-"""Retention by itself: once an hour, in the process that delivers, a little at a time."""
+"""What is done by itself in the process that delivers: retention once an hour, warnings once a day."""
 
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
+from datetime import datetime
 from typing import Protocol
 
 import structlog
@@ -17,6 +19,10 @@ log = structlog.get_logger("relay.housekeeping")
 _FIRST_AFTER_S = 60.0
 _EVERY_S = 3600.0
 _BREATHER_S = 0.05  # between batches: notifications go first
+_WARN_EVERY = 24  # rounds
+
+Warnings = Callable[[datetime], list[tuple[str, str]]]
+"""What will need mending before long: target and what it is."""
 
 
 class Owner(Protocol):
@@ -25,8 +31,9 @@ class Owner(Protocol):
 
 
 class Housekeeping:
-    def __init__(self, store: Store, storage: Storage, clock: Clock, owner: Owner) -> None:
+    def __init__(self, store: Store, storage: Storage, clock: Clock, owner: Owner, warnings: Warnings) -> None:
         self._store, self._storage, self._clock, self._owner = store, storage, clock, owner
+        self._warnings = warnings
         self._stopping = threading.Event()
 
     def start(self) -> None:
@@ -43,12 +50,19 @@ class Housekeeping:
             breathe=lambda: self._stopping.wait(breather_s),
         )  # fmt: skip
 
+    def warn(self) -> None:
+        for target, what in self._warnings(self._clock()):
+            log.warning("target.warning", target=target, reason=what)
+
     def _run(self) -> None:
-        wait = _FIRST_AFTER_S
+        wait, rounds = _FIRST_AFTER_S, 0
         while not self._stopping.wait(wait):
             wait = _EVERY_S
             if not self._owner.owned():  # of several processes, one does it
                 continue
+            if rounds % _WARN_EVERY == 0:
+                self.warn()
+            rounds += 1
             try:
                 deleted = self.prune(breather_s=_BREATHER_S)
             except StoreError as exc:

@@ -50,15 +50,16 @@ class Relay:
 def build(settings: Settings, *, clock: Clock = now_utc) -> Relay:
     store = Store(settings.storage.url)
     buckets = _buckets(settings)
-    lanes = [
-        Lane(targets.build(target, clock, store.vault(target.name)), store, clock, bucket=buckets[target.name])
-        for target in settings.targets.values()
-    ]
+    adapters = [targets.build(target, clock, store.vault(target.name)) for target in settings.targets.values()]
+    lanes = [Lane(adapter, store, clock, bucket=buckets[adapter.settings.name]) for adapter in adapters]
     dispatcher = Dispatcher(lanes, store, clock)
     return Relay(
         settings=settings, store=store, clock=clock, dispatcher=dispatcher,
         intake=Intake(settings, store, clock, dispatcher), refusals=Refusals(store, clock),
-        housekeeping=Housekeeping(store, settings.storage, clock, dispatcher),
+        housekeeping=Housekeeping(
+            store, settings.storage, clock, dispatcher,
+            lambda now: [(adapter.settings.name, what) for adapter in adapters for what in adapter.warnings(now)],
+        ),
     )  # fmt: skip
 
 

@@ -14,12 +14,9 @@ from base64 import b64decode
 from collections.abc import Callable
 from typing import Any
 
-from msgspec import Struct
+from relay.sandbox.reply import FAULTS, FAULTS_AFTER_WRITING, HTML, JSON, Failures, Reply
 
 _BOM = b"\xef\xbb\xbf"
-_JSON = "application/json; charset=utf-8"
-_TEXT = "text/plain; charset=utf-8"
-_HTML = "text/html; charset=utf-8"
 _PAGE = (
     '<!DOCTYPE HTML PUBLIC "-//W3C//DTD HTML 4.01//EN">\n<html><head><title>1C:Enterprise 8 application error</title>'
     "</head><body><h2>1C:Enterprise 8 application error:</h2>{}</body></html>"
@@ -38,24 +35,16 @@ _NO_SESSION = (
 )
 
 
-class Reply(Struct, frozen=True):
-    status: int
-    body: bytes = b""
-    content_type: str = _TEXT
-    headers: dict[str, str] = {}
-    fault: str | None = None  #: hang | reset: what the server does instead of answering
-
-
 def _page(text: str) -> Reply:
-    return Reply(500, _PAGE.format(text).encode(), _HTML)
+    return Reply(500, _PAGE.format(text).encode(), HTML)
 
 
 # What it can be told to answer instead. The names are those of `POST /_fail?mode=`.
 FAILURES: dict[str, Reply] = {
-    "ok_bom": Reply(200, _BOM + b'{"result":true}', _JSON),
+    "ok_bom": Reply(200, _BOM + b'{"result":true}', JSON),
     "ok_with_error_text": Reply(200, "{HTTPСервис.UIScom.Модуль(12)}: Поле объекта не обнаружено (direction)".encode()),
     "unauthorized": Reply(401, headers={"WWW-Authenticate": 'Basic realm="1C:Enterprise 8.3"'}),
-    "locked": Reply(403, _BOM + json.dumps(_LOCKED, ensure_ascii=False).encode(), _JSON),
+    "locked": Reply(403, _BOM + json.dumps(_LOCKED, ensure_ascii=False).encode(), JSON),
     "forbidden": Reply(403, "Недостаточно прав".encode()),
     "not_found": Reply(404),
     "session_wait": Reply(406, _NO_SESSION.encode(), "application/xml"),
@@ -72,20 +61,15 @@ FAILURES: dict[str, Reply] = {
         500, "{HTTPСервис.UIScom.Модуль(12)}: Поле объекта не обнаружено (extension_phone_number)".encode()
     ),
     "bad_request": Reply(400, "недопустимое имя свойства".encode()),
-    "bad_gateway": Reply(502, b"<html><h1>502 Bad Gateway</h1></html>", _HTML),
-    "unavailable": Reply(
-        503, b"<html><h1>503 Service Temporarily Unavailable</h1></html>", _HTML, {"Retry-After": "1"}
-    ),
-    "hang": Reply(200, fault="hang"),
-    "reset": Reply(200, fault="reset"),
-    "hang_after_writing": Reply(200, fault="hang"),
-    "reset_after_writing": Reply(200, fault="reset"),
+    "bad_gateway": Reply(502, b"<html><h1>502 Bad Gateway</h1></html>", HTML),
+    "unavailable": Reply(503, b"<html><h1>503 Service Temporarily Unavailable</h1></html>", HTML, {"Retry-After": "1"}),
+    **FAULTS,
 }
-_WRITES_FIRST = {"hang_after_writing", "reset_after_writing", "ok_bom"}
+_WRITES_FIRST = {*FAULTS_AFTER_WRITING, "ok_bom"}
 
 
 class OneC:
-    """One base. Thread-safe; `failures` says what the next requests come to."""
+    """One base. Thread-safe; `fail` says what the next requests come to."""
 
     def __init__(self, username: str | None = None, password: str = "") -> None:
         self._user = None if username is None else f"{username}:{password}"
@@ -94,24 +78,26 @@ class OneC:
         self._requests = 0
         self._sessions: dict[str, bool] = {}  # IBSession cookies; False: it has expired
         self._lost_answers = 0
-        self._failure: tuple[str, int] | None = None
+        self._failures = Failures(["sessions_lost", *FAILURES])
 
-    def fail(self, mode: str, count: int) -> None:
-        """The next `count` requests come to `mode`; -1: all until told otherwise; mode "ok": none."""
-        if mode not in FAILURES and mode not in ("ok", "sessions_lost"):
-            raise ValueError(f"there is no mode {mode}; there are: ok, sessions_lost, {', '.join(FAILURES)}")
+    @property
+    def modes(self) -> tuple[str, ...]:
+        return self._failures.modes
+
+    def fail(self, mode: str, count: int, method: str | None = None) -> None:
+        """The next `count` requests (of an endpoint) come to `mode`; -1: all until told otherwise; "ok": none."""
+        if mode != "sessions_lost":
+            self._failures.tell(mode, count, method)
+            return
+        self._failures.clear()
         with self._mutex:
-            self._failure = None
-            if mode == "sessions_lost":
-                self._sessions = dict.fromkeys(self._sessions, False)
-            elif mode != "ok" and count:
-                self._failure = (mode, count)
+            self._sessions = dict.fromkeys(self._sessions, False)
 
     def reset(self) -> None:
         with self._mutex:
             self._records.clear()
             self._requests = 0
-            self._failure = None
+        self._failures.clear()
 
     def state(self) -> dict[str, Any]:
         with self._mutex:
@@ -126,19 +112,11 @@ class OneC:
         """What the base answers; `headers` gives a header's value."""
         with self._mutex:
             self._requests += 1
-            mode = self._next_failure()
+            mode = self._failures.next(endpoint)
             if mode is not None and mode not in _WRITES_FIRST:
                 return FAILURES[mode]
             reply = self._answer(method, endpoint, headers, body)
             return FAILURES[mode] if mode is not None else reply
-
-    def _next_failure(self) -> str | None:
-        if self._failure is None:
-            return None
-        mode, left = self._failure
-        if left > 0:
-            self._failure = (mode, left - 1) if left > 1 else None
-        return mode
 
     def _answer(self, method: str, endpoint: str, headers: Callable[[str], str | None], body: bytes) -> Reply:
         if not self._admits(headers("Authorization")):

@@ -1,6 +1,6 @@
 """The sandbox over real sockets: the simulated targets, what they hold, and how they are told to fail.
 
-`GET /_state`, `POST /_reset`, `POST /_fail?target=onec&mode=…&count=…` (without a mode: which there are).
+`GET /_state`, `POST /_reset`, `POST /_fail?target=…&mode=…&count=…[&method=…]` (without a mode: which there are).
 """
 
 from __future__ import annotations
@@ -10,30 +10,55 @@ import socket
 import struct
 import threading
 import time
+from collections.abc import Callable
 
 from flask import Flask, Response, jsonify, request
 from flask.typing import ResponseReturnValue
 from werkzeug.serving import BaseWSGIServer, WSGIRequestHandler, make_server
 
-from relay.sandbox.onec import FAILURES, OneC, Reply
+from relay.sandbox.amocrm import AmoCrm
+from relay.sandbox.bitrix24 import Bitrix24, method_of
+from relay.sandbox.onec import OneC
+from relay.sandbox.reply import Reply, Request
 
 _HANG_MAX_S = 120.0
 
+Observe = Callable[[str, str, str], None]  #: target, method or path, "arrived" or "answered"
+
 
 class Sandbox:
-    """A running server. `port` 0 takes a free one."""
+    """A running server. `port` 0 takes a free one. `observe` is told of every request before and after its work."""
 
-    def __init__(self, onec: OneC, port: int = 0) -> None:
-        self.onec = onec
+    def __init__(
+        self,
+        onec: OneC | None = None,
+        port: int = 0,
+        *,
+        bitrix24: Bitrix24 | None = None,
+        amocrm: AmoCrm | None = None,
+        observe: Observe | None = None,
+    ) -> None:
+        self.onec = OneC() if onec is None else onec
+        self.bitrix24 = Bitrix24() if bitrix24 is None else bitrix24
+        self.amocrm = AmoCrm() if amocrm is None else amocrm
         self._closing = threading.Event()
         self._server: BaseWSGIServer = make_server(
-            "127.0.0.1", port, create_app(onec, self._closing), threaded=True, request_handler=_KeepAlive
+            "127.0.0.1", port, create_app(self, self._closing, observe), threaded=True, request_handler=_KeepAlive
         )
         self.port = self._server.server_port
 
     @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
     def onec_url(self) -> str:
-        return f"http://127.0.0.1:{self.port}/trade/hs/UIScom"
+        return f"{self.url}/trade/hs/UIScom"
+
+    @property
+    def bitrix24_webhook(self) -> str:
+        """The one of a portal that was made without arguments."""
+        return f"{self.url}/rest/1/sandbox/"
 
     def serve(self) -> None:
         """Until `close` is called from another thread."""
@@ -56,37 +81,84 @@ class _KeepAlive(WSGIRequestHandler):
         """Quiet: the relay's own log says what was delivered."""
 
 
-def create_app(onec: OneC, closing: threading.Event) -> Flask:
+def create_app(sandbox: Sandbox, closing: threading.Event, observe: Observe | None) -> Flask:
     app = Flask(__name__, static_folder=None)
+    _add_controls(app, {"onec": sandbox.onec, "bitrix24": sandbox.bitrix24, "amocrm": sandbox.amocrm})
 
+    def exchange(target: str, name: str, act: Callable[[], Reply]) -> Response:
+        if observe is not None:
+            observe(target, name, "arrived")
+        reply = act()
+        if observe is not None:
+            observe(target, name, "answered")
+        return _send(reply, closing)
+
+    @app.route("/<base>/hs/UIScom/<endpoint>", methods=["GET", "POST"])
+    def hook(base: str, endpoint: str) -> ResponseReturnValue:  # noqa: ARG001  any base will do
+        body = request.get_data()
+        return exchange(
+            "onec", endpoint, lambda: sandbox.onec.answer(request.method, endpoint, request.headers.get, body)
+        )
+
+    @app.route("/rest/<path:_path>", methods=["GET", "POST"])
+    def rest(_path: str) -> ResponseReturnValue:
+        asked = _asked()
+        return exchange("bitrix24", method_of(asked.path), lambda: sandbox.bitrix24.answer(asked))
+
+    @app.route("/oauth/token/", methods=["GET", "POST"])
+    def oauth() -> ResponseReturnValue:
+        asked = _asked()
+        return exchange("bitrix24", "oauth.token", lambda: sandbox.bitrix24.oauth(asked))
+
+    @app.post("/upload/<token>")
+    def upload(token: str) -> ResponseReturnValue:
+        file = request.files.get("file")
+        content = None if file is None else file.read()
+        return exchange("bitrix24", "upload", lambda: sandbox.bitrix24.upload(token, content, _asked()))
+
+    @app.route("/api/<path:_path>", methods=["GET", "POST", "PATCH", "DELETE"])
+    @app.post("/oauth2/access_token", defaults={"_path": ""})
+    def amocrm(_path: str) -> ResponseReturnValue:
+        asked = _asked()
+        return exchange("amocrm", asked.path, lambda: sandbox.amocrm.answer(asked))
+
+    return app
+
+
+def _add_controls(app: Flask, targets: dict[str, OneC | Bitrix24 | AmoCrm]) -> None:
     @app.get("/_state")
     def state() -> ResponseReturnValue:
-        return jsonify(onec=onec.state())
+        return jsonify({name: target.state() for name, target in targets.items()})
 
     @app.post("/_reset")
     def reset() -> ResponseReturnValue:
-        onec.reset()
+        for target in targets.values():
+            target.reset()
         return jsonify(status="ok")
 
     @app.route("/_fail", methods=["GET", "POST"])
     def fail() -> ResponseReturnValue:
         target, mode = request.values.get("target", "onec"), request.values.get("mode")
         if mode is None:
-            return jsonify(targets=["onec"], modes=["ok", "sessions_lost", *FAILURES])
+            return jsonify(targets=list(targets), modes={name: target.modes for name, target in targets.items()})
         try:
-            if target != "onec":
-                raise ValueError(f"there is no target {target}; there is: onec")
-            onec.fail(mode, int(request.values.get("count", "1")))
+            if target not in targets:
+                raise ValueError(f"there is no target {target}; there are: {', '.join(targets)}")
+            targets[target].fail(mode, int(request.values.get("count", "1")), request.values.get("method"))
         except ValueError as exc:
             return jsonify(error=str(exc)), 400
         return jsonify(status="ok", target=target, mode=mode)
 
-    @app.route("/<base>/hs/UIScom/<endpoint>", methods=["GET", "POST"])
-    def hook(base: str, endpoint: str) -> ResponseReturnValue:  # noqa: ARG001  any base will do
-        body = request.get_data()
-        return _send(onec.answer(request.method, endpoint, request.headers.get, body), closing)
 
-    return app
+def _asked() -> Request:
+    return Request(
+        method=request.method,
+        path=request.path,
+        query=request.args.to_dict(flat=False),
+        body=request.get_data(),
+        authorization=request.headers.get("Authorization", ""),
+        host=request.host,
+    )
 
 
 def _send(reply: Reply, closing: threading.Event) -> Response:

@@ -190,24 +190,15 @@ class _Call:
         self._remember(linked=True)
 
     def _look_up(self) -> None:
-        """Finds what an attempt before this one may have left; what amoCRM does not let us see is sent again."""
+        """Finds what an attempt before this one may have left."""
         self._has_looked_up = True
         done = self._done
-        try:
-            if done.get("noting"):
-                found: dict[str, Any] = self._lookup.note(done["entity"], str(self._link))
-            else:
-                found = self._lookup.unsorted() if done.get("posting") == "unsorted" else self._lookup.call()
-        except Setback as exc:
-            if exc.outcome.name not in ("misconfigured", "refused"):
-                raise
-            return
+        if done.get("noting"):
+            found = self._lookup.note(done["entity"], str(self._story.record or done.get("record_waits")))
+        else:
+            found = self._lookup.unsorted() if done.get("posting") == "unsorted" else self._lookup.call()
         if found:
             self._remember(**found)
-
-    @property
-    def _link(self) -> str | None:
-        return self._story.record or self._done.get("record_waits")
 
     # --- requests
 

@@ -12,6 +12,7 @@ from urllib.parse import urlencode
 
 from relay.targets.amocrm_bodies import PLURAL, Bodies
 from relay.targets.amocrm_rest import Rest
+from relay.targets.client import Setback
 
 _PLACES_MAX = 10  # entities of one phone that are looked at
 _SINGULAR = {plural: entity for entity, plural in PLURAL.items()}
@@ -67,6 +68,12 @@ class Lookup:
         return self._listed(f"{place}/{number}/notes", {"filter[note_type]": kind, "limit": "250"}, "notes")
 
     def _listed(self, path: str, query: dict[str, str], name: str) -> list[dict[str, Any]]:
-        document = self._rest.get(f"/api/v4/{path}?{urlencode(query)}", self._leave)
+        """Empty, too, where amoCRM does not let us look: what cannot be found is sent again."""
+        try:
+            document = self._rest.get(f"/api/v4/{path}?{urlencode(query)}", self._leave)
+        except Setback as exc:
+            if exc.outcome.name not in ("misconfigured", "refused"):
+                raise
+            return []
         found = (document.get("_embedded") or {}).get(name)
         return [thing for thing in found if isinstance(thing, dict)] if isinstance(found, list) else []

@@ -1,7 +1,7 @@
 """How a call ended, from UIS's words for it. Pure.
 
-UIS says it by a mnemonic (`finish_reason`) and by a Russian text (`lost_reason`); 92 are known, others come. Those
-that are not here say nothing that a CRM has a word for.
+UIS says it by a mnemonic (`finish_reason`) and by a Russian text (`lost_reason`); 92 are known, others come. Here are
+those that say something of a call that did not come about.
 """
 
 from __future__ import annotations
@@ -57,6 +57,19 @@ _WORDS: dict[Result, dict[str, str]] = {
         "locked_phone": "Проблемы с сетью",
         "net_lock": "Сеть оператора заблокирована",
     },
+    "other": {
+        "not_enough_money": "Недостаточно средств",
+        "no_money": "Недостаточно средств",
+        "limit_exceeded": "Достигнут финансовый лимит",
+        "no_resources": "Лимит клиента исчерпан",
+        "max_out_call_reached": "Достигнут лимит линий для исходящих звонков",
+        "locked_numb": "Звонки на этот номер запрещены настройками безопасности",
+        "call_not_allowed_on_tp": "Звонок запрещен согласно тарифному плану",
+        "out_call_not_allowed": "Исходящие звонки запрещены",
+        "out_call_not_allowed_by_status": "Исходящие звонки запрещены статусом",
+        "external_call_not_allowed": "Внешние звонки запрещены",
+        "external_call_not_allowed_by_status": "Внешние звонки запрещены статусом",
+    },
 }
 _RESULT_OF: dict[str, Result] = {
     text.casefold(): result
@@ -86,14 +99,14 @@ def ending(story: Story) -> Ending:
 def _result(story: Story, *, is_lost: bool) -> Result:
     """The reason of the loss is the main field; who hung up counts where its words are not known."""
     call = story.present
-    for word in (call.lost_reason, call.finish_reason):
-        found = _RESULT_OF.get((word or "").strip().casefold())
-        if found is not None:
-            return found
-    if is_lost and (story.direction == "in" or call.lost_by == "client"):
-        return "missed"  # an unknown word about a lost incoming call must not hide that it was missed
-    if call.lost_by == "operator":
-        return "declined"
+    words = ((word or "").strip().casefold() for word in (call.lost_reason, call.finish_reason))
+    known = next((_RESULT_OF[word] for word in words if word in _RESULT_OF), None)
+    if known not in (None, "other"):
+        return known
+    if is_lost and story.direction == "in":
+        return "missed"  # a word that a CRM does not have must not hide that somebody called in vain
+    if known is None and is_lost:
+        return "declined" if call.lost_by == "operator" else "missed"
     return "other"
 
 

@@ -65,12 +65,16 @@ class Story(Struct, frozen=True):
     @property
     def record(self) -> str | None:
         """The recording's link, of the whole call if there is one."""
-        for call in reversed(self.said):
-            links = (call.record_link, *call.wav_records)  # the latter may be ids
-            found = next((link for link in links if link and link.startswith(("http://", "https://"))), None)
-            if found is not None:
-                return found
-        return None
+        return next((link for call in reversed(self.said) for link in _links(call)), None)
+
+
+def _links(call: CallEvent) -> Iterator[str]:
+    """Of a call's recordings, the best first; some of UIS's variables for them hold ids instead."""
+    of_talk = call.extra.get("record_file_links")  # these two belong to «Записанный разговор»
+    given = (call.record_link, call.extra.get("file_link"), *(of_talk if isinstance(of_talk, list) else [of_talk]))
+    for link in (*given, *call.wav_records):
+        if isinstance(link, str) and link.startswith(("http://", "https://")):
+            yield link
 
 
 def _ends(said: Sequence[CallEvent]) -> bool:

@@ -1,0 +1,387 @@
+"""What each of the three systems holds when a call is over: by the simulators' own state, over real sockets."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from relay import settings, start, wiring
+from relay.sandbox.amocrm import AmoCrm
+from relay.sandbox.bitrix24 import Bitrix24
+from relay.sandbox.onec import OneC
+from relay.sandbox.server import Sandbox
+from relay.wiring import Relay
+from tests.conftest import FakeClock
+from tests.hand import Hand, deliveries, tell, tell_killed
+from tests.lanes import post
+from tests.stories import CLIENT, CLIENT_E164, LINK, STORIES, finished, incoming, recorded
+
+CONFIG = """
+timezone = "Europe/Moscow"
+[storage]
+url = "sqlite:///{database}"
+[sources.trade]
+token = "correct-horse"
+targets = ["onec", "b24", "amo"]
+[targets.onec]
+kind = "1c"
+url = "{onec}"
+retry_first = "1ms"
+[targets.b24]
+kind = "bitrix24"
+webhook = "{webhook}"
+default_user = 1
+users = {{ "101" = 12, "102" = 13 }}
+retry_first = "1ms"
+{b24}
+[targets.amo]
+kind = "amocrm"
+url = "{url}"
+token = "sandbox"
+default_user = 504141
+users = {{ "101" = 504142, "102" = 504143 }}
+retry_first = "1ms"
+{amo}
+"""
+SESSIONS = {"two at once": 2}
+
+
+@pytest.fixture
+def sandbox(clock: FakeClock) -> Iterator[Sandbox]:
+    """All three; what counts requests by the second is off, because a test's hand does not wait."""
+    bitrix24 = Bitrix24(clock=clock, limited=False)
+    running = Sandbox(OneC(), bitrix24=bitrix24, amocrm=AmoCrm(clock=clock, limited=False)).start()
+    yield running
+    running.close()
+
+
+@pytest.fixture
+def make(tmp_path: Path, sandbox: Sandbox, clock: FakeClock) -> Iterator[Callable[..., Relay]]:
+    made: list[Relay] = []
+
+    def make(*, b24: str = "", amo: str = "") -> Relay:
+        file = tmp_path / "relay.toml"
+        addresses = {"onec": sandbox.onec_url, "webhook": sandbox.bitrix24_webhook, "url": sandbox.url}
+        text = CONFIG.format(database=tmp_path / "relay.db", b24=b24, amo=amo, **addresses)
+        file.write_text(text, encoding="utf-8")
+        found = settings.read({"RELAY_CONFIG": str(file)})
+        start.migrate(found)
+        made.append(wiring.build(found, clock=clock))
+        return made[-1]
+
+    yield make
+    for relay in made:
+        relay.close()
+
+
+@pytest.fixture
+def hands(clock: FakeClock) -> Iterator[Callable[[Relay], list[Hand]]]:
+    made: list[Hand] = []
+
+    def hands(relay: Relay) -> list[Hand]:
+        made.extend(Hand(relay, target, clock) for target in relay.settings.targets)
+        return made
+
+    yield hands
+    for hand in made:
+        hand.close()
+
+
+def held_by_bitrix24(sandbox: Sandbox) -> list[tuple[Any, ...]]:
+    """Each finished call: session, type, user, seconds, code, recordings. Calls left open come last."""
+    state = sandbox.bitrix24.state()
+    ended = [
+        (row["EXTERNAL_CALL_ID"], row["TYPE"], row["USER_ID"], row["DURATION"], row["STATUS_CODE"],
+         [record["url"] for record in row["records"]])
+        for row in state["statistics"]
+    ]  # fmt: skip
+    return sorted(ended, key=str) + [("open", call["EXTERNAL_CALL_ID"]) for call in state["calls"]]
+
+
+def held_by_amocrm(sandbox: Sandbox) -> list[tuple[Any, ...]]:
+    """Each call: its place, session, status or none, seconds, link; then the links that were noted."""
+    state = sandbox.amocrm.state()
+    calls = [
+        ("call", call["uniq"], call["direction"], call["call_status"], call["duration"], call.get("link"),
+         call["responsible_user_id"])
+        for call in state["calls"]
+    ]  # fmt: skip
+    unsorted = [
+        ("unsorted", taken["metadata"]["uniq"], taken["metadata"]["duration"], taken["metadata"]["link"])
+        for taken in state["unsorted"]
+    ]
+    noted = [("note", note["params"]["text"]) for note in state["notes"] if note["note_type"] == "common"]
+    return sorted(calls, key=str) + unsorted + noted
+
+
+def held_by_1c(sandbox: Sandbox) -> list[str]:
+    return [record["endpoint"] for record in sandbox.onec.state()["records"]]
+
+
+B = "outbound"
+I = "inbound"  # noqa: E741
+# the story; what 1C, Bitrix24 and amoCRM hold at its end
+HELD: dict[str, tuple[list[str], list[Any], list[Any]]] = {
+    "answered": (
+        ["in", "in", "rec"], [("7", 2, 12, 51, "200", [LINK])], [("call", "7", I, 4, 51, LINK, 504142)],
+    ),
+    "lost by the client": (
+        ["in", "in", "rec"], [("7", 2, 1, 0, "304", [])], [("call", "7", I, 6, 0, None, 504141)],
+    ),
+    "lost by the operator": (
+        ["in", "rec"], [("7", 2, 12, 0, "603", [])], [("call", "7", I, 6, 0, None, 504142)],
+    ),
+    "outgoing answered": (
+        ["out", "rec"], [("7", 1, 12, 51, "200", [LINK])], [("call", "7", B, 4, 51, LINK, 504142)],
+    ),
+    "outgoing not taken": (
+        ["out", "in", "rec"], [("7", 1, 12, 0, "304", [])], [("call", "7", B, 6, 0, None, 504142)],
+    ),
+    "transferred": (
+        ["in", "in", "in", "rec"], [("7", 2, 13, 51, "200", [LINK])], [("call", "7", I, 4, 51, LINK, 504143)],
+    ),
+    "two at once": (
+        ["in", "in", "in", "in", "rec", "rec"],
+        [("7", 2, 12, 51, "200", [LINK]), ("8", 2, 13, 51, "200", [LINK])],
+        [("call", "7", I, 4, 51, LINK, 504142), ("call", "8", I, 4, 51, LINK, 504143)],
+    ),
+    "beginning missed": (["rec"], [("7", 2, 12, 51, "200", [LINK])], [("call", "7", I, 4, 51, LINK, 504142)]),
+    "out of order": (
+        ["rec", "in", "in"], [("7", 2, 12, 51, "200", [LINK])], [("call", "7", I, 4, 51, LINK, 504142)],
+    ),
+    "lost, out of order": (
+        ["rec", "in", "in"], [("7", 2, 1, 0, "304", [])], [("call", "7", I, 6, 0, None, 504141)],
+    ),
+    "recording later": (
+        ["in", "in", "rec", "in"], [("7", 2, 12, 51, "200", [LINK])],
+        [("call", "7", I, 4, 51, None, 504142), ("note", f"Запись звонка: {LINK}")],
+    ),
+    "recording first": (
+        ["in", "in", "in", "rec"], [("7", 2, 12, 51, "200", [LINK])], [("call", "7", I, 4, 51, LINK, 504142)],
+    ),
+    "hung up after a talk": (
+        ["in", "in", "in", "rec"], [("7", 2, 12, 51, "200", [LINK])], [("call", "7", I, 4, 51, LINK, 504142)],
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("story", STORIES)
+def test_what_the_three_systems_hold_in_the_end(
+    story: str, make: Any, hands: Any, sandbox: Sandbox, clock: FakeClock
+) -> None:
+    sandbox.amocrm.add_contact(CLIENT)
+    relay = make()
+
+    tell(relay, STORIES[story], clock, *hands(relay))
+
+    assert (held_by_1c(sandbox), held_by_bitrix24(sandbox), held_by_amocrm(sandbox)) == HELD[story]
+    assert {delivery.state for target in relay.settings.targets for delivery in deliveries(relay, target)} == {
+        "delivered"
+    }
+    assert sandbox.bitrix24.state()["registered"] == SESSIONS.get(story, 1)
+
+
+@pytest.mark.parametrize("story", STORIES)
+def test_the_same_when_everything_had_waited_for_the_night(
+    story: str, make: Any, hands: Any, sandbox: Sandbox, clock: FakeClock
+) -> None:
+    """In the morning the notifications go out one by one; nothing pops up on anybody's screen."""
+    sandbox.amocrm.add_contact(CLIENT)
+    relay = make()
+    for endpoint, body in STORIES[story]:
+        post(relay, body, endpoint)
+    clock.forward(hours=9)
+
+    for hand in hands(relay):
+        hand.deliver()
+
+    assert (held_by_1c(sandbox), held_by_bitrix24(sandbox), held_by_amocrm(sandbox)) == HELD[story]
+    assert not sandbox.amocrm.state()["popups"]
+    assert not [card for card in sandbox.bitrix24.state()["cards"] if card[0] == "show"]
+
+
+# --- the process killed between any two requests
+
+
+@pytest.mark.parametrize("story", STORIES)
+@pytest.mark.parametrize("target", ["b24", "amo"])
+def test_a_kill_at_any_moment_changes_nothing_in_the_end(
+    target: str, story: str, make: Any, sandbox: Sandbox, clock: FakeClock
+) -> None:
+    """Before and after each request, before and after each thing is remembered: every one of them, one by one."""
+    relay, at, began = make(amo="look_up = true"), 0, clock.now
+    expected = HELD[story][1 if target == "b24" else 2]
+    while True:
+        at += 1
+        clock.now = began
+        sandbox.bitrix24.reset()
+        sandbox.amocrm.reset()
+        sandbox.amocrm.add_contact(CLIENT)
+        session = f"{at}00{{}}"
+        notifications = [(endpoint, _as_session(body, session)) for endpoint, body in STORIES[story]]
+
+        was_killed = tell_killed(relay, notifications, clock, lambda moment: Hand(relay, target, clock, moment), at)
+
+        held = held_by_bitrix24(sandbox) if target == "b24" else held_by_amocrm(sandbox)
+        assert [_as_told(row, session) for row in held] == expected, f"killed at moment {at}"
+        if target == "b24":
+            assert {row["record_writes"] for row in sandbox.bitrix24.state()["statistics"]} <= {0, 1, 2}
+        if not was_killed:
+            break
+    assert at > 3 * len(STORIES[story])  # there were moments to be killed at
+
+
+@pytest.mark.parametrize("how", ["unsorted", "contact"])
+def test_a_kill_at_any_moment_with_a_phone_that_nobody_has(
+    how: str, make: Any, sandbox: Sandbox, clock: FakeClock
+) -> None:
+    relay, at, was_killed, began = make(amo=f'unknown_phone = "{how}"'), 0, True, clock.now
+    while was_killed:
+        at, clock.now = at + 1, began
+        sandbox.amocrm.reset()
+        session = f"{at}00{{}}"
+        notifications = [(endpoint, _as_session(body, session)) for endpoint, body in STORIES["answered"]]
+
+        was_killed = tell_killed(relay, notifications, clock, lambda moment: Hand(relay, "amo", clock, moment), at)
+
+        held = [_as_told(row, session) for row in held_by_amocrm(sandbox)]
+        if how == "unsorted":
+            assert held == [("unsorted", "7", 51, LINK)], f"killed at moment {at}"
+        else:
+            assert held == [("call", "7", I, 4, 51, LINK, 504142)], f"killed at moment {at}"
+            assert len(sandbox.amocrm.state()["contacts"]) == 1
+
+
+def test_a_kill_costs_1c_at_most_the_request_that_was_in_flight(make: Any, sandbox: Sandbox, clock: FakeClock) -> None:
+    relay, at, was_killed = make(), 0, True
+    while was_killed:
+        at += 1
+        sandbox.onec.reset()
+        session = f"{at}00{{}}"
+        notifications = [(endpoint, _as_session(body, session)) for endpoint, body in STORIES["answered"]]
+
+        was_killed = tell_killed(relay, notifications, clock, lambda moment: Hand(relay, "onec", clock, moment), at)
+
+        endpoints = held_by_1c(sandbox)
+        once = [name for number, name in enumerate(endpoints) if number == 0 or endpoints[number - 1] != name]
+        assert len(endpoints) <= 4, f"killed at moment {at}"
+        assert once == ["in", "rec"]
+
+
+def test_without_the_look_up_amocrm_may_get_a_call_twice_and_never_none(
+    make: Any, sandbox: Sandbox, clock: FakeClock
+) -> None:
+    relay, at, was_killed, seen = make(amo="look_up = false"), 0, True, set()
+    while was_killed:
+        at += 1
+        sandbox.amocrm.reset()
+        sandbox.amocrm.add_contact(CLIENT)
+        notification = [(endpoint, _as_session(body, f"{at}00{{}}")) for endpoint, body in [finished()]]
+        was_killed = tell_killed(relay, notification, clock, lambda moment: Hand(relay, "amo", clock, moment), at)
+        seen.add(len(sandbox.amocrm.state()["calls"]))
+    assert seen == {1, 2}
+
+
+def _as_session(body: bytes, session: str) -> bytes:
+    """The notification as one of another call, so that one database serves all the kills."""
+    text = body.decode()
+    for number in ("7", "8"):
+        for written in (f'"call_session_id":{number}', f'"call_session_id": {number}'):
+            text = text.replace(written + ",", f'"call_session_id":{session.format(number)},')
+    return text.encode()
+
+
+def _as_told(row: tuple[Any, ...], session: str) -> tuple[Any, ...]:
+    numbers = {session.format(number): number for number in ("7", "8")}
+    return tuple(numbers.get(value, value) if isinstance(value, str) else value for value in row)
+
+
+# --- late, edited and replayed
+
+
+@pytest.mark.parametrize("story", ["answered", "lost by the client", "recording later"])
+def test_late_and_replayed_events_of_a_finished_call_change_nothing(
+    story: str, make: Any, hands: Any, sandbox: Sandbox, clock: FakeClock
+) -> None:
+    sandbox.amocrm.add_contact(CLIENT)
+    relay = make()
+    of_relay = hands(relay)
+    tell(relay, STORIES[story], clock, *of_relay)
+    before = [sandbox.bitrix24.state(), sandbox.amocrm.state()]
+
+    again = recorded(name="again")
+    late = [incoming(notification_name="late"), finished(notification_name="edited"), again]
+    _replay_all(relay, clock)
+    for hand in of_relay[1:]:
+        hand.deliver()
+    tell(relay, late if story != "lost by the client" else late[:1], clock, *of_relay)
+
+    assert [sandbox.bitrix24.state(), sandbox.amocrm.state()] == before
+    for target in ("b24", "amo"):
+        found = deliveries(relay, target)
+        assert {delivery.state for delivery in found} == {"delivered"}
+        assert all(delivery.reason for delivery in found if delivery.event_seq > len(STORIES[story]))
+
+
+def _replay_all(relay: Relay, clock: FakeClock) -> None:
+    from relay.store import Replay, Selection
+
+    chosen = list(relay.store.deliveries(Selection()))
+    assert relay.store.replay([Replay(delivery, clock(), clock()) for delivery in chosen]) == len(chosen)
+
+
+# --- cards and pop-ups
+
+
+@pytest.mark.parametrize(
+    ("show_to", "cards", "remark"),
+    [
+        ("employee", [("show", 12), ("hide", 12), ("show", 13)], "to whoever has the call"),
+        (
+            "all", [("show", 12), ("show", 13), ("hide", 13), ("hide", 12), ("show", 13)],
+            "to everybody while it rings, then to whoever has it",
+        ),
+        ("nobody", [], "to nobody"),
+    ],
+)  # fmt: skip
+def test_whose_screens_show_the_card(
+    show_to: str, cards: list[Any], remark: str, make: Any, hands: Any, sandbox: Sandbox, clock: FakeClock
+) -> None:
+    relay = make(b24=f'show_to = "{show_to}"')
+
+    tell(relay, STORIES["transferred"], clock, hands(relay)[1])
+
+    assert [(what, user) for what, _, user in sandbox.bitrix24.state()["cards"]] == cards, remark
+
+
+def test_the_pop_up_comes_once_and_before_the_call(make: Any, hands: Any, sandbox: Sandbox, clock: FakeClock) -> None:
+    relay = make()
+    sandbox.amocrm.add_contact(CLIENT)
+
+    tell(relay, STORIES["transferred"], clock, hands(relay)[2])
+
+    state = sandbox.amocrm.state()
+    assert state["popups"] == [{"phone_number": CLIENT, "users": [504142, 504143]}]
+    assert state["paths"] == ["POST /api/v2/events", "POST /api/v4/calls"]
+
+
+@pytest.mark.parametrize(("create", "leads"), [("true", [CLIENT_E164]), ("false", [])])
+def test_an_unknown_number_becomes_a_lead_once(
+    create: str, leads: list[str], make: Any, hands: Any, sandbox: Sandbox, clock: FakeClock
+) -> None:
+    relay = make(b24=f"create_lead = {create}")
+
+    tell(relay, STORIES["two at once"], clock, hands(relay)[1])
+
+    assert sandbox.bitrix24.state()["leads"] == leads
+
+
+def test_a_missed_call_is_told_as_missed(make: Any, hands: Any, sandbox: Sandbox, clock: FakeClock) -> None:
+    relay = make()
+
+    tell(relay, STORIES["lost by the client"], clock, hands(relay)[1])
+
+    assert sandbox.bitrix24.state()["missed"] == ["7"]
