@@ -9,7 +9,7 @@ from typing import Any
 from relay import targets
 from relay.delivery.attempts import Attempts
 from relay.delivery.bucket import Bucket
-from relay.delivery.gate import Gate
+from relay.delivery.gate import Gate, Permit
 from relay.events import Delivery, Outcome
 from relay.store import Claim, Selection
 from relay.targets.base import Adapter
@@ -29,20 +29,27 @@ class Killed(BaseException):
 class Hand:
     """Delivers to one target. `moment` is told of each thing that a kill could come between."""
 
-    def __init__(self, relay: Relay, target: str, clock: FakeClock, moment: Moment = lambda what: None) -> None:
+    def __init__(
+        self, relay: Relay, target: str, clock: FakeClock, moment: Moment = lambda what: None, *,
+        gate: Gate | None = None, stopping: threading.Event | None = None,
+    ) -> None:  # fmt: skip
         self._relay, self._target, self._clock, self._moment = relay, target, clock, moment
         self._epoch = relay.store.take_over(target, f"hand of {target}", relay.store.leases().get(target))
         self._adapter = _watched(
             targets.build(relay.settings.targets[target], clock, relay.store.vault(target)), moment
         )
-        gate = Gate(Bucket(None, lambda: 0.0), clock, lambda: 0.0)
-        self._attempts = Attempts(self._adapter, _Watched(relay.store, moment), gate, clock, threading.Event())
+        self._gate = gate or Gate(Bucket(None, lambda: 0.0), clock, lambda: 0.0)
+        self._stopping = stopping or threading.Event()
+        store: Any = _Watched(relay.store, moment)
+        self._attempts = Attempts(self._adapter, store, self._gate, clock, self._stopping)
 
     def deliver(self) -> list[Outcome]:
         """Everything that is due now."""
         assert self._epoch is not None
         outcomes: list[Outcome] = []
         while (job := self._relay.store.claim(Claim(self._target, self._epoch, self._clock()))) is not None:
+            while not isinstance(wait := self._gate.take(), Permit):
+                self._stopping.wait(wait)
             outcome = self._attempts.send(job, lambda: True)
             self._moment("answered")
             self._record(job.delivery, job.epoch, outcome)

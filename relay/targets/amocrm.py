@@ -75,7 +75,7 @@ class _Call:
         self._done = steps.done()
         found = (user for user in users(self._story, self._settings) if isinstance(user, int))
         self._user = next(found, None)
-        self._has_looked_up = self._is_unknown = self._requested = False
+        self._has_looked_up = self._has_acted = self._is_unknown = self._requested = False
         self._texts = amocrm_bodies.Bodies(
             self._story, shipment.event, self._settings, self._user or self._settings.default_user
         )
@@ -90,6 +90,7 @@ class _Call:
                 if isinstance(step, course.Refuse):
                     return Outcome(name="refused", reason=step.reason, target_is=self._target_is())
                 self._take(step)
+                self._has_acted = True
         except Setback as exc:
             return exc.outcome
         return Outcome(
@@ -110,7 +111,7 @@ class _Call:
     def _view(self) -> course.View:
         return course.View(
             story=self._story, done=self._done, user=self._user, is_fresh=self._is_fresh,
-            looked_up=self._has_looked_up, is_unknown=self._is_unknown,
+            looked_up=self._has_looked_up, acted=self._has_acted, is_unknown=self._is_unknown,
         )  # fmt: skip
 
     def _take(self, step: course.Step) -> None:

@@ -72,6 +72,7 @@ class View(Struct, frozen=True, kw_only=True):
     user: int | None  #: whose call it is, when that is known
     is_fresh: bool  #: has the notification come just now? A pop-up of an old one would be of no use
     looked_up: bool  #: in this attempt already
+    acted: bool  #: in this attempt already
     is_unknown: bool  #: amoCRM has just said that nobody has this phone
 
     @property
@@ -130,12 +131,12 @@ def _record(view: View) -> Step:
     """One link for each call: a late or edited event must change nothing."""
     link = view.story.record or view.done.get("record_waits")
     if link is None:
-        return Nothing("the call is there already" if view.is_posted else "")
+        return Nothing("" if view.acted or not view.is_posted else "the call is there already")
     if not view.is_posted:
         is_kept = view.done.get("record_waits") == link
         return Nothing("the recording waits for the end of the call") if is_kept else Keep(link)
     if view.done.get("linked"):
-        return Nothing("the call has its recording already")
+        return Nothing("" if view.acted else "the call is there, and has its recording already")
     if not view.done.get("entity"):
         return Nothing("the call has no place in amoCRM that a link could be noted at")
     if view.done.get("noting") and not view.looked_up:

@@ -64,7 +64,7 @@ class _Call:
         self._story = Story(steps.said())
         self._done = steps.done()
         self._was_finishing = bool(self._done.get("finishing"))  # by an attempt before this one
-        self._has_asked = self._requested = False
+        self._has_asked = self._has_acted = self._requested = False
         self._user: int | None = None
         self._user_is_known = False
 
@@ -77,6 +77,7 @@ class _Call:
                 if isinstance(step, course.Refuse):
                     return Outcome(name="refused", reason=step.reason, target_is=self._target_is())
                 self._take(step)
+                self._has_acted = True
         except Setback as exc:
             return exc.outcome
         return Outcome(name="failed", reason="Bitrix24 forgets this call again and again", target_is="well")
@@ -97,8 +98,9 @@ class _Call:
         if needs_user and not self._user_is_known:
             self._user, self._user_is_known = self._directory.user_of(self._story, self._leave), True
         return course.View(
-            story=self._story, done=self._done, user=self._user, is_fresh=self._is_fresh, asked=self._has_asked
-        )
+            story=self._story, done=self._done, user=self._user, is_fresh=self._is_fresh, asked=self._has_asked,
+            acted=self._has_acted,
+        )  # fmt: skip
 
     def _take(self, step: course.Step) -> None:
         match step:

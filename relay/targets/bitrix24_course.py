@@ -79,6 +79,7 @@ class View(Struct, frozen=True, kw_only=True):
     user: int | None  #: whose call it is, when that is known
     is_fresh: bool  #: has the notification come just now? A card of an old one would be of no use
     asked: bool  #: in this attempt already
+    acted: bool  #: in this attempt already
 
     @property
     def shown(self) -> tuple[int, ...]:
@@ -148,10 +149,12 @@ def _record(view: View, target: Bitrix24Target) -> Step:
     """One recording for each call: Bitrix24 would replace it, and a late or edited event must change nothing."""
     link = view.story.record or view.done.get("record_waits")
     if link is None:
-        return Nothing("the call is finished already" if view.done.get("recorded") is None else "")
+        return Nothing("" if view.acted else "the call is finished already")
     if target.attach_record == "off":
         return Nothing("attach_record is off")
     if not view.done.get("finished"):
         is_kept = view.done.get("record_waits") == link
         return Nothing("the recording waits for the end of the call") if is_kept else Keep(link)
-    return Nothing("the call has its recording already") if view.done.get("recorded") else Attach(link)
+    if not view.done.get("recorded"):
+        return Attach(link)
+    return Nothing("" if view.acted else "the call is finished, and has its recording already")

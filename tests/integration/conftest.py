@@ -1,16 +1,62 @@
-"""Relays that deliver, and relays with something that waits."""
+"""Relays that deliver, relays with something that waits, and relays with three systems to deliver to."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
+from relay import settings as settings_room
 from relay import start, wiring
+from relay.sandbox.amocrm import AmoCrm
+from relay.sandbox.bitrix24 import Bitrix24
+from relay.sandbox.onec import OneC
+from relay.sandbox.server import Sandbox
 from relay.settings import Settings
 from relay.wiring import Relay
 from tests.calls import rendered
+from tests.conftest import FakeClock
 from tests.lanes import post
+
+CRM_CONFIG = """
+timezone = "Europe/Moscow"
+[storage]
+url = "sqlite:///{database}"
+[sources.trade]
+token = "correct-horse"
+targets = ["onec", "b24", "amo"]
+[targets.onec]
+kind = "1c"
+url = "{onec}"
+retry_first = "1ms"
+[targets.b24]
+kind = "bitrix24"
+{b24_access}
+default_user = 1
+users = {{ {b24_users} }}
+retry_first = "1ms"
+{b24}
+[targets.amo]
+kind = "amocrm"
+url = "{url}"
+{amo_access}
+default_user = 504141
+users = {{ "101" = 504142, "102" = 504143 }}
+retry_first = "1ms"
+{amo}
+"""
+B24_APP = """portal = "{url}"
+oauth_url = "{url}"
+client_id = "local.app"
+client_secret = "app-secret"
+refresh_token = "refresh-1"
+"""
+AMO_APP = """client_id = "amo-client"
+client_secret = "amo-secret"
+redirect_uri = "https://example.test/amo"
+refresh_token = "amo-refresh-1"
+"""
 
 
 @pytest.fixture
@@ -42,3 +88,37 @@ def stored(make_settings: Callable[..., Settings]) -> Iterator[Relay]:
         post(relay, rendered("incoming", call_session_id=session))
     yield relay
     relay.close()
+
+
+@pytest.fixture
+def systems(clock: FakeClock) -> Iterator[Sandbox]:
+    """All three; what counts requests by the second is off, because a test's hand does not wait."""
+    bitrix24 = Bitrix24(clock=clock, limited=False)
+    running = Sandbox(OneC(), bitrix24=bitrix24, amocrm=AmoCrm(clock=clock, limited=False)).start()
+    yield running
+    running.close()
+
+
+@pytest.fixture
+def make_crm(tmp_path: Path, systems: Sandbox, clock: FakeClock) -> Iterator[Callable[..., Relay]]:
+    made: list[Relay] = []
+
+    def make(*, oauth: bool = False, **more: str) -> Relay:
+        file = tmp_path / "relay.toml"
+        parts = {
+            "database": tmp_path / "relay.db", "onec": systems.onec_url, "url": systems.url, "b24": "", "amo": "",
+            "b24_users": '"101" = 12, "102" = 13',
+            "b24_access": f'webhook = "{systems.bitrix24_webhook}"', "amo_access": 'token = "sandbox"',
+        }  # fmt: skip
+        if oauth:
+            parts |= {"b24_access": B24_APP.format(url=systems.url), "amo_access": AMO_APP}
+        text = CRM_CONFIG.format(**{**parts, **more})
+        file.write_text(text, encoding="utf-8")
+        found = settings_room.read({"RELAY_CONFIG": str(file)})
+        start.migrate(found)
+        made.append(wiring.build(found, clock=clock))
+        return made[-1]
+
+    yield make
+    for relay in made:
+        relay.close()

@@ -3,78 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from relay import settings, start, wiring
-from relay.sandbox.amocrm import AmoCrm
-from relay.sandbox.bitrix24 import Bitrix24
-from relay.sandbox.onec import OneC
 from relay.sandbox.server import Sandbox
+from relay.store import Replay, Selection
 from relay.wiring import Relay
 from tests.conftest import FakeClock
 from tests.hand import Hand, deliveries, tell, tell_killed
 from tests.lanes import post
 from tests.stories import CLIENT, CLIENT_E164, LINK, STORIES, finished, incoming, recorded
 
-CONFIG = """
-timezone = "Europe/Moscow"
-[storage]
-url = "sqlite:///{database}"
-[sources.trade]
-token = "correct-horse"
-targets = ["onec", "b24", "amo"]
-[targets.onec]
-kind = "1c"
-url = "{onec}"
-retry_first = "1ms"
-[targets.b24]
-kind = "bitrix24"
-webhook = "{webhook}"
-default_user = 1
-users = {{ "101" = 12, "102" = 13 }}
-retry_first = "1ms"
-{b24}
-[targets.amo]
-kind = "amocrm"
-url = "{url}"
-token = "sandbox"
-default_user = 504141
-users = {{ "101" = 504142, "102" = 504143 }}
-retry_first = "1ms"
-{amo}
-"""
 SESSIONS = {"two at once": 2}
-
-
-@pytest.fixture
-def sandbox(clock: FakeClock) -> Iterator[Sandbox]:
-    """All three; what counts requests by the second is off, because a test's hand does not wait."""
-    bitrix24 = Bitrix24(clock=clock, limited=False)
-    running = Sandbox(OneC(), bitrix24=bitrix24, amocrm=AmoCrm(clock=clock, limited=False)).start()
-    yield running
-    running.close()
-
-
-@pytest.fixture
-def make(tmp_path: Path, sandbox: Sandbox, clock: FakeClock) -> Iterator[Callable[..., Relay]]:
-    made: list[Relay] = []
-
-    def make(*, b24: str = "", amo: str = "") -> Relay:
-        file = tmp_path / "relay.toml"
-        addresses = {"onec": sandbox.onec_url, "webhook": sandbox.bitrix24_webhook, "url": sandbox.url}
-        text = CONFIG.format(database=tmp_path / "relay.db", b24=b24, amo=amo, **addresses)
-        file.write_text(text, encoding="utf-8")
-        found = settings.read({"RELAY_CONFIG": str(file)})
-        start.migrate(found)
-        made.append(wiring.build(found, clock=clock))
-        return made[-1]
-
-    yield make
-    for relay in made:
-        relay.close()
 
 
 @pytest.fixture
@@ -90,9 +31,9 @@ def hands(clock: FakeClock) -> Iterator[Callable[[Relay], list[Hand]]]:
         hand.close()
 
 
-def held_by_bitrix24(sandbox: Sandbox) -> list[tuple[Any, ...]]:
+def held_by_bitrix24(systems: Sandbox) -> list[tuple[Any, ...]]:
     """Each finished call: session, type, user, seconds, code, recordings. Calls left open come last."""
-    state = sandbox.bitrix24.state()
+    state = systems.bitrix24.state()
     ended = [
         (row["EXTERNAL_CALL_ID"], row["TYPE"], row["USER_ID"], row["DURATION"], row["STATUS_CODE"],
          [record["url"] for record in row["records"]])
@@ -101,9 +42,9 @@ def held_by_bitrix24(sandbox: Sandbox) -> list[tuple[Any, ...]]:
     return sorted(ended, key=str) + [("open", call["EXTERNAL_CALL_ID"]) for call in state["calls"]]
 
 
-def held_by_amocrm(sandbox: Sandbox) -> list[tuple[Any, ...]]:
+def held_by_amocrm(systems: Sandbox) -> list[tuple[Any, ...]]:
     """Each call: its place, session, status or none, seconds, link; then the links that were noted."""
-    state = sandbox.amocrm.state()
+    state = systems.amocrm.state()
     calls = [
         ("call", call["uniq"], call["direction"], call["call_status"], call["duration"], call.get("link"),
          call["responsible_user_id"])
@@ -117,8 +58,8 @@ def held_by_amocrm(sandbox: Sandbox) -> list[tuple[Any, ...]]:
     return sorted(calls, key=str) + unsorted + noted
 
 
-def held_by_1c(sandbox: Sandbox) -> list[str]:
-    return [record["endpoint"] for record in sandbox.onec.state()["records"]]
+def held_by_1c(systems: Sandbox) -> list[str]:
+    return [record["endpoint"] for record in systems.onec.state()["records"]]
 
 
 B = "outbound"
@@ -170,27 +111,27 @@ HELD: dict[str, tuple[list[str], list[Any], list[Any]]] = {
 
 @pytest.mark.parametrize("story", STORIES)
 def test_what_the_three_systems_hold_in_the_end(
-    story: str, make: Any, hands: Any, sandbox: Sandbox, clock: FakeClock
+    story: str, make_crm: Any, hands: Any, systems: Sandbox, clock: FakeClock
 ) -> None:
-    sandbox.amocrm.add_contact(CLIENT)
-    relay = make()
+    systems.amocrm.add_contact(CLIENT)
+    relay = make_crm()
 
     tell(relay, STORIES[story], clock, *hands(relay))
 
-    assert (held_by_1c(sandbox), held_by_bitrix24(sandbox), held_by_amocrm(sandbox)) == HELD[story]
+    assert (held_by_1c(systems), held_by_bitrix24(systems), held_by_amocrm(systems)) == HELD[story]
     assert {delivery.state for target in relay.settings.targets for delivery in deliveries(relay, target)} == {
         "delivered"
     }
-    assert sandbox.bitrix24.state()["registered"] == SESSIONS.get(story, 1)
+    assert systems.bitrix24.state()["registered"] == SESSIONS.get(story, 1)
 
 
 @pytest.mark.parametrize("story", STORIES)
 def test_the_same_when_everything_had_waited_for_the_night(
-    story: str, make: Any, hands: Any, sandbox: Sandbox, clock: FakeClock
+    story: str, make_crm: Any, hands: Any, systems: Sandbox, clock: FakeClock
 ) -> None:
     """In the morning the notifications go out one by one; nothing pops up on anybody's screen."""
-    sandbox.amocrm.add_contact(CLIENT)
-    relay = make()
+    systems.amocrm.add_contact(CLIENT)
+    relay = make_crm()
     for endpoint, body in STORIES[story]:
         post(relay, body, endpoint)
     clock.forward(hours=9)
@@ -198,9 +139,9 @@ def test_the_same_when_everything_had_waited_for_the_night(
     for hand in hands(relay):
         hand.deliver()
 
-    assert (held_by_1c(sandbox), held_by_bitrix24(sandbox), held_by_amocrm(sandbox)) == HELD[story]
-    assert not sandbox.amocrm.state()["popups"]
-    assert not [card for card in sandbox.bitrix24.state()["cards"] if card[0] == "show"]
+    assert (held_by_1c(systems), held_by_bitrix24(systems), held_by_amocrm(systems)) == HELD[story]
+    assert not systems.amocrm.state()["popups"]
+    assert not [card for card in systems.bitrix24.state()["cards"] if card[0] == "show"]
 
 
 # --- the process killed between any two requests
@@ -209,26 +150,26 @@ def test_the_same_when_everything_had_waited_for_the_night(
 @pytest.mark.parametrize("story", STORIES)
 @pytest.mark.parametrize("target", ["b24", "amo"])
 def test_a_kill_at_any_moment_changes_nothing_in_the_end(
-    target: str, story: str, make: Any, sandbox: Sandbox, clock: FakeClock
+    target: str, story: str, make_crm: Any, systems: Sandbox, clock: FakeClock
 ) -> None:
     """Before and after each request, before and after each thing is remembered: every one of them, one by one."""
-    relay, at, began = make(amo="look_up = true"), 0, clock.now
+    relay, at, began = make_crm(amo="look_up = true"), 0, clock.now
     expected = HELD[story][1 if target == "b24" else 2]
     while True:
         at += 1
         clock.now = began
-        sandbox.bitrix24.reset()
-        sandbox.amocrm.reset()
-        sandbox.amocrm.add_contact(CLIENT)
+        systems.bitrix24.reset()
+        systems.amocrm.reset()
+        systems.amocrm.add_contact(CLIENT)
         session = f"{at}00{{}}"
         notifications = [(endpoint, _as_session(body, session)) for endpoint, body in STORIES[story]]
 
         was_killed = tell_killed(relay, notifications, clock, lambda moment: Hand(relay, target, clock, moment), at)
 
-        held = held_by_bitrix24(sandbox) if target == "b24" else held_by_amocrm(sandbox)
+        held = held_by_bitrix24(systems) if target == "b24" else held_by_amocrm(systems)
         assert [_as_told(row, session) for row in held] == expected, f"killed at moment {at}"
         if target == "b24":
-            assert {row["record_writes"] for row in sandbox.bitrix24.state()["statistics"]} <= {0, 1, 2}
+            assert {row["record_writes"] for row in systems.bitrix24.state()["statistics"]} <= {0, 1, 2}
         if not was_killed:
             break
     assert at > 3 * len(STORIES[story])  # there were moments to be killed at
@@ -236,52 +177,54 @@ def test_a_kill_at_any_moment_changes_nothing_in_the_end(
 
 @pytest.mark.parametrize("how", ["unsorted", "contact"])
 def test_a_kill_at_any_moment_with_a_phone_that_nobody_has(
-    how: str, make: Any, sandbox: Sandbox, clock: FakeClock
+    how: str, make_crm: Any, systems: Sandbox, clock: FakeClock
 ) -> None:
-    relay, at, was_killed, began = make(amo=f'unknown_phone = "{how}"'), 0, True, clock.now
+    relay, at, was_killed, began = make_crm(amo=f'unknown_phone = "{how}"'), 0, True, clock.now
     while was_killed:
         at, clock.now = at + 1, began
-        sandbox.amocrm.reset()
+        systems.amocrm.reset()
         session = f"{at}00{{}}"
         notifications = [(endpoint, _as_session(body, session)) for endpoint, body in STORIES["answered"]]
 
         was_killed = tell_killed(relay, notifications, clock, lambda moment: Hand(relay, "amo", clock, moment), at)
 
-        held = [_as_told(row, session) for row in held_by_amocrm(sandbox)]
+        held = [_as_told(row, session) for row in held_by_amocrm(systems)]
         if how == "unsorted":
             assert held == [("unsorted", "7", 51, LINK)], f"killed at moment {at}"
         else:
             assert held == [("call", "7", I, 4, 51, LINK, 504142)], f"killed at moment {at}"
-            assert len(sandbox.amocrm.state()["contacts"]) == 1
+            assert len(systems.amocrm.state()["contacts"]) == 1
 
 
-def test_a_kill_costs_1c_at_most_the_request_that_was_in_flight(make: Any, sandbox: Sandbox, clock: FakeClock) -> None:
-    relay, at, was_killed = make(), 0, True
+def test_a_kill_costs_1c_at_most_the_request_that_was_in_flight(
+    make_crm: Any, systems: Sandbox, clock: FakeClock
+) -> None:
+    relay, at, was_killed = make_crm(), 0, True
     while was_killed:
         at += 1
-        sandbox.onec.reset()
+        systems.onec.reset()
         session = f"{at}00{{}}"
         notifications = [(endpoint, _as_session(body, session)) for endpoint, body in STORIES["answered"]]
 
         was_killed = tell_killed(relay, notifications, clock, lambda moment: Hand(relay, "onec", clock, moment), at)
 
-        endpoints = held_by_1c(sandbox)
+        endpoints = held_by_1c(systems)
         once = [name for number, name in enumerate(endpoints) if number == 0 or endpoints[number - 1] != name]
         assert len(endpoints) <= 4, f"killed at moment {at}"
         assert once == ["in", "rec"]
 
 
 def test_without_the_look_up_amocrm_may_get_a_call_twice_and_never_none(
-    make: Any, sandbox: Sandbox, clock: FakeClock
+    make_crm: Any, systems: Sandbox, clock: FakeClock
 ) -> None:
-    relay, at, was_killed, seen = make(amo="look_up = false"), 0, True, set()
+    relay, at, was_killed, seen = make_crm(amo="look_up = false"), 0, True, set()
     while was_killed:
         at += 1
-        sandbox.amocrm.reset()
-        sandbox.amocrm.add_contact(CLIENT)
+        systems.amocrm.reset()
+        systems.amocrm.add_contact(CLIENT)
         notification = [(endpoint, _as_session(body, f"{at}00{{}}")) for endpoint, body in [finished()]]
         was_killed = tell_killed(relay, notification, clock, lambda moment: Hand(relay, "amo", clock, moment), at)
-        seen.add(len(sandbox.amocrm.state()["calls"]))
+        seen.add(len(systems.amocrm.state()["calls"]))
     assert seen == {1, 2}
 
 
@@ -299,18 +242,84 @@ def _as_told(row: tuple[Any, ...], session: str) -> tuple[Any, ...]:
     return tuple(numbers.get(value, value) if isinstance(value, str) else value for value in row)
 
 
+# --- a fault of the target in any of the requests
+
+PASSING = ["reset", "reset_after_writing", "html_503", "internal_server_error", "query_limit", "sql_error", "overload"]
+STEPS = ["register", "show", "finish", "attachrecord"]
+
+
+@pytest.mark.parametrize("mode", PASSING)
+@pytest.mark.parametrize("step", STEPS)
+def test_a_passing_fault_of_bitrix24_in_any_step_changes_nothing_in_the_end(
+    step: str, mode: str, make_crm: Any, systems: Sandbox, clock: FakeClock
+) -> None:
+    relay = make_crm()
+    systems.bitrix24.fail(mode, 1, f"telephony.externalcall.{step}")
+    hand = Hand(relay, "b24", clock)
+
+    tell(relay, STORIES["transferred"], clock, hand)
+    for _ in range(4):
+        clock.forward(hours=2)
+        hand.deliver()
+    hand.close()
+
+    assert held_by_bitrix24(systems) == HELD["transferred"][1]
+    assert {one.state for one in deliveries(relay, "b24")} == {"delivered"}
+    finishes = systems.bitrix24.state()["methods"].count("telephony.externalcall.finish")
+    assert finishes == 1 if (step, mode) == ("finish", "reset_after_writing") else finishes <= 2
+
+
+@pytest.mark.parametrize(
+    "mode", ["reset", "reset_after_writing", "too_many", "bad_gateway", "server_error", "gateway_timeout"]
+)
+@pytest.mark.parametrize(
+    ("step", "how"), [("add_calls", "unsorted"), ("add_unsorted", "unsorted"), ("add_contacts", "contact")]
+)
+def test_a_passing_fault_of_amocrm_in_any_step_changes_nothing_in_the_end(
+    step: str, how: str, mode: str, make_crm: Any, systems: Sandbox, clock: FakeClock
+) -> None:
+    relay = make_crm(amo=f'unknown_phone = "{how}"')
+    systems.amocrm.fail(mode, 1, step)
+    hand = Hand(relay, "amo", clock)
+
+    tell(relay, STORIES["answered"], clock, hand)
+    for _ in range(4):
+        clock.forward(hours=2)
+        hand.deliver()
+    hand.close()
+
+    in_unsorted = [("unsorted", "7", 51, LINK)]
+    assert held_by_amocrm(systems) == (in_unsorted if how == "unsorted" else HELD["answered"][2])
+    assert len(systems.amocrm.state()["contacts"]) == (how == "contact")
+    assert {one.state for one in deliveries(relay, "amo")} == {"delivered"}
+
+
+def test_a_link_that_may_have_been_noted_is_looked_for(make_crm: Any, systems: Sandbox, clock: FakeClock) -> None:
+    systems.amocrm.add_contact(CLIENT)
+    systems.amocrm.fail("reset_after_writing", 1, "add_notes")
+    relay = make_crm()
+    hand = Hand(relay, "amo", clock)
+
+    tell(relay, STORIES["recording later"], clock, hand)
+    clock.forward(hours=1)
+    hand.deliver()
+    hand.close()
+
+    assert held_by_amocrm(systems) == HELD["recording later"][2]
+
+
 # --- late, edited and replayed
 
 
 @pytest.mark.parametrize("story", ["answered", "lost by the client", "recording later"])
 def test_late_and_replayed_events_of_a_finished_call_change_nothing(
-    story: str, make: Any, hands: Any, sandbox: Sandbox, clock: FakeClock
+    story: str, make_crm: Any, hands: Any, systems: Sandbox, clock: FakeClock
 ) -> None:
-    sandbox.amocrm.add_contact(CLIENT)
-    relay = make()
+    systems.amocrm.add_contact(CLIENT)
+    relay = make_crm()
     of_relay = hands(relay)
     tell(relay, STORIES[story], clock, *of_relay)
-    before = [sandbox.bitrix24.state(), sandbox.amocrm.state()]
+    before = [systems.bitrix24.state(), systems.amocrm.state()]
 
     again = recorded(name="again")
     late = [incoming(notification_name="late"), finished(notification_name="edited"), again]
@@ -319,7 +328,7 @@ def test_late_and_replayed_events_of_a_finished_call_change_nothing(
         hand.deliver()
     tell(relay, late if story != "lost by the client" else late[:1], clock, *of_relay)
 
-    assert [sandbox.bitrix24.state(), sandbox.amocrm.state()] == before
+    assert [systems.bitrix24.state(), systems.amocrm.state()] == before
     for target in ("b24", "amo"):
         found = deliveries(relay, target)
         assert {delivery.state for delivery in found} == {"delivered"}
@@ -327,8 +336,6 @@ def test_late_and_replayed_events_of_a_finished_call_change_nothing(
 
 
 def _replay_all(relay: Relay, clock: FakeClock) -> None:
-    from relay.store import Replay, Selection
-
     chosen = list(relay.store.deliveries(Selection()))
     assert relay.store.replay([Replay(delivery, clock(), clock()) for delivery in chosen]) == len(chosen)
 
@@ -348,40 +355,42 @@ def _replay_all(relay: Relay, clock: FakeClock) -> None:
     ],
 )  # fmt: skip
 def test_whose_screens_show_the_card(
-    show_to: str, cards: list[Any], remark: str, make: Any, hands: Any, sandbox: Sandbox, clock: FakeClock
+    show_to: str, cards: list[Any], remark: str, make_crm: Any, hands: Any, systems: Sandbox, clock: FakeClock
 ) -> None:
-    relay = make(b24=f'show_to = "{show_to}"')
+    relay = make_crm(b24=f'show_to = "{show_to}"')
 
     tell(relay, STORIES["transferred"], clock, hands(relay)[1])
 
-    assert [(what, user) for what, _, user in sandbox.bitrix24.state()["cards"]] == cards, remark
+    assert [(what, user) for what, _, user in systems.bitrix24.state()["cards"]] == cards, remark
 
 
-def test_the_pop_up_comes_once_and_before_the_call(make: Any, hands: Any, sandbox: Sandbox, clock: FakeClock) -> None:
-    relay = make()
-    sandbox.amocrm.add_contact(CLIENT)
+def test_the_pop_up_comes_once_and_before_the_call(
+    make_crm: Any, hands: Any, systems: Sandbox, clock: FakeClock
+) -> None:
+    relay = make_crm()
+    systems.amocrm.add_contact(CLIENT)
 
     tell(relay, STORIES["transferred"], clock, hands(relay)[2])
 
-    state = sandbox.amocrm.state()
+    state = systems.amocrm.state()
     assert state["popups"] == [{"phone_number": CLIENT, "users": [504142, 504143]}]
     assert state["paths"] == ["POST /api/v2/events", "POST /api/v4/calls"]
 
 
 @pytest.mark.parametrize(("create", "leads"), [("true", [CLIENT_E164]), ("false", [])])
 def test_an_unknown_number_becomes_a_lead_once(
-    create: str, leads: list[str], make: Any, hands: Any, sandbox: Sandbox, clock: FakeClock
+    create: str, leads: list[str], make_crm: Any, hands: Any, systems: Sandbox, clock: FakeClock
 ) -> None:
-    relay = make(b24=f"create_lead = {create}")
+    relay = make_crm(b24=f"create_lead = {create}")
 
     tell(relay, STORIES["two at once"], clock, hands(relay)[1])
 
-    assert sandbox.bitrix24.state()["leads"] == leads
+    assert systems.bitrix24.state()["leads"] == leads
 
 
-def test_a_missed_call_is_told_as_missed(make: Any, hands: Any, sandbox: Sandbox, clock: FakeClock) -> None:
-    relay = make()
+def test_a_missed_call_is_told_as_missed(make_crm: Any, hands: Any, systems: Sandbox, clock: FakeClock) -> None:
+    relay = make_crm()
 
     tell(relay, STORIES["lost by the client"], clock, hands(relay)[1])
 
-    assert sandbox.bitrix24.state()["missed"] == ["7"]
+    assert systems.bitrix24.state()["missed"] == ["7"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from relay import settings
+from relay import settings, wiring
 from relay.errors import ConfigError
 from relay.settings import ROOT
 
@@ -30,16 +31,30 @@ def read(tmp_path: Path) -> Callable[..., settings.Settings]:
 def test_the_shipped_configuration_delivers_to_the_sandbox() -> None:
     shipped = settings.read({})
 
-    assert [settings.is_sandbox(target) for target in shipped.targets.values()] == [True]
+    assert [settings.is_sandbox(target) for target in shipped.targets.values()] == [True, True, True]
     assert shipped.sources["demo"].token == ("demo",)
     assert shipped.storage.url == f"sqlite:///{ROOT / 'relay.db'}"
 
 
-def test_the_example_for_1c_is_ready_to_fill_in() -> None:
-    example = ROOT / "config" / "examples" / "1c.toml"
-    found = settings.read({"RELAY_CONFIG": str(example), "TRADE_TOKEN": "x", "ONEC_PASSWORD": "y"})
+@pytest.mark.parametrize(
+    ("example", "kinds"),
+    [
+        ("1c", {"1c"}),
+        ("bitrix24", {"bitrix24"}),
+        ("amocrm", {"amocrm"}),
+        ("http", {"http"}),
+        ("all", {"1c", "bitrix24", "amocrm", "http"}),
+    ],
+)
+def test_the_examples_are_ready_to_fill_in(example: str, kinds: set[str]) -> None:
+    file = ROOT / "config" / "examples" / f"{example}.toml"
+    wanted = dict.fromkeys(re.findall(r'"env:(\w+)"', file.read_text()), "some-long-secret")
+    wanted |= {name: "https://portal.bitrix24.ru/rest/1/code/" for name in wanted if name.endswith("WEBHOOK")}
+    wanted |= {name: "whsec_" + "c2VjcmV0" * 4 for name in wanted if "CRM_SECRET" in name}
 
-    assert [target.kind for target in found.targets.values()] == ["1c"]
+    found = settings.read({"RELAY_CONFIG": str(file), **wanted})
+
+    assert {target.kind for target in found.targets.values()} == kinds
 
 
 def test_the_defaults_of_a_1c(read: Any) -> None:
@@ -151,6 +166,96 @@ def test_every_mistake_is_named_with_file_key_and_remedy(read: Any, text: str, k
     sentence = str(refused.value)
     assert "relay.toml: " + key in sentence
     assert remedy in sentence
+
+
+HOOK = "https://portal.bitrix24.ru/rest/1/very-secret-code/"
+B24 = f'[targets.onec]\nkind = "bitrix24"\nwebhook = "{HOOK}"\ndefault_user = 1\n'
+APP = B24.replace(
+    f'webhook = "{HOOK}"',
+    'portal = "https://portal.bitrix24.ru"\nclient_id = "local.1"\nclient_secret = "s"\nrefresh_token = "r"',
+)
+AMO = '[targets.onec]\nkind = "amocrm"\nurl = "https://example.amocrm.ru"\ntoken = "t"\ndefault_user = 5\n'
+HTTP = '[targets.onec]\nkind = "http"\nurl = "https://crm.example.test/hook"\n'
+OTHER_MISTAKES = [
+    (B24.replace(f'webhook = "{HOOK}"\n', ""), "webhook", "is missing"),
+    (B24 + 'portal = "https://portal.bitrix24.ru"', "webhook", "exclude one another"),
+    (B24.replace("https:", "http:"), "webhook", "https://"),
+    (B24.replace("/rest/1/very-secret-code/", "/"), "webhook", "/rest/1/code/"),
+    (B24.replace("default_user = 1\n", ""), "default_user", "required"),
+    (B24.replace("default_user = 1", 'default_user = "1"'), "default_user", "int"),
+    (B24.replace("default_user = 1", "default_user = 0"), "default_user", "at least 1"),
+    (B24 + 'order = "none"', "order", "call"),
+    (B24 + 'users = { "101" = "Ivan" }', "users", '"101" = 12'),
+    (B24 + 'show_to = "everybody"', "show_to", "employee, all, nobody"),
+    (B24 + 'attach_record = "file"', "attach_record", "link, upload, off"),
+    (B24 + 'client_id = "x"\nclient_secret = "s"\nrefresh_token = "r"', "client_id", "webhook needs none"),
+    (B24 + 'url = "https://x.test"', "url", "no such key"),
+    (APP.replace('client_secret = "s"\n', ""), "client_secret", "OAuth"),
+    (APP.replace('client_id = "local.1"\nclient_secret = "s"\nrefresh_token = "r"\n', ""), "client_id", "portal"),
+    (APP.replace("https:", "http:"), "portal", "https://"),
+    (APP + 'oauth_url = "oauth"', "oauth_url", "https://"),
+    (AMO.replace('token = "t"\n', ""), "token", "long-lived"),
+    (AMO + 'client_id = "x"\nclient_secret = "s"\nrefresh_token = "r"', "token", "exclude one another"),
+    (
+        AMO.replace('token = "t"\n', 'client_id = "x"\nclient_secret = "s"\nrefresh_token = "r"\n'), "redirect_uri",
+        "is missing",
+    ),
+    (AMO.replace("https:", "http:"), "url", "https://"),
+    (AMO.replace("amocrm.ru", "amocrm.ru/api/v4"), "url", "address alone"),
+    (AMO + 'unknown_phone = "lead"', "unknown_phone", "unsorted, contact, skip"),
+    (AMO + 'source_name = ""', "source_name", "empty"),
+    (AMO + 'order = "none"', "order", "call"),
+    (AMO.replace('"t"', "5"), "token", "text"),
+    (HTTP + 'method = "GET"', "method", "POST, PUT, PATCH"),
+    (HTTP + 'headers = { "Content-Type" = "text/plain" }', "headers.Content-Type", "itself"),
+    (HTTP + "headers = { X = 5 }", "headers", "text"),
+    (HTTP + 'secrets = ["too-short"]', "secrets[0]", "whsec_"),
+    (HTTP + 'secrets = ["whsec_c2hvcnQ="]', "secrets[0]", "16 bytes"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("table", "key", "remedy"), OTHER_MISTAKES, ids=[f"{row[1]}-{row[2]}" for row in OTHER_MISTAKES]
+)
+def test_every_mistake_in_the_other_kinds_is_named_and_no_secret_with_it(
+    read: Any, table: str, key: str, remedy: str
+) -> None:
+    with pytest.raises(ConfigError) as refused:
+        read(SOURCE + table)
+
+    sentence = str(refused.value)
+    assert f"relay.toml: targets.onec.{key}: " in sentence
+    assert remedy in sentence
+    assert "very-secret" not in sentence
+
+
+def test_the_defaults_of_the_other_kinds(read: Any) -> None:
+    b24, amo, http = (read(SOURCE + table).targets["onec"] for table in (B24, AMO, HTTP))
+
+    assert ("other" in b24.events, "other" in amo.events, "other" in http.events) == (False, False, True)
+    assert ((b24.rate.per_second, b24.rate.burst), (amo.rate.per_second, amo.rate.burst)) == ((1.9, 45), (5, 1))
+    assert (b24.concurrency, amo.concurrency, http.concurrency, http.rate) == (2, 2, 4, None)
+    assert (b24.create_lead, b24.show_to, b24.attach_record) == (True, "employee", "link")
+    assert (amo.unknown_phone, amo.popup, amo.look_up, amo.expire) == ("unsorted", True, True, {})
+    assert (http.body, http.method, http.delivered_statuses, http.secrets) == ("normalised", "POST", (), ())
+
+
+def test_addresses_and_secrets_of_the_other_kinds_do_not_show(read: Any) -> None:
+    signed = HTTP + 'headers = { Authorization = "Bearer very-secret" }\nquery = { key = "very-secret" }'
+    for table in (B24, APP.replace('"s"', '"very-secret"'), AMO.replace('"t"', '"very-secret"'), signed):
+        assert "very-secret" not in repr(read(SOURCE + table))
+
+
+def test_targets_of_one_kind_on_one_host_share_its_rate(read: Any) -> None:
+    targets = (
+        B24
+        + B24.replace("onec", "second")
+        + AMO.replace("onec", "amo").replace("example.amocrm.ru", "portal.bitrix24.ru")
+    )
+    found = wiring._buckets(read(SOURCE.replace('["onec"]', '["onec", "second", "amo"]') + targets))
+
+    assert found["onec"] is found["second"]
+    assert found["onec"] is not found["amo"]
 
 
 def test_an_unset_admin_password_only_means_no_admin_page(read: Any) -> None:

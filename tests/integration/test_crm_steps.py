@@ -1,0 +1,270 @@
+"""What a lane lends a target of several steps: leave for each request, the call's memory, and an end in between."""
+
+from __future__ import annotations
+
+import random
+import threading
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from relay.delivery.bucket import Bucket
+from relay.delivery.gate import Gate, Permit
+from relay.delivery.steps import Steps
+from relay.errors import Interrupted
+from relay.events import Health, Outcome
+from relay.sandbox.amocrm import AmoCrm
+from relay.sandbox.bitrix24 import Bitrix24
+from relay.sandbox.server import Sandbox
+from relay.settings import Target
+from relay.settings.quantities import Rate
+from relay.store import Claim, Job, Selection
+from relay.wiring import Relay
+from tests.calls import rendered
+from tests.conftest import FakeClock
+from tests.hand import Hand, deliveries
+from tests.lanes import Scripted, dispatch, post
+from tests.stories import CLIENT, answered, finished, incoming, recorded
+
+
+class Seconds:
+    """A monotonic clock that stands until somebody waits for it, or a request takes its time on the way."""
+
+    def __init__(self) -> None:
+        self.now, self._chance = 0.0, random.Random(7)
+
+    def __call__(self) -> float:
+        return self.now
+
+    def jitter(self) -> None:
+        self.now += self._chance.uniform(0, 0.4)
+
+
+class Waits(threading.Event):
+    """Stops nothing; a wait for it moves the clock."""
+
+    def __init__(self, seconds: Seconds) -> None:
+        super().__init__()
+        self._seconds = seconds
+
+    def wait(self, timeout: float | None = None) -> bool:
+        self._seconds.now += max(timeout or 0.0, 0.001)  # a float that is added nothing to would stand for ever
+        return False
+
+
+@pytest.fixture
+def seconds() -> Seconds:
+    return Seconds()
+
+
+@pytest.fixture
+def systems(clock: FakeClock, seconds: Seconds) -> Iterator[Sandbox]:
+    """The two that count requests by the second, and do count them."""
+    bitrix24 = Bitrix24(clock=clock, monotonic=seconds)
+    running = Sandbox(bitrix24=bitrix24, amocrm=AmoCrm(clock=clock, monotonic=seconds)).start()
+    yield running
+    running.close()
+
+
+@pytest.mark.parametrize("target", ["b24", "amo"])
+def test_a_burst_of_100_calls_is_never_too_fast(
+    target: str, make_crm: Callable[..., Relay], systems: Sandbox, clock: FakeClock, seconds: Seconds
+) -> None:
+    """Requests reach the target up to 0.4 s late, by chance, and so closer together than they were made."""
+    relay = make_crm()
+    systems.amocrm.add_contact(CLIENT)
+    for session in range(100, 200):
+        for endpoint, body in (incoming(session), answered(session), finished(session)):
+            post(relay, body, endpoint)
+    settings = relay.settings.targets[target]
+    gate = Gate(Bucket(settings.rate, seconds), clock, seconds)
+
+    def moment(what: str) -> None:
+        if what.startswith("to send"):
+            seconds.jitter()
+
+    hand = Hand(relay, target, clock, moment, gate=gate, stopping=Waits(seconds))
+    hand.deliver()
+    hand.close()
+
+    state = getattr(systems, "bitrix24" if target == "b24" else "amocrm").state()
+    assert state["limited"] == 0
+    assert {one.state for one in deliveries(relay, target)} == {"delivered"}
+    assert len(state["statistics"] if target == "b24" else state["calls"]) == 100
+    assert settings.rate is not None
+    assert state["requests"] > 1.9 * 100
+    assert seconds.now >= (state["requests"] - settings.rate.burst) / settings.rate.per_second  # it did wait
+
+
+def test_without_the_limiter_bitrix24_would_refuse(
+    make_crm: Callable[..., Relay], systems: Sandbox, clock: FakeClock, seconds: Seconds
+) -> None:
+    """What the burst shows is the limiter's doing."""
+    relay = make_crm()
+    for session in range(100, 200):
+        post(relay, finished(session)[1], "rec")
+    hand = Hand(relay, "b24", clock, stopping=Waits(seconds))
+    hand.deliver()
+    hand.close()
+
+    assert systems.bitrix24.state()["limited"] > 0
+
+
+class Told(Scripted):
+    """A target that does what the script says, and may use what it is lent."""
+
+    def __init__(self, settings: Target, script: Callable[[Job, Any], Outcome]) -> None:
+        super().__init__(settings, lambda job: Outcome(name="delivered"))
+        self._told = script
+
+    def send(self, shipment: Job, steps: Any = None) -> Outcome:
+        self.sent.append(shipment.delivery.id)
+        return self._told(shipment, steps)
+
+
+def test_work_that_ends_between_two_requests_goes_back_without_counting(relay: Relay) -> None:
+    """SIGTERM while a call's steps wait for the rate: nothing was lost, and it is no attempt."""
+    waiting = threading.Event()
+
+    def script(job: Job, steps: Any) -> Outcome:
+        steps.remember(first="done")
+        waiting.set()
+        while True:
+            steps.leave()
+
+    target = Told(relay.settings.targets["onec"], script)
+    post(relay, rendered("incoming"))
+    dispatcher = dispatch(relay, target)
+    assert waiting.wait(10)
+    dispatcher.stop(5)
+
+    [found] = relay.store.deliveries(Selection())
+    assert (found.state, found.attempts, found.unclear) == ("due", 0, 0)
+    assert relay.store.done(found) == {"first": "done"}
+
+
+def test_each_further_request_takes_a_token(relay: Relay, clock: FakeClock) -> None:
+    seconds = Seconds()
+    gate = Gate(Bucket(Rate(2, 1), seconds), clock, seconds)
+    seconds.now = 10.0
+    assert isinstance(gate.take(), Permit)
+    epoch = relay.store.take_over("onec", "me")
+    assert epoch is not None
+    post(relay, rendered("incoming"))
+    job = relay.store.claim(Claim("onec", epoch, clock()))
+    assert job is not None
+    steps = Steps(job, relay.store, gate, Waits(seconds), lambda: True)
+
+    steps.leave()  # the permit it was claimed with
+    assert seconds.now == 10.0
+    for _ in range(3):
+        steps.leave()
+    assert seconds.now == pytest.approx(11.5, abs=0.01)
+
+
+def test_no_leave_without_the_lease(relay: Relay, clock: FakeClock) -> None:
+    epoch = relay.store.take_over("onec", "me")
+    assert epoch is not None
+    post(relay, rendered("incoming"))
+    job = relay.store.claim(Claim("onec", epoch, clock()))
+    assert job is not None
+    gate = Gate(Bucket(None, lambda: 0.0), clock, lambda: 0.0)
+    steps = Steps(job, relay.store, gate, threading.Event(), lambda: False)
+    steps.leave()
+
+    with pytest.raises(Interrupted):
+        steps.leave()
+
+
+def test_what_needed_no_request_neither_opens_a_target_nor_costs_a_token(clock: FakeClock) -> None:
+    """A late event that ends with a note says nothing of a target that is down, and the next probe goes out at once."""
+    seconds = Seconds()
+    gate = Gate(Bucket(Rate(0.001, 1), seconds), clock, seconds)
+    gate.begin(Health(state="down", reason="maintenance"))
+    seconds.now += 1000
+    permit = gate.take()
+    assert permit == Permit(probe=True)
+
+    gate.settle(Permit(probe=True), Outcome(name="delivered", target_is="not_asked"), "call")
+
+    assert gate.health.state == "down"
+    assert gate.take() == Permit(probe=True)
+
+
+# --- what is remembered of a call
+
+
+def test_what_is_remembered_adds_up_and_stays_apart(relay: Relay) -> None:
+    for session in (1, 2):
+        post(relay, rendered("incoming", call_session_id=session))
+    first, second = relay.store.deliveries(Selection())
+
+    relay.store.remember(first, {"a": 1, "b": 1})
+    relay.store.remember(first, {"b": None, "c": [1, "x"]})
+
+    assert relay.store.done(first) == {"a": 1, "b": None, "c": [1, "x"]}
+    assert relay.store.done(second) == {}
+
+
+def test_what_was_said_of_a_call_ends_with_the_delivery_own_event(make_crm: Callable[..., Relay]) -> None:
+    relay = make_crm()
+    for endpoint, body in (incoming(7), answered(8), answered(7), recorded(7), finished(7)):
+        post(relay, body, endpoint)
+    of_seven = [one for one in deliveries(relay, "b24") if one.session == "7"]
+
+    said = [[call.kind for call in relay.store.said(one)] for one in of_seven]
+
+    assert said[0] == ["incoming"]
+    assert said[-1] == ["incoming", "answered", "recorded", "finished"]
+
+
+def test_an_event_without_a_session_is_a_call_of_its_own(relay: Relay) -> None:
+    for name in ("a", "b"):
+        post(relay, rendered("incoming", call_session_id=None, scenario_name=name))
+    first, second = relay.store.deliveries(Selection())
+    relay.store.remember(first, {"a": 1})
+
+    assert [len(relay.store.said(one)) for one in (first, second)] == [1, 1]
+    assert relay.store.done(second) == {}
+
+
+def test_a_calls_memory_lives_as_long_as_any_of_its_events(
+    make_crm: Callable[..., Relay], systems: Sandbox, clock: FakeClock
+) -> None:
+    relay = make_crm()
+    hand = Hand(relay, "b24", clock)
+    post(relay, incoming(7)[1], "in")
+    post(relay, rendered("incoming", call_session_id=None), "in")
+    hand.deliver()
+    clock.forward(days=20)
+    post(relay, finished(7)[1], "rec")
+    hand.deliver()
+    first, without, last = deliveries(relay, "b24")
+    for name in ("onec", "amo"):
+        relay.store.discard([one for one in deliveries(relay, name) if one.state == "due"])
+    clock.forward(days=11)
+
+    assert relay.housekeeping.prune() == 2
+    assert relay.store.done(last)["finished"]
+    assert relay.store.done(without) == {}
+    clock.forward(days=20)
+    assert relay.housekeeping.prune() == 1
+    assert relay.store.done(last) == {}
+    assert first.session == "7"
+    hand.close()
+
+
+def test_a_lengthy_wait_is_the_lanes_and_not_the_targets(clock: FakeClock) -> None:
+    """The gap that a 429 makes holds for further requests too."""
+    seconds = Seconds()
+    gate = Gate(Bucket(None, seconds), clock, seconds)
+    permit = gate.take()
+    assert isinstance(permit, Permit)
+    gate.settle(permit, Outcome(name="later", wait=timedelta(0)), "call")
+
+    assert gate.take_more() > 0
+    seconds.now += 10
+    assert gate.take_more() == 0
+    assert gate.take_more() > 0
