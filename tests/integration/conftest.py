@@ -18,45 +18,7 @@ from relay.wiring import Relay
 from tests.calls import rendered
 from tests.conftest import FakeClock
 from tests.lanes import post
-
-CRM_CONFIG = """
-timezone = "Europe/Moscow"
-[storage]
-url = "sqlite:///{database}"
-[sources.trade]
-token = "correct-horse"
-targets = ["onec", "b24", "amo"]
-[targets.onec]
-kind = "1c"
-url = "{onec}"
-retry_first = "1ms"
-[targets.b24]
-kind = "bitrix24"
-{b24_access}
-default_user = 1
-users = {{ {b24_users} }}
-retry_first = "1ms"
-{b24}
-[targets.amo]
-kind = "amocrm"
-url = "{url}"
-{amo_access}
-default_user = 504141
-users = {{ "101" = 504142, "102" = 504143 }}
-retry_first = "1ms"
-{amo}
-"""
-B24_APP = """portal = "{url}"
-oauth_url = "{url}"
-client_id = "local.app"
-client_secret = "app-secret"
-refresh_token = "refresh-1"
-"""
-AMO_APP = """client_id = "amo-client"
-client_secret = "amo-secret"
-redirect_uri = "https://example.test/amo"
-refresh_token = "amo-refresh-1"
-"""
+from tests.systems import configuration
 
 
 @pytest.fixture
@@ -105,14 +67,7 @@ def make_crm(tmp_path: Path, systems: Sandbox, clock: FakeClock) -> Iterator[Cal
 
     def make(*, oauth: bool = False, **more: str) -> Relay:
         file = tmp_path / "relay.toml"
-        parts = {
-            "database": tmp_path / "relay.db", "onec": systems.onec_url, "url": systems.url, "b24": "", "amo": "",
-            "b24_users": '"101" = 12, "102" = 13',
-            "b24_access": f'webhook = "{systems.bitrix24_webhook}"', "amo_access": 'token = "sandbox"',
-        }  # fmt: skip
-        if oauth:
-            parts |= {"b24_access": B24_APP.format(url=systems.url), "amo_access": AMO_APP}
-        text = CRM_CONFIG.format(**{**parts, **more})
+        text = configuration(systems, tmp_path / "relay.db", oauth=oauth, **more)
         file.write_text(text, encoding="utf-8")
         found = settings_room.read({"RELAY_CONFIG": str(file)})
         start.migrate(found)

@@ -1,0 +1,95 @@
+"""The worker killed (SIGKILL) exactly when a target has a request in its hands, before it acts and after it has."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from relay import settings, start, wiring
+from relay.sandbox.bitrix24 import Bitrix24
+from relay.sandbox.server import Sandbox
+from relay.store import Selection
+from tests.acceptance.conftest import SOAK, Process, eventually
+from tests.conftest import FakeClock
+from tests.lanes import post
+from tests.stories import CLIENT, LINK, STORIES
+from tests.systems import configuration
+
+MANY = 'rate = "200/s burst 200"'
+# the target, and how many requests a call takes there; each is a place to be killed at
+REQUESTS = {"onec": 3, "bitrix24": 4, "amocrm": 2}
+CUTS = [
+    (target, number, moment)
+    for target, count in REQUESTS.items()
+    for number in range(1, count + 1)
+    for moment in ("arrived", "answered")
+]
+SHORT = [("onec", 2, "answered"), ("bitrix24", 1, "answered"), ("bitrix24", 3, "answered"), ("amocrm", 2, "answered")]
+
+
+class Killer:
+    """Kills the process when the target has seen so many requests."""
+
+    def __init__(self, target: str, number: int, moment: str) -> None:
+        self._target, self._left, self._moment = target, number, moment
+        self.process: Process | None = None
+        self.killed = False
+
+    def __call__(self, target: str, name: str, moment: str) -> None:
+        if target != self._target or moment != self._moment or self.killed:
+            return
+        self._left -= 1
+        if not self._left:
+            assert self.process is not None
+            assert self.process.child is not None
+            self.killed = True
+            os.kill(self.process.child.pid, signal.SIGKILL)
+            self.process.child.wait(10)
+
+
+@pytest.mark.parametrize(("target", "number", "moment"), CUTS if SOAK else SHORT)
+def test_a_kill_between_two_requests_doubles_nothing(
+    target: str, number: int, moment: str, tmp_path: Path, unused_port: int
+) -> None:
+    killer = Killer(target, number, moment)
+    portal = Bitrix24(clock=FakeClock())  # whose half hour for recognising a repeated register has just begun
+    systems = Sandbox(bitrix24=portal, observe=killer).start()
+    systems.amocrm.add_contact(CLIENT)
+    config = tmp_path / "relay.toml"
+    config.write_text(configuration(systems, tmp_path / "relay.db", b24=MANY, amo=MANY), encoding="utf-8")
+    found = settings.read({"RELAY_CONFIG": str(config)})
+    start.migrate(found)
+    relay = wiring.build(found)
+    for endpoint, body in STORIES["answered"]:
+        post(relay, body, endpoint)
+    worker = Process(config, unused_port, tmp_path / "work.log", "work")
+    killer.process = worker
+    try:
+        worker.start(wait=False)
+        eventually(lambda: killer.killed, "the worker was killed")
+        worker.start(wait=False)
+        eventually(_all_delivered(relay), f"all is delivered; the log: {worker.log}")
+        worker.terminate()
+        _assert_once(systems)
+    finally:
+        worker.end()
+        relay.close()
+        systems.close()
+
+
+def _all_delivered(relay: Any) -> Callable[[], bool]:
+    return lambda: {one.state for one in relay.store.deliveries(Selection())} == {"delivered"}
+
+
+def _assert_once(systems: Sandbox) -> None:
+    """Once at Bitrix24 and at amoCRM; at 1C, which cannot tell a repeat, the one that was in flight may be doubled."""
+    [row] = systems.bitrix24.state()["statistics"]
+    assert (row["USER_ID"], row["DURATION"], row["STATUS_CODE"], row["records"]) == (12, 51, "200", [{"url": LINK}])
+    assert systems.bitrix24.state()["registered"] == 1
+    assert [call["duration"] for call in systems.amocrm.state()["calls"]] == [51]
+    assert len(systems.onec.state()["records"]) in (3, 4)
