@@ -230,7 +230,8 @@ def _why(exc: BaseException) -> str:
         return "the answer took too long"
     seen: BaseException = exc
     for _ in range(8):
-        inner = getattr(seen, "reason", None) or seen.__cause__ or next(iter(seen.args), None)
+        within = next((each for each in seen.args if isinstance(each, BaseException)), None)
+        inner = getattr(seen, "reason", None) or seen.__cause__ or within
         if not isinstance(inner, BaseException):
             break
         seen = inner
@@ -249,4 +250,5 @@ def _why(exc: BaseException) -> str:
 
 
 def _without_address(text: str) -> str:
-    return " ".join(word for word in text.split() if "://" not in word and "host=" not in word)
+    """A path is one too: Bitrix24's holds the secret."""
+    return " ".join(word for word in text.split() if word.count("/") < 2 and "host=" not in word)

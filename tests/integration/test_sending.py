@@ -184,7 +184,8 @@ def test_a_close_without_an_answer_is_unclear() -> None:
         read_request(connection)
 
     with server(serve) as url:
-        assert outcome_of(url).name == "unclear"
+        found = outcome_of(url)
+        assert (found.name, "closed the connection without an answer" in found.reason) == ("unclear", True)
 
 
 def test_a_body_that_is_cut_does_not_cost_the_status() -> None:
@@ -277,3 +278,5 @@ def test_an_error_says_nothing_of_the_address(unused_port: int) -> None:
     """A Bitrix24 webhook has its secret in the path."""
     assert "s3cret" not in outcome_of(f"http://127.0.0.1:{unused_port}/rest/1/s3cret/").reason
     assert "s3cret" not in outcome_of("http://nobody.invalid/rest/1/s3cret/").reason
+    for text in ("Max retries exceeded with url: /rest/1/s3cret/m.json", "HTTP(url='/rest/1/s3cret/')"):
+        assert "s3cret" not in translate(requests.ConnectionError(text), stood=False).reason
