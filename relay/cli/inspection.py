@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from datetime import datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -11,10 +10,11 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from relay.cli import records
-from relay.cli.selecting import as_json, filters, open_relay, refuse_unknown, selection
+from relay.cli.printing import print_json
+from relay.cli.selecting import as_json, filters, open_relay, selection
 from relay.events import Event
-from relay.times import iso
+from relay.operator import figures, records
+from relay.operator.choosing import refuse_unknown
 from relay.wiring import Relay
 
 _LINES = 50
@@ -32,7 +32,7 @@ def events(json_lines: bool, limit: int | None, **given: Any) -> None:
     found = relay.store.events(selection(relay, **given), newest=newest or None)
     if json_lines:
         for event in found:
-            records.print_json(records.event(event))
+            print_json(records.event(event))
         return
     zone = relay.settings.timezone
     table = _table("accepted", "id", "source", "kind", "state", "call", "client", "notes or problem")
@@ -52,7 +52,7 @@ def show(id: str, json_lines: bool) -> None:
     event = relay.store.event(id)
     parts = relay.store.whole(event)
     if json_lines:
-        records.print_json(records.whole(event, parts))
+        print_json(records.whole(event, parts))
         return
     console, zone = _console(), ZoneInfo(event.zone)
     table = _table("event", event.id)
@@ -98,7 +98,7 @@ def dead(json_lines: bool, **given: Any) -> None:
     letters = relay.store.dead_letters(selection(relay, **given))
     if json_lines:
         for letter in letters:
-            records.print_json(records.dead_letter(letter))
+            print_json(records.dead_letter(letter))
         return
     table = _table(*_DEAD_COLUMNS)
     for letter in letters:
@@ -116,40 +116,14 @@ def status(target: str | None, source: str | None, json_lines: bool) -> None:
     relay = open_relay()
     refuse_unknown(relay, target, source)
     since = relay.clock() - timedelta(hours=24)
-    targets = [] if source and not target else list(_targets(relay, since, target))
-    sources = [] if target and not source else list(_sources(relay, since, source))
+    targets = [] if source and not target else list(figures.targets(relay, since, target))
+    sources = [] if target and not source else list(figures.sources(relay, since, source))
     if json_lines:
         for record in (*targets, *sources):
-            records.print_json(record)
+            print_json(record)
         return
     _print_records(targets, relay)
     _print_records(sources, relay)
-
-
-def _targets(relay: Relay, since: datetime, only: str | None) -> Iterable[records.JSONDict]:
-    configured = relay.settings.targets
-    for name in dict.fromkeys([*configured, *relay.store.target_names()]):
-        if only in (None, name):
-            figures = relay.store.target_figures(name, since)
-            yield {
-                "target": name,
-                "kind": configured[name].kind if name in configured else None,
-                "state": figures.state if name in configured else "removed",
-                "reason": figures.reason,
-                "due": figures.due,
-                "oldest_due_at": iso(figures.oldest_due_at),
-                "delivered_24h": figures.delivered,
-                "dead": figures.dead,
-                "last_error": figures.last_error,
-            }
-
-
-def _sources(relay: Relay, since: datetime, only: str | None) -> Iterable[records.JSONDict]:
-    refused = relay.store.refused_since(list(relay.settings.sources), since)
-    for name in relay.settings.sources:
-        if only in (None, name):
-            taken, last = relay.store.taken_since(name, since)
-            yield {"source": name, "taken_24h": taken, "last_taken_at": iso(last), "refused_24h": refused.get(name, {})}
 
 
 # --- tables

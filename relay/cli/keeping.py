@@ -6,7 +6,8 @@ from pathlib import Path
 
 import click
 
-from relay.cli.selecting import open_relay, refuse_unknown
+from relay.cli.selecting import open_relay
+from relay.operator.choosing import refuse_unknown
 
 
 @click.command()

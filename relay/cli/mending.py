@@ -5,25 +5,23 @@ from __future__ import annotations
 import os
 import tempfile
 import time
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import click
-from msgspec import structs
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from relay.cli import records
+from relay.cli.printing import print_json
 from relay.cli.selecting import as_json, filters, open_relay, selection
 from relay.errors import Conflict, NotFound
 from relay.events import DEAD_LETTERS, Delivery, Event
+from relay.operator import mending, records
+from relay.operator.choosing import DISCARDABLE, REPLAYABLE, Chosen, choose
 from relay.settings.quantities import rate as parse_rate
-from relay.store import Move, Replay, Selection
+from relay.store import Move, Selection
 from relay.wiring import Relay
 
-_REPLAYABLE = ("due", "delivered", "dead", "held", "expired", "discarded")
 _MOVABLE = ("due", *DEAD_LETTERS)
-_DISCARDABLE = ("due", "dead", "held", "expired")
 _POLL_S = 0.2
 _NOBODY_S = 3.0  # a relay that is being restarted is back by then
 
@@ -64,27 +62,25 @@ def replay(
     relay = open_relay()
     if other is not None:
         given = _moving(relay, other, given)
-    deliveries, quarantined = _chosen(relay, ids, everything, given, _REPLAYABLE)
+    chosen = _chosen(relay, ids, everything, given, REPLAYABLE)
     if other is not None and not dry_run:
-        deliveries, quarantined = _move(relay, deliveries, other), []
-        if wait and deliveries:
-            _wait(relay, deliveries)
+        moved = _move(relay, chosen.deliveries, other)
+        if wait and moved:
+            _wait(relay, moved)
         return
     if dry_run:
-        _list(deliveries, quarantined, json_lines)
+        _list(chosen, json_lines)
         return
-    replayed = _replay(relay, deliveries, rate)
-    unreadable = [event for event in quarantined if relay.intake.readmit(event).call is None]
-    readmitted = len(quarantined) - len(unreadable)
-    click.echo(f"replayed {replayed + readmitted} of {len(deliveries) + len(quarantined)}", err=json_lines)
-    for event in unreadable:
+    replayed = mending.replay(relay, chosen, rate)
+    click.echo(f"replayed {replayed.count} of {chosen.count}", err=json_lines)
+    for event in replayed.unreadable:
         click.echo(f"{event.id}: still not readable: {event.problem}; mend it with `relay edit {event.id}`", err=True)
-    waiting = list(deliveries)
-    for event in quarantined:
+    waiting = list(chosen.deliveries)
+    for event in chosen.quarantined:
         waiting += [delivery for delivery, _ in relay.store.whole(event)]
     if wait and waiting:
         _wait(relay, waiting)
-    if ids and not replayed and not readmitted:
+    if ids and not replayed.count:
         raise Conflict("nothing of it could be replayed")
 
 
@@ -95,9 +91,8 @@ def replay(
 def discard(ids: tuple[str, ...], everything: bool, **given: Any) -> None:
     """Takes deliveries and quarantined events out of the queue for good."""
     relay = open_relay()
-    deliveries, quarantined = _chosen(relay, ids, everything, given, _DISCARDABLE)
-    discarded = relay.store.discard(deliveries) + relay.store.discard_events(quarantined)
-    click.echo(f"discarded {discarded} of {len(deliveries) + len(quarantined)}")
+    chosen = _chosen(relay, ids, everything, given, DISCARDABLE)
+    click.echo(f"discarded {mending.discard(relay, chosen)} of {chosen.count}")
 
 
 @click.command()
@@ -141,47 +136,29 @@ def _kept(mended: bytes) -> str:
 
 def _chosen(
     relay: Relay, ids: tuple[str, ...], everything: bool, given: dict[str, Any], allowed: tuple[str, ...]
-) -> tuple[list[Delivery], list[Event]]:
-    """The deliveries and quarantined events meant. Raises a usage error when nothing says which."""
+) -> Chosen:
+    """Raises a usage error when nothing says which."""
     wanted = selection(relay, ids, **given)
     if wanted.is_empty and not everything:
         raise click.UsageError("say which: IDs, filters, or --all for the whole dead-letter queue")
-    for unknown in ids:
-        relay.store.event(unknown)  # raises NotFound
-    states = tuple(state for state in wanted.states if state in allowed or state == "quarantined")
-    if wanted.states and not states:
-        raise click.UsageError(f"what is {', '.join(wanted.states)} cannot be taken; only {', '.join(allowed)}")
-    chosen = structs.replace(wanted, states=states or (*DEAD_LETTERS, "quarantined"))
-    deliveries = list(relay.store.deliveries(chosen)) if chosen.delivery_states() else []
-    quarantined: list[Event] = []
-    if "quarantined" in chosen.states and chosen.target is None:
-        quarantined = list(relay.store.events(structs.replace(chosen, states=("quarantined",))))
-    if ids and not deliveries and not quarantined:
-        raise NotFound("none of it is in the dead-letter queue; name the --state to take it all the same")
-    return deliveries, quarantined
+    try:
+        return choose(relay, wanted, allowed)
+    except ValueError as exc:
+        raise click.UsageError(str(exc)) from exc
 
 
-def _list(deliveries: list[Delivery], quarantined: list[Event], json_lines: bool) -> None:
-    letters: list[Delivery | Event] = [*deliveries, *quarantined]
+def _list(chosen: Chosen, json_lines: bool) -> None:
+    letters: list[Delivery | Event] = [*chosen.deliveries, *chosen.quarantined]
     for found in letters:
         record = records.dead_letter(found)
         if json_lines:
-            records.print_json(record)
+            print_json(record)
         else:
             click.echo(" ".join(str(record[name] or "–") for name in ("id", "target", "kind", "state", "reason")))
     click.echo(f"would replay {len(letters)}", err=json_lines)
 
 
 # --- replaying
-
-
-def _replay(relay: Relay, deliveries: list[Delivery], rate: float | None) -> int:
-    """Puts them back; with a rate, spread over the time that it needs."""
-    now = relay.clock()
-    pause = timedelta(seconds=1 / rate) if rate else timedelta(0)
-    return relay.store.replay(
-        [Replay(delivery, now + pause * number, now) for number, delivery in enumerate(deliveries)]
-    )
 
 
 def _moving(relay: Relay, other: str, given: dict[str, Any]) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from datetime import datetime
 from typing import Any, TypeVar
@@ -10,9 +9,8 @@ from typing import Any, TypeVar
 import click
 
 from relay import settings, wiring
-from relay.errors import NotFound
 from relay.events import DELIVERY_STATES, EVENT_STATES, KINDS
-from relay.settings.quantities import duration
+from relay.operator.choosing import refuse_unknown, when
 from relay.store import Selection
 from relay.times import now_utc
 from relay.wiring import Relay
@@ -63,26 +61,10 @@ def selection(relay: Relay, ids: tuple[str, ...] = (), **given: Any) -> Selectio
     )  # fmt: skip
 
 
-def refuse_unknown(relay: Relay, target: str | None, source: str | None) -> None:
-    """Raises NotFound for a target or source that neither the configuration nor the store knows."""
-    known = {
-        "target": (target, {*relay.settings.targets, *relay.store.target_names()}),
-        "source": (source, {*relay.settings.sources}),
-    }
-    for what, (name, names) in known.items():
-        if name is not None and name not in names:
-            raise NotFound(f"there is no {what} {name}; there are: {', '.join(sorted(names)) or 'none'}")
-
-
 def _when(given: str | None, zone: Any, option: str) -> datetime | None:
-    """`2h` ago, or a date or time in the account's zone."""
     if given is None:
         return None
-    if re.fullmatch(r"\d+(\.\d+)?(ms|s|m|h|d|w)", given):
-        return now_utc() - duration(given)
     try:
-        read = datetime.fromisoformat(given)
+        return when(given, zone, now_utc())
     except ValueError as exc:
-        hint = f"{given!r}: write it like 2h, 3d, 2026-03-02 or 2026-03-02T09:30"
-        raise click.BadParameter(hint, param_hint=option) from exc
-    return read if read.tzinfo else read.replace(tzinfo=zone)
+        raise click.BadParameter(str(exc), param_hint=option) from exc

@@ -308,6 +308,22 @@ def test_a_link_that_may_have_been_noted_is_looked_for(make_crm: Any, systems: S
     assert held_by_amocrm(systems) == HELD["recording later"][2]
 
 
+def test_a_call_that_may_have_been_registered_is_registered_as_it_was_the_first_time(
+    make_crm: Any, systems: Sandbox, clock: FakeClock
+) -> None:
+    """Held by the operator's wish; the next notification knows the employee, but Bitrix24 knows the call as nobody's."""
+    relay = make_crm(b24='unclear = "hold"')
+    systems.bitrix24.fail("reset_after_writing", 1, "telephony.externalcall.register")
+    hand = Hand(relay, "b24", clock)
+
+    tell(relay, STORIES["answered"], clock, hand)
+    hand.close()
+
+    assert [one.state for one in deliveries(relay, "b24")] == ["held", "delivered", "delivered"]
+    assert systems.bitrix24.state()["registered"] == 1
+    assert held_by_bitrix24(systems) == HELD["answered"][1]
+
+
 # --- late, edited and replayed
 
 

@@ -28,9 +28,10 @@ ALLOWED: dict[str, set[str]] = {
     "targets": VALUES | {"settings", "uis"},
     "wiring": VALUES | {"settings", "uis", "store", "intake", "delivery", "targets", "refusals", "housekeeping"},
     "start": VALUES | {"settings", "store", "wiring"},
-    "web": VALUES | {"settings", "uis", "intake", "wiring"},
+    "operator": VALUES | {"settings", "uis", "store", "wiring"},
+    "web": VALUES | {"settings", "uis", "store", "intake", "wiring", "operator", "logs"},
     "sandbox": VALUES | {"settings", "uis"},
-    "cli": VALUES | {"settings", "uis", "store", "intake", "targets", "wiring", "start", "sandbox", "logs"},
+    "cli": VALUES | {"settings", "uis", "store", "intake", "targets", "wiring", "start", "sandbox", "logs", "operator"},
 }
 FOREIGN: dict[str, set[str]] = {  # what a room must not know
     "flask": {"web", "sandbox"},

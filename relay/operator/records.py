@@ -1,11 +1,8 @@
-"""Events, deliveries and attempts as they are printed: as JSON objects with fixed keys."""
+"""Events, deliveries and attempts as the outside knows them: objects with fixed keys."""
 
 from __future__ import annotations
 
-import json
 from typing import Any
-
-import click
 
 from relay.events import Attempt, Delivery, Event
 from relay.times import iso
@@ -93,8 +90,3 @@ def text(raw: bytes) -> str:
         return decode(raw)[0]
     except Exception:  # whatever came, it must be possible to look at it
         return raw.decode("utf-8", "replace")
-
-
-def print_json(record: JSONDict) -> None:
-    """One line, never more."""
-    click.echo(json.dumps(record, ensure_ascii=False).encode("utf-8", "replace").decode())

@@ -1,0 +1,32 @@
+"""What an operator changes: replay, discard. Each change is conditional on the state that was seen."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from msgspec import Struct
+
+from relay.events import Event
+from relay.operator.choosing import Chosen
+from relay.store import Replay
+from relay.wiring import Relay
+
+
+class Replayed(Struct, frozen=True):
+    count: int
+    unreadable: list[Event]  #: quarantined events that still cannot be read
+
+
+def replay(relay: Relay, chosen: Chosen, rate: float | None = None) -> Replayed:
+    """Puts them back, attempts counted anew; with a rate, spread over the time that it needs."""
+    now = relay.clock()
+    pause = timedelta(seconds=1 / rate) if rate else timedelta(0)
+    replays = [Replay(delivery, now + pause * number, now) for number, delivery in enumerate(chosen.deliveries)]
+    replayed = relay.store.replay(replays)
+    unreadable = [event for event in chosen.quarantined if relay.intake.readmit(event).call is None]
+    return Replayed(replayed + len(chosen.quarantined) - len(unreadable), unreadable)
+
+
+def discard(relay: Relay, chosen: Chosen) -> int:
+    """How many were taken out of the queue for good."""
+    return relay.store.discard(chosen.deliveries) + relay.store.discard_events(chosen.quarantined)
