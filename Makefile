@@ -3,7 +3,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help run test soak lint bench install clean
+.PHONY: help run test soak lint bench translations install clean
 
 help: ## what there is
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -22,6 +22,9 @@ lint: .venv/test.stamp ## ruff and mypy
 
 bench: .venv/test.stamp ## measure: ratios against a baseline in the same run
 	@$(BIN)/python -m bench
+
+translations: .venv/test.stamp ## compile the page's Russian words after a change of the .po file
+	@$(BIN)/pybabel compile --domain admin --directory relay/web/admin/translations
 
 install: .venv/run.stamp ## only install what runs
 

@@ -9,6 +9,7 @@ from relay.store.changes import Admission, Replay
 from relay.store.health import Orders
 from relay.store.leases import LeaseRow
 from relay.store.notifications import Consignee, NewEvent, Stored
+from relay.store.pages import Call, Calls, Hour, Letters
 from relay.store.queries import Selection, TargetFigures
 from relay.store.store import Store
 from relay.store.waiting import Ending, Move
@@ -16,11 +17,15 @@ from relay.store.work import Claim, Job, Result
 
 __all__ = [
     "Admission",
+    "Call",
+    "Calls",
     "Claim",
     "Consignee",
     "Ending",
+    "Hour",
     "Job",
     "LeaseRow",
+    "Letters",
     "Move",
     "NewEvent",
     "Orders",

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from datetime import datetime
 
 from msgspec import Struct
+from msgspec.structs import replace
 from sqlalchemy import ColumnElement, Connection, Select, TextClause, exists, func, or_, select, text
 
 from relay.events import DEAD_LETTERS, DELIVERY_STATES, EVENT_STATES, Attempt, Delivery, Event
@@ -62,13 +63,13 @@ class TargetFigures(Struct, frozen=True, kw_only=True):
 
 def list_events(database: Database, wanted: Selection, *, newest: int | None = None) -> Iterator[Event]:
     """In the order of acceptance; with `newest` only the last so many."""
-    statement = select(*rows.EVENT_COLUMNS).where(*_event_conditions(wanted))
+    statement = select(*rows.EVENT_COLUMNS).where(*event_conditions(wanted))
     after = 0
     if newest is not None:
         with database.read() as connection:
             found = connection.execute(
                 select(events.c.seq)
-                .where(*_event_conditions(wanted))
+                .where(*event_conditions(wanted))
                 .order_by(events.c.seq.desc())
                 .offset(newest)
                 .limit(1)
@@ -87,7 +88,7 @@ def list_events(database: Database, wanted: Selection, *, newest: int | None = N
 
 def list_deliveries(database: Database, wanted: Selection) -> Iterator[Delivery]:
     """In the order of their events. An event's id stands for its deliveries."""
-    conditions = _delivery_conditions(wanted)
+    conditions = delivery_conditions(wanted)
     statement: Select[tuple[object, ...]] = select(*rows.DELIVERY_COLUMNS).join(
         events, events.c.seq == deliveries.c.event_seq
     )
@@ -193,7 +194,7 @@ def taken_since(connection: Connection, source: str, since: datetime) -> tuple[i
     return int(taken), None if last is None else from_us(last)
 
 
-def _event_conditions(wanted: Selection) -> list[_Condition]:
+def event_conditions(wanted: Selection) -> list[_Condition]:
     conditions = _shared_conditions(wanted)
     if wanted.kind:
         conditions.append(events.c.kind == wanted.kind)
@@ -214,7 +215,7 @@ def _event_conditions(wanted: Selection) -> list[_Condition]:
     return conditions
 
 
-def _delivery_conditions(wanted: Selection) -> list[_Condition]:
+def delivery_conditions(wanted: Selection) -> list[_Condition]:
     conditions = _shared_conditions(wanted)
     if wanted.kind:
         conditions.append(deliveries.c.kind == wanted.kind)
@@ -239,9 +240,19 @@ def _shared_conditions(wanted: Selection) -> list[_Condition]:
         conditions.append(events.c.received_at >= to_us(wanted.since))
     if wanted.until:
         conditions.append(events.c.received_at < to_us(wanted.until))
-    if wanted.phone:
-        digits = re.sub(r"\D", "", wanted.phone)
-        if len(digits) == 11 and digits[0] == "8":
-            digits = digits[1:]  # +7 and 8 are the same line
-        conditions.append(events.c.phones.contains(digits or wanted.phone, autoescape=True))
-    return conditions
+    return conditions + phone_conditions(wanted, events.c.phones)
+
+
+def phone_conditions(wanted: Selection, phones: ColumnElement[str]) -> list[_Condition]:
+    """That a number, or a part of it, is among the phones of an event."""
+    if not wanted.phone:
+        return []
+    digits = re.sub(r"\D", "", wanted.phone)
+    if len(digits) == 11 and digits[0] == "8":
+        digits = digits[1:]  # +7 and 8 are the same line
+    return [phones.contains(digits or wanted.phone, autoescape=True)]
+
+
+def with_states(wanted: Selection, only: tuple[str, ...], states: tuple[str, ...]) -> Selection:
+    """The same, in those of the states that are among `only`."""
+    return replace(wanted, states=tuple(state for state in states if state in only))

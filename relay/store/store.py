@@ -7,7 +7,6 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
-from msgspec.structs import replace
 from sqlalchemy import Connection
 
 from relay.errors import NotFound
@@ -32,6 +31,7 @@ from relay.store.group_commit import GroupCommit
 from relay.store.health import Orders
 from relay.store.leases import LeaseRow
 from relay.store.lock import FileLock
+from relay.store.pages import Pages
 from relay.store.tokens import Vault
 
 Item = TypeVar("Item")
@@ -47,6 +47,7 @@ class Store:
     def __init__(self, url: str) -> None:
         self.database = Database(url)
         self._commits = GroupCommit(self.database)
+        self.pages = Pages(self.database)
 
     def expect_current(self) -> None:
         version.expect_current(self.database)
@@ -202,11 +203,10 @@ class Store:
     def dead_letters(self, wanted: queries.Selection) -> Iterator[Delivery | Event]:
         """What an operator must look at: dead and held deliveries, then quarantined events."""
         states = wanted.states or (*DEAD_LETTERS, "quarantined")
-        dead = tuple(state for state in states if state in DEAD_LETTERS)
-        if dead:
-            yield from self.deliveries(_with_states(wanted, dead))
+        if set(states) & set(DEAD_LETTERS):
+            yield from self.deliveries(queries.with_states(wanted, DEAD_LETTERS, states))
         if "quarantined" in states and wanted.target is None:
-            yield from self.events(_with_states(wanted, ("quarantined",)))
+            yield from self.events(queries.with_states(wanted, ("quarantined",), states))
 
     def has_backlog(self, target: str) -> bool:
         with self.database.read() as connection:
@@ -270,7 +270,3 @@ class Store:
             with self.database.write(_RECORD_TIMEOUT_S) as connection:
                 results = change(connection, items[start : start + _CHUNK])
             yield from results
-
-
-def _with_states(wanted: queries.Selection, states: tuple[str, ...]) -> queries.Selection:
-    return replace(wanted, states=states)

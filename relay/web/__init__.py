@@ -11,6 +11,7 @@ from werkzeug.exceptions import HTTPException, InternalServerError
 from werkzeug.middleware.proxy_fix import ProxyFix
 from werkzeug.wrappers import Request, Response
 
+from relay.web import admin
 from relay.web.answers import refusal
 from relay.web.ingest import Ingest
 from relay.web.probes import Probes
@@ -56,9 +57,11 @@ def create_app(relay: Relay, *, delivers: bool = True) -> Flask:
     app.json.sort_keys = False  # type: ignore[attr-defined]
     Probes(relay, delivers=delivers).register(app)
     ingest.register(app)
+    admin.register(app, relay)
     app.register_error_handler(HTTPException, _explain)
-    if relay.settings.trusted_proxies:
-        app.wsgi_app = ProxyFix(app.wsgi_app, x_for=relay.settings.trusted_proxies)  # type: ignore[method-assign]
+    proxies = relay.settings.trusted_proxies
+    if proxies:
+        app.wsgi_app = ProxyFix(app.wsgi_app, x_for=proxies, x_proto=proxies)  # type: ignore[method-assign]
     return app
 
 

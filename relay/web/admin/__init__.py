@@ -1,0 +1,72 @@
+"""The operator's page at /admin/: server-rendered, usable without JavaScript, behind a password.
+
+Only registered when `[admin]` has a password.
+"""
+
+from __future__ import annotations
+
+from flask import Blueprint, Flask, Response, redirect, render_template, request, url_for
+from flask.typing import ResponseReturnValue
+from werkzeug.exceptions import HTTPException
+
+from relay.errors import Conflict, NotFound, RelayError
+from relay.web.admin import calls, dead, events, overview, words
+from relay.web.admin.desk import EXTENSION, Desk
+from relay.web.admin.login import COOKIE, Login, OwnSession
+from relay.wiring import Relay
+
+_POLICY = (
+    "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; connect-src 'self'; "
+    "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+)
+_HEADERS = {
+    "Content-Security-Policy": _POLICY,
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "same-origin",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "X-Frame-Options": "DENY",
+}
+
+
+def register(app: Flask, relay: Relay) -> None:
+    """Adds the page. Without a password there is none."""
+    password = relay.settings.admin.password
+    if password is None:
+        return
+    login = Login(password, relay.clock)
+    app.secret_key = login.signing_key
+    app.config.update(COOKIE)
+    app.session_interface = OwnSession()
+    app.extensions[EXTENSION] = Desk(relay)
+    words.install(app)
+    pages = Blueprint(
+        "admin", __name__, url_prefix="/admin", template_folder="templates", static_folder="static",
+        static_url_path="/static",
+    )  # fmt: skip
+    pages.before_request(login.guard)
+    pages.after_request(_protect)
+    pages.register_error_handler(HTTPException, _explain)
+    pages.register_error_handler(RelayError, _explain_ours)
+    pages.add_url_rule("/login", "login", login.view, methods=["GET", "POST"])
+    pages.add_url_rule("/logout", "logout", login.leave, methods=["POST"])
+    for room in (overview, dead, calls, events):
+        room.register(pages)
+    app.register_blueprint(pages)
+    app.add_url_rule("/admin", "admin_without_slash", lambda: redirect(url_for("admin.overview"), 308))
+
+
+def _protect(response: Response) -> Response:
+    for name, value in _HEADERS.items():
+        response.headers.setdefault(name, value)
+    if request.endpoint != "admin.static":
+        response.headers["Cache-Control"] = "no-store"  # names and numbers of people
+    return response
+
+
+def _explain(error: HTTPException) -> ResponseReturnValue:
+    return render_template("admin/error.html", sentence=error.description), error.code or 500
+
+
+def _explain_ours(error: RelayError) -> ResponseReturnValue:
+    status = 404 if isinstance(error, NotFound) else 409 if isinstance(error, Conflict) else 503
+    return render_template("admin/error.html", sentence=str(error)), status

@@ -1,0 +1,41 @@
+"""Calls: found by phone, session or time; one of them as a time line of notifications and what became of each."""
+
+from __future__ import annotations
+
+from flask import Blueprint, render_template, request
+from flask.typing import ResponseReturnValue
+
+from relay.errors import NotFound
+from relay.web.admin.desk import PAGE, before, desk, selection
+from relay.web.admin.words import gettext
+
+_FILTERS = ("phone", "session", "source", "since", "until")
+
+
+def register(pages: Blueprint) -> None:
+    pages.add_url_rule("/calls", "calls", calls)
+    pages.add_url_rule("/calls/<source>/<session>", "call", call)
+
+
+def calls() -> ResponseReturnValue:
+    known = desk()
+    page = known.relay.store.pages.calls(selection(()), before(), PAGE)
+    given = {name: value for name in _FILTERS if (value := request.args.get(name, "").strip())}
+    return render_template(
+        "admin/calls.html", calls=page.found, next_before=page.next_before, zone=known.zone, given=given,
+        sources=list(known.relay.settings.sources),
+    )  # fmt: skip
+
+
+def call(source: str, session: str) -> ResponseReturnValue:
+    """Raises NotFound for a call that nobody has told of."""
+    known = desk()
+    said = known.relay.store.pages.events_of_call(source, session)
+    if not said:
+        raise NotFound(gettext("There is no call %(session)s.", session=session))
+    rows = [(event, known.relay.store.whole(event)) for event in said]
+    targets = list(dict.fromkeys(delivery.target for _, parts in rows for delivery, _ in parts))
+    lines = [(event, {delivery.target: (delivery, tries) for delivery, tries in parts}) for event, parts in rows]
+    return render_template(
+        "admin/call.html", session=session, source=source, lines=lines, targets=targets, first=said[0], zone=known.zone
+    )

@@ -1,0 +1,93 @@
+"""The dead-letter queue: filters, and replay and discard in two steps, the first of which says how many."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flask import Blueprint, redirect, render_template, request, url_for
+from flask.typing import ResponseReturnValue
+from werkzeug.exceptions import BadRequest
+
+from relay.events import DEAD_LETTERS, KINDS, Delivery, Event
+from relay.operator import mending
+from relay.operator.choosing import DISCARDABLE, REPLAYABLE, Chosen, choose
+from relay.store import Selection
+from relay.web.admin.desk import PAGE, before, desk, selection
+from relay.web.admin.words import gettext
+
+STATES = (*DEAD_LETTERS, "quarantined")
+_FILTERS = ("target", "source", "kind", "state", "session", "phone", "since", "until")
+_ALLOWED = {"replay": REPLAYABLE, "discard": DISCARDABLE}
+
+
+def register(pages: Blueprint) -> None:
+    pages.add_url_rule("/dead", "dead", dead)
+    pages.add_url_rule("/dead/<any(replay, discard):action>", "preview", preview, methods=["POST"])
+    pages.add_url_rule("/dead/<any(replay, discard):action>/now", "change", change, methods=["POST"])
+
+
+def dead() -> ResponseReturnValue:
+    known = desk()
+    page = known.relay.store.pages.letters(selection(STATES), before(), PAGE)
+    return render_template(
+        "admin/dead.html", letters=[_letter(found) for found in page.found], next_before=page.next_before,
+        zone=known.zone, given=_given(), kinds=KINDS, states=STATES, targets=_targets(),
+        sources=list(known.relay.settings.sources), done=request.args.get("done"),
+    )  # fmt: skip
+
+
+def preview(action: str) -> ResponseReturnValue:
+    """How many it would be, and which; nothing is changed yet."""
+    chosen = _chosen(action)
+    by_target: dict[str, int] = {}
+    for delivery in chosen.deliveries:
+        by_target[delivery.target] = by_target.get(delivery.target, 0) + 1
+    return render_template(
+        "admin/preview.html", action=action, chosen=chosen, by_target=by_target, given=_given(),
+        ids=request.form.getlist("id"), everything=request.form.get("everything"),
+    )  # fmt: skip
+
+
+def change(action: str) -> ResponseReturnValue:
+    relay, chosen = desk().relay, _chosen(action)
+    if action == "discard":
+        done = gettext("Discarded: %(count)s.", count=mending.discard(relay, chosen))
+    else:
+        replayed = mending.replay(relay, chosen)
+        done = gettext("Replayed: %(count)s.", count=replayed.count)
+        if replayed.unreadable:
+            done += " " + gettext("Still not readable: %(count)s; mend them.", count=len(replayed.unreadable))
+    return redirect(url_for("admin.dead", done=done))
+
+
+def _chosen(action: str) -> Chosen:
+    """The ticked ones, or with `everything` all that fit the filters. Raises BadRequest, NotFound."""
+    wanted = selection(STATES)
+    if not wanted.ids and not request.form.get("everything"):
+        raise BadRequest(gettext("Nothing was chosen. Tick something first."))
+    if wanted.ids:  # an id is a delivery's or an event's: what is ticked is meant, and nothing else
+        wanted = Selection(ids=wanted.ids)
+    try:
+        return choose(desk().relay, wanted, _ALLOWED[action])
+    except ValueError as exc:
+        raise BadRequest(str(exc)) from exc
+
+
+def _letter(found: Delivery | Event) -> dict[str, Any]:
+    if isinstance(found, Delivery):
+        return {
+            "id": found.id, "event": found.event, "at": found.aged_from, "target": found.target, "kind": found.kind,
+            "source": found.source, "session": found.session, "state": found.state, "reason": found.reason,
+        }  # fmt: skip
+    return {
+        "id": found.id, "event": found.id, "at": found.received_at, "target": None, "kind": found.kind,
+        "source": found.source, "session": found.session, "state": found.state, "reason": found.problem,
+    }  # fmt: skip
+
+
+def _given() -> dict[str, str]:
+    return {name: value for name in _FILTERS if (value := request.values.get(name, "").strip())}
+
+
+def _targets() -> list[str]:
+    return list(dict.fromkeys([*desk().relay.settings.targets, *desk().relay.store.target_names()]))

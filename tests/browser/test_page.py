@@ -1,0 +1,270 @@
+"""The operator's page as its operator uses it, with JavaScript and without."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Page, expect
+
+from relay.sandbox.server import Sandbox
+from tests.acceptance.conftest import Process, eventually
+from tests.browser.conftest import enter
+from tests.stories import STORIES, answered, finished, incoming
+
+Open = Callable[..., Page]
+QUARANTINED = (
+    '{"direction":"in","call_session_id":31,"calling_phone_number":"79005550987","scenario_name":"ООО "Ромашка", "x":}'
+)
+
+
+def tell(relay: Process, *notifications: tuple[str, bytes | str]) -> None:
+    for endpoint, body in notifications:
+        content = body if isinstance(body, bytes) else body.encode()
+        status, _ = relay.request("POST", f"/trade/hs/UIScom/{endpoint}?token=correct-horse", content)
+        assert status == 200
+
+
+def go(page: Page, name: str) -> None:
+    page.get_by_role("navigation").get_by_role("link", name=name).click()
+
+
+def reload_until(page: Page, reached: Callable[[], bool], what: str) -> None:
+    """As one without JavaScript does."""
+
+    def looks() -> bool:
+        page.reload()
+        return reached()
+
+    eventually(looks, what, 30)
+
+
+def state_of(page: Page, target: str) -> str:
+    return page.get_by_role("row", name=re.compile(f"^{target}")).locator(".state").inner_text()
+
+
+def test_a_wrong_password_is_refused_and_the_right_one_lets_in(open_page: Open) -> None:
+    page = open_page(enters=False)
+    enter(page, "wrong")
+    expect(page.get_by_role("alert")).to_have_text("This is not the password.")
+
+    enter(page)
+
+    expect(page.get_by_role("heading", level=1)).to_have_text("Overview")
+    page.get_by_role("button", name="Log out").click()
+    expect(page.locator("#password")).to_be_visible()
+    page.goto(page.url.replace("login", ""))  # nor is it there by its address
+    expect(page.locator("#password")).to_be_visible()
+
+
+def test_the_page_that_was_wanted_comes_after_the_password(open_page: Open) -> None:
+    page = open_page("/admin/calls?phone=987")
+
+    expect(page.get_by_role("heading", level=1)).to_have_text("Calls")
+    expect(page.get_by_label("Phone")).to_have_value("987")
+
+
+def test_a_target_goes_down_and_comes_back(open_page: Open, relay: Process, systems: Sandbox) -> None:
+    page = open_page()
+    assert state_of(page, "onec") == "open"
+    systems.onec.fail("bad_gateway", -1)
+    tell(relay, incoming(1), incoming(2), incoming(3))
+    reload_until(page, lambda: state_of(page, "onec") == "down", "1C is shown as down")
+    row = page.get_by_role("row", name=re.compile("^onec"))
+    expect(row).to_contain_text("502")
+
+    systems.onec.fail("ok", 0)
+    with page.expect_navigation():
+        row.get_by_role("button", name="Try now").click()
+
+    reload_until(page, lambda: state_of(page, "onec") == "open", "1C is shown as open again")
+    eventually(lambda: systems.onec.recorded() == 3, "what waited is delivered")
+
+
+def test_the_overview_stays_fresh_by_itself(open_page: Open, relay: Process, request: Any) -> None:
+    if "without" in request.node.callspec.id:
+        pytest.skip("without JavaScript the page is reloaded by hand: shown above")
+    page = open_page()
+
+    tell(relay, *STORIES["answered"])
+
+    expect(page.get_by_role("row", name=re.compile("^trade")).locator("td").first).to_have_text("3")
+
+
+def test_pause_and_resume(open_page: Open, relay: Process, systems: Sandbox) -> None:
+    page = open_page()
+    page.get_by_role("button", name="Pause onec").click()
+    assert state_of(page, "onec") == "paused"
+    tell(relay, incoming(1))
+    assert systems.onec.recorded() == 0
+
+    page.get_by_role("button", name="Resume onec").click()
+
+    assert state_of(page, "onec") == "open"
+    eventually(lambda: systems.onec.recorded() == 1, "what waited is delivered")
+
+
+@pytest.fixture
+def with_dead(relay: Process, systems: Sandbox) -> None:
+    """Three deliveries that 1C refused, one that Bitrix24 refused, a body that could not be read."""
+    systems.onec.fail("bad_request", 3)
+    tell(relay, incoming(21), incoming(22), answered(23))
+    eventually(lambda: len(dead(relay)) == 3, "three are dead")
+    systems.onec.fail("ok", 0)
+    tell(relay, finished(24, calling_phone_number=None), ("in", QUARANTINED))
+    eventually(lambda: len(dead(relay)) == 6, "a call without a number is refused by both CRMs, a body is quarantined")
+
+
+def dead(relay: Process) -> list[str]:
+    return [line for line in relay.command("dead", "--json").stdout.splitlines() if line]
+
+
+@pytest.mark.usefixtures("with_dead")
+def test_the_dead_letters_are_filtered_and_one_is_replayed(open_page: Open, relay: Process, systems: Sandbox) -> None:
+    page = open_page()
+    page.get_by_role("link", name="6 dead letters").click()
+    expect(page.locator("tbody tr")).to_have_count(6)
+    page.get_by_label("Target").select_option("onec")
+    page.get_by_role("button", name="Show").click()
+    expect(page.locator("tbody tr")).to_have_count(3)
+    page.get_by_label("Kind").select_option("answered")
+    page.get_by_role("button", name="Show").click()
+    expect(page.locator("tbody tr")).to_have_count(1)
+
+    page.locator("tbody input").check()
+    page.get_by_role("button", name="Replay the ticked").click()
+    expect(page.locator("main")).to_contain_text("1 dead letter is meant")
+    page.get_by_role("button", name="Replay").click()
+
+    expect(page.get_by_role("status")).to_have_text("Replayed: 1.")
+    eventually(lambda: systems.onec.recorded() == 2, "it is delivered")  # with the call without a number
+    go(page, "Dead letters")
+    expect(page.locator("tbody tr")).to_have_count(5)
+
+
+@pytest.mark.usefixtures("with_dead")
+def test_all_of_a_target_is_replayed(open_page: Open, relay: Process, systems: Sandbox) -> None:
+    page = open_page("/admin/dead?target=onec")
+    page.locator("tbody input").first.check()  # what is ticked does not matter for all that is found
+
+    page.get_by_role("button", name="Replay all that are found").click()
+    if "3 dead letters are meant" not in page.locator("main").inner_text():  # without JavaScript the tick counts
+        page.get_by_role("link", name="Back").click()
+        page.get_by_role("button", name="Replay all that are found").click()
+    expect(page.locator("main")).to_contain_text("onec: 3")
+    page.get_by_role("button", name="Replay").click()
+
+    expect(page.get_by_role("status")).to_have_text("Replayed: 3.")
+    eventually(lambda: systems.onec.recorded() == 4, "all are delivered")
+
+
+@pytest.mark.usefixtures("with_dead")
+def test_a_letter_is_discarded(open_page: Open, relay: Process) -> None:
+    page = open_page("/admin/dead?target=amo")
+    page.locator("tbody input").check()
+    page.get_by_role("button", name="Discard the ticked").click()
+    page.get_by_role("button", name="Discard").click()
+
+    expect(page.get_by_role("status")).to_have_text("Discarded: 1.")
+    assert len(dead(relay)) == 5
+
+
+@pytest.mark.usefixtures("with_dead")
+def test_a_quarantined_body_is_mended(open_page: Open, relay: Process, systems: Sandbox) -> None:
+    page = open_page("/admin/dead?state=quarantined")
+    page.get_by_role("link", name="Mend").click()
+    expect(page.get_by_role("alert")).to_contain_text("unescaped quotes")
+    page.get_by_label("The body").fill(QUARANTINED.replace('"ООО "Ромашка", "x":', '"ООО Ромашка"'))
+
+    page.get_by_role("button", name="See what would be understood").click()
+    expect(page.locator("main")).to_contain_text("incoming")
+    expect(page.locator("main")).to_contain_text("+79005550987")
+    assert len(dead(relay)) == 6  # nothing is saved yet
+    page.get_by_role("button", name="Save and deliver").click()
+
+    expect(page.get_by_role("heading", level=1)).to_contain_text("Event")
+    expect(page.locator("main")).to_contain_text("mended by the operator")
+    eventually(lambda: systems.onec.recorded() == 2, "it is delivered")
+
+
+def test_a_call_is_found_by_the_last_digits_of_its_phone(open_page: Open, relay: Process, systems: Sandbox) -> None:
+    mine = {"calling_phone_number": "79005550987"}
+    tell(relay, incoming(31, **mine), answered(31, **mine), finished(31, **mine), incoming(32))
+    eventually(lambda: systems.onec.recorded() == 4, "all is delivered")
+    page = open_page("/admin/calls")
+    expect(page.locator("tbody tr")).to_have_count(2)
+    page.get_by_label("Phone").fill("0987")
+    page.get_by_role("button", name="Find").click()
+    expect(page.locator("tbody tr")).to_have_count(1)
+
+    page.get_by_role("link", name="31").click()
+
+    expect(page.locator("tbody tr")).to_have_count(3)
+    expect(page.get_by_role("row", name=re.compile("finished")).locator(".state").first).to_have_text("delivered")
+    page.get_by_role("row", name=re.compile("finished")).get_by_role("link").first.click()
+    expect(page.locator("main")).not_to_contain_text("/record/")
+    page.get_by_role("link", name="Show the links of recordings").click()
+    expect(page.locator("main")).to_contain_text("https://media.example.test/record/7/abc")
+
+
+VIEWS = [
+    "/admin/",
+    "/admin/dead",
+    "/admin/calls",
+    "/admin/dead?state=quarantined",
+    "the call",
+    "the event",
+    "the mending",
+    "the preview",
+]
+
+
+@pytest.mark.usefixtures("with_dead")
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_nothing_keeps_anybody_out_in_either_language_on_a_desk_or_in_the_hand(
+    scheme: str, open_page: Open, request: Any
+) -> None:
+    """axe-core finds no serious fault, and nothing is wider than the screen."""
+    if "without" in request.node.callspec.id:
+        pytest.skip("axe-core is a script itself")
+    for language, width in (("ru", 1280), ("en", 390)):
+        page = open_page(
+            "/admin/login", enters=False, color_scheme=scheme, locale=language, viewport={"width": width, "height": 900}
+        )
+        _assert_accessible(page, "the login")
+        enter(page)
+        for view in VIEWS:
+            _visit(page, view)
+            _assert_accessible(page, f"{view} {scheme} {width}")
+            assert page.evaluate("document.documentElement.scrollWidth") <= width, view
+
+
+def _visit(page: Page, view: str) -> None:
+    base = page.url.split("/admin")[0]
+    if view.startswith("/"):
+        page.goto(base + view)
+        return
+    page.goto(f"{base}/admin/dead?target=onec")
+    if view == "the call":
+        page.locator("tbody tr").first.locator("td").nth(4).get_by_role("link").click()
+    elif view == "the event":
+        page.locator("tbody tr").first.locator("td").nth(1).get_by_role("link").click()
+    elif view == "the preview":
+        page.locator("tbody input").first.check()
+        page.locator("form[method=post] .actions button").first.click()
+    else:
+        page.goto(f"{base}/admin/dead?state=quarantined")
+        page.locator("tbody tr").first.locator("td").last.get_by_role("link").click()
+
+
+def _assert_accessible(page: Page, what: str) -> None:
+    found = Axe().run(page).response["violations"]
+    grave = [
+        (each["id"], [node["target"] for node in each["nodes"]])
+        for each in found
+        if each["impact"] in ("serious", "critical")
+    ]
+    assert grave == [], what
