@@ -71,7 +71,13 @@ def sink(delay_ms: int = 0) -> Iterator[Server]:
 
 @contextmanager
 def relay(
-    folder: Path, targets: list[str], *, concurrency: int = 4, timeout: str = "30s", **environ: str
+    folder: Path,
+    targets: list[str],
+    *,
+    concurrency: int = 4,
+    timeout: str = "30s",
+    admin: str | None = None,
+    **environ: str,
 ) -> Iterator[Server]:
     """The relay by its own gunicorn configuration, with its database in `folder`. `targets`: their addresses."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -79,6 +85,8 @@ def relay(
     text = _SOURCE.format(folder=folder, names=", ".join(f'"{name}"' for name in names))
     for name, url in zip(names, targets, strict=True):
         text += _TARGET.format(name=name, url=url, concurrency=concurrency, timeout=timeout)
+    if admin is not None:
+        text += f'[admin]\npassword = "{admin}"\n'
     config = folder / "relay.toml"
     config.write_text(text, encoding="utf-8")
     port = free_port()
