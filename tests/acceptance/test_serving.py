@@ -138,7 +138,9 @@ def test_make_run_shows_a_call_delivered(unused_port: int, tmp_path: Path) -> No
             [sys.executable, "-m", "relay.sandbox.demo"], cwd=ROOT, env=environ, stdout=out, stderr=out
         )
     try:
-        eventually(lambda: log.read_text().count("delivery.delivered") == 5, "five deliveries", alive=running)
+        eventually(
+            lambda: log.read_text().count("delivery.delivered") == 15, "five deliveries to each of three", alive=running
+        )
         assert "5 accepted" in log.read_text()
         assert len(re.findall(r"kind=(\w+)", log.read_text())) >= 10
     finally:
