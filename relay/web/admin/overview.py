@@ -27,7 +27,7 @@ def register(pages: Blueprint) -> None:
 
 def overview() -> ResponseReturnValue:
     known, now = desk(), desk().relay.clock()
-    targets = [_target(record, now) for record in figures.targets(known.relay, now - _DAY)]
+    targets = [_target(known, record, now) for record in figures.targets(known.relay, now - _DAY)]
     sources = [_source(record) for record in figures.sources(known.relay, now - _DAY)]
     quarantined = known.relay.store.pages.quarantined()
     return render_template(
@@ -48,9 +48,11 @@ def resume(name: str) -> ResponseReturnValue:
     return redirect(url_for("admin.overview"))
 
 
-def _target(record: dict[str, Any], now: datetime) -> dict[str, Any]:
+def _target(known: Desk, record: dict[str, Any], now: datetime) -> dict[str, Any]:
     oldest = record["oldest_due_at"] and datetime.fromisoformat(record["oldest_due_at"])
-    return {**record, "oldest": None if oldest is None else now - oldest}
+    is_unwell = record["state"] in ("down", "misconfigured")
+    since = known.relay.store.health(record["target"]).since if is_unwell else None
+    return {**record, "oldest": None if oldest is None else now - oldest, "since": since}
 
 
 def _source(record: dict[str, Any]) -> dict[str, Any]:
