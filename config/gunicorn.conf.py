@@ -32,14 +32,15 @@ _told: list[float] = []
 
 def on_starting(server: Any) -> None:
     """Refuses a configuration that would lose calls; brings the database to the newest schema."""
-    from relay import start
+    from relay import metrics, start
 
     logs.configure(os.environ)
     hosts = [address[0] if isinstance(address, tuple) else str(address) for address in server.cfg.address]
     try:
-        start.prepare(os.environ, hosts)
+        found = start.prepare(os.environ, hosts)
     except RelayError as exc:
         sys.exit(f"the relay does not start: {exc}")
+    metrics.prepare(found.storage.path)  # the workers add up
 
 
 def post_worker_init(worker: Any) -> None:

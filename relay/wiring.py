@@ -13,6 +13,7 @@ from relay.delivery.lane import Lane
 from relay.errors import ConfigError
 from relay.housekeeping import Housekeeping
 from relay.intake import Intake
+from relay.metrics import Metrics
 from relay.refusals import Refusals
 from relay.settings import Settings, Target
 from relay.settings.quantities import Rate
@@ -31,9 +32,11 @@ class Relay:
     dispatcher: Dispatcher
     refusals: Refusals
     housekeeping: Housekeeping
+    metrics: Metrics
 
     def start(self) -> None:
         """Delivers from now on; after the fork, in a web process or in `relay work`."""
+        self.metrics.begin()
         self.dispatcher.start()
         self.housekeeping.start()
 
@@ -51,10 +54,14 @@ def build(settings: Settings, *, clock: Clock = now_utc) -> Relay:
     store = Store(settings.storage.url)
     buckets = _buckets(settings)
     adapters = [targets.build(target, clock, store.vault(target.name)) for target in settings.targets.values()]
-    lanes = [Lane(adapter, store, clock, bucket=buckets[adapter.settings.name]) for adapter in adapters]
+    metrics = Metrics(settings, store, clock)
+    lanes = [
+        Lane(adapter, store, clock, bucket=buckets[adapter.settings.name], watch=metrics.attempted)
+        for adapter in adapters
+    ]
     dispatcher = Dispatcher(lanes, store, clock)
     return Relay(
-        settings=settings, store=store, clock=clock, dispatcher=dispatcher,
+        settings=settings, store=store, clock=clock, dispatcher=dispatcher, metrics=metrics,
         intake=Intake(settings, store, clock, dispatcher), refusals=Refusals(store, clock),
         housekeeping=Housekeeping(
             store, settings.storage, clock, dispatcher,

@@ -13,7 +13,7 @@ from typing import Any
 import click
 import requests
 
-from relay import logs, settings, start, wiring
+from relay import logs, metrics, settings, start, wiring
 from relay.errors import Conflict
 from relay.settings import SANDBOX_PORT, Settings, Source
 from relay.settings.quantities import rate as parse_rate
@@ -26,7 +26,9 @@ _GRACE_S = 18.0  # from the signal; platforms kill after 30 s
 def work() -> None:
     """Runs only the dispatcher, without a web server."""
     logs.configure(os.environ)
-    relay = wiring.build(start.prepare(os.environ, ["127.0.0.1"]))
+    found = start.prepare(os.environ, ["127.0.0.1"])
+    metrics.prepare(found.storage.path)  # a web server beside it shows what is delivered here
+    relay = wiring.build(found)
     told = threading.Event()
 
     def handle(_number: int, _frame: Any) -> None:

@@ -21,6 +21,7 @@ from relay.delivery.attempts import Adapter, Attempts
 from relay.delivery.breaker import call_of
 from relay.delivery.bucket import Bucket
 from relay.delivery.gate import Gate, Permit
+from relay.delivery.reports import Watch
 from relay.errors import Interrupted, StoreError
 from relay.events import Health, Outcome
 from relay.store import Claim, Job, Store
@@ -43,9 +44,9 @@ class _Held(NamedTuple):
 class Lane:
     def __init__(
         self, adapter: Adapter, store: Store, clock: Clock, *, bucket: Bucket | None = None,
-        monotonic: Callable[[], float] = time.monotonic,
+        monotonic: Callable[[], float] = time.monotonic, watch: Watch = lambda *_: None,
     ) -> None:  # fmt: skip
-        self.adapter, self.policy = adapter, adapter.settings
+        self.adapter, self.policy, self._watch = adapter, adapter.settings, watch
         self.name = self.policy.name
         self.gate = Gate(bucket or Bucket(self.policy.rate, monotonic), clock, monotonic)
         self.epoch: int | None = None  #: under which the lane is this process's
@@ -258,6 +259,7 @@ class Lane:
             job.delivery, job.epoch, began, outcome, took_ms=took_ms, is_open=self.gate.is_well
         )
         reports.attempt(job.delivery, result, outcome)
+        self._watch(job.delivery, outcome, result)
         while True:
             permit, then = self._following()
             health = self.gate.health

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import structlog
 
 from relay.events import Delivery, Health, Outcome
 from relay.store import Result
+
+Watch = Callable[[Delivery, Outcome, Result], None]
+"""Is told of each attempt; must be quick, and never fail."""
 
 log = structlog.get_logger("relay.delivery")
 

@@ -45,6 +45,11 @@ class Storage(Struct, frozen=True, forbid_unknown_fields=True):
     keep_delivered: timedelta = timedelta(days=30)
     keep_dead: timedelta = timedelta(days=180)
 
+    @property
+    def path(self) -> Path:
+        """Of the SQLite file."""
+        return Path(self.url.removeprefix("sqlite:///"))
+
 
 class Admin(Struct, frozen=True, forbid_unknown_fields=True):
     password: Secret | None = None

@@ -11,7 +11,7 @@ from werkzeug.exceptions import HTTPException, InternalServerError
 from werkzeug.middleware.proxy_fix import ProxyFix
 from werkzeug.wrappers import Request, Response
 
-from relay.web import admin
+from relay.web import admin, scrape
 from relay.web.answers import refusal
 from relay.web.ingest import Ingest
 from relay.web.probes import Probes
@@ -57,6 +57,7 @@ def create_app(relay: Relay, *, delivers: bool = True) -> Flask:
     app.json.sort_keys = False  # type: ignore[attr-defined]
     Probes(relay, delivers=delivers).register(app)
     ingest.register(app)
+    scrape.register(app, relay.metrics)
     admin.register(app, relay)
     app.register_error_handler(HTTPException, _explain)
     proxies = relay.settings.trusted_proxies

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hmac
 import re
 import threading
+import time
 from typing import NoReturn
 
 import flask
@@ -26,6 +27,7 @@ from werkzeug.exceptions import (
 )
 from werkzeug.wrappers import Request, Response
 
+from relay import metrics
 from relay.errors import StoreError
 from relay.events import ENDPOINTS
 from relay.intake import Receipt
@@ -62,28 +64,34 @@ class Ingest:
 
     def receive(self, request: Request) -> Response:
         """Raises HTTPException for what is refused."""
-        source, endpoint = self._route(request)
+        began = time.perf_counter()
+        try:
+            source, endpoint = self._route(request)
+        except NotFound:
+            self._relay.metrics.taken(metrics.UNKNOWN, None, "404", time.perf_counter() - began)
+            raise
         if endpoint == "ping":
             self._expect_method(request, ("GET", "HEAD"))
             return Response("ok", content_type="text/plain; charset=utf-8")
         try:
             body, is_query = self._authorised_body(request, source)
         except HTTPException as exc:
-            self._count(request, source, exc)
+            self._count(request, source, exc, began)
             raise
         with self._mutex:
             self._inside += 1
             crowded = self._inside > _INTAKE_THREADS
         try:
             if crowded and self._relay.store.stalled_s() > _STALLED_S:
-                self._refuse_unconfirmed(source, "the store does not keep up")
+                self._refuse_unconfirmed(source, "the store does not keep up", began)
             receipt = self._relay.intake.accept(source, endpoint, body, is_query=is_query)
         except StoreError as exc:
-            self._refuse_unconfirmed(source, str(exc))
+            self._refuse_unconfirmed(source, str(exc), began)
         finally:
             with self._mutex:
                 self._inside -= 1
         answer = _answer(receipt)
+        self._relay.metrics.taken(source.name, receipt.kind, receipt.status, time.perf_counter() - began)
         # after the answer is out: a lane that wakes before would compete with it
         answer.call_on_close(lambda: self._relay.intake.pass_on(receipt))
         return answer
@@ -140,12 +148,14 @@ class Ingest:
             raise RequestTimeout("the body did not come in time; send it again") from exc
         return b"".join(parts)
 
-    def _count(self, request: Request, source: Source, refusal: HTTPException) -> None:
+    def _count(self, request: Request, source: Source, refusal: HTTPException, began: float) -> None:
         status = refusal.code or 500
+        self._relay.metrics.taken(source.name, None, str(status), time.perf_counter() - began)
         log.warning("notification.refused", source=source.name, status=status, address=request.remote_addr)
         self._relay.refusals.add(source.name, status)
 
-    def _refuse_unconfirmed(self, source: Source, reason: str) -> NoReturn:
+    def _refuse_unconfirmed(self, source: Source, reason: str, began: float) -> NoReturn:
+        self._relay.metrics.taken(source.name, None, "503", time.perf_counter() - began)
         log.error("notification.not_stored", source=source.name, reason=reason)
         self._relay.refusals.add(source.name, 503)
         sentence = f"the notification could not be confirmed: {reason}; send it again"

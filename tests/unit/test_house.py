@@ -24,20 +24,24 @@ ALLOWED: dict[str, set[str]] = {
     "intake": VALUES | {"settings", "store", "uis"},
     "refusals": VALUES | {"store"},
     "housekeeping": VALUES | {"settings", "store"},
+    "metrics": VALUES | {"settings", "store"},
     "delivery": VALUES | {"settings", "store"},
     "targets": VALUES | {"settings", "uis"},
-    "wiring": VALUES | {"settings", "uis", "store", "intake", "delivery", "targets", "refusals", "housekeeping"},
+    "wiring": VALUES
+    | {"settings", "uis", "store", "intake", "delivery", "targets", "refusals", "housekeeping", "metrics"},
     "start": VALUES | {"settings", "store", "wiring"},
     "operator": VALUES | {"settings", "uis", "store", "wiring"},
-    "web": VALUES | {"settings", "uis", "store", "intake", "wiring", "operator", "logs"},
+    "web": VALUES | {"settings", "uis", "store", "intake", "wiring", "operator", "logs", "metrics"},
     "sandbox": VALUES | {"settings", "uis"},
-    "cli": VALUES | {"settings", "uis", "store", "intake", "targets", "wiring", "start", "sandbox", "logs", "operator"},
+    "cli": VALUES
+    | {"settings", "uis", "store", "intake", "targets", "wiring", "start", "sandbox", "logs", "operator", "metrics"},
 }
 FOREIGN: dict[str, set[str]] = {  # what a room must not know
     "flask": {"web", "sandbox"},
     "sqlalchemy": {"store"},
     "alembic": {"store"},
     "requests": {"targets", "cli", "sandbox"},
+    "prometheus_client": {"metrics"},
     "click": {"cli"},
     "rich": {"cli"},
     "tenacity": {"delivery"},
