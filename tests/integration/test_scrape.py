@@ -35,9 +35,8 @@ def values(client: FlaskClient) -> dict[str, float]:
     }
 
 
-def send(
-    client: FlaskClient, body: bytes, endpoint: str = "in", token: str = "correct-horse", source: str = "trade"
-) -> int:
+def send(client: FlaskClient, body: bytes, endpoint: str = "in", source: str = "trade", **more: str) -> int:
+    token = more.get("token", "correct-horse")
     return client.post(f"/{source}/hs/UIScom/{endpoint}?token={token}", data=body).status_code
 
 
