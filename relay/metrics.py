@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 _DIRECTORY = "PROMETHEUS_MULTIPROC_DIR"  # the library reads it when it is imported
 _INGEST_S = (0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.125, 0.25, 0.5, 1, 2, 4)
 _DELAY_S = (0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 60, 300, 900, 3600, 14400, 43200, 86400)
+_FILE_BYTES = 256 * 1024  # several times what the names of a large configuration need
 _STATES = ("open", "paused", "down", "misconfigured")
 _MOMENT = timedelta(0)
 UNKNOWN = "unknown"  #: the source of what came to an address that is nobody's
@@ -46,6 +47,21 @@ def prepare(database: Path) -> None:
     os.environ[_DIRECTORY] = str(folder)
 
 
+def _reserve() -> None:
+    """Takes the space of this process's files now: on a disk that is full later, a write to a mapped file would kill
+    the process (SIGBUS). Where there is no space, each process counts for itself.
+    """
+    folder = os.environ.get(_DIRECTORY)
+    if folder is None:
+        return
+    try:
+        for kind in ("counter", "histogram"):
+            with (Path(folder) / f"{kind}_{os.getpid()}.db").open("ab") as file:
+                os.posix_fallocate(file.fileno(), 0, _FILE_BYTES)
+    except OSError:
+        del os.environ[_DIRECTORY]
+
+
 def _lives(pid: str) -> bool:
     return pid.isdigit() and Path(f"/proc/{pid}").exists()
 
@@ -65,6 +81,7 @@ class Metrics:
                 self._has_begun = True
 
     def _make(self) -> None:
+        _reserve()
         from prometheus_client import CollectorRegistry, Counter, Histogram
 
         self._registry = CollectorRegistry()
@@ -84,10 +101,14 @@ class Metrics:
 
     def taken(self, source: str, kind: str | None, answer: str, seconds: float) -> None:
         """A notification was answered; `answer` is a status or accepted, duplicate, quarantined."""
+        if not self._has_begun:
+            return
         self._notifications.of(source, kind or "none", answer).inc()
         self._ingest.observe(seconds)
 
     def attempted(self, delivery: Delivery, outcome: Outcome, result: Result) -> None:
+        if not self._has_begun:
+            return
         self._attempts.of(delivery.target, outcome.name).inc()
         if result.delivered_at is not None:
             delay = (result.delivered_at - delivery.aged_from).total_seconds()

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from datetime import datetime
 from urllib.parse import urlsplit
 
 from relay import targets
+from relay.alerts.channels import Channels
+from relay.alerts.watch import Watch
 from relay.delivery.bucket import Bucket
 from relay.delivery.dispatcher import Dispatcher
 from relay.delivery.lane import Lane
@@ -33,16 +36,19 @@ class Relay:
     refusals: Refusals
     housekeeping: Housekeeping
     metrics: Metrics
+    watch: Watch
 
     def start(self) -> None:
         """Delivers from now on; after the fork, in a web process or in `relay work`."""
         self.metrics.begin()
         self.dispatcher.start()
         self.housekeeping.start()
+        self.watch.start()
 
     def stop(self, grace_s: float) -> None:
         """What is in flight finishes, or is recorded as unclear when the grace is over."""
         self.housekeeping.stop_soon()
+        self.watch.stop_soon()
         self.dispatcher.stop(grace_s)
 
     def close(self) -> None:
@@ -60,13 +66,15 @@ def build(settings: Settings, *, clock: Clock = now_utc) -> Relay:
         for adapter in adapters
     ]
     dispatcher = Dispatcher(lanes, store, clock)
+
+    def warnings(now: datetime) -> list[tuple[str, str]]:
+        return [(adapter.settings.name, what) for adapter in adapters for what in adapter.warnings(now)]
+
     return Relay(
         settings=settings, store=store, clock=clock, dispatcher=dispatcher, metrics=metrics,
         intake=Intake(settings, store, clock, dispatcher), refusals=Refusals(store, clock),
-        housekeeping=Housekeeping(
-            store, settings.storage, clock, dispatcher,
-            lambda now: [(adapter.settings.name, what) for adapter in adapters for what in adapter.warnings(now)],
-        ),
+        housekeeping=Housekeeping(store, settings.storage, clock, dispatcher, warnings),
+        watch=Watch(settings, store, clock, dispatcher, Channels(settings.alerts.urls), warnings),
     )  # fmt: skip
 
 

@@ -7,7 +7,9 @@ import sqlite3
 import click
 
 from relay import settings, start, targets, wiring
-from relay.errors import Conflict
+from relay.alerts import words
+from relay.alerts.channels import Channels
+from relay.errors import ConfigError, Conflict
 from relay.settings import Settings
 from relay.store import Store
 from relay.store.schema import VERSION
@@ -22,12 +24,17 @@ def check(online: bool) -> None:
     """Says whether the configuration is right, and what to mend."""
     found = settings.read()
     store = Store(found.storage.url)
+    channels = Channels(found.alerts.urls)
+    if found.alerts.urls and (problem := channels.problem()) is not None:
+        raise ConfigError(f"{found.file}: {problem}")
     warnings = wiring.refuse_unused_targets(found, store)
     click.echo(f"{found.file}: right. Sources: {', '.join(found.sources)}; targets: {', '.join(found.targets)}")
     for warning in (*warnings, *_remarks(found)):
         click.echo(f"note: {warning}")
     if online:
-        _ask_targets(found, store)
+        ill = _ask_targets(found, store) + _tell(found, channels)
+        if ill:
+            raise Conflict(f"{ill} of them would not take what they are sent")
 
 
 def _remarks(found: Settings) -> list[str]:
@@ -50,8 +57,8 @@ def _remarks(found: Settings) -> list[str]:
     return remarks
 
 
-def _ask_targets(found: Settings, store: Store) -> None:
-    """Raises Conflict when a target would not take a delivery."""
+def _ask_targets(found: Settings, store: Store) -> int:
+    """How many would not take a delivery."""
     ill = 0
     for name, target in found.targets.items():
         outcome = targets.build(target, now_utc, store.vault(name)).check()
@@ -59,8 +66,17 @@ def _ask_targets(found: Settings, store: Store) -> None:
         ill += not well
         remarks = f" ({outcome.reason})" if outcome.reason else ""
         click.echo(f"{name}: {f'ready{remarks}' if well else f'{outcome.name}: {outcome.reason}'}")
-    if ill:
-        raise Conflict(f"{ill} of {len(found.targets)} targets would not take a delivery")
+    return ill
+
+
+def _tell(found: Settings, channels: Channels) -> int:
+    """Sends a test to each channel of the alerts; how many did not take it."""
+    if not found.alerts.urls:
+        return 0
+    taken = channels.tell("UIS relay", words.TEST[found.alerts.language])
+    for name, well in taken.items():
+        click.echo(f"alerts {name}: {'the test was sent' if well else 'did not take the test; look at its address'}")
+    return sum(not well for well in taken.values())
 
 
 @click.command()

@@ -3,6 +3,7 @@
 Knows neither Flask nor the classes of targets.
 """
 
+from relay.settings.alerts import Alerts, WorkingHours
 from relay.settings.files import ROOT
 from relay.settings.reading import read
 from relay.settings.sandbox import SANDBOX_PORT, is_sandbox, swallows_real_calls
@@ -13,17 +14,18 @@ from relay.settings.schema import (
     CrmTarget,
     HttpTarget,
     OneCTarget,
-    Secret,
     Settings,
     Source,
     Storage,
     Target,
 )
+from relay.settings.secret import Secret
 
 __all__ = [
     "ROOT",
     "SANDBOX_PORT",
     "Admin",
+    "Alerts",
     "AmoCrmTarget",
     "Bitrix24Target",
     "CrmTarget",
@@ -34,6 +36,7 @@ __all__ = [
     "Source",
     "Storage",
     "Target",
+    "WorkingHours",
     "is_sandbox",
     "read",
     "swallows_real_calls",

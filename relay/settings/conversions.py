@@ -13,9 +13,11 @@ from zoneinfo import ZoneInfo
 
 from relay.events import KINDS
 from relay.settings import quantities
-from relay.settings.schema import AllowList, Secret
+from relay.settings.alerts import working_hours
+from relay.settings.schema import AllowList
+from relay.settings.secret import Secret
 
-_AT_LEAST = {"concurrency": 1, "attempts": 1, "trusted_proxies": 0, "default_user": 1}
+_AT_LEAST = {"concurrency": 1, "attempts": 1, "trusted_proxies": 0, "default_user": 1, "dead": 1}
 _AT_MOST = {"concurrency": 64}
 
 
@@ -84,14 +86,15 @@ def _network(given: str) -> Any:
 _CONVERSIONS: dict[str, Callable[[Any], Any]] = {
     **dict.fromkeys(
         ("duplicate_window", "keep_delivered", "keep_dead", "timeout", "connect_timeout",
-         "give_up_after", "retry_first", "retry_max"),
+         "give_up_after", "retry_first", "retry_max", "down_for", "backlog_older", "silent_for", "remind_after"),
         quantities.duration,
     ),
     **dict.fromkeys(("password", "token", "webhook", "client_secret", "refresh_token"), _secret),
     **dict.fromkeys(("users", "employees"), _users),
     **dict.fromkeys(("headers", "query"), _texts),
-    "secrets": _secrets,
-    "max_body": quantities.size,
+    **dict.fromkeys(("secrets", "urls"), _secrets),
+    **dict.fromkeys(("max_body", "disk_free"), quantities.size),
+    "working_hours": working_hours,
     "rate": quantities.rate,
     "timezone": _zone,
     "allow_from": lambda given: AllowList(_network(item) for item in _listed(given)),

@@ -16,8 +16,10 @@ import msgspec
 
 from relay.errors import ConfigError
 from relay.settings import checks, conversions
+from relay.settings.alerts import Alerts
 from relay.settings.files import ROOT
-from relay.settings.schema import TARGET_KINDS, TOP_LEVEL, Admin, Secret, Settings, Source, Storage, Target
+from relay.settings.schema import TARGET_KINDS, TOP_LEVEL, Admin, Settings, Source, Storage, Target
+from relay.settings.secret import Secret
 
 _NOTHING: Mapping[str, Any] = MappingProxyType({})
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
@@ -39,7 +41,7 @@ class _Reader:
         top = self._expand(self._parse(), "")
         self._refuse_unknown(top, TOP_LEVEL, "")
         top = {key: top.get(key, default) for key, default in TOP_LEVEL.items()}
-        for key in ("storage", "admin", "sources", "targets"):
+        for key in ("storage", "admin", "alerts", "sources", "targets"):
             self._expect_table(top[key], key)
         simple = ("timezone", "max_body", "duplicate_window", "trusted_proxies")
         plain = {key: self._convert_value(key, top[key], "") for key in simple}
@@ -53,6 +55,7 @@ class _Reader:
         return Settings(
             file=self.file, sources=sources, targets=targets, **plain,
             storage=self._storage(top["storage"]), admin=self._struct(Admin, top["admin"], "admin"),
+            alerts=self._struct(Alerts, top["alerts"], "alerts"),
         )  # fmt: skip
 
     def _fail(self, key: str, problem: str) -> NoReturn:

@@ -12,16 +12,9 @@ from zoneinfo import ZoneInfo
 from msgspec import Struct
 
 from relay.events import CALL_KINDS, KINDS, Kind
+from relay.settings.alerts import Alerts
 from relay.settings.quantities import Rate
-
-
-class Secret(str):
-    """Text that must not reach a log: its repr hides it."""
-
-    __slots__ = ()
-
-    def __repr__(self) -> str:
-        return "'***'"
+from relay.settings.secret import Secret
 
 
 class AllowList:
@@ -202,6 +195,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     trusted_proxies: int
     storage: Storage
     admin: Admin
+    alerts: Alerts
     sources: dict[str, Source]
     targets: dict[str, Target]
 
@@ -217,6 +211,7 @@ TOP_LEVEL: dict[str, Any] = {
     "trusted_proxies": 0,
     "storage": {},
     "admin": {},
+    "alerts": {},
     "sources": {},
     "targets": {},
 }

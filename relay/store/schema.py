@@ -19,7 +19,7 @@ from sqlalchemy import (
     text,
 )
 
-VERSION = "0003"
+VERSION = "0004"
 """The newest migration: what this program expects of a database."""
 
 metadata = MetaData()
@@ -162,6 +162,16 @@ tokens = Table(
     Column("access", Text, nullable=False),
     Column("refresh", Text, nullable=False),
     Column("expires_at", BigInteger, nullable=False),
+)
+
+alerts = Table(
+    "alerts",
+    metadata,
+    Column("key", Text, primary_key=True),  # of a trouble: what, and whose
+    Column("at", BigInteger, nullable=False),
+    Column("over_at", BigInteger),
+    Column("count", Integer, nullable=False),
+    Column("is_quiet", Boolean, nullable=False),
 )
 
 refusals = Table(

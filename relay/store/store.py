@@ -33,6 +33,7 @@ from relay.store.leases import LeaseRow
 from relay.store.lock import FileLock
 from relay.store.pages import Pages
 from relay.store.tokens import Vault
+from relay.store.told import ToldStore
 
 Item = TypeVar("Item")
 
@@ -48,6 +49,7 @@ class Store:
         self.database = Database(url)
         self._commits = GroupCommit(self.database)
         self.pages = Pages(self.database)
+        self.told = ToldStore(self.database)
 
     def expect_current(self) -> None:
         version.expect_current(self.database)

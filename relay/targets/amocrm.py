@@ -53,7 +53,7 @@ class AmoCrm(Adapter):
         if ends is None or ends - now > _WARN_BEFORE:
             return []
         day = ends.strftime("%d.%m.%Y")
-        return [f"the token {'ends' if ends > now else 'ended'} on {day}: make a new long-lived token and set it"]
+        return [f"access {'ends' if ends > now else 'ended'} on {day}: make a new long-lived token"]
 
     def _missing_users(self) -> list[str]:
         try:

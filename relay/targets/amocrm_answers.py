@@ -32,9 +32,9 @@ class Rule(Struct, frozen=True):
 
 _BY_STATUS: dict[int, Rule] = {
     400: Rule("refused"),
-    401: Rule("misconfigured", "the token is wrong, revoked or over: make a new one", matter="unauthorized"),
+    401: Rule("misconfigured", "wrong, revoked or over: make a new long-lived token", matter="unauthorized"),
     402: Rule("misconfigured", "the account is not paid for"),
-    403: Rule("misconfigured", "the token has no right to this: let an administrator make it"),
+    403: Rule("misconfigured", "no right to this: let an administrator make the token"),
     404: Rule("misconfigured", "is the url the account's own address, and the pipeline there?"),
     408: Rule("later"),
     422: Rule("refused"),
@@ -86,7 +86,7 @@ def _rule(answer: Answer, document: dict[str, Any] | None) -> Rule:
     if answer.status == 403 and document is None:
         return _BLOCKED  # nginx's page instead of JSON
     if answer.status == 400 and document is not None and _NO_RIGHT_OR_UNPAID.search(str(document.get("detail"))):
-        return Rule("misconfigured", "the token has no right to this, or the account is not paid for")
+        return Rule("misconfigured", "no right to this, or the account is not paid for")
     if answer.status in _BY_STATUS:
         return _BY_STATUS[answer.status]
     if answer.status >= 500:

@@ -47,7 +47,7 @@ def taken(kind: str = "calls", request_id: str = "7", **more: Any) -> dict[str, 
 ERRORS = [
     (400, text("amocrm_error_400_validation.json"), "refused", None, "not a valid choice"),
     (400, text("amocrm_error_400_code244.json"), "misconfigured", None, "not paid for"),
-    (401, text("amocrm_error_401.json"), "misconfigured", None, "make a new one"),
+    (401, text("amocrm_error_401.json"), "misconfigured", None, "make a new long-lived token"),
     (402, text("amocrm_error_402.json"), "misconfigured", None, "not paid for"),
     (403, text("amocrm_error_403_scope.json"), "misconfigured", None, "required scope"),
     (403, text("amocrm_error_403_blocked.html"), "misconfigured", None, "blocked the API"),

@@ -1,0 +1,44 @@
+"""What people have been told of troubles, so that a restart does not tell it again."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import delete, insert, select
+
+from relay.store.database import Database
+from relay.store.schema import alerts
+from relay.times import from_us, to_us
+
+_MOMENTS = ("at", "over_at")
+
+
+class ToldStore:
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def load(self) -> dict[str, dict[str, Any]]:
+        """By the trouble's key."""
+        with self._database.read() as connection:
+            found = connection.execute(select(alerts)).mappings().all()
+        return {
+            row["key"]: {name: _outside(name, value) for name, value in row.items() if name != "key"} for row in found
+        }
+
+    def save(self, told: dict[str, dict[str, Any]]) -> None:
+        """All of it: there are few."""
+        rows = [
+            {"key": key, **{name: _inside(name, value) for name, value in each.items()}} for key, each in told.items()
+        ]
+        with self._database.write() as connection:
+            connection.execute(delete(alerts))
+            if rows:
+                connection.execute(insert(alerts), rows)
+
+
+def _outside(name: str, value: Any) -> Any:
+    return from_us(value) if name in _MOMENTS and value is not None else value
+
+
+def _inside(name: str, value: Any) -> Any:
+    return to_us(value) if name in _MOMENTS and value is not None else value
