@@ -21,7 +21,7 @@ from tests.stories import LINK, OUT, finished, incoming, lost, not_taken, record
 
 URL = "https://example.amocrm.test"
 SETTINGS = AmoCrmTarget(
-    name="amo", url=URL, token=Secret("long-lived"), default_user=504141, users={"101": 504142, "102": 504143}
+    name="amo", url=URL, token=Secret("s3cret-access"), default_user=504141, users={"101": 504142, "102": 504143}
 )
 
 
@@ -81,7 +81,7 @@ def test_errors(
     assert found.wait == (None if wait is None else timedelta(seconds=wait))
     assert words in found.reason
     assert bool(memory.facts["posting"]) == (outcome == "unclear")  # only what may have been taken is looked for
-    assert "long-lived" not in found.reason
+    assert "s3cret" not in found.reason
 
 
 UNKNOWN = [(400, "amocrm_calls_entity_not_found.json"), (200, "amocrm_calls_entity_not_found_200_variant.json")]
@@ -196,7 +196,7 @@ def test_a_call_is_sent_as_the_documentation_has_it(web: responses.RequestsMock)
         "request_id": "7",
     }  # fmt: skip
     assert set(parsed("amocrm_request_calls.json")[0]) <= set(sent)
-    assert web.calls[0].request.headers["Authorization"] == "Bearer long-lived"
+    assert web.calls[0].request.headers["Authorization"] == "Bearer s3cret-access"
 
 
 @pytest.mark.parametrize(
