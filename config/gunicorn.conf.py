@@ -22,6 +22,7 @@ graceful_timeout = 20  # the platform kills after 30
 timeout = 30
 keepalive = 5
 limit_request_line = 8190  # GET notifications carry everything in the address
+access_log_format = '%(h)s %(t)s "%(m)s %(U)s" %(s)s %(b)s %(D)s'  # without the query: a secret stands there
 control_socket_disable = True  # it would be written into the home directory
 wsgi_app = "wsgi:app"
 
