@@ -56,7 +56,10 @@ class Login:
                 return render_template(
                     "admin/login.html", problem=gettext("Your session has ended. Log in again.")
                 ), 401
-            return redirect(url_for("admin.login", to=request.full_path.rstrip("?")))
+            wanted = (
+                request.path if "token" in request.args else request.full_path.rstrip("?")
+            )  # nobody's secret comes back
+            return redirect(url_for("admin.login", to=wanted))
         if request.method == "POST" and not self._is_meant():
             raise BadRequest(gettext("The form is too old. Go back, reload the page, and try again."))
         return None
