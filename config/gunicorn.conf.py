@@ -53,6 +53,7 @@ def post_worker_init(worker: Any) -> None:
     _limit_silence(worker.sockets)
     pinning.start(os.environ)
     if not dispatches(os.environ):
+        relay.watch.start()  # it tells where nobody delivers
         return
     relay.start()
     for number in _GRACE_S:

@@ -8,7 +8,7 @@ from datetime import datetime
 from urllib.parse import urlsplit
 
 from relay import targets
-from relay.alerts.channels import Channels
+from relay.alerts.facts import Gathering
 from relay.alerts.watch import Watch
 from relay.delivery.bucket import Bucket
 from relay.delivery.dispatcher import Dispatcher
@@ -18,9 +18,10 @@ from relay.housekeeping import Housekeeping
 from relay.intake import Intake
 from relay.metrics import Metrics
 from relay.refusals import Refusals
-from relay.settings import Settings, Target
+from relay.settings import AmoCrmTarget, Settings, Target
 from relay.settings.quantities import Rate
 from relay.store import Store
+from relay.targets.amocrm_rest import ends_at
 from relay.times import Clock, now_utc
 
 
@@ -66,16 +67,22 @@ def build(settings: Settings, *, clock: Clock = now_utc) -> Relay:
         for adapter in adapters
     ]
     dispatcher = Dispatcher(lanes, store, clock)
-
-    def warnings(now: datetime) -> list[tuple[str, str]]:
-        return [(adapter.settings.name, what) for adapter in adapters for what in adapter.warnings(now)]
-
     return Relay(
         settings=settings, store=store, clock=clock, dispatcher=dispatcher, metrics=metrics,
         intake=Intake(settings, store, clock, dispatcher), refusals=Refusals(store, clock),
-        housekeeping=Housekeeping(store, settings.storage, clock, dispatcher, warnings),
-        watch=Watch(settings, store, clock, dispatcher, Channels(settings.alerts.urls), warnings),
+        housekeeping=Housekeeping(
+            store, settings.storage, clock, dispatcher,
+            lambda now: [(adapter.settings.name, what) for adapter in adapters for what in adapter.warnings(now)],
+        ),
+        watch=Watch(settings, store, dispatcher, Gathering(settings, store, clock, _token_ends(settings))),
     )  # fmt: skip
+
+
+def _token_ends(settings: Settings) -> dict[str, datetime]:
+    """When the tokens end that say it; those of OAuth renew themselves."""
+    tokens = {name: target.token for name, target in settings.targets.items() if isinstance(target, AmoCrmTarget)}
+    found = {name: ends_at(token) for name, token in tokens.items() if token is not None}
+    return {name: ends for name, ends in found.items() if ends is not None}
 
 
 def _buckets(settings: Settings) -> dict[str, Bucket]:

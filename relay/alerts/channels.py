@@ -2,50 +2,64 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import hashlib
+import logging
 from typing import Any
 from urllib.parse import urlsplit
 
 import structlog
 
-from relay.settings import Secret
+from relay.settings import Alerts, Secret
 
 log = structlog.get_logger("relay.alerts")
 
 PINNED = "apprise==2.2.0"
-MISSING = f"alerts.urls needs a library that is not installed: add the line {PINNED} to requirements.txt, and install"
+MISSING = (
+    f"alerts.urls needs a library that is not installed: add the line {PINNED} to requirements.txt, "
+    "and run pip install -r requirements.txt"
+)
+_HOST_IS_NO_SECRET = {"json", "jsons", "xml", "xmls", "form", "forms", "mailto", "mailtos"}
+"""In the addresses of others, Telegram's and Slack's say, the token stands where the host would."""
 
 
-class Channels:
-    def __init__(self, urls: Sequence[Secret]) -> None:
-        self._urls = tuple(urls)
+class Channel:
+    def __init__(self, url: Secret, number: int) -> None:
+        self._url, parts = str.__str__(url), urlsplit(url)
+        host = f" {parts.hostname}" if parts.scheme in _HOST_IS_NO_SECRET else ""
+        self.name = f"alerts.urls[{number}] ({parts.scheme}{host})"  #: without secrets
+        self.id = hashlib.sha256(self._url.encode()).hexdigest()[:16]  #: of the address, wherever it stands
 
     def problem(self) -> str | None:
-        """Why nothing can be told, in a sentence without the addresses."""
-        try:
-            import apprise
-        except ImportError:
-            return MISSING
-        for number, url in enumerate(self._urls):
-            if not apprise.Apprise().add(str.__str__(url)):
-                return f"alerts.urls[{number}]: apprise does not know an address of this form; see its documentation"
-        return None
+        """What is wrong with the address, which stays unsaid."""
+        if self._opened() is not None:
+            return None
+        return f"{self.name}: apprise does not know an address of this form; see github.com/caronc/apprise"
 
-    def tell(self, title: str, body: str) -> dict[str, bool]:
-        """Which of them took it, by a name that holds no secret."""
+    def tell(self, title: str, body: str) -> bool:
+        """Was it taken? Blocks for as long as the other side makes it."""
+        try:
+            opened = self._opened()
+            return opened is not None and bool(opened.notify(title=title, body=body, body_format="text"))
+        except Exception as exc:  # whatever somebody else's library does: its text may hold the address
+            log.warning("alert.channel_broke", channel=self.name, reason=type(exc).__name__)
+            return False
+
+    def _opened(self) -> Any:
         import apprise
 
-        taken: dict[str, bool] = {}
-        for number, url in enumerate(self._urls):
-            channel: Any = apprise.Apprise()
-            taken[f"{urlsplit(url).scheme}#{number}"] = bool(channel.add(str.__str__(url))) and self._sent(
-                channel, title, body, urlsplit(url).scheme
-            )
-        return taken
+        logging.getLogger("apprise").disabled = True  # it writes addresses
+        opened = apprise.Apprise()
+        return opened if opened.add(self._url) else None
 
-    def _sent(self, channel: Any, title: str, body: str, kind: str) -> bool:
-        try:
-            return bool(channel.notify(title=title, body=body))
-        except Exception as exc:  # whatever somebody else's library does: delivery goes on
-            log.warning("alert.channel_failed", channel=kind, reason=type(exc).__name__)
-            return False
+
+def channels(alerts: Alerts) -> list[Channel]:
+    return [Channel(url, number) for number, url in enumerate(alerts.urls)]
+
+
+def is_missing() -> bool:
+    """Is there no library to tell with?"""
+    try:
+        import apprise  # noqa: F401
+    except ImportError:
+        return True
+    return False

@@ -1,29 +1,29 @@
-"""Looks every half minute, and tells what is new. Of several processes one does it: the owner of the first lane."""
+"""Looks every half minute, and has people told what is new. Of several processes one does it."""
 
 from __future__ import annotations
 
-import shutil
+import contextlib
 import socket
 import threading
-from collections.abc import Callable
-from datetime import datetime
+import time
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import structlog
 
-from relay.alerts import words
-from relay.alerts.rules import Facts, SourceFact, TargetFact, Told, news, troubles
+from relay.alerts import channels
+from relay.alerts.channels import Channel
+from relay.alerts.facts import Gathering
+from relay.alerts.listener import Listener
 from relay.errors import StoreError
 from relay.settings import Settings
-from relay.store import Store
-from relay.times import Clock
+from relay.store import LeaseRow, Store
 
 log = structlog.get_logger("relay.alerts")
 
 _EVERY_S = 30.0
-_AT_MOST_EVERY_S = 60.0
-
-Warnings = Callable[[datetime], list[tuple[str, str]]]
+_PATIENCE_S = 20.0  # for channels that hang; after that the next look comes first
+_UNWORKED_AFTER_S = 15.0  # as a lane is taken over
 
 
 class Owner(Protocol):
@@ -31,59 +31,35 @@ class Owner(Protocol):
         """The targets whose lanes are this process's."""
 
 
-class Teller(Protocol):
-    def problem(self) -> str | None: ...
-
-    def tell(self, title: str, body: str) -> dict[str, bool]:
-        """Which channels took it."""
-
-
 class Watch:
-    def __init__(
-        self, settings: Settings, store: Store, clock: Clock, owner: Owner, teller: Teller, warnings: Warnings
-    ) -> None:
-        self._settings, self._store, self._clock = settings, store, clock
-        self._owner, self._teller, self._warnings = owner, teller, warnings
-        self._limits, self._began = settings.alerts, clock()
-        self._told: dict[str, Told] | None = None
-        self._said_at: datetime | None = None
+    def __init__(self, settings: Settings, store: Store, owner: Owner, gathering: Gathering) -> None:
+        self._settings, self._gathering = settings, gathering
+        self._turn = Turn(next(iter(settings.targets), ""), store, owner)
+        self._channels = channels.channels(settings.alerts)
+        name = settings.alerts.name or socket.gethostname()
+        self._listeners = [Listener(channel, settings, store, name) for channel in self._channels]
         self._stopping = threading.Event()
 
     def start(self) -> None:
-        if not self._limits.urls:
-            return
-        problem = self._teller.problem()
-        if problem is not None:
-            log.error("alert.nobody_is_told", reason=problem)
-            return
-        threading.Thread(target=self._run, name="alerts", daemon=True).start()
+        """Nothing, where there is nobody to tell."""
+        if self._channels and _can_tell(self._channels):
+            threading.Thread(target=self._run, name="alerts", daemon=True).start()
 
     def stop_soon(self) -> None:
         self._stopping.set()
 
-    def look(self) -> str | None:
-        """One look; the message that was sent, if there was something to say and a channel took it."""
-        if not self._is_mine():
-            return None
-        facts = self._facts()
-        known = self._known()
-        found = news(troubles(facts, self._limits), known, self._limits, facts.now)
-        if not found.items:
-            self._keep(known, found.told)
-            return None
-        if self._said_at is not None and (facts.now - self._said_at).total_seconds() < _AT_MOST_EVERY_S:
-            return None  # with the next look
-        body = words.message(found.items, self._limits.language, self._settings.timezone)
-        if not any(self._teller.tell(self.title, body).values()):
-            log.warning("alert.not_told", count=len(found.items), reason="no channel took it; told with the next look")
-            return None
-        self._said_at = facts.now
-        self._keep(known, found.told)
-        return body
-
-    @property
-    def title(self) -> str:
-        return f"UIS relay {self._limits.name or socket.gethostname()}"
+    def look(self, patience_s: float = _PATIENCE_S) -> None:
+        """Returns when everybody who had to be told was told, or would not hear within the time."""
+        if not self._turn.is_mine():
+            return
+        facts = self._gathering.facts()
+        if self._stopping.is_set():
+            return  # the store closes: that is no trouble
+        for listener in self._listeners:
+            listener.begin(facts)
+        ends = time.monotonic() + patience_s
+        for listener in self._listeners:
+            listener.wait(max(0.0, ends - time.monotonic()))
 
     def _run(self) -> None:
         while not self._stopping.wait(_EVERY_S):
@@ -92,59 +68,38 @@ class Watch:
             except Exception:  # what is watched must not suffer from who watches
                 log.exception("alert.look_failed")
 
-    def _is_mine(self) -> bool:
-        first = next(iter(self._settings.targets), None)
-        return first is not None and first in self._owner.owned()
 
-    # --- what was told
+class Turn:
+    """The owner of the first lane tells. Where nobody works it, whoever has a lock: that too must be told of."""
 
-    def _known(self) -> dict[str, Told]:
-        if self._told is None:
-            try:
-                self._told = {key: Told(**told) for key, told in self._store.told.load().items()}
-            except StoreError:
-                return {}  # asked again; a store that is down is told from memory
-        return self._told
+    def __init__(
+        self, target: str, store: Store, owner: Owner, monotonic: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._target, self._store, self._owner, self._monotonic = target, store, owner, monotonic
+        self._lock = store.owner_lock("alerts")
+        self._seen: LeaseRow | None = None
+        self._moved_at: float | None = None
+        self._was_mine = False
 
-    def _keep(self, before: dict[str, Told], after: dict[str, Told]) -> None:
-        self._told = after
-        if after == before:
-            return
-        try:
-            self._store.told.save({key: _plain(told) for key, told in after.items()})
-        except StoreError as exc:
-            log.warning("alert.not_kept", reason=str(exc))
+    def is_mine(self) -> bool:
+        with contextlib.suppress(StoreError):  # then nobody can say: as it was
+            self._was_mine = self._target in self._owner.owned() or (self._is_unworked() and self._lock.try_acquire())
+        return self._was_mine
 
-    # --- what is so
-
-    def _facts(self) -> Facts:
-        now = self._clock()
-        try:
-            return self._of_store(now)
-        except StoreError:
-            return Facts(now=now, store_is_up=False)
-
-    def _of_store(self, now: datetime) -> Facts:
-        store, settings = self._store, self._settings
-        store.prove_writable(now)
-        figures = {name: store.target_figures(name, now) for name in settings.targets}
-        targets = tuple(
-            TargetFact(
-                name=name, state=each.state, reason=each.reason, since=store.health(name).since, due=each.due,
-                oldest_due_at=each.oldest_due_at,
-            )
-            for name, each in figures.items()
-        )  # fmt: skip
-        sources = tuple(
-            SourceFact(name=name, last_at=store.taken_since(name, now)[1] or self._began, zone=source.timezone)
-            for name, source in settings.sources.items()
-        )
-        return Facts(
-            now=now, targets=targets, sources=sources, warnings=tuple(self._warnings(now)),
-            dead=sum(each.dead for each in figures.values()) + store.pages.quarantined(),
-            free_bytes=shutil.disk_usage(store.database.path.parent).free,
-        )  # fmt: skip
+    def _is_unworked(self) -> bool:
+        present, now = self._store.leases().get(self._target), self._monotonic()
+        if self._moved_at is None or present != self._seen:
+            self._seen, self._moved_at = present, now
+            self._lock.release()
+        return now - self._moved_at >= _UNWORKED_AFTER_S
 
 
-def _plain(told: Told) -> dict[str, object]:
-    return {name: getattr(told, name) for name in Told.__struct_fields__}
+def _can_tell(found: Sequence[Channel]) -> bool:
+    if channels.is_missing():
+        log.error("alert.nobody_is_told", reason=channels.MISSING)
+        return False
+    for channel in found:
+        problem = channel.problem()
+        if problem is not None:
+            log.error("alert.bad_address", reason=problem)
+    return True

@@ -9,49 +9,77 @@ from relay.alerts.rules import Item, Trouble, What
 from relay.logs import hide
 
 LINES_MAX = 10
+_REASON_MAX = 200
 
 _WRONG: Mapping[str, Mapping[What, str]] = {
     "en": {
-        "down": "{name} has not answered since {since}; {count} wait. {reason}. Look: relay status",
-        "misconfigured": "{name} refuses everything since {since}; {count} wait. {reason}. Mend it, then relay resume",
-        "backlog": "{name}: {count} wait, the oldest since {since}. Look: relay status",
-        "dead": "dead letters: {count}. Look: relay dead; send again: relay replay --all",
-        "silent": "nothing has come from {name} since {since}. Look at the notifications in the UIS cabinet",
-        "token": "{name}: {reason}",
-        "disk": "only {count} MB are free on the disk of the database. Free some space",
-        "store": "the database cannot be used: notifications are not taken. Look at the disk and the log",
+        "down": "{name}: down since {since}; {count} wait and will be delivered when it answers. {reason}"
+        "See: relay status",
+        "misconfigured": "{name}: misconfigured since {since}; {count} wait. {reason}"
+        "Mend it, then: relay resume {name}",
+        "backlog": "{name}: {count} wait, the oldest since {since}. See: relay status",
+        "dead": "{name}: dead letters: {count}. See: relay dead --target {name}; again: relay replay --target {name}",
+        "unreadable": "notifications that could not be read: {count}. See: relay dead --state quarantined; "
+        "mend: relay edit ID",
+        "silent": "{name}: nothing has come since {since}. Look at the notifications in the UIS cabinet",
+        "token": "{name}: the token is good until {since}. Make a new one, set it, and restart the relay",
+        "disk": "{count} MB are left on the disk of the database. Free some space",
+        "store": "the database cannot be written since {since}: notifications are not taken. "
+        "Look at the disk and the log",
     },
     "ru": {
-        "down": "{name} не отвечает с {since}; ждут {count}. {reason}. Посмотреть: relay status",
-        "misconfigured": "{name} отвергает всё с {since}; ждут {count}. {reason}. Исправьте, затем relay resume",
+        "down": "{name}: не отвечает с {since}; ждут {count}, уйдут сами, когда ответит. {reason}"
+        "Посмотреть: relay status",
+        "misconfigured": "{name}: ошибка настройки с {since}; ждут {count}. {reason}"
+        "Исправьте, затем: relay resume {name}",
         "backlog": "{name}: ждут {count}, старейшее с {since}. Посмотреть: relay status",
-        "dead": "не доставлено: {count}. Посмотреть: relay dead; отправить заново: relay replay --all",
-        "silent": "от {name} ничего нет с {since}. Проверьте уведомления в кабинете UIS",
-        "token": "{name}: {reason}",
-        "disk": "на диске с базой свободно только {count} МБ. Освободите место",
-        "store": "база недоступна: уведомления не принимаются. Проверьте диск и журнал",
+        "dead": "{name}: не доставлено: {count}. Посмотреть: relay dead --target {name}; "
+        "снова: relay replay --target {name}",
+        "unreadable": "уведомлений, которые не удалось прочесть: {count}. "
+        "Посмотреть: relay dead --state quarantined; исправить: relay edit ID",
+        "silent": "{name}: ничего не приходит с {since}. Проверьте уведомления в кабинете UIS",
+        "token": "{name}: токен действует до {since}. Выпустите новый, впишите и перезапустите реле",
+        "disk": "на диске с базой осталось {count} МБ. Освободите место",
+        "store": "в базу нельзя писать с {since}: уведомления не принимаются. Проверьте диск и журнал",
     },
 }
 _OVER: Mapping[str, Mapping[What, str]] = {
     "en": {
-        "down": "{name} answers again", "misconfigured": "{name} takes deliveries again",
-        "backlog": "{name} has caught up", "dead": "no dead letters any more", "silent": "{name} is heard again",
+        "down": "{name}: answers again", "misconfigured": "{name}: takes deliveries again",
+        "backlog": "{name}: has caught up", "dead": "{name}: no dead letters any more",
+        "unreadable": "no unread notifications any more", "silent": "{name}: notifications come again",
         "token": "{name}: the token is in order", "disk": "there is room on the disk again",
-        "store": "the database works again",
+        "store": "the database can be written again",
     },
     "ru": {
-        "down": "{name} снова отвечает", "misconfigured": "{name} снова принимает",
-        "backlog": "{name}: очередь разобрана", "dead": "недоставленного больше нет",
-        "silent": "от {name} снова приходят уведомления",
-        "token": "{name}: токен в порядке", "disk": "место на диске снова есть", "store": "база снова работает",
+        "down": "{name}: снова отвечает", "misconfigured": "{name}: снова принимает",
+        "backlog": "{name}: очередь разобрана", "dead": "{name}: недоставленного больше нет",
+        "unreadable": "непрочитанных уведомлений больше нет", "silent": "{name}: уведомления снова приходят",
+        "token": "{name}: токен в порядке", "disk": "место на диске снова есть", "store": "в базу снова можно писать",
+    },
+}  # fmt: skip
+_ENDED = {
+    "en": {
+        "over": "✔ {end}", "past": "✔ {end} (this could not be told before; it began {since})",
+        "paused": "{name}: paused by the operator", "gone": "{name}: is not in the configuration any more",
+    },
+    "ru": {
+        "over": "✔ {end}", "past": "✔ {end} (раньше сообщить не удалось; началось {since})",
+        "paused": "{name}: приостановлен оператором", "gone": "{name}: больше нет в настройках",
     },
 }  # fmt: skip
 _STILL = {"en": "still: ", "ru": "всё ещё: "}
-_MORE = {"en": "and {count} more: relay status", "ru": "и ещё {count}: relay status"}
+_MORE = {"en": "and {count} more. See: relay status", "ru": "и ещё {count}. Посмотреть: relay status"}
+_TITLE = {"en": "UIS relay, {name}", "ru": "Реле UIS, {name}"}
 TEST = {
-    "en": "a test: this is where troubles will be told",
+    "en": "a test: troubles will be told here",
     "ru": "проверка: сюда будут приходить сообщения о неполадках",
 }
+
+
+def title(language: str, name: str) -> str:
+    """Which relay speaks."""
+    return _TITLE[language].format(name=name)
 
 
 def message(items: tuple[Item, ...], language: str, zone: ZoneInfo) -> str:
@@ -64,18 +92,24 @@ def message(items: tuple[Item, ...], language: str, zone: ZoneInfo) -> str:
 
 def _line(item: Item, language: str, zone: ZoneInfo) -> str:
     trouble = item.trouble
-    if item.how == "over":
-        return "✔ " + _OVER[language][trouble.what].format(name=trouble.name)
-    said = _WRONG[language][trouble.what].format(
-        name=trouble.name, since=_when(trouble, zone), count=trouble.count, reason=_hidden(trouble.reason)
-    )
-    return ("✖ " if item.how != "still" else "✖ " + _STILL[language]) + said
+    known = {
+        "name": trouble.name, "count": trouble.count, "since": _when(trouble, zone), "reason": _shown(trouble.reason),
+    }  # fmt: skip
+    if item.how in _ENDED[language]:
+        end = _OVER[language][trouble.what].format(**known)
+        return _ENDED[language][item.how].format(end=end, **known)
+    still = _STILL[language] if item.how == "still" else ""
+    return "✖ " + still + _WRONG[language][trouble.what].format(**known)
 
 
-def _hidden(reason: str) -> str:
-    """A target's own words, without phones, links and secrets."""
-    return hide(reason).strip().rstrip(".") or "–"
+def _shown(reason: str) -> str:
+    """A target's own words, a sentence on one line, without phones, links and secrets."""
+    shown = " ".join(hide(reason).split()).rstrip(". ")
+    shown = shown if len(shown) <= _REASON_MAX else shown[:_REASON_MAX] + "…"
+    return f"{shown}. " if shown else ""
 
 
 def _when(trouble: Trouble, zone: ZoneInfo) -> str:
-    return "–" if trouble.since is None else trouble.since.astimezone(zone).strftime("%d.%m %H:%M")
+    """By the clock of the account."""
+    form = "%d.%m.%Y" if trouble.what == "token" else "%d.%m %H:%M"
+    return "–" if trouble.since is None else trouble.since.astimezone(trouble.zone or zone).strftime(form)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import socket
 import sqlite3
 
 import click
 
 from relay import settings, start, targets, wiring
-from relay.alerts import words
-from relay.alerts.channels import Channels
+from relay.alerts import channels, words
 from relay.errors import ConfigError, Conflict
 from relay.settings import Settings
 from relay.store import Store
@@ -24,15 +24,13 @@ def check(online: bool) -> None:
     """Says whether the configuration is right, and what to mend."""
     found = settings.read()
     store = Store(found.storage.url)
-    channels = Channels(found.alerts.urls)
-    if found.alerts.urls and (problem := channels.problem()) is not None:
-        raise ConfigError(f"{found.file}: {problem}")
+    _refuse_deaf_alerts(found)
     warnings = wiring.refuse_unused_targets(found, store)
     click.echo(f"{found.file}: right. Sources: {', '.join(found.sources)}; targets: {', '.join(found.targets)}")
     for warning in (*warnings, *_remarks(found)):
         click.echo(f"note: {warning}")
     if online:
-        ill = _ask_targets(found, store) + _tell(found, channels)
+        ill = _ask_targets(found, store) + _tell(found)
         if ill:
             raise Conflict(f"{ill} of them would not take what they are sent")
 
@@ -69,14 +67,27 @@ def _ask_targets(found: Settings, store: Store) -> int:
     return ill
 
 
-def _tell(found: Settings, channels: Channels) -> int:
+def _refuse_deaf_alerts(found: Settings) -> None:
+    """Raises ConfigError when there are addresses at which nobody would hear anything."""
+    if found.alerts.urls and channels.is_missing():
+        raise ConfigError(f"{found.file}: {channels.MISSING}")
+    problem = next((said for channel in channels.channels(found.alerts) if (said := channel.problem())), None)
+    if problem is not None:
+        raise ConfigError(f"{found.file}: {problem}")
+
+
+def _tell(found: Settings) -> int:
     """Sends a test to each channel of the alerts; how many did not take it."""
-    if not found.alerts.urls:
-        return 0
-    taken = channels.tell("UIS relay", words.TEST[found.alerts.language])
-    for name, well in taken.items():
-        click.echo(f"alerts {name}: {'the test was sent' if well else 'did not take the test; look at its address'}")
-    return sum(not well for well in taken.values())
+    alerts, deaf = found.alerts, 0
+    for channel in channels.channels(alerts):
+        well = channel.tell(
+            words.title(alerts.language, alerts.name or socket.gethostname()), words.TEST[alerts.language]
+        )
+        deaf += not well
+        click.echo(
+            f"{channel.name}: {'took a test alert' if well else 'did not take a test alert; look at its address'}"
+        )
+    return deaf
 
 
 @click.command()

@@ -11,7 +11,8 @@ from msgspec import Struct
 from relay.settings.secret import Secret
 
 _DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
-_HOURS = re.compile(r"\s*(?:(\w{3})-(\w{3})\s+)?(\d\d):(\d\d)-(\d\d):(\d\d)\s*")
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://\S+")
+_HOURS = re.compile(r"\s*(?:(\w{3})(?:-(\w{3}))?\s+)?(\d\d):(\d\d)-(\d\d):(\d\d)\s*")
 
 
 class WorkingHours(Struct, frozen=True):
@@ -42,8 +43,17 @@ class Alerts(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     backlog_older: timedelta = timedelta(minutes=30)
     silent_for: timedelta = timedelta(hours=4)  #: of working time; 0: never
     working_hours: WorkingHours = WorkingHours((0, 1, 2, 3, 4), time(9), time(18))
-    disk_free: int = 500 * 1024 * 1024
+    token_ends_in: timedelta = timedelta(days=30)
+    disk_free: int = 500 * 1024 * 1024  #: bytes, on the disk of the database
+    store_down: bool = True  #: notifications cannot be stored
     remind_after: timedelta = timedelta(hours=24)
+
+
+def channel(given: str) -> Secret:
+    """Raises ValueError; what was given is a secret and stays unsaid."""
+    if not _URL.fullmatch(given.strip()):
+        raise ValueError("an address is of the form kind://…, like tgram://TOKEN/CHAT, mailto://… or json://host/path")
+    return Secret(given.strip())
 
 
 def working_hours(given: Any) -> WorkingHours:
@@ -52,7 +62,8 @@ def working_hours(given: Any) -> WorkingHours:
     try:
         if found is None:
             raise ValueError
-        first, last = (_DAYS.index(name) if name else default for name, default in ((found[1], 0), (found[2], 6)))
+        first = _DAYS.index((found[1] or "Mon").title())
+        last = _DAYS.index((found[2] or found[1] or "Sun").title())
         begins, ends = time(int(found[3]), int(found[4])), time(int(found[5]), int(found[6]))
         if begins >= ends:
             raise ValueError

@@ -13,7 +13,7 @@ from zoneinfo import ZoneInfo
 
 from relay.events import KINDS
 from relay.settings import quantities
-from relay.settings.alerts import working_hours
+from relay.settings.alerts import channel, working_hours
 from relay.settings.schema import AllowList
 from relay.settings.secret import Secret
 
@@ -86,13 +86,15 @@ def _network(given: str) -> Any:
 _CONVERSIONS: dict[str, Callable[[Any], Any]] = {
     **dict.fromkeys(
         ("duplicate_window", "keep_delivered", "keep_dead", "timeout", "connect_timeout",
-         "give_up_after", "retry_first", "retry_max", "down_for", "backlog_older", "silent_for", "remind_after"),
+         "give_up_after", "retry_first", "retry_max", "down_for", "backlog_older", "silent_for", "remind_after",
+         "token_ends_in"),
         quantities.duration,
     ),
     **dict.fromkeys(("password", "token", "webhook", "client_secret", "refresh_token"), _secret),
     **dict.fromkeys(("users", "employees"), _users),
     **dict.fromkeys(("headers", "query"), _texts),
-    **dict.fromkeys(("secrets", "urls"), _secrets),
+    "secrets": _secrets,
+    "urls": lambda given: tuple(channel(item) for item in _listed(given)),
     **dict.fromkeys(("max_body", "disk_free"), quantities.size),
     "working_hours": working_hours,
     "rate": quantities.rate,

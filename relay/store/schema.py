@@ -167,11 +167,16 @@ tokens = Table(
 alerts = Table(
     "alerts",
     metadata,
-    Column("key", Text, primary_key=True),  # of a trouble: what, and whose
+    Column("channel", Text, primary_key=True),  # whose people were told
+    Column("key", Text, primary_key=True),  # of a trouble
+    Column("what", Text, nullable=False),
+    Column("name", Text, nullable=False),
     Column("at", BigInteger, nullable=False),
-    Column("over_at", BigInteger),
+    Column("since", BigInteger),
     Column("count", Integer, nullable=False),
-    Column("is_quiet", Boolean, nullable=False),
+    Column("over_at", BigInteger),
+    Column("back_at", BigInteger),
+    Column("is_unsaid", Boolean, nullable=False),
 )
 
 refusals = Table(

@@ -1,7 +1,8 @@
-"""What people have been told of troubles, so that a restart does not tell it again."""
+"""What people have been told of troubles, by the channel that told them: a restart does not tell it again."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from sqlalchemy import delete, insert, select
@@ -10,28 +11,33 @@ from relay.store.database import Database
 from relay.store.schema import alerts
 from relay.times import from_us, to_us
 
-_MOMENTS = ("at", "over_at")
+_MOMENTS = ("at", "since", "over_at", "back_at")
+_KEYS = ("channel", "key")
 
 
 class ToldStore:
+    """Raises StoreError."""
+
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def load(self) -> dict[str, dict[str, Any]]:
+    def load(self, channel: str) -> dict[str, dict[str, Any]]:
         """By the trouble's key."""
         with self._database.read() as connection:
-            found = connection.execute(select(alerts)).mappings().all()
+            found = connection.execute(select(alerts).where(alerts.c.channel == channel)).mappings().all()
         return {
-            row["key"]: {name: _outside(name, value) for name, value in row.items() if name != "key"} for row in found
+            row["key"]: {name: _outside(name, value) for name, value in row.items() if name not in _KEYS}
+            for row in found
         }
 
-    def save(self, told: dict[str, dict[str, Any]]) -> None:
+    def save(self, channel: str, told: Mapping[str, Mapping[str, Any]]) -> None:
         """All of it: there are few."""
         rows = [
-            {"key": key, **{name: _inside(name, value) for name, value in each.items()}} for key, each in told.items()
+            {"channel": channel, "key": key, **{name: _inside(name, value) for name, value in each.items()}}
+            for key, each in told.items()
         ]
         with self._database.write() as connection:
-            connection.execute(delete(alerts))
+            connection.execute(delete(alerts).where(alerts.c.channel == channel))
             if rows:
                 connection.execute(insert(alerts), rows)
 

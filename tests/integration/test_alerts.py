@@ -3,42 +3,56 @@
 from __future__ import annotations
 
 import json
+import sys
 import threading
+import tomllib
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
+import structlog
 from click.testing import CliRunner
+from structlog.testing import capture_logs
 
+from relay import wiring
 from relay.alerts import channels as channels_room
-from relay.alerts.channels import Channels
-from relay.alerts.watch import Watch
+from relay.alerts.facts import Gathering
+from relay.alerts.watch import Turn, Watch
 from relay.cli import main
 from relay.events import Health
-from relay.store import Store
+from relay.settings import ROOT
+from relay.store import health as health_rows
 from relay.wiring import Relay
 from tests.conftest import FakeClock
 from tests.lanes import eventually, post
 from tests.stories import incoming
 
+MARK = "S3CRETMARK"
+HOUR = timedelta(hours=1)
 
-class Channel:
+
+class Place:
     """Takes what it is told; may refuse, or hang."""
 
     def __init__(self) -> None:
         self.said: list[str] = []
-        self.status, self.hangs = 200, threading.Event()
-        self.hangs.set()
-        channel = self
+        self.titles: list[str] = []
+        self.status, self.asked = 200, 0
+        self.goes_on = threading.Event()
+        self.goes_on.set()
+        place = self
 
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
                 body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-                channel.hangs.wait(20)
-                if channel.status == 200:
-                    channel.said.append(body["message"])
-                self.send_response(channel.status)
+                place.asked += 1
+                place.goes_on.wait(20)
+                if place.status == 200:
+                    place.said.append(body["message"])
+                    place.titles.append(body["title"])
+                self.send_response(place.status)
                 self.send_header("Content-Length", "0")
                 self.end_headers()
 
@@ -49,17 +63,44 @@ class Channel:
         threading.Thread(target=self.server.serve_forever, args=(0.05,), daemon=True).start()
 
     @property
-    def config(self) -> str:
-        return f'[alerts]\nurls = ["json://127.0.0.1:{self.server.server_port}/S3CRETMARK"]\nlanguage = "en"\n'
+    def url(self) -> str:
+        return f"json://user:{MARK}@127.0.0.1:{self.server.server_port}/{MARK}?rto=30"
+
+    def close(self) -> None:
+        self.goes_on.set()
+        self.server.shutdown()
+        self.server.server_close()
+
+
+def config(*places: Place, more: str = "") -> str:
+    urls = json.dumps([place.url for place in places])
+    return f'[alerts]\nurls = {urls}\nlanguage = "en"\nname = "shop"\n{more}'
 
 
 @pytest.fixture
-def channel() -> Iterator[Channel]:
-    channel = Channel()
-    yield channel
-    channel.hangs.set()
-    channel.server.shutdown()
-    channel.server.server_close()
+def place() -> Iterator[Place]:
+    place = Place()
+    yield place
+    place.close()
+
+
+@pytest.fixture
+def another_place() -> Iterator[Place]:
+    place = Place()
+    yield place
+    place.close()
+
+
+Logged = list[Any]
+
+
+@pytest.fixture
+def logged(monkeypatch: pytest.MonkeyPatch) -> Iterator[Logged]:
+    """What this room writes into the log."""
+    with capture_logs() as lines:
+        for module in ("channels", "listener", "watch"):  # the modules' own loggers may be cached already
+            monkeypatch.setattr(f"relay.alerts.{module}.log", structlog.get_logger())
+        yield lines
 
 
 class Here:
@@ -72,143 +113,287 @@ class Here:
         return self.targets
 
 
-def watch_of(relay: Relay, *targets: str, warnings: Any = None) -> Watch:
-    settings = relay.settings
-    return Watch(
-        settings, relay.store, relay.clock, Here(*(targets or ("onec",))), Channels(settings.alerts.urls),
-        warnings or (lambda now: []),
-    )  # fmt: skip
+def watch_of(relay: Relay, *targets: str, **more: Any) -> Watch:
+    """As in a process that owns the lanes of these targets."""
+    gathering = Gathering(relay.settings, relay.store, relay.clock, more)
+    return Watch(relay.settings, relay.store, Here(*(targets or ("onec",))), gathering)
 
 
 @pytest.fixture
-def relay(make_relay: Callable[..., Relay], channel: Channel) -> Relay:
-    found = make_relay(more=channel.config)
-    epoch = found.store.take_over("onec", "me")
-    assert epoch == 1
+def relay(make_relay: Callable[..., Relay], place: Place) -> Relay:
+    return made_relay(make_relay, place)
+
+
+def made_relay(make_relay: Callable[..., Relay], *places: Place, more: str = "") -> Relay:
+    found = make_relay(more=config(*places, more=more))
+    assert found.store.take_over("onec", "me") == 1
     return found
 
 
+def become(relay: Relay, health: Health) -> None:
+    with relay.store.database.write() as connection:
+        health_rows.save(connection, "onec", 1, health)
+
+
 def make_down(relay: Relay, state: Any = "down") -> None:
-    health = Health(state=state, reason="502 for +79005550987", since=relay.clock())
-    with relay.store.database.write() as connection:
-        from relay.store import health as rows
-
-        rows.save(connection, "onec", 1, health)
+    reason = f"502 for +79005550987 at https://crm.example.test/rest/1/{MARK}/"
+    become(relay, Health(state=state, reason=reason, since=relay.clock()))
 
 
-def make_well(relay: Relay) -> None:
-    with relay.store.database.write() as connection:
-        from relay.store import health as rows
-
-        rows.save(connection, "onec", 1, Health())
+def quarantine(relay: Relay, body: bytes = b"not readable") -> None:
+    relay.intake.accept(relay.settings.sources["trade"], "in", body, is_query=False)
 
 
-def test_a_target_that_goes_down_and_comes_back_is_told_twice(relay: Relay, channel: Channel, clock: FakeClock) -> None:
+# --- told once, and when it is over
+
+
+def test_a_target_that_goes_down_and_comes_back_is_told_twice(relay: Relay, place: Place, clock: FakeClock) -> None:
     watch = watch_of(relay)
     make_down(relay)
     post(relay, incoming(1)[1])
     clock.forward(minutes=9)
-    assert watch.look() is None
+    watch.look()
+    assert place.said == []
     clock.forward(minutes=1)
-
-    assert watch.look() is not None
-    assert [watch.look() for _ in range(3)] == [None] * 3
-    make_well(relay)
-    clock.forward(minutes=2)
+    for _ in range(4):
+        watch.look()
+        clock.forward(minutes=2)
+    become(relay, Health())
     watch.look()
 
-    [first, second] = channel.said
-    assert "onec has not answered since 02.03 12:45; 1 wait. 502" in first
+    [first, second] = place.said
+    assert first.startswith("✖ onec: down since 02.03 12:45; 1 wait")
+    assert "relay status" in first
     assert "0987" in first
     assert "900555" not in first  # only the last four digits
-    assert second == "✔ onec answers again"
+    assert MARK not in first
+    assert second == "✔ onec: answers again"
+    assert set(place.titles) == {"UIS relay, shop"}
 
 
-def test_a_restart_does_not_tell_it_again(relay: Relay, channel: Channel, clock: FakeClock) -> None:
+def test_a_restart_does_not_tell_it_again(relay: Relay, place: Place, clock: FakeClock) -> None:
     make_down(relay)
     clock.forward(minutes=11)
     watch_of(relay).look()
     clock.forward(minutes=5)
-
-    assert watch_of(relay).look() is None
-    assert len(channel.said) == 1
-
-
-def test_of_several_processes_one_tells(relay: Relay, channel: Channel, clock: FakeClock) -> None:
-    make_down(relay)
-    clock.forward(minutes=11)
-
-    assert watch_of(relay, "another").look() is None
-    assert watch_of(relay, "onec").look() is not None
-    assert len(channel.said) == 1
-
-
-def test_dead_letters_and_bodies_in_quarantine_are_told(relay: Relay, channel: Channel) -> None:
-    relay.intake.accept(relay.settings.sources["trade"], "in", b"not readable", is_query=False)
-
     watch_of(relay).look()
 
-    assert "dead letters: 1" in channel.said[0]
+    assert len(place.said) == 1
 
 
-def test_what_a_channel_does_not_take_is_told_with_the_next_look(
-    relay: Relay, channel: Channel, clock: FakeClock
+def test_dead_letters_and_bodies_in_quarantine_are_told(
+    make_relay: Callable[..., Relay], place: Place, clock: FakeClock
 ) -> None:
+    relay = made_relay(make_relay, place, more="dead = 2")
+    watch = watch_of(relay)
+    for body in (b"not readable", b"nor this", b"nor that", b"nor the last"):
+        quarantine(relay, body)
+        watch.look()
+        clock.forward(minutes=2)
+
+    assert [said.partition(". ")[0] for said in place.said] == [
+        "✖ notifications that could not be read: 2",
+        "✖ notifications that could not be read: 4",
+    ]
+
+
+def test_a_silent_source_is_told_in_working_hours_only(
+    make_relay: Callable[..., Relay], place: Place, clock: FakeClock
+) -> None:
+    relay = made_relay(make_relay, place, more='backlog_older = "30d"')
+    watch = watch_of(relay)
+    post(relay, incoming(1)[1])
+    clock.forward(hours=6)  # 18:45 in Moscow; since 12:45 they worked for 5 h 15 min
+    watch.look()
+    assert "trade: nothing has come since 02.03 12:45" in place.said[0]
+    post(relay, incoming(2)[1])
+    watch.look()
+    clock.forward(hours=14)  # 8:45 the next morning
+    watch.look()
+    assert place.said[1:] == ["✔ trade: notifications come again"]
+
+    clock.forward(hours=4, minutes=15)  # 13:00
+    watch.look()
+    assert "since 02.03 18:45" in place.said[2]
+
+
+def test_a_target_that_is_back_is_given_time_to_catch_up(relay: Relay, place: Place, clock: FakeClock) -> None:
     watch = watch_of(relay)
     make_down(relay)
-    clock.forward(minutes=11)
-    channel.status = 500
-    assert watch.look() is None
-    channel.status = 200
+    post(relay, incoming(1)[1])
+    for minutes, health in ((0, None), (60, Health()), (29, None), (1, None)):
+        clock.forward(minutes=minutes)
+        if health is not None:
+            watch.look()
+            clock.forward(minutes=2)
+            become(relay, health)
+        watch.look()
 
-    assert watch.look() is not None
-    assert len(channel.said) == 1
+    assert [said[:20] for said in place.said] == [
+        "✖ onec: down since 0",
+        "✔ onec: answers agai",
+        "✖ onec: 1 wait, the ",
+    ]
 
 
 def test_several_troubles_are_one_message_and_there_is_one_a_minute(
-    relay: Relay, channel: Channel, clock: FakeClock
+    relay: Relay, place: Place, clock: FakeClock
 ) -> None:
-    watch = watch_of(relay, warnings=lambda now: [("amo", "access ends on 01.04.2026: make a new long-lived token")])
+    watch = watch_of(relay, amo=clock.now + timedelta(days=20))
     make_down(relay)
     clock.forward(minutes=11)
     watch.look()
-    relay.intake.accept(relay.settings.sources["trade"], "in", b"not readable", is_query=False)
+    quarantine(relay)
     clock.forward(seconds=30)
-    assert watch.look() is None
+    watch.look()
+    assert len(place.said) == 1
     clock.forward(seconds=30)
     watch.look()
 
-    assert [said.count("\n") + 1 for said in channel.said] == [2, 1]
-    assert "amo: access ends on 01.04.2026: make a new long-lived token" in channel.said[0]
+    assert [said.count("\n") + 1 for said in place.said] == [2, 1]
+    assert "amo: the token is good until 22.03.2026" in place.said[0]
 
 
-def test_a_store_that_cannot_be_used_is_told_from_memory(relay: Relay, channel: Channel, clock: FakeClock) -> None:
-    watch = watch_of(relay)
-    relay.store.close()
-
-    assert watch.look() is not None
-    clock.forward(minutes=5)
-    assert watch.look() is None
-    assert "notifications are not taken" in channel.said[0]
-
-
-def test_a_channel_that_hangs_disturbs_neither_taking_nor_delivering(
-    make_relay: Callable[..., Relay], running: Callable[..., Relay], channel: Channel, onec: Any
+def test_a_store_that_cannot_be_used_is_told_from_memory_and_nothing_else_is_said_to_be_over(
+    relay: Relay, place: Place, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    relay = running(onec.onec_url, more=channel.config)
-    relay.intake.accept(relay.settings.sources["trade"], "in", b"not readable", is_query=False)
-    channel.hangs.clear()
+    watch = watch_of(relay)
+    make_down(relay)
+    clock.forward(minutes=11)
+    watch.look()
+    with monkeypatch.context() as broken:
+        broken.setattr(relay.store.database, "_closed", True)  # every use raises StoreError
+        for _ in range(5):
+            clock.forward(minutes=2)
+            watch.look()
+    clock.forward(minutes=2)
+    watch.look()
+    clock.forward(minutes=2)
+    watch.look()
+
+    assert [said[:27] for said in place.said[1:]] == ["✖ the database cannot be wr", "✔ the database can be writt"]
+    assert "store" in relay.store.told.load(channels_room.channels(relay.settings.alerts)[0].id)
+
+
+def test_a_relay_that_stops_does_not_call_its_closed_store_a_trouble(
+    relay: Relay, place: Place, clock: FakeClock
+) -> None:
+    watch = watch_of(relay)
+    watch.stop_soon()
+    relay.store.close()
+    for _ in range(3):
+        watch.look()
+        clock.forward(minutes=1)
+
+    assert place.said == []
+
+
+# --- channels that do not work
+
+
+def test_what_a_channel_does_not_take_is_told_with_a_later_look_and_the_log_says_so_once(
+    relay: Relay, place: Place, clock: FakeClock, caplog: pytest.LogCaptureFixture, logged: Logged
+) -> None:
+    watch = watch_of(relay)
+    make_down(relay)
+    clock.forward(minutes=11)
+    place.status = 500
+    for _ in range(3):
+        watch.look()
+        clock.forward(seconds=30)
+    become(relay, Health())
+    watch.look()
+    place.status = 200
+    watch_of(relay).look()  # a restart does not forget it
+
+    assert place.said == ["✔ onec: answers again (this could not be told before; it began 02.03 12:45)"]
+    [line] = [line for line in logged if line["event"] == "alert.not_taken"]
+    assert line["channel"] == "alerts.urls[0] (json 127.0.0.1)"
+    assert MARK not in f"{logged}{caplog.text}"
+
+
+def test_each_channel_is_told_what_it_missed(
+    make_relay: Callable[..., Relay], place: Place, another_place: Place, clock: FakeClock
+) -> None:
+    relay = made_relay(make_relay, place, another_place)
+    watch = watch_of(relay)
+    make_down(relay)
+    clock.forward(minutes=11)
+    another_place.status = 500
+    watch.look()
+    another_place.status = 200
+    clock.forward(minutes=2)
+    watch.look()
+
+    assert [len(place.said), len(another_place.said)] == [1, 1]
+
+
+def test_a_channel_that_hangs_disturbs_neither_another_nor_taking_nor_delivering(
+    running: Callable[..., Relay], place: Place, another_place: Place, onec: Any
+) -> None:
+    relay = running(onec.onec_url, more=config(place, another_place))
     eventually(lambda: "onec" in relay.dispatcher.owned(), "the lane is this process's")
-    teller = threading.Thread(target=relay.watch.look)
-    teller.start()
+    quarantine(relay)
+    place.goes_on.clear()
+    relay.watch.look(patience_s=0.0)
+    eventually(lambda: place.asked == 1, "the channel hangs")
+    eventually(lambda: len(another_place.said) == 1, "the other one is told meanwhile")
+    for _ in range(3):
+        relay.watch.look(patience_s=0.0)  # nothing more is given to it
 
     post(relay, incoming(1)[1])
     eventually(lambda: onec.onec.recorded() == 1, "it is delivered meanwhile")
 
-    assert teller.is_alive()
-    channel.hangs.set()
-    teller.join(20)
-    assert len(channel.said) == 1
+    assert (place.asked, place.said) == (1, [])
+    place.goes_on.set()
+    eventually(lambda: len(place.said) == 1, "it was not lost")
+    relay.watch.look()
+    assert (place.asked, len(place.said), len(another_place.said)) == (1, 1, 1)
+
+
+# --- of several processes one tells
+
+
+def test_of_several_processes_the_owner_of_the_lane_tells(relay: Relay, place: Place, clock: FakeClock) -> None:
+    make_down(relay)
+    clock.forward(minutes=11)
+    watch_of(relay, "another").look()
+    assert place.said == []
+    watch_of(relay, "onec").look()
+
+    assert len(place.said) == 1
+
+
+def test_where_nobody_delivers_one_of_those_who_take_tells(relay: Relay) -> None:
+    """With RELAY_DISPATCH=off everywhere, or when `relay work` has ended or hangs."""
+    seconds = [0.0]
+    first, second = (Turn("onec", relay.store, Here(), lambda: seconds[0]) for _ in range(2))
+    assert (first.is_mine(), second.is_mine()) == (False, False)  # perhaps somebody works
+    seconds[0] += 30
+    assert (first.is_mine(), second.is_mine()) == (True, False)
+
+    assert relay.store.renew("me") == {"onec"}  # somebody does
+    assert (first.is_mine(), second.is_mine()) == (False, False)
+    seconds[0] += 30
+    assert (second.is_mine(), first.is_mine()) == (True, False)
+
+
+def test_two_relays_on_one_database_tell_once(running: Callable[..., Relay], place: Place, onec: Any) -> None:
+    relay = running(onec.onec_url, more=config(place))
+    eventually(lambda: "onec" in relay.dispatcher.owned(), "the lane is the first one's")
+    beside = wiring.build(relay.settings)
+    beside.dispatcher.start()
+    try:
+        quarantine(relay)
+        looks = [threading.Thread(target=each.watch.look) for each in (relay, beside)]
+        for look in looks:
+            look.start()
+        for look in looks:
+            look.join(20)
+        assert len(place.said) == 1
+    finally:
+        beside.stop(5)
+        beside.close()
 
 
 # --- the configuration
@@ -219,70 +404,107 @@ def check(file: Any, *args: str) -> tuple[int, str]:
     return result.exit_code, result.output
 
 
-def test_check_online_sends_a_test(channel: Channel, write_config: Any, onec: Any) -> None:
-    file = write_config(onec.onec_url, more=channel.config)
+def test_check_online_sends_a_test(place: Place, write_config: Any, onec: Any) -> None:
+    file = write_config(onec.onec_url, more=config(place))
     assert check(file)[0] == 0
-    assert channel.said == []
+    assert place.said == []
 
     code, said = check(file, "--online")
-    assert (code, channel.said) == (0, ["a test: this is where troubles will be told"])
-    assert "alerts json#0: the test was sent" in said
-    channel.status = 500
+    assert (code, place.said) == (0, ["a test: troubles will be told here"])
+    assert "alerts.urls[0] (json 127.0.0.1): took a test" in said
+    place.status = 500
     code, said = check(file, "--online")
 
-    assert (code, "did not take the test" in said) == (1, True)
-    assert "S3CRETMARK" not in said
+    assert (code, "did not take a test" in said) == (1, True)
+    assert MARK not in said
 
 
 def test_check_says_that_the_library_is_missing_and_how_to_get_it(
-    channel: Channel, write_config: Any, monkeypatch: pytest.MonkeyPatch
+    place: Place, write_config: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(__import__("sys").modules, "apprise", None)  # as where it is not installed
+    monkeypatch.setitem(sys.modules, "apprise", None)  # as where it is not installed
 
-    code, said = check(write_config(more=channel.config))
+    code, said = check(write_config(more=config(place)))
 
     assert code == 2
     assert channels_room.PINNED in said
     assert "requirements.txt" in said
 
 
+def test_the_line_to_add_is_the_version_that_is_tested() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+
+    assert project["optional-dependencies"]["alerts"] == [channels_room.PINNED]
+    assert channels_room.PINNED in (ROOT / "tests" / "requirements.txt").read_text(encoding="utf-8")
+
+
 @pytest.mark.parametrize(
     ("lines", "key", "remedy"),
     [
-        ('urls = ["nonsense://S3CRETMARK"]', "alerts.urls[0]", "apprise does not know"),
+        (f'urls = ["nonsense://{MARK}"]', "alerts.urls[0]", "apprise does not know"),
+        (f'urls = ["{MARK}"]', "alerts.urls", "tgram://TOKEN/CHAT"),
         ('urls = ["env:ALERT_URL"]', "alerts.urls[0]", "ALERT_URL is not set"),
         ("down_for = 10", "alerts.down_for", '"30s"'),
         ('working_hours = "always"', "alerts.working_hours", "Mon-Fri 09:00-18:00"),
         ('language = "de"', "alerts.language", "ru, en"),
         ("dead = 0", "alerts.dead", "at least 1"),
         ('disk_free = "much"', "alerts.disk_free", '"64KB"'),
+        ('store_down = "yes"', "alerts.store_down", "bool"),
         ('url = "json://x"', "alerts.url", "did you mean urls"),
     ],
 )
-def test_every_mistake_is_named_and_no_secret_with_it(lines: str, key: str, remedy: str, write_config: Any) -> None:
+def test_every_mistake_is_named_and_no_secret_with_it(
+    lines: str, key: str, remedy: str, write_config: Any, caplog: pytest.LogCaptureFixture
+) -> None:
     code, said = check(write_config(more=f"[alerts]\n{lines}\n"))
 
     assert code == 2
     assert key in said
     assert remedy in said
-    assert "S3CRETMARK" not in said
+    assert MARK not in said + caplog.text  # the library has a log of its own
+
+
+def test_a_telegram_token_stands_where_a_host_would_and_is_not_shown(make_settings: Callable[..., Any]) -> None:
+    settings = make_settings(more=f'[alerts]\nurls = ["tgram://123456789:{MARK}/-100123"]\n')
+    [channel] = channels_room.channels(settings.alerts)
+
+    assert channel.name == "alerts.urls[0] (tgram)"
+    assert MARK not in repr(settings)
+    assert MARK not in channel.id
 
 
 def test_the_relay_starts_without_the_library_and_says_that_nobody_is_told(
-    make_relay: Callable[..., Relay], channel: Channel, monkeypatch: pytest.MonkeyPatch
+    make_relay: Callable[..., Relay], place: Place, monkeypatch: pytest.MonkeyPatch, logged: Logged
 ) -> None:
-    monkeypatch.setitem(__import__("sys").modules, "apprise", None)
-    relay = make_relay(more=channel.config)
+    monkeypatch.setitem(sys.modules, "apprise", None)
+    relay = make_relay(more=config(place))
 
     relay.watch.start()
 
     assert not [thread for thread in threading.enumerate() if thread.name == "alerts"]
+    [line] = logged
+    assert (line["event"], channels_room.PINNED in line["reason"]) == ("alert.nobody_is_told", True)
 
 
-def test_what_was_told_is_kept_whole(relay: Relay, clock: FakeClock) -> None:
-    told = {"down onec": {"at": clock.now, "over_at": None, "count": 3, "is_quiet": True}}
-    relay.store.told.save(told)
+def test_the_library_is_not_loaded_where_nobody_is_to_be_told(relay: Relay, make_settings: Callable[..., Any]) -> None:
+    settings = make_settings()
 
-    assert Store(relay.settings.storage.url).told.load() == told
-    relay.store.told.save({})
-    assert relay.store.told.load() == {}
+    assert channels_room.channels(settings.alerts) == []
+    watch = Watch(settings, relay.store, Here("onec"), Gathering(settings, relay.store, relay.clock, {}))
+    watch.start()
+    assert not [thread for thread in threading.enumerate() if thread.name == "alerts"]
+
+
+def test_what_was_told_is_kept_whole_and_by_channel(relay: Relay, clock: FakeClock) -> None:
+    told = {
+        "target onec": {
+            "what": "down", "name": "onec", "at": clock.now, "since": None, "count": 3, "over_at": clock.now + HOUR,
+            "back_at": None, "is_unsaid": True,
+        }
+    }  # fmt: skip
+    relay.store.told.save("one", told)
+    relay.store.told.save("two", told)
+    relay.store.told.save("two", {})
+
+    assert relay.store.told.load("one") == told
+    assert relay.store.told.load("two") == {}

@@ -3,48 +3,78 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, get_args
 from zoneinfo import ZoneInfo
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from relay.alerts import words
-from relay.alerts.rules import FLAPS_WITHIN, Facts, Item, SourceFact, TargetFact, Told, Trouble, news, troubles
+from relay.alerts.rules import (
+    AT_MOST_EVERY,
+    FLAPS_WITHIN,
+    Facts,
+    How,
+    Item,
+    SourceFact,
+    TargetFact,
+    Told,
+    Trouble,
+    What,
+    news,
+    troubles,
+)
 from relay.settings import Alerts
 from relay.settings.alerts import working_hours
 
 NOW = datetime(2026, 3, 2, 9, 45, tzinfo=UTC)  # a Monday; 12:45 in Moscow
 MOSCOW = ZoneInfo("Europe/Moscow")
+SAMARA = ZoneInfo("Europe/Samara")
 LIMITS = Alerts()
-MINUTE = timedelta(minutes=1)
+MINUTE, HOUR = timedelta(minutes=1), timedelta(hours=1)
+WHATS: tuple[What, ...] = get_args(What)
+HOWS: tuple[How, ...] = get_args(How)
 
 
 def keys(facts: Facts, limits: Alerts = LIMITS) -> list[str]:
     return [trouble.key for trouble in troubles(facts, limits)]
 
 
+def a_target(**more: Any) -> TargetFact:
+    return TargetFact(**{"name": "onec", "state": "open", "open_since": NOW - 24 * HOUR, **more})
+
+
 def of_target(**more: Any) -> Facts:
-    return Facts(now=NOW, targets=(TargetFact(**{"name": "onec", "state": "open", **more}),))
+    return Facts(now=NOW, targets=(a_target(**more),))
+
+
+def old(minutes: int) -> datetime:
+    return NOW - minutes * MINUTE
 
 
 @pytest.mark.parametrize(
     ("facts", "found", "remark"),
     [
         (of_target(), [], "well"),
-        (of_target(state="down", since=NOW - 9 * MINUTE), [], "not for long"),
-        (of_target(state="down", since=NOW - 10 * MINUTE), ["down onec"], "for long enough"),
-        (of_target(state="misconfigured", since=NOW - 10 * MINUTE), ["misconfigured onec"], "likewise"),
-        (of_target(state="paused", since=NOW - 600 * MINUTE, oldest_due_at=NOW - 600 * MINUTE), [], "as the operator wishes"),
-        (of_target(oldest_due_at=NOW - 29 * MINUTE), [], "a short queue"),
-        (of_target(oldest_due_at=NOW - 30 * MINUTE, due=7), ["backlog onec"], "an old one"),
-        (of_target(state="down", since=NOW - MINUTE, oldest_due_at=NOW - 60 * MINUTE), [], "why it waits is known"),
-        (Facts(now=NOW, dead=1), ["dead"], "the first"),
+        (of_target(state="down", since=old(9)), [], "not for long"),
+        (of_target(state="down", since=old(10)), ["target onec"], "for long enough"),
+        (of_target(state="misconfigured", since=old(10)), ["target onec"], "likewise"),
+        (of_target(state="paused", since=old(600), oldest_due_at=old(600)), [], "as the operator wishes"),
+        (of_target(oldest_due_at=old(29)), [], "a short queue"),
+        (of_target(oldest_due_at=old(30), due=7), ["backlog onec"], "an old one"),
+        (of_target(oldest_due_at=old(600), open_since=old(29)), [], "it is just back, and catches up"),
+        (of_target(oldest_due_at=old(600), open_since=old(30)), ["backlog onec"], "it does not catch up"),
+        (of_target(state="down", since=old(1), oldest_due_at=old(60)), [], "why it waits is known"),
+        (Facts(now=NOW, dead={"onec": 1, "b24": 0}), ["dead onec"], "the first"),
+        (Facts(now=NOW, unreadable=2), ["unreadable"], "quarantine"),
         (Facts(now=NOW, free_bytes=499 << 20), ["disk"], "nearly full"),
         (Facts(now=NOW, free_bytes=501 << 20), [], "not yet"),
-        (Facts(now=NOW, warnings=(("amo", "the token ends"),)), ["token amo"], "in good time"),
-        (Facts(now=NOW, store_is_up=False, dead=3), ["store"], "nothing else is known then"),
+        (Facts(now=NOW, token_ends={"amo": NOW + timedelta(days=30)}), ["token amo"], "in good time"),
+        (Facts(now=NOW, token_ends={"amo": NOW + timedelta(days=31)}), [], "too early"),
+        (Facts(now=NOW, store_down_since=old(1), unreadable=3), ["store"], "nothing else is known then"),
+        (Facts(now=NOW, store_down_since=NOW), [], "somebody else writes at this moment"),
     ],
 )  # fmt: skip
 def test_what_is_a_trouble(facts: Facts, found: list[str], remark: str) -> None:
@@ -64,18 +94,21 @@ def test_what_is_a_trouble(facts: Facts, found: list[str], remark: str) -> None:
     ],
 )
 def test_silence_counts_in_working_time_of_the_sources_zone(last: str, now: str, silent: bool, remark: str) -> None:
-    at, until = (datetime.fromisoformat(each).replace(tzinfo=MOSCOW).astimezone(UTC) for each in (last, now))
-    facts = Facts(now=until, sources=(SourceFact(name="trade", last_at=at, zone=MOSCOW),))
+    at, until = (datetime.fromisoformat(each).replace(tzinfo=SAMARA).astimezone(UTC) for each in (last, now))
+    source = SourceFact(name="trade", last_at=at, watched_since=at, zone=SAMARA)
+    facts = Facts(now=until, sources=(source,))
 
     assert (keys(facts) == ["silent trade"]) is silent, remark
     assert keys(facts, Alerts(silent_for=timedelta(0))) == []
+    assert keys(replace(facts, sources=(replace(source, last_at=None),))) == keys(facts), "counts from the start then"
 
 
-@pytest.mark.parametrize("given", ["Mon-Fri 09:00-18:00", "Sat-Mon 10:00-12:00", "08:30-20:00"])
-def test_working_hours_are_read(given: str) -> None:
-    found = working_hours(given)
-
-    assert {"Mon-Fri 09:00-18:00": 5, "Sat-Mon 10:00-12:00": 3, "08:30-20:00": 7}[given] == len(found.days)
+@pytest.mark.parametrize(
+    ("given", "days"),
+    [("Mon-Fri 09:00-18:00", 5), ("Sat-Mon 10:00-12:00", 3), ("08:30-20:00", 7), ("sat 10:00-14:00", 1)],
+)
+def test_working_hours_are_read(given: str, days: int) -> None:
+    assert len(working_hours(given).days) == days
 
 
 @pytest.mark.parametrize(
@@ -88,97 +121,188 @@ def test_what_are_no_working_hours_is_refused_with_an_example(given: Any) -> Non
 
 # --- once, and when it is over
 
-DOWN = Trouble(what="down", name="onec", since=NOW)
-
 
 class People:
-    """Somebody who is told, look by look."""
+    """Somebody who is told, look by look, unless the message does not reach them."""
 
     def __init__(self, limits: Alerts = LIMITS) -> None:
         self.told: dict[str, Told] = {}
         self._limits = limits
 
-    def hear(self, at: datetime, *present: Trouble) -> list[str]:
-        found = news(list(present), self.told, self._limits, at)
-        self.told = found.told
-        return [f"{item.how} {item.trouble.key}" for item in found.items]
+    def hear(self, facts: Facts, *, deaf: bool = False) -> list[str]:
+        found = news(facts, self.told, self._limits)
+        self.told = found.missed if deaf else found.told
+        return [] if deaf else [f"{item.how} {item.trouble.key}" for item in found.items]
+
+
+def down(at: datetime, state: str = "down") -> Facts:
+    return Facts(now=at, targets=(a_target(state=state, since=at - HOUR),))
+
+
+def well(at: datetime) -> Facts:
+    return Facts(now=at, targets=(a_target(),))
 
 
 def test_a_trouble_is_told_once_reminded_of_once_a_day_and_its_end_is_told_once() -> None:
     people = People()
 
-    assert people.hear(NOW, DOWN) == ["new down onec"]
-    assert [people.hear(NOW + hours * timedelta(hours=1), DOWN) for hours in (1, 12, 23)] == [[], [], []]
-    assert people.hear(NOW + timedelta(hours=24), DOWN) == ["still down onec"]
-    assert people.hear(NOW + timedelta(hours=25)) == ["over down onec"]
-    assert people.hear(NOW + timedelta(hours=26)) == []
+    assert people.hear(down(NOW)) == ["new target onec"]
+    assert [people.hear(down(NOW + hours * HOUR)) for hours in (1, 12, 23)] == [[], [], []]
+    assert people.hear(down(NOW + 24 * HOUR)) == ["still target onec"]
+    assert people.hear(well(NOW + 25 * HOUR)) == ["over target onec"]
+    assert people.hear(well(NOW + 26 * HOUR)) == []
     assert people.told == {}
 
 
 def test_what_flaps_is_not_told_anew_until_it_stays() -> None:
     people = People()
-    people.hear(NOW, DOWN)
-    people.hear(NOW + MINUTE)
+    people.hear(down(NOW))
+    people.hear(well(NOW + 2 * MINUTE))
 
-    heard = [people.hear(NOW + minute * MINUTE, *([DOWN] if minute % 2 else [])) for minute in range(3, 9)]
-    assert heard == [[]] * 6
-    stays = [people.hear(NOW + minute * MINUTE, DOWN) for minute in range(9, 30)]
-    assert [each for each in stays if each] == [["new down onec"]]
+    flapping = [people.hear((down if minute % 2 else well)(NOW + minute * MINUTE)) for minute in range(3, 300)]
+    assert [each for each in flapping if each] == []
+    stays = [people.hear(down(NOW + minute * MINUTE)) for minute in range(300, 330)]
+    assert [each for each in stays if each] == [["new target onec"]]
+
+
+def test_there_is_one_message_a_minute_and_what_was_not_said_is_said_then() -> None:
+    people = People()
+    people.hear(down(NOW))
+    more = replace(down(NOW), unreadable=1)
+
+    assert people.hear(replace(more, now=NOW + timedelta(seconds=30))) == []
+    assert people.hear(replace(more, now=NOW + timedelta(seconds=60))) == ["new unreadable"]
+
+
+@pytest.mark.parametrize(
+    ("after", "said", "remark"),
+    [
+        (down(NOW + HOUR, "misconfigured"), ["new target onec"], "it has not come back: it is ill in another way"),
+        (of_target(state="paused"), ["paused target onec"], "nor when the operator pauses it"),
+        (Facts(now=NOW), ["gone target onec"], "nor when it is taken out of the configuration"),
+        (of_target(state="down", since=NOW + HOUR - MINUTE), [], "nor when it fell again between two looks"),
+        (Facts(now=NOW, store_down_since=NOW + HOUR), [], "nor when nothing is known"),
+        (of_target(), ["over target onec"], "now it has"),
+    ],
+)
+def test_what_is_not_well_is_not_said_to_be(after: Facts, said: list[str], remark: str) -> None:
+    people = People()
+    people.hear(down(NOW))
+
+    assert people.hear(replace(after, now=NOW + HOUR)) == said, remark
+
+
+def test_a_queue_of_a_target_that_falls_has_not_been_worked_off() -> None:
+    people = People()
+
+    assert people.hear(of_target(oldest_due_at=old(60))) == ["new backlog onec"]
+    fallen = replace(of_target(state="down", since=NOW, oldest_due_at=old(60)), now=NOW + 5 * MINUTE)
+    assert people.hear(fallen) == []
+    assert people.hear(well(NOW + HOUR)) == ["over backlog onec"]
+
+
+def test_a_silent_source_of_which_everything_was_deleted_is_not_said_to_be_heard() -> None:
+    people = People()
+    source = SourceFact(name="trade", last_at=NOW, watched_since=NOW, zone=MOSCOW)
+
+    assert people.hear(Facts(now=NOW + 24 * HOUR, sources=(source,))) == ["new silent trade"]
+    later = NOW + 25 * HOUR
+    assert people.hear(Facts(now=later, sources=(replace(source, last_at=None, watched_since=later),))) == []
+    assert people.hear(Facts(now=later, sources=(replace(source, last_at=later),))) == ["over silent trade"]
 
 
 def test_more_dead_letters_are_told_by_the_threshold() -> None:
     people = People(Alerts(dead=5))
 
-    def dead(count: int) -> Trouble:
-        return Trouble(what="dead", count=count)
+    def dead(minute: int, count: int) -> list[str]:
+        return people.hear(Facts(now=NOW + minute * MINUTE, dead={"onec": count}))
 
-    assert people.hear(NOW, dead(1)) == ["new dead"]
-    assert people.hear(NOW + MINUTE, dead(5)) == []
-    assert people.hear(NOW + 2 * MINUTE, dead(6)) == ["more dead"]
-    assert people.hear(NOW + 3 * MINUTE, dead(2)) == []  # some were replayed
-    assert people.hear(NOW + 4 * MINUTE, dead(7)) == ["more dead"]
-    assert people.hear(NOW + 5 * MINUTE) == ["over dead"]
+    assert [dead(0, 4), dead(1, 5), dead(2, 9), dead(3, 10)] == [[], ["new dead onec"], [], ["more dead onec"]]
+    assert [dead(4, 2), dead(5, 6), dead(6, 7)] == [[], [], ["more dead onec"]]  # some were replayed
+    assert dead(7, 0) == ["over dead onec"]
 
 
-TROUBLES = [DOWN, Trouble(what="dead", count=1), Trouble(what="silent", name="trade", since=NOW)]
+def test_what_did_not_reach_anybody_is_told_later_even_when_it_is_over_by_then() -> None:
+    people = People()
+
+    assert people.hear(down(NOW), deaf=True) == []
+    assert people.hear(down(NOW + MINUTE), deaf=True) == []
+    assert people.hear(well(NOW + HOUR), deaf=True) == []
+    assert people.hear(well(NOW + 2 * HOUR)) == ["past target onec"]
+    assert people.hear(well(NOW + 3 * HOUR)) == []
+
+    people.hear(down(NOW + 24 * HOUR))
+    people.hear(well(NOW + 25 * HOUR), deaf=True)
+    assert people.hear(well(NOW + 26 * HOUR)) == ["over target onec"]
 
 
-@given(st.lists(st.tuples(st.integers(1, 600), st.sets(st.sampled_from(range(3)))), max_size=60))
-def test_in_whatever_order_things_go_wrong_nobody_is_told_the_same_twice_or_of_an_end_without_a_beginning(
-    course: list[tuple[int, set[int]]],
-) -> None:
-    people, at = People(), NOW
-    believed: dict[str, bool] = {}
-    spoken: dict[str, datetime] = {}
-    for minutes, wrong in course:
-        at += minutes * MINUTE
-        for said in people.hear(at, *(TROUBLES[number] for number in wrong)):
-            how, _, key = said.partition(" ")
-            assert believed.get(key, False) is (how != "new") or how == "new", said
-            if how == "over":
-                assert believed[key]
-            if how == "new" and key in spoken and believed.get(key):
-                assert at - spoken[key] > FLAPS_WITHIN
-            believed[key] = how != "over"
-            spoken[key] = at
-    for _ in range(3):  # when nothing changes, at most one reminder a day
-        at += MINUTE
-        last = people.hear(at, *(TROUBLES[number] for number in (course[-1][1] if course else ())))
-    assert last == []
+Look = tuple[int, frozenset[str], bool]
+looks = st.lists(
+    st.tuples(st.integers(20, 3600), st.frozensets(st.sampled_from(["down", "dead", "disk"])), st.booleans()),
+    max_size=60,
+)
+
+
+def facts_of(at: datetime, wrong: frozenset[str]) -> Facts:
+    return Facts(
+        now=at, targets=(a_target(state="down" if "down" in wrong else "open", since=at - HOUR),),
+        dead={"onec": int("dead" in wrong)}, free_bytes=0 if "disk" in wrong else 1 << 40,
+    )  # fmt: skip
+
+
+@given(looks)
+def test_whatever_goes_wrong_people_are_told_in_order_seldom_and_in_the_end_know_how_it_is(course: list[Look]) -> None:
+    people, at, spoken = People(), NOW, NOW - HOUR
+    believed: set[str] = set()
+    last = course[-1][1] if course else frozenset()
+    for seconds, wrong, deaf in [*course, *[(30, last, False)] * 120]:  # at the end nothing changes for an hour
+        at += timedelta(seconds=seconds)
+        said = people.hear(facts_of(at, wrong), deaf=deaf)
+        assert not said or at - spoken >= AT_MOST_EVERY
+        spoken = at if said else spoken
+        for how, key in (each.split(" ", 1) for each in said):
+            assert (key in believed) is (how in ("more", "still", "over")), f"{how} {key}"
+            believed = believed | {key} if how in ("new", "more", "still") else believed - {key}
+    names = {"down": "target onec", "dead": "dead onec", "disk": "disk"}
+    assert believed == {names[each] for each in last}
+
+
+@given(st.lists(st.integers(20, 299), min_size=2, max_size=200))
+def test_a_trouble_that_comes_and_goes_all_the_time_is_told_twice_at_most_in_a_day(pauses: list[int]) -> None:
+    people, at, said = People(), NOW, 0
+    for number, seconds in enumerate(pauses):
+        at += timedelta(seconds=seconds)
+        said += len(people.hear(down(at) if number % 2 else well(at)))
+
+    assert at - NOW < LIMITS.remind_after
+    assert timedelta(seconds=299 * 2) < FLAPS_WITHIN
+    assert said <= 2
 
 
 # --- the words
 
+DOWN = Trouble(what="down", name="onec", since=NOW, count=3)
+
 
 @pytest.mark.parametrize("language", ["ru", "en"])
-def test_every_trouble_and_its_end_have_words(language: str) -> None:
-    for what in ("down", "misconfigured", "backlog", "dead", "silent", "token", "disk", "store"):
-        trouble = Trouble(what=what, name="onec", since=NOW, count=3, reason="why")  # type: ignore[arg-type]
-        for how in ("new", "more", "still", "over"):
-            said = words.message((Item(how, trouble),), language, MOSCOW)  # type: ignore[arg-type]
-            assert "{" not in said
-            assert len(said) > 10
-    assert "12:45" in words.message((Item("new", DOWN),), language, MOSCOW)  # the account's zone
+@pytest.mark.parametrize("how", HOWS)
+@pytest.mark.parametrize("what", WHATS)
+def test_every_trouble_and_its_end_have_words(what: What, how: How, language: str) -> None:
+    said = words.message((Item(how, Trouble(what=what, name="onec", since=NOW, count=3)),), language, MOSCOW)
+
+    assert "{" not in said
+    assert "  " not in said
+    assert ". ." not in said
+    assert len(said) > 10
+    assert any("а" <= letter <= "я" for letter in said) is (language == "ru")
+
+
+def test_the_time_is_that_of_the_account() -> None:
+    silent = Trouble(what="silent", name="trade", since=NOW, zone=SAMARA)
+
+    assert "02.03 12:45" in words.message((Item("new", DOWN),), "ru", MOSCOW)
+    assert "02.03 13:45" in words.message((Item("new", silent),), "ru", MOSCOW)
+    assert "02.03.2026" in words.message((Item("new", Trouble(what="token", name="amo", since=NOW)),), "ru", MOSCOW)
 
 
 def test_many_lines_are_summed_up() -> None:
@@ -190,9 +314,14 @@ def test_many_lines_are_summed_up() -> None:
     assert "and 15 more" in said
 
 
-def test_a_targets_own_words_are_told_without_phones_links_and_secrets() -> None:
-    reason = "403 for +7 900 555-09-87 at https://portal.example.test/rest/1/S3CRET/ token=S3CRET"
-    said = words.message((Item("new", Trouble(what="down", name="b24", since=NOW, reason=reason)),), "ru", MOSCOW)
+def test_a_targets_own_words_are_told_on_one_line_without_phones_links_and_secrets() -> None:
+    reason = (
+        "403 for +7 900 555-09-87\r\nat https://portal.example.test/rest/1/S3CRET/ token=S3CRET {name} " + "x" * 500
+    )
+    said = words.message((Item("new", replace(DOWN, reason=reason)),), "ru", MOSCOW)
 
     assert "S3CRET" not in said
-    assert "555-09" not in said
+    assert "555" not in said
+    assert "\n" not in said
+    assert "403" in said
+    assert len(said) < 400

@@ -43,6 +43,7 @@ def test_the_shipped_configuration_delivers_to_the_sandbox() -> None:
         ("bitrix24", {"bitrix24"}),
         ("amocrm", {"amocrm"}),
         ("http", {"http"}),
+        ("alerts", {"1c"}),
         ("all", {"1c", "bitrix24", "amocrm", "http"}),
     ],
 )
@@ -50,6 +51,7 @@ def test_the_examples_are_ready_to_fill_in(example: str, kinds: set[str]) -> Non
     file = ROOT / "config" / "examples" / f"{example}.toml"
     wanted = dict.fromkeys(re.findall(r'"env:(\w+)"', file.read_text()), "some-long-secret")
     wanted |= {name: "https://portal.bitrix24.ru/rest/1/code/" for name in wanted if name.endswith("WEBHOOK")}
+    wanted |= {name: "tgram://BOT/CHAT" for name in wanted if name == "ALERT_URL"}
     wanted |= {name: "whsec_" + "c2VjcmV0" * 4 for name in wanted if "CRM_SECRET" in name}
 
     found = settings.read({"RELAY_CONFIG": str(file), **wanted})

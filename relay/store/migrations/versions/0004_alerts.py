@@ -10,9 +10,14 @@ down_revision = "0003"
 def upgrade() -> None:
     op.create_table(
         "alerts",
+        sa.Column("channel", sa.Text, primary_key=True),
         sa.Column("key", sa.Text, primary_key=True),
+        sa.Column("what", sa.Text, nullable=False),
+        sa.Column("name", sa.Text, nullable=False),
         sa.Column("at", sa.BigInteger, nullable=False),
-        sa.Column("over_at", sa.BigInteger),
+        sa.Column("since", sa.BigInteger),
         sa.Column("count", sa.Integer, nullable=False),
-        sa.Column("is_quiet", sa.Boolean, nullable=False),
+        sa.Column("over_at", sa.BigInteger),
+        sa.Column("back_at", sa.BigInteger),
+        sa.Column("is_unsaid", sa.Boolean, nullable=False),
     )
