@@ -17,12 +17,12 @@ from relay.targets.amocrm_lookup import Lookup
 from relay.targets.amocrm_rest import Rest, ends_at
 from relay.targets.base import Adapter, Shipment, Steps, Vault
 from relay.targets.client import Answer, Setback
-from relay.targets.story import Story, users
+from relay.targets.journey import Journey, Keep, Nothing, Refuse
+from relay.targets.story import users
 from relay.times import Clock
 
 POPUP_FRESH = timedelta(seconds=30)  # one that comes later disturbs another call
 _WARN_BEFORE = timedelta(days=30)
-_STEPS_MAX = 12  # more than any call takes
 _RETRIED_POPUP = ("unreachable", "later")
 
 
@@ -38,7 +38,7 @@ class AmoCrm(Adapter):
         if shipment.event.call is None:
             return Outcome(name="refused", reason="the event is quarantined: there is nothing to send")
         is_fresh = self._clock() - shipment.event.received_at <= POPUP_FRESH
-        return _Call(self, shipment, steps, is_fresh=is_fresh).bring_up_to_date()
+        return _Call(self, shipment, steps, is_fresh=is_fresh).run()
 
     def check(self) -> Outcome:
         """`GET /account`, and whether the users of the settings are there."""
@@ -65,54 +65,34 @@ class AmoCrm(Adapter):
         return [f"there is no user {user} in amoCRM" for user in named if user not in there]
 
 
-class _Call:
+class _Call(Journey[course.Step]):
     """One delivery's course."""
 
     def __init__(self, adapter: AmoCrm, shipment: Shipment, steps: Steps, *, is_fresh: bool) -> None:
-        self._settings, self._rest = adapter.settings, adapter.rest
-        self._shipment, self._steps, self._is_fresh = shipment, steps, is_fresh
-        self._story = Story(steps.said())
-        self._done = steps.done()
+        super().__init__(shipment, steps)
+        self._settings, self._rest, self._is_fresh = adapter.settings, adapter.rest, is_fresh
         found = (user for user in users(self._story, self._settings) if isinstance(user, int))
         self._user = next(found, None)
-        self._has_looked_up = self._has_acted = self._is_unknown = self._requested = False
+        self._has_looked_up = self._is_unknown = False
         self._texts = amocrm_bodies.Bodies(
             self._story, shipment.event, self._settings, self._user or self._settings.default_user
         )
         self._lookup = Lookup(self._rest, self._texts, self._leave)
-
-    def bring_up_to_date(self) -> Outcome:
-        try:
-            for _ in range(_STEPS_MAX):
-                step = course.next_step(self._view(), self._settings)
-                if isinstance(step, course.Nothing):
-                    return self._delivered(step.note)
-                if isinstance(step, course.Refuse):
-                    return Outcome(name="refused", reason=step.reason, target_is=self._target_is())
-                self._take(step)
-                self._has_acted = True
-        except Setback as exc:
-            return exc.outcome
-        return Outcome(
-            name="failed", reason="amoCRM does not find the contact that it has just taken", target_is="well"
-        )
 
     def _delivered(self, note: str) -> Outcome:
         if self._is_unknown and not self._done.get("unsorted"):
             self._remember(skipped=True)
         remote = self._done.get("call") or self._done.get("unsorted")
         return Outcome(
-            name="delivered", remote=None if remote is None else str(remote), reason=note, target_is=self._target_is()
+            name="delivered", remote=None if remote is None else str(remote), reason=note, target_is=self._target_is
         )
 
-    def _target_is(self) -> Any:
-        return None if self._requested else "not_asked"
-
-    def _view(self) -> course.View:
-        return course.View(
+    def _next(self) -> course.Step | Keep | Nothing | Refuse:
+        view = course.View(
             story=self._story, done=self._done, user=self._user, is_fresh=self._is_fresh,
             looked_up=self._has_looked_up, acted=self._has_acted, is_unknown=self._is_unknown,
         )  # fmt: skip
+        return course.next_step(view, self._settings)
 
     def _take(self, step: course.Step) -> None:
         match step:
@@ -128,10 +108,6 @@ class _Call:
                 self._post_contact()
             case course.PostNote(link):
                 self._post_note(link)
-            case course.Keep(link):
-                self._remember(record_waits=link)
-            case course.Nothing() | course.Refuse():
-                raise AssertionError(step)  # the end of the course
             case _:
                 assert_never(step)
 
@@ -212,14 +188,6 @@ class _Call:
             if exc.outcome.name != "unclear":
                 self._remember(posting=None)
             raise
-
-    def _leave(self) -> None:
-        self._steps.leave()
-        self._requested = True
-
-    def _remember(self, **done: Any) -> None:
-        self._steps.remember(**done)
-        self._done = {**self._done, **done}
 
 
 def _taken(answer: Answer, now: datetime) -> None:

@@ -13,6 +13,7 @@ from msgspec import Struct
 
 from relay.settings import AmoCrmTarget
 from relay.targets.endings import Result
+from relay.targets.journey import Keep, Nothing, Refuse
 from relay.targets.story import Story
 
 # 4 talked, 5 wrong number, 6 no connection, 7 busy (amocrm.ru, calls-api; the choice is that of telephony bridges)
@@ -47,21 +48,7 @@ class PostNote(Struct, frozen=True):
     link: str
 
 
-class Keep(Struct, frozen=True):
-    """The recording came before the end of the call."""
-
-    link: str
-
-
-class Nothing(Struct, frozen=True):
-    note: str = ""
-
-
-class Refuse(Struct, frozen=True):
-    reason: str
-
-
-Step = PopUp | LookUp | PostCall | PostUnsorted | PostContact | PostNote | Keep | Nothing | Refuse
+Step = PopUp | LookUp | PostCall | PostUnsorted | PostContact | PostNote
 
 _NO_NUMBER = "UIS gave no number of the client"
 
@@ -80,7 +67,7 @@ class View(Struct, frozen=True, kw_only=True):
         return any(self.done.get(name) for name in ("call", "unsorted", "skipped"))
 
 
-def next_step(view: View, target: AmoCrmTarget) -> Step:
+def next_step(view: View, target: AmoCrmTarget) -> Step | Keep | Nothing | Refuse:
     """The one thing to do now."""
     match view.story.stage:
         case "over":
@@ -95,7 +82,7 @@ def next_step(view: View, target: AmoCrmTarget) -> Step:
             )
 
 
-def _while_it_rings(view: View, target: AmoCrmTarget) -> Step:
+def _while_it_rings(view: View, target: AmoCrmTarget) -> Step | Keep | Nothing | Refuse:
     if view.is_posted:
         return Nothing("the call is over already")
     if view.story.client is None:
@@ -110,7 +97,7 @@ def _while_it_rings(view: View, target: AmoCrmTarget) -> Step:
     return PopUp(users) if users else Nothing("nobody is named in `users` to show a pop-up to")
 
 
-def _at_the_end(view: View, target: AmoCrmTarget) -> Step:
+def _at_the_end(view: View, target: AmoCrmTarget) -> Step | Keep | Nothing | Refuse:
     if view.is_posted:
         return _record(view)
     if view.story.client is None:
@@ -127,7 +114,7 @@ def _at_the_end(view: View, target: AmoCrmTarget) -> Step:
     return PostUnsorted() if how == "unsorted" else PostContact()
 
 
-def _record(view: View) -> Step:
+def _record(view: View) -> Step | Keep | Nothing | Refuse:
     """One link for each call: a late or edited event must change nothing."""
     link = view.story.record or view.done.get("record_waits")
     if link is None:

@@ -18,12 +18,11 @@ from relay.targets.base import Adapter, Shipment, Steps, Vault
 from relay.targets.bitrix24_directory import Directory
 from relay.targets.bitrix24_rest import Rest
 from relay.targets.client import Setback
-from relay.targets.story import Story
+from relay.targets.journey import Journey, Keep, Nothing, Refuse
 from relay.times import Clock
 from relay.uis import phones
 
 CARD_FRESH = timedelta(seconds=30)  # a card that comes later disturbs another call
-_STEPS_MAX = 16  # more than any call takes; the end of a course that would go in circles
 _LINE_MAX = 50
 _REASON_MAX = 255
 
@@ -41,7 +40,7 @@ class Bitrix24(Adapter):
         if shipment.event.call is None:
             return Outcome(name="refused", reason="the event is quarantined: there is nothing to send")
         is_fresh = self._clock() - shipment.event.received_at <= CARD_FRESH
-        return _Call(self, shipment, steps, is_fresh=is_fresh).bring_up_to_date()
+        return _Call(self, shipment, steps, is_fresh=is_fresh).run()
 
     def check(self) -> Outcome:
         """`externalLine.get` asks for the same rights as a call does, and changes nothing (inferred, see README)."""
@@ -55,52 +54,35 @@ class Bitrix24(Adapter):
         return Outcome(name="delivered", reason="; ".join(remarks))
 
 
-class _Call:
+class _Call(Journey[course.Step]):
     """One delivery's course."""
 
     def __init__(self, adapter: Bitrix24, shipment: Shipment, steps: Steps, *, is_fresh: bool) -> None:
+        super().__init__(shipment, steps)
         self._settings, self._rest, self._directory = adapter.settings, adapter.rest, adapter.directory
-        self._adapter, self._shipment, self._steps, self._is_fresh = adapter, shipment, steps, is_fresh
-        self._story = Story(steps.said())
-        self._done = steps.done()
+        self._is_fresh = is_fresh
         self._was_finishing = bool(self._done.get("finishing"))  # by an attempt before this one
-        self._has_asked = self._has_acted = self._requested = False
+        self._has_asked = False
         self._user: int | None = None
         self._user_is_known = False
-
-    def bring_up_to_date(self) -> Outcome:
-        try:
-            for _ in range(_STEPS_MAX):
-                step = course.next_step(self._view(), self._settings)
-                if isinstance(step, course.Nothing):
-                    return self._delivered(step.note)
-                if isinstance(step, course.Refuse):
-                    return Outcome(name="refused", reason=step.reason, target_is=self._target_is())
-                self._take(step)
-                self._has_acted = True
-        except Setback as exc:
-            return exc.outcome
-        return Outcome(name="failed", reason="Bitrix24 forgets this call again and again", target_is="well")
 
     def _delivered(self, note: str) -> Outcome:
         moved = self._rest.moved_to
         notes = [note, f"the portal is {moved} now: change the configuration" if moved and self._requested else ""]
         return Outcome(
             name="delivered", remote=self._done.get("call_id"), reason="; ".join(text for text in notes if text),
-            target_is=self._target_is(),
+            target_is=self._target_is,
         )  # fmt: skip
 
-    def _target_is(self) -> Any:
-        return None if self._requested else "not_asked"
-
-    def _view(self) -> course.View:
+    def _next(self) -> course.Step | Keep | Nothing | Refuse:
         needs_user = self._story.stage in ("ringing", "over") and not self._done.get("finished")
         if needs_user and not self._user_is_known:
             self._user, self._user_is_known = self._directory.user_of(self._story, self._leave), True
-        return course.View(
+        view = course.View(
             story=self._story, done=self._done, user=self._user, is_fresh=self._is_fresh, asked=self._has_asked,
             acted=self._has_acted,
         )  # fmt: skip
+        return course.next_step(view, self._settings)
 
     def _take(self, step: course.Step) -> None:
         match step:
@@ -118,10 +100,6 @@ class _Call:
                 self._finish(step)
             case course.Attach(link):
                 self._attach(link)
-            case course.Keep(link):
-                self._remember(record_waits=link)
-            case course.Nothing() | course.Refuse():
-                raise AssertionError(step)  # the end of the course
             case _:
                 assert_never(step)
 
@@ -230,14 +208,6 @@ class _Call:
             return self._call(method, params)
         except Setback:
             return None
-
-    def _leave(self) -> None:
-        self._steps.leave()
-        self._requested = True
-
-    def _remember(self, **done: Any) -> None:
-        self._steps.remember(**done)
-        self._done = {**self._done, **done}
 
 
 def _about_the_recording(exc: Setback) -> Setback:

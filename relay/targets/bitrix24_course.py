@@ -14,6 +14,7 @@ from msgspec import Struct
 
 from relay.settings import Bitrix24Target
 from relay.targets.endings import Result, ending
+from relay.targets.journey import Keep, Nothing, Refuse
 from relay.targets.story import Story
 
 STATUS_CODES: dict[Result, str] = {
@@ -50,25 +51,7 @@ class Attach(Struct, frozen=True):
     link: str
 
 
-class Keep(Struct, frozen=True):
-    """The recording came before the end of the call."""
-
-    link: str
-
-
-class Nothing(Struct, frozen=True):
-    """Nothing is left to do."""
-
-    note: str = ""
-
-
-class Refuse(Struct, frozen=True):
-    """Bitrix24 would never take this call."""
-
-    reason: str
-
-
-Step = Register | Show | Hide | Ask | Finish | Attach | Keep | Nothing | Refuse
+Step = Register | Show | Hide | Ask | Finish | Attach
 
 
 class View(Struct, frozen=True, kw_only=True):
@@ -86,7 +69,7 @@ class View(Struct, frozen=True, kw_only=True):
         return tuple(self.done.get("shown") or ())
 
 
-def next_step(view: View, target: Bitrix24Target) -> Step:
+def next_step(view: View, target: Bitrix24Target) -> Step | Keep | Nothing | Refuse:
     """The one thing to do now."""
     if view.story.client is None and not view.done.get("call_id"):
         is_over = view.story.stage == "over"
@@ -104,7 +87,7 @@ def next_step(view: View, target: Bitrix24Target) -> Step:
             )
 
 
-def _while_it_lasts(view: View, target: Bitrix24Target) -> Step:
+def _while_it_lasts(view: View, target: Bitrix24Target) -> Step | Keep | Nothing | Refuse:
     if view.done.get("finished"):
         return Nothing("the call is finished already")
     wanted = _screens(view, target)
@@ -131,7 +114,7 @@ def _with(user: int, others: Sequence[int]) -> tuple[int, ...]:
     return tuple(dict.fromkeys((user, *others)))
 
 
-def _at_the_end(view: View, target: Bitrix24Target) -> Step:
+def _at_the_end(view: View, target: Bitrix24Target) -> Step | Keep | Nothing | Refuse:
     if view.done.get("finished"):
         return _record(view, target)
     if not view.done.get("call_id"):
@@ -145,7 +128,7 @@ def _at_the_end(view: View, target: Bitrix24Target) -> Step:
     return Finish(STATUS_CODES[end.result], end.seconds, end.reason)
 
 
-def _record(view: View, target: Bitrix24Target) -> Step:
+def _record(view: View, target: Bitrix24Target) -> Step | Keep | Nothing | Refuse:
     """One recording for each call: Bitrix24 would replace it, and a late or edited event must change nothing."""
     link = view.story.record or view.done.get("record_waits")
     if link is None:

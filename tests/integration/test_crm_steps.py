@@ -124,7 +124,7 @@ class Told(Scripted):
         return self._told(shipment, steps)
 
 
-def test_work_that_ends_between_two_requests_goes_back_without_counting(relay: Relay) -> None:
+def test_work_that_ends_between_two_requests_goes_back_without_counting(relay: Relay, clock: FakeClock) -> None:
     """SIGTERM while a call's steps wait for the rate: nothing was lost, and it is no attempt."""
     waiting = threading.Event()
 
@@ -136,7 +136,7 @@ def test_work_that_ends_between_two_requests_goes_back_without_counting(relay: R
 
     target = Told(relay.settings.targets["onec"], script)
     post(relay, rendered("incoming"))
-    dispatcher = dispatch(relay, target)
+    dispatcher = dispatch(relay, target, clock=clock)
     assert waiting.wait(10)
     dispatcher.stop(5)
 

@@ -1,0 +1,87 @@
+"""What the targets of several steps share: step by step until nothing is left, each remembered before the next."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any, Generic, Literal, TypeVar
+
+from msgspec import Struct
+
+from relay.events import Outcome
+from relay.targets.base import Shipment, Steps
+from relay.targets.client import Setback
+from relay.targets.story import Story
+
+_STEPS_MAX = 16  # more than any call takes; the end of a journey that would go in circles
+
+
+class Keep(Struct, frozen=True):
+    """The recording came before the end of the call."""
+
+    link: str
+
+
+class Nothing(Struct, frozen=True):
+    """Nothing is left to do."""
+
+    note: str = ""
+
+
+class Refuse(Struct, frozen=True):
+    """The target would never take this call."""
+
+    reason: str
+
+
+Step = TypeVar("Step")
+
+
+class Journey(ABC, Generic[Step]):
+    """One delivery's. `done` is what stands in the store of the call at this target."""
+
+    def __init__(self, shipment: Shipment, steps: Steps) -> None:
+        self._shipment, self._steps = shipment, steps
+        self._story, self._done = Story(steps.said()), steps.done()
+        self._has_acted = self._requested = False
+
+    @abstractmethod
+    def _next(self) -> Step | Keep | Nothing | Refuse:
+        """The one thing to do now."""
+
+    @abstractmethod
+    def _take(self, step: Step) -> None:
+        """Does it, and remembers what was done. Raises Setback."""
+
+    @abstractmethod
+    def _delivered(self, note: str) -> Outcome:
+        """What the delivery has come to when nothing is left."""
+
+    def run(self) -> Outcome:
+        try:
+            for _ in range(_STEPS_MAX):
+                step = self._next()
+                if isinstance(step, Nothing):
+                    return self._delivered(step.note)
+                if isinstance(step, Refuse):
+                    return Outcome(name="refused", reason=step.reason, target_is=self._target_is)
+                if isinstance(step, Keep):
+                    self._remember(record_waits=step.link)
+                else:
+                    self._take(step)
+                self._has_acted = True
+        except Setback as exc:
+            return exc.outcome
+        return Outcome(name="failed", reason="the target answers this call in circles", target_is="well")
+
+    @property
+    def _target_is(self) -> Literal["not_asked"] | None:
+        return None if self._requested else "not_asked"
+
+    def _leave(self) -> None:
+        self._steps.leave()
+        self._requested = True
+
+    def _remember(self, **done: Any) -> None:
+        """On disk when it returns."""
+        self._steps.remember(**done)
+        self._done = {**self._done, **done}
