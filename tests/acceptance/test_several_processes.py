@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable
 
 from relay.sandbox.server import Sandbox
+from relay.store import Selection, Store
 from tests.acceptance.conftest import Process, eventually
 from tests.acceptance.posting import Posting, arrived, assert_in_order, wait_for_all
 
@@ -19,6 +20,14 @@ def assert_once_and_in_order(onec: Sandbox) -> None:
     arrivals = arrived(onec)
     assert len(arrivals) == len(dict(arrivals))
     assert_in_order([mark for mark, _ in arrivals])
+
+
+def states(process: Process) -> list[str]:
+    store = Store(f"sqlite:///{process.config.parent / 'relay.db'}")
+    try:
+        return [delivery.state for delivery in store.deliveries(Selection())]
+    finally:
+        store.close()
 
 
 def test_two_workers_deliver_everything_once_and_the_other_takes_over_at_once(
@@ -72,6 +81,7 @@ def test_an_owner_that_is_stopped_is_replaced_in_20_s_and_one_that_is_killed_at_
     warm.join()
     wait_for_all(onec, warm.accepted)
     assert first.child is not None
+    eventually(lambda: set(states(web)) == {"delivered"}, "the last result is written too")
     os.kill(first.child.pid, signal.SIGSTOP)  # it has nothing to do: outside a commit
     try:
         posting = Posting(web.port, 200_000, 100)
