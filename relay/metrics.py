@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,7 +26,6 @@ _INGEST_S = (0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.125, 0.25, 0.5, 
 _DELAY_S = (0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 60, 300, 900, 3600, 14400, 43200, 86400)
 _FILE_BYTES = 256 * 1024  # several times what the names of a large configuration need
 _STATES = ("open", "paused", "down", "misconfigured")
-_MOMENT = timedelta(0)
 UNKNOWN = "unknown"  #: the source of what came to an address that is nobody's
 
 
@@ -58,12 +56,18 @@ def _reserve() -> None:
         for kind in ("counter", "histogram"):
             with (Path(folder) / f"{kind}_{os.getpid()}.db").open("ab") as file:
                 os.posix_fallocate(file.fileno(), 0, _FILE_BYTES)
-    except OSError:
+    except (OSError, AttributeError):  # macOS has no such call
         del os.environ[_DIRECTORY]
 
 
 def _lives(pid: str) -> bool:
-    return pid.isdigit() and Path(f"/proc/{pid}").exists()
+    try:
+        os.kill(int(pid), 0)
+    except (ProcessLookupError, ValueError):
+        return False
+    except PermissionError:
+        return True  # somebody else's
+    return True
 
 
 class Metrics:
@@ -156,7 +160,7 @@ class Metrics:
             "target", "state",
         )  # fmt: skip
         yield _gauge("relay_quarantined", "Events that wait to be mended.", {(): float(store.pages.quarantined())})
-        last = {name: store.taken_since(name, now - _MOMENT)[1] for name in self._settings.sources}
+        last = {name: store.taken_since(name, now)[1] for name in self._settings.sources}
         yield _gauge(
             "relay_last_notification_timestamp_seconds", "When a source last sent one.",
             {(name,): at.timestamp() for name, at in last.items() if at is not None}, "source",

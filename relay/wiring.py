@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from datetime import datetime
 from urllib.parse import urlsplit
 
 from relay import targets
@@ -18,10 +17,9 @@ from relay.housekeeping import Housekeeping
 from relay.intake import Intake
 from relay.metrics import Metrics
 from relay.refusals import Refusals
-from relay.settings import AmoCrmTarget, Settings, Target
+from relay.settings import Settings, Target
 from relay.settings.quantities import Rate
 from relay.store import Store
-from relay.targets.amocrm_rest import ends_at
 from relay.times import Clock, now_utc
 
 
@@ -67,6 +65,7 @@ def build(settings: Settings, *, clock: Clock = now_utc) -> Relay:
         for adapter in adapters
     ]
     dispatcher = Dispatcher(lanes, store, clock)
+    ends = {adapter.settings.name: at for adapter in adapters if (at := adapter.access_ends_at()) is not None}
     return Relay(
         settings=settings, store=store, clock=clock, dispatcher=dispatcher, metrics=metrics,
         intake=Intake(settings, store, clock, dispatcher), refusals=Refusals(store, clock),
@@ -74,15 +73,8 @@ def build(settings: Settings, *, clock: Clock = now_utc) -> Relay:
             store, settings.storage, clock, dispatcher,
             lambda now: [(adapter.settings.name, what) for adapter in adapters for what in adapter.warnings(now)],
         ),
-        watch=Watch(settings, store, dispatcher, Gathering(settings, store, clock, _token_ends(settings))),
+        watch=Watch(settings, store, dispatcher, Gathering(settings, store, clock, ends)),
     )  # fmt: skip
-
-
-def _token_ends(settings: Settings) -> dict[str, datetime]:
-    """When the tokens end that say it; those of OAuth renew themselves."""
-    tokens = {name: target.token for name, target in settings.targets.items() if isinstance(target, AmoCrmTarget)}
-    found = {name: ends_at(token) for name, token in tokens.items() if token is not None}
-    return {name: ends for name, ends in found.items() if ends is not None}
 
 
 def _buckets(settings: Settings) -> dict[str, Bucket]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+from importlib.util import find_spec
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -58,8 +59,4 @@ def channels(alerts: Alerts) -> list[Channel]:
 
 def is_missing() -> bool:
     """Is there no library to tell with?"""
-    try:
-        import apprise  # noqa: F401
-    except ImportError:
-        return True
-    return False
+    return find_spec("apprise") is None

@@ -100,6 +100,8 @@ def _amocrm(target: AmoCrmTarget) -> Problem | None:
             "token",
             f"{'is missing; ' if target.token is None else 'and client_id exclude one another; '}set {wanted}",
         )
+    if target.token is not None and not _fits_a_header(target.token):
+        return "token", "holds letters that no token has; copy it again"
     if target.client_id is not None and target.redirect_uri is None:
         return "redirect_uri", "is missing; amoCRM wants the one of the integration with every refresh"
     if not target.source_name:
@@ -107,6 +109,10 @@ def _amocrm(target: AmoCrmTarget) -> Problem | None:
     if target.events and urlsplit(target.url).path.strip("/"):
         return "url", "must be the account's address alone, like https://example.amocrm.ru"
     return _cloud("url", target.url)
+
+
+def _fits_a_header(text: str) -> bool:
+    return text.isascii() and text.isprintable()
 
 
 def _one_of(is_missing: bool, other: str, wanted: str) -> str:
@@ -117,6 +123,8 @@ def _http(target: HttpTarget) -> Problem | None:
     for name in target.headers:
         if name.lower() in _OWN_HEADERS or name.lower().startswith("webhook-"):
             return f"headers.{name}", "is set by the relay itself; leave it out"
+        if not _fits_a_header(name) or not _fits_a_header(target.headers[name]):
+            return f"headers.{name}", "a header holds latin letters and signs only, on one line"
     for number, secret in enumerate(target.secrets):
         try:
             key = b64decode(secret.removeprefix("whsec_"), validate=True)

@@ -48,8 +48,11 @@ class AmoCrm(Adapter):
             return exc.outcome
         return Outcome(name="delivered", reason="; ".join([*self._missing_users(), *self.warnings(self._clock())]))
 
+    def access_ends_at(self) -> datetime | None:
+        return ends_at(self.settings.token or "")
+
     def warnings(self, now: datetime) -> list[str]:
-        ends = ends_at(self.settings.token or "")
+        ends = self.access_ends_at()
         if ends is None or ends - now > _WARN_BEFORE:
             return []
         day = ends.strftime("%d.%m.%Y")

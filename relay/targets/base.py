@@ -69,6 +69,10 @@ class Adapter(ABC):
     def check(self) -> Outcome:
         """Asks the target whether it would take a delivery, without making one. Well or not, the reason has remarks."""
 
+    def access_ends_at(self) -> datetime | None:
+        """When its token ends; None: that is not known, or it is renewed by itself."""
+        return None
+
     def warnings(self, now: datetime) -> list[str]:  # noqa: ARG002  for those that have something to say
         """What will need mending before long."""
         return []

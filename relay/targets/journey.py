@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from typing import Any, Generic, Literal, TypeVar
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from relay.events import Outcome
 from relay.targets.base import Shipment, Steps
@@ -70,7 +71,10 @@ class Journey(ABC, Generic[Step]):
                     self._take(step)
                 self._has_acted = True
         except Setback as exc:
-            return exc.outcome
+            outcome = exc.outcome
+            if outcome.target_is == "well" and not self._requested:  # a recording that UIS does not give, say
+                return replace(outcome, target_is="not_asked")
+            return outcome
         return Outcome(name="failed", reason="the target answers this call in circles", target_is="well")
 
     @property

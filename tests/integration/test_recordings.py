@@ -113,3 +113,21 @@ def test_recordings_can_be_left_out(off: bool, make_crm: Any, systems: Sandbox, 
     hand.close()
 
     assert bool(systems.bitrix24.state()["statistics"][0]["records"]) is not off
+
+
+def test_a_recording_that_uis_does_not_give_says_nothing_of_a_target_that_was_not_asked(
+    uis: str, make_crm: Any, systems: Sandbox, clock: FakeClock
+) -> None:
+    """The call is finished; the next attempt fetches only, and must not open a Bitrix24 that is down."""
+    relay = make_crm(b24='attach_record = "upload"')
+    hand = Hand(relay, "b24", clock)
+    tell(relay, [incoming(), finished(full_record_file_link=f"{uis}/gone")], clock)
+    first = hand.deliver()
+    asked = systems.bitrix24.state()["requests"]
+    clock.forward(minutes=1)
+
+    [again] = hand.deliver()
+    hand.close()
+
+    assert (first[-1].target_is, again.name, again.target_is) == ("well", "failed", "not_asked")
+    assert systems.bitrix24.state()["requests"] == asked

@@ -211,6 +211,9 @@ OTHER_MISTAKES = [
     (HTTP + 'method = "GET"', "method", "POST, PUT, PATCH"),
     (HTTP + 'headers = { "Content-Type" = "text/plain" }', "headers.Content-Type", "itself"),
     (HTTP + "headers = { X = 5 }", "headers", "text"),
+    (HTTP + 'headers = { X-Company = "Ромашка" }', "headers.X-Company", "latin letters"),
+    (HTTP + 'headers = { X-Company = "a\\nb" }', "headers.X-Company", "one line"),
+    (AMO.replace('"t"', '"токен"'), "token", "copy it again"),
     (HTTP + 'secrets = ["too-short"]', "secrets[0]", "whsec_"),
     (HTTP + 'secrets = ["whsec_c2hvcnQ="]', "secrets[0]", "16 bytes"),
 ]  # fmt: skip
