@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from datetime import datetime
-from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -28,6 +27,8 @@ DELIVERY_COLUMNS = tuple(
     )
 )  # fmt: skip
 ATTEMPT_COLUMNS = tuple(schema.attempts.c[name] for name in ("number", "at", "took_ms", "status", "outcome", "reason"))
+
+_NO_DIGIT = re.compile(r"\D")
 
 _call_decoder = msgspec.json.Decoder(CallEvent)
 _list_decoder = msgspec.json.Decoder(list[Any])
@@ -73,9 +74,4 @@ def call_json(call: CallEvent) -> str:
 def phones(call: CallEvent) -> str:
     """The digits of every number of a call, for the search by phone."""
     numbers = {call.caller, call.callee, call.client_number, call.employee_number, call.virtual_number}
-    return " ".join([_digits(number) for number in numbers if number])
-
-
-@lru_cache(maxsize=8192)
-def _digits(number: str) -> str:
-    return re.sub(r"\D", "", number)
+    return " ".join([_NO_DIGIT.sub("", number) for number in numbers if number])

@@ -14,6 +14,7 @@ from relay.times import Clock
 _LEARNT_FOR = timedelta(hours=1)
 _UNKNOWN_FOR = timedelta(minutes=10)
 _FORBIDDEN_FOR = timedelta(hours=1)
+_LEARNT_MAX = 1000  # extensions: more than any company has, and they come from outside
 
 
 class Directory:
@@ -78,5 +79,7 @@ class Directory:
             return None
         # documented as a string
         user = next((int(one["ID"]) for one in found if isinstance(one, dict) and str(one.get("ID")).isdigit()), None)
+        if len(self._learnt) >= _LEARNT_MAX:
+            self._learnt.clear()
         self._learnt[extension] = (user, now + (_UNKNOWN_FOR if user is None else _LEARNT_FOR))
         return user

@@ -26,6 +26,7 @@ from relay.settings import ROOT, Target
 _BODY_MAX = 64 * 1024
 _IDLE_MAX_S = 4.0  # servers close at 5; a request into a closing connection may have been taken or not
 _REASON_MAX = 500
+_PREPARED_MAX = 64
 
 
 class Answer(Struct, frozen=True):
@@ -107,6 +108,8 @@ class Client:
         known = self._prepared.get((method, url))
         if known is None:
             try:
+                if len(self._prepared) >= _PREPARED_MAX:
+                    self._prepared.clear()  # some addresses hold a call's own phone or id
                 known = self._prepared[method, url] = requests.Request(method, url).prepare()
             except (requests.RequestException, ValueError) as exc:
                 raise NoAnswer(Outcome(name="misconfigured", reason=f"the url cannot be used: {exc}")) from exc

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from collections.abc import Sequence
 
 from relay.errors import MalformedEvent
-from relay.uis import damaged, forms
+from relay.uis import damaged, forms, values
 from relay.uis.encoding import decode
-from relay.uis.reading import JSON, Reading, one_of_each
+from relay.uis.reading import JSON, Reading, Unread, is_deep, one_of_each
 
 _SECRET_KEY = "token"  # noqa: S105  the name of a key
+_TOO_DEEP = "the body is nested too deeply to be a notification"
 
 
 def read(raw: bytes, *, is_query: bool = False) -> Reading:
@@ -28,38 +29,45 @@ def read(raw: bytes, *, is_query: bool = False) -> Reading:
 
 def _read_json(text: str) -> Reading:
     try:
+        reading = _read_object(text)
+    except RecursionError as exc:
+        raise MalformedEvent(_TOO_DEEP) from exc
+    if is_deep(reading.pairs):
+        raise MalformedEvent(_TOO_DEEP)
+    return reading
+
+
+def _read_object(text: str) -> Reading:
+    try:
         return _strict(text)
     except ValueError:  # not JSON, or a number of thousands of digits
         return damaged.read(text)
-    except RecursionError as exc:
-        raise MalformedEvent("the body is nested too deeply to be a notification") from exc
 
 
 def _strict(text: str) -> Reading:
     """Raises ValueError when it is not strict JSON, MalformedEvent when it is but not an object."""
     doubled: list[str] = []
-    outermost: list[tuple[str, JSON]] = []
+    outermost: Sequence[tuple[str, JSON]] = []
 
     def collect(pairs: list[tuple[str, JSON]]) -> dict[str, JSON]:
         nonlocal outermost
         outermost = one_of_each(pairs, doubled)
         return dict(outermost)
 
-    value = json.loads(text, object_pairs_hook=collect, parse_constant=_refuse, parse_float=_finite)
+    value = json.loads(text, object_pairs_hook=collect, parse_constant=values.refuse, parse_float=values.finite)
     if not isinstance(value, dict):
         raise MalformedEvent("the body is JSON but not an object {…}: check the template in the UIS cabinet")
-    return Reading(tuple(outermost), "json", tuple(doubled))
+    pairs = [(name, _emptied(value, 1)) for name, value in outermost] if doubled else outermost
+    return Reading(tuple(pairs), "json", tuple(doubled))
 
 
-def _refuse(constant: str) -> Any:
-    raise ValueError(f"{constant} is not JSON")
-
-
-def _finite(digits: str) -> float:
-    value = float(digits)
-    if value in (float("inf"), float("-inf")):
-        raise ValueError(f"{digits} is too large")
-    return value
+def _emptied(value: JSON, depth: int) -> JSON:
+    """Leaves `Unread` only where fields are looked for, in the body and in its groups: below them it is null."""
+    if isinstance(value, dict):
+        return {name: _emptied(item, depth + 1) for name, item in value.items()}
+    if isinstance(value, list):
+        return [_emptied(item, depth + 1) for item in value]
+    return None if depth > 2 and isinstance(value, Unread) else value
 
 
 def _without_secret(reading: Reading) -> Reading:

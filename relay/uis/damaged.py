@@ -10,6 +10,7 @@ What can be read in two ways is left empty (`Unread`) or, when whole fields are 
 
 from __future__ import annotations
 
+import json
 import re
 from functools import cache
 from importlib.resources import files
@@ -23,8 +24,15 @@ from relay.uis.variables import VARIABLES
 _ANCHOR = re.compile(r"""\s*(?P<q>["'])(?P<key>[^"'\\\n{}:,]{1,100})(?P=q)\s*:""")
 _NAME = re.compile(r"[A-Za-z_][\w.-]*", re.ASCII)
 _SPACE = re.compile(r"\s*")
-_CANDIDATE = re.compile(r"\s+|[,}]|\Z")
+_COMMAS = re.compile(r"[\s,]*")
 _TAIL = re.compile(r"[\s,;\x00]*")
+# where a damaged value may end. A row of spaces and commas is one place: each is looked at once, from its beginning
+_CANDIDATE = re.compile(r"""(?<![\s,])(?:\s*+,[\s,]*+(?=["'}]|\Z)|\s*+(?=\}|\Z))""")
+
+# To decode one character is 1; the least is a hundredth of a second, and hundreds of damaged fields.
+_EFFORT_MIN, _EFFORT_PER_CHARACTER = 500_000, 8
+_LOOK = 50  # at a place where a value may end
+_FIELD = 300
 
 
 def read(text: str) -> Reading:
@@ -54,16 +62,20 @@ class _Scanner:
     def __init__(self, text: str) -> None:
         self.text = text
         self.notes: list[str] = []
+        self._effort = max(_EFFORT_MIN, _EFFORT_PER_CHARACTER * len(text))  # that is left
         self._commas_stand_apart = False  # `value ,` or `value\n,`: then space after a value proves nothing
+        tail = _TAIL.match(text[::-1])
+        self._tail = len(text) - (tail.end() if tail else 0)  # where nothing but spaces and commas is left
 
     def read_all(self) -> list[tuple[str, JSON]]:
         pairs, end = self._object(0, depth=1)
-        if _TAIL.fullmatch(self.text, end) is None:
+        if end < self._tail:
             raise MalformedEvent(f"there is more text after the closing brace, at character {end + 1}")
         return pairs
 
     def _object(self, start: int, depth: int) -> tuple[list[tuple[str, JSON]], int]:
         pairs: list[tuple[str, JSON]] = []
+        names: set[str] = set()
         at = self._skip_commas(start + 1)
         while True:
             if at >= len(self.text):
@@ -74,16 +86,21 @@ class _Scanner:
             anchor = _ANCHOR.match(self.text, at)
             if anchor is None:
                 raise MalformedEvent(f"at character {at + 1} the name of a field was expected")
-            self._refuse_second(anchor["key"], pairs)
+            self._spend(_FIELD)
+            if anchor["key"].lower() in names:
+                raise MalformedEvent(f"{anchor['key']} stands twice in a damaged body: its fields cannot be told apart")
+            names.add(anchor["key"].lower())
             if anchor["q"] == "'":
                 self.notes.append("names stand in single quotes")
             value, end = self._value(anchor.end(), anchor["key"], depth)
             pairs.append((anchor["key"], value))
             at = self._after_value(end)
 
-    def _refuse_second(self, key: str, pairs: list[tuple[str, JSON]]) -> None:
-        if any(key.lower() == name.lower() for name, _ in pairs):
-            raise MalformedEvent(f"{key} stands twice in a damaged body: its fields cannot be told apart")
+    def _spend(self, effort: int) -> None:
+        """Counts what the reading costs, so that no body costs more than a notification may."""
+        self._effort -= effort
+        if self._effort < 0:
+            raise MalformedEvent("the body is too damaged to be read: its fields cannot be told apart")
 
     def _after_value(self, end: int) -> int:
         at = self._skip_space(end)
@@ -98,12 +115,13 @@ class _Scanner:
         found = _SPACE.match(self.text, at)
         return found.end() if found else at
 
+    def _past_commas(self, at: int) -> int:
+        found = _COMMAS.match(self.text, at)
+        return found.end() if found else at
+
     def _skip_commas(self, at: int) -> int:
-        at = self._skip_space(at)
-        commas = 0
-        while self.text[at : at + 1] == ",":
-            commas += 1
-            at = self._skip_space(at + 1)
+        start, at = at, self._past_commas(at)
+        commas = self.text.count(",", start, at)
         if commas and (commas > 1 or self.text[at : at + 1] == "}"):
             self.notes.append("a superfluous comma was dropped")
         if commas and at >= len(self.text):
@@ -139,12 +157,10 @@ class _Scanner:
         return self.text[inside : inside + 1] == "}" or _ANCHOR.match(self.text, inside) is not None
 
     def _strict_value(self, at: int, key: str, depth: int) -> tuple[JSON, int] | None:
-        try:
-            value, end = LENIENT.raw_decode(self.text, at)
-        except ValueError:
+        decoded = self._decode(at)
+        if decoded is None or not self._ends(decoded[1], depth):
             return None
-        if not self._ends(end, depth) or value in (float("inf"), float("-inf")):
-            return None
+        value, end = decoded
         if isinstance(value, str) and "\n" in self.text[at:end]:
             self.notes.append(f"{key}: a raw line break inside the value")
         return value, end
@@ -153,19 +169,32 @@ class _Scanner:
         """`""value""`: the value that UIS renders has quotes of its own, and the template put it into quotes."""
         if self.text[at] not in "\"'" or self.text[at + 1 : at + 2] not in ('"', "["):
             return None
-        try:
-            value, end = LENIENT.raw_decode(self.text, at + 1)
-        except ValueError:
+        decoded = self._decode(at + 1)
+        if decoded is None:
             return None
+        value, end = decoded
         if self.text[end : end + 1] != self.text[at] or not self._ends(end + 1, depth):
             return None
         self.notes.append(f"{key}: the placeholder was quoted in the template")
         return value, end + 1
 
+    def _decode(self, at: int) -> tuple[JSON, int] | None:
+        try:
+            value, end = LENIENT.raw_decode(self.text, at)
+        except json.JSONDecodeError as exc:
+            self._spend(exc.pos - at)
+            return None
+        except ValueError:  # a number that is too large, or has thousands of digits: it does not say where
+            self._spend(len(self.text) - at)
+            return None
+        self._spend(end - at)
+        return value, end
+
     def _damaged_value(self, start: int, key: str, depth: int) -> tuple[JSON, int]:
         for found in _CANDIDATE.finditer(self.text, start):
             end = found.start()
-            if end > start and self._ends(end, depth, damaged=True) and pieces.may_be_whole(self.text[start:end]):
+            self._spend(_LOOK)
+            if end > start and pieces.may_be_whole(self.text, start, end) and self._ends(end, depth, damaged=True):
                 piece = self.text[start:end].strip()
                 if end == len(self.text) and piece[0] not in "\"'[":
                     break  # `nul`: nothing says that the text does not go on
@@ -192,8 +221,7 @@ class _Scanner:
         if follows == "}":
             return self._closes(next_at, depth)
         if follows == ",":
-            while self.text[next_at : next_at + 1] == ",":
-                next_at = self._skip_space(next_at + 1)
+            next_at = self._past_commas(next_at)
             rest = self.text[next_at : next_at + 1]
             return not rest or (rest == "}" and self._closes(next_at, depth)) or bool(_ANCHOR.match(self.text, next_at))
         # a forgotten comma: only between lines, and only before a name that UIS has
@@ -202,10 +230,10 @@ class _Scanner:
         return anchor is not None and anchor["key"].lower() in VARIABLES
 
     def _closes(self, at: int, depth: int) -> bool:
+        if depth == 1:
+            return at + 1 >= self._tail
         after = self._skip_space(at + 1)
         follows = self.text[after : after + 1]
-        if depth == 1:
-            return _TAIL.fullmatch(self.text, after) is not None
         if not follows:
             return True
         return (follows == "}" and self._closes(after, depth - 1)) or (follows == "," and self._ends(after, depth - 1))

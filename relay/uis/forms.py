@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import re
+from collections.abc import Sequence
 from urllib.parse import unquote_to_bytes
 
+from relay.uis import values
 from relay.uis.encoding import decode
-from relay.uis.reading import JSON, Reading, Unread, one_of_each
+from relay.uis.reading import JSON, Reading, Unread, different, in_doubt, merged
 from relay.uis.variables import VARIABLES, is_unsubstituted
 
 _LOOKS = re.compile(r"[\w.\-\[\]%+]{1,100}=")
-_KNOWN = sorted(VARIABLES, key=len, reverse=True)
-_GLUED = re.compile("(?i)(" + "|".join(_KNOWN) + ")=")
+_LINE_BREAK = re.compile(rb"\n|%0a", re.IGNORECASE)
+# backwards, so that only what stands before a `=` is looked at
+_GLUED = re.compile(b"=(" + b"|".join(name.encode()[::-1] for name in sorted(VARIABLES, key=len, reverse=True)) + b")")
 
 
 def looks_like_form(text: str) -> bool:
@@ -20,47 +22,49 @@ def looks_like_form(text: str) -> bool:
 
 
 def read(raw: bytes) -> Reading:
-    """The fields of a form. Values are text; empty ones are None; JSON lists are lists."""
+    """The fields of a form. Values are text; empty ones are None; JSON lists, and names that stand often, are lists."""
     notes: list[str] = []
-    pairs: list[tuple[str, JSON]] = []
+    given: list[tuple[str, str]] = []
+    behind: dict[int, list[str]] = {}  # what stands behind raw `&`, by the field that it may belong to
     for piece in _pieces(raw, notes):
         name, equals, value = piece.partition("=")
-        if not equals and pairs:  # a raw `&` inside the value before it, or a name without a value?
-            key, before = pairs[-1]
-            pairs[-1] = (key, Unread(f"{before.text if isinstance(before, Unread) else before}&{name}"))
-            notes.append(f"{key}: an unescaped & stands in it; left empty")
+        if not equals and given:  # a raw `&` inside the value before it, or a name without a value?
+            behind.setdefault(len(given) - 1, []).append(name)
         elif name:
-            pairs.append((name, _value(value, name, notes)))
-    return Reading(tuple(one_of_each(pairs, notes)), "form", tuple(dict.fromkeys(notes)))
+            given.append((name, value))
+    pairs = [(name, _value(value, behind.get(at, ()), name, notes)) for at, (name, value) in enumerate(given)]
+    return Reading(tuple(merged(pairs, _one_or_list)), "form", tuple(notes))
 
 
 def _pieces(raw: bytes, notes: list[str]) -> list[str]:
     """Decoded `name=value` pieces. The bytes are decoded as one text, so that the encoding is judged by all."""
-    glued = [part for piece in raw.split(b"&") if piece for part in _unglue(piece, notes)]
-    whole, remarks = decode(
-        b"\n".join(unquote_to_bytes(part.replace(b"+", b"%20")).replace(b"\n", b"\x00") for part in glued)
-    )
+    pieces = _LINE_BREAK.sub(b"\x00", raw).replace(b"+", b" ").split(b"&")
+    parts = [part for piece in pieces if piece for part in _unglue(piece, notes)]
+    whole, remarks = decode(unquote_to_bytes(b"\n".join(parts)))
     notes.extend(remarks)
     return [part.replace("\x00", "\n") for part in whole.split("\n")]
 
 
 def _unglue(piece: bytes, notes: list[str]) -> list[bytes]:
     """Splits `direction=incall_session_id=1` where the name of a variable follows without an `&`."""
-    text = piece.decode("latin-1")
-    start = text.find("=") + 1
-    if start == 0:
+    if piece.count(b"=") < 2:
         return [piece]
-    parts: list[str] = []
-    head = 0
-    for found in _GLUED.finditer(text, start):
-        if found.start() > start - 1 and text[found.start() - 1] != "_":
-            parts.append(text[head : found.start()])
-            head = found.start()
-            notes.append(f"before {found[1]} an & was missing")
-    return [part.encode("latin-1") for part in (*parts, text[head:])]
+    backwards = piece.lower()[::-1]
+    parts: list[bytes] = []
+    end = len(piece)
+    for found in _GLUED.finditer(backwards, 0, len(piece) - piece.index(b"=") - 1):
+        start = len(piece) - found.end()
+        if piece[start - 1 : start] != b"_":
+            parts.append(piece[start:end])
+            end = start
+            notes.append(f"before {found[1][::-1].decode()} an & was missing")
+    return [piece[:end], *reversed(parts)]
 
 
-def _value(value: str, name: str, notes: list[str]) -> JSON:
+def _value(value: str, behind: Sequence[str], name: str, notes: list[str]) -> JSON:
+    if behind:
+        notes.append(f"{name}: an unescaped & stands in it; left empty")
+        return Unread("&".join((value, *behind)))
     text = value.strip()
     if not text:
         return None
@@ -69,7 +73,16 @@ def _value(value: str, name: str, notes: list[str]) -> JSON:
         return None
     if text.startswith("["):
         try:
-            return json.loads(text)
+            return values.from_json(text)
         except ValueError:
             return value
     return value
+
+
+def _one_or_list(_name: str, found: list[JSON]) -> JSON:
+    """`ids=1&ids=2` is how a form writes a list; a value that is only repeated is one value."""
+    filled = [value for value in found if value is not None]
+    if any(isinstance(value, Unread) for value in filled):
+        return filled[0] if len(filled) == 1 else in_doubt(different(filled))
+    alike = different(filled)
+    return filled if len(alike) > 1 else alike[0] if alike else None

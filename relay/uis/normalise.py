@@ -6,14 +6,13 @@ A value that cannot be typed is kept in `extra` with a note: one bad field never
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import lru_cache
 from typing import Any
 from zoneinfo import ZoneInfo
 
 from relay.errors import MalformedEvent
 from relay.events import CallEvent
 from relay.uis import kinds, phones, values
-from relay.uis.reading import JSON, Reading, Unread
+from relay.uis.reading import JSON, Reading, Unread, bounded
 from relay.uis.variables import VARIABLES, Type, is_unsubstituted
 
 
@@ -25,8 +24,8 @@ def normalise(reading: Reading, endpoint: str, zone: ZoneInfo) -> CallEvent:
 _CONVERSIONS: dict[Type, Callable[[JSON], Any]] = {
     Type.TEXT: values.text,
     Type.DIRECTION: values.direction,
-    Type.SESSION: values.text,
-    Type.EXTENSION: values.text,
+    Type.SESSION: values.key,
+    Type.EXTENSION: values.key,
     Type.ID: values.integer,
     Type.IDS: values.integers,
     Type.SECONDS: values.integer,
@@ -34,11 +33,6 @@ _CONVERSIONS: dict[Type, Callable[[JSON], Any]] = {
     Type.LINK: values.text,
     Type.LINKS: values.links,
 }
-
-
-@lru_cache(maxsize=4096)  # the same names in every body
-def _name(key: str) -> str:
-    return key.strip().lower()
 
 
 class _Normaliser:
@@ -62,7 +56,7 @@ class _Normaliser:
             )
 
     def _take(self, key: str, value: JSON, group: str = "") -> None:
-        name = _name(key)
+        name = key.strip().lower()
         if type(value) is str and is_unsubstituted(value, key):
             self.notes.append(f"{key}: a placeholder was left unfilled")
             value = None
@@ -79,14 +73,17 @@ class _Normaliser:
             self.known[name] = None if values.is_empty(value) else value
 
     def _take_second(self, name: str, key: str, value: JSON) -> None:
-        """A variable that stands in two groups: one value, or none when they differ."""
+        """A variable that stands in several groups: one value, or none when they differ."""
         before = self.known[name]
+        if values.is_empty(value) or name in self.doubtful:
+            return
         if before is None:
-            self.known[name] = None if values.is_empty(value) else value
-        elif not values.is_empty(value) and before != value:
+            self.known[name] = value
+        elif before != value:
             self.notes.append(f"{key}: stands twice with different values; left empty")
             self._keep(name, [before, value])
             self.known[name] = None
+            self.doubtful.add(name)
 
     def _keep(self, name: str, value: JSON) -> None:
         self.extra[str(values.clean(name))] = values.clean(value.text if isinstance(value, Unread) else value)
@@ -105,7 +102,7 @@ class _Normaliser:
                     self.notes.append(f"{name}: {exc}; kept as it came")
                     self._keep(name, value)
         self._complete()
-        notes = tuple(values.clean(note) for note in dict.fromkeys(self.notes)) if self.notes else ()
+        notes = tuple(values.clean(note) for note in bounded(self.notes)) if self.notes else ()
         return CallEvent(**self.call, extra=self.extra, notes=notes)
 
     def _fill(self, field: str | None, kind: Type, name: str, value: JSON) -> None:

@@ -19,9 +19,21 @@ class Phone(NamedTuple):
     dtmf: str | None  #: the keys pressed after the answer
 
 
-@lru_cache(maxsize=8192)  # phonenumbers takes 14 us a number; the same few numbers come again and again
+_LENGTH_MAX = 64  # a number, its punctuation and a long tail
+
+
 def parse(given: str) -> Phone:
-    """Splits off a DTMF tail and rewrites what is a valid number; anything else stays as it is."""
+    """Splits off a DTMF tail and rewrites what is a valid number; anything else stays as it is.
+
+    Raises ValueError for a text that is too long to be a phone: no pattern sees it, and no cache keeps it.
+    """
+    if len(given) > _LENGTH_MAX:
+        raise ValueError(f"is longer than {_LENGTH_MAX} characters")
+    return _parse(given)
+
+
+@lru_cache(maxsize=4096)  # phonenumbers takes 14 us a number; the same few numbers come again and again
+def _parse(given: str) -> Phone:
     head, *tails = _TAIL.split(given.strip(), maxsplit=1)
     dtmf = tails[0] if tails else None
     bare = _PUNCTUATION.sub("", head)

@@ -6,6 +6,7 @@ import json
 import re
 
 from relay.errors import MalformedEvent
+from relay.uis import values
 from relay.uis.reading import JSON, Unread
 from relay.uis.variables import PLACEHOLDER, VARIABLES, is_unsubstituted
 
@@ -15,11 +16,7 @@ _NAME_AND_COLON = re.compile(r"""["']?\b(\w+)["']\s*:""")
 _PLAIN_TEXT = re.compile(r"[^\"'{}\[\]\\\n]+")
 
 
-def _refuse_constant(constant: str) -> JSON:
-    raise ValueError(f"{constant} is not JSON")
-
-
-LENIENT = json.JSONDecoder(strict=False, parse_constant=_refuse_constant)
+LENIENT = json.JSONDecoder(strict=False, parse_constant=values.refuse, parse_float=values.finite)
 """Strict JSON but for raw line breaks inside strings."""
 
 
@@ -39,14 +36,11 @@ def interpret(piece: str, key: str) -> tuple[JSON, str]:
     return _in_doubt(piece, key)
 
 
-def may_be_whole(piece: str) -> bool:
+def may_be_whole(text: str, start: int, end: int) -> bool:
     """Could this be a whole value: does it end with the quote or bracket that it began with?"""
-    piece = piece.strip()
-    if piece[:1] in ("'", '"'):
-        return len(piece) > 1 and piece[-1] == piece[0]
-    if piece[:1] == "[":
-        return piece[-1] == "]"
-    return True
+    if text[start] in "'\"":
+        return end - start > 1 and text[end - 1] == text[start]
+    return text[start] != "[" or text[end - 1] == "]"
 
 
 def _quoted(inner: str, quote: str, key: str) -> tuple[JSON, str]:

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 Shape = Literal["json", "repaired", "form"]
 
 JSON = Any  #: str | int | float | bool | None | list | dict | Unread
+
+# What is kept of a body must not outgrow it, whatever stands in it.
+_VALUES_MAX, _VALUE_MAX = 5, 500  # different values of a name that are told of, and characters of each
+_NOTES_MAX, _NOTE_MAX = 50, 300
+_DEPTH_MAX = 64  # of lists and objects in each other: far from what any library's recursion bears
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,18 +42,68 @@ class Reading:
         return replace(self, notes=(*notes, *self.notes)) if notes else self
 
 
-def one_of_each(pairs: list[tuple[str, JSON]], notes: list[str]) -> list[tuple[str, JSON]]:
-    """Names that stand twice become one; with two different values the field is left empty."""
+def one_of_each(pairs: Sequence[tuple[str, JSON]], notes: list[str]) -> Sequence[tuple[str, JSON]]:
+    """Makes one of the names that stand twice; with different values the field is left empty."""
+    return merged(pairs, lambda name, found: _agreed(name, found, notes))
+
+
+def merged(pairs: Sequence[tuple[str, JSON]], merge: Callable[[str, list[JSON]], JSON]) -> Sequence[tuple[str, JSON]]:
+    """Makes one of the names that stand more than once, by all of their values, in the spelling of the first."""
     if len({name.lower() for name, _ in pairs}) == len(pairs):
         return pairs
-    seen: dict[str, int] = {}
-    kept: list[tuple[str, JSON]] = []
+    groups: dict[str, tuple[str, list[JSON]]] = {}
     for name, value in pairs:
-        at = seen.get(name.lower())
-        if at is None:
-            seen[name.lower()] = len(kept)
-            kept.append((name, value))
-        elif kept[at][1] != value or type(kept[at][1]) is not type(value):
-            kept[at] = (kept[at][0], Unread(f"{kept[at][1]!r} or {value!r}"))
-            notes.append(f"{name}: stands twice with different values; left empty")
+        groups.setdefault(name.lower(), (name, []))[1].append(value)
+    return [(name, found[0] if len(found) == 1 else merge(name, found)) for name, found in groups.values()]
+
+
+def in_doubt(found: Iterable[JSON]) -> Unread:
+    """Keeps the text of a name's different values, so much of it as people need."""
+    return Unread(" or ".join(_shown(value) for value in found))
+
+
+def different(found: Iterable[JSON]) -> list[JSON]:
+    """Returns the first few values that differ, in type too."""
+    kept: list[JSON] = []
+    for value in found:
+        if all(value != other or type(value) is not type(other) for other in kept):
+            kept.append(value)
+            if len(kept) == _VALUES_MAX:
+                break
     return kept
+
+
+def is_deep(pairs: Iterable[tuple[str, JSON]]) -> bool:
+    """Do lists and objects stand in each other more deeply than in any notification?"""
+    level = [value for _, value in pairs if isinstance(value, list | dict)]
+    for _ in range(_DEPTH_MAX):
+        if not level:
+            return False
+        level = [
+            item
+            for each in level
+            for item in (each.values() if isinstance(each, dict) else each)
+            if isinstance(item, list | dict)
+        ]
+    return True
+
+
+def bounded(notes: Iterable[str]) -> list[str]:
+    """Returns each note once, the first of them where there are too many, and says how many are left out."""
+    each = list(dict.fromkeys(note if len(note) <= _NOTE_MAX else f"{note[:_NOTE_MAX]}…" for note in notes))
+    if len(each) <= _NOTES_MAX:
+        return each
+    return [*each[:_NOTES_MAX], f"and {len(each) - _NOTES_MAX} more notes"]
+
+
+def _agreed(name: str, found: list[JSON], notes: list[str]) -> JSON:
+    values = different(found)
+    if len(values) == 1:
+        return values[0]
+    notes.append(f"{name}: stands twice with different values; left empty")
+    return in_doubt(values)
+
+
+def _shown(value: JSON) -> str:
+    text = value.text if isinstance(value, Unread) else repr(value)
+    return text if len(text) <= _VALUE_MAX else f"{text[:_VALUE_MAX]}…"

@@ -7,9 +7,11 @@ import re
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
-from relay.uis.reading import JSON
+from relay.uis.reading import JSON, is_deep
 
 _MAX_INTEGER = 2**63 - 1
+_KEY_MAX = 64  # characters of what a call or an employee is found by
+_ITEMS_MAX = 1000
 _STAMP = re.compile(
     r"\d{4}-\d\d-\d\d[ T]\d\d:\d\d(:\d\d([.,]\d{1,9})?)?\s*(Z|[+-]\d\d(:?\d\d)?)?", re.IGNORECASE | re.ASCII
 )
@@ -38,6 +40,14 @@ def text(value: JSON) -> str:
     raise ValueError("is not text")
 
 
+def key(value: JSON) -> str:
+    """A text by which something is found: a session, an extension. Short, so that no index or cache swells."""
+    given = text(value)
+    if len(given) > _KEY_MAX:
+        raise ValueError(f"is longer than {_KEY_MAX} characters")
+    return given
+
+
 def integer(value: JSON) -> int:
     """A whole number that is not negative; 63, 63.0, "63" and " 63 " are all 63."""
     if type(value) is int and 0 <= value <= _MAX_INTEGER:
@@ -62,7 +72,7 @@ def _whole(value: float) -> int:
 def boolean(value: JSON) -> bool:
     if isinstance(value, bool):
         return value
-    word = str(value).strip().lower()
+    word = "" if isinstance(value, list | dict) else str(value).strip().lower()
     if word in _TRUE:
         return True
     if word in _FALSE:
@@ -98,16 +108,46 @@ def links(value: JSON) -> tuple[str, ...]:
     return tuple(text(item) for item in _items(value) if not is_empty(item))
 
 
+def from_json(given: str) -> JSON:
+    """What a text says that is JSON itself."""
+    try:
+        value = json.loads(given, parse_constant=refuse, parse_float=finite)
+    except RecursionError:
+        raise ValueError("is nested too deeply") from None
+    if is_deep([("", value)]):
+        raise ValueError("is nested too deeply")
+    return value
+
+
+def refuse(constant: str) -> JSON:
+    """For `parse_constant`: NaN and Infinity are not JSON."""
+    raise ValueError(f"{constant} is not JSON")
+
+
+def finite(digits: str) -> float:
+    """For `parse_float`."""
+    value = float(digits)
+    if value in (float("inf"), float("-inf")):
+        raise ValueError(f"{digits[:40]} is too large")
+    return value
+
+
 def _items(value: JSON) -> list[JSON]:
     if isinstance(value, str):
         stripped = value.strip()
-        if stripped.startswith("["):
-            value = json.loads(stripped)
-        else:
-            return [item.strip() for item in re.split(r",\s*", stripped) if item.strip()]
+        value = from_json(stripped) if stripped.startswith("[") else _listed(stripped)
     if isinstance(value, dict):
         raise ValueError("is not a list")
-    return value if isinstance(value, list) else [value]
+    items = value if isinstance(value, list) else [value]
+    if len(items) > _ITEMS_MAX:
+        raise ValueError(f"holds more than {_ITEMS_MAX} items")
+    return items
+
+
+def _listed(given: str) -> list[JSON]:
+    if given.count(",") > _ITEMS_MAX:
+        raise ValueError(f"holds more than {_ITEMS_MAX} items")
+    return [item.strip() for item in given.split(",") if item.strip()]
 
 
 def direction(value: JSON) -> str:

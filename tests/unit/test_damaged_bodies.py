@@ -40,6 +40,14 @@ ROWS: list[Row] = [
     ("placeholder at the end", "{" + _TAIL + ',"scenario_name":{{scenario_name}}}', {"scenario": None, "session_id": "7"}),
     ("bare field name", '{"extension_phone_number":extension_phone_number,' + _TAIL + "}", {"extension": None, "kind": "incoming"}),
     ("quoted field name", '{"extension_phone_number":"extension_phone_number",' + _TAIL + "}", {"extension": None, "kind": "incoming"}),
+    # too long, too large, too many
+    ("a phone of 65 characters", '{"calling_phone_number":"+7' + " " * 52 + '79005550123",' + _TAIL + "}", {"caller": None, "session_id": "7"}),
+    ("a phone of 64 characters", '{"calling_phone_number":"+' + " " * 52 + '79005550123",' + _TAIL + "}", {"caller": "+79005550123"}),
+    ("a session of 65 characters", '{"call_session_id":"' + "7" * 65 + '","direction":"in"}', {"session_id": None, "direction": "in"}),
+    ("an extension of 65 characters", '{"extension_phone_number":"' + "1" * 65 + '",' + _TAIL + "}", {"extension": None}),
+    ("a thousand ids", '{"employee_ids":"' + "1," * 1000 + '",' + _TAIL + "}", {"employee_ids": (1,) * 1000}),
+    ("more ids than that", '{"employee_ids":"' + "1," * 1001 + '",' + _TAIL + "}", {"employee_ids": (), "session_id": "7"}),
+    ("a number without end in a list", '{"attributes":[1e999],' + _TAIL + "}", {"extra": {"attributes": "[1e999]"}}),
     # a hole, commas
     ("missing value", '{"scenario_name":,' + _TAIL + "}", {"scenario": None, "session_id": "7"}),
     ("missing last value", "{" + _TAIL + ',"scenario_name":}', {"scenario": None, "session_id": "7"}),
@@ -85,6 +93,17 @@ ROWS: list[Row] = [
     ("form, a raw & in a value", "direction=in&call_session_id=7&scenario_name=A&B", {"scenario": None, "session_id": "7"}),
     ("form, a list", "call_session_id=7&employee_ids=%5B1%2C2%5D", {"employee_ids": (1, 2)}),
     ("form, empty and left", "call_session_id=7&lost_reason=&scenario_name={{scenario_name}}", {"lost_reason": None, "scenario": None}),
+    ("form, equal names are a list", "call_session_id=7&employee_ids=1&employee_ids=2", {"employee_ids": (1, 2)}),
+    ("form, equal names in another case", "call_session_id=7&Employee_ids=1&employee_ids=2&employee_ids=1", {"employee_ids": (1, 2, 1)}),
+    ("form, one value twice", "call_session_id=7&call_session_id=7&direction=in", {"session_id": "7", "direction": "in"}),
+    ("form, empty and filled", "call_session_id=7&scenario_name=&scenario_name=A", {"scenario": "A"}),
+    ("form, two texts for one", "call_session_id=7&scenario_name=A&scenario_name=B", {"scenario": None, "extra": {"scenario_name": ["A", "B"]}}),
+    ("form, a raw & behind nothing", "call_session_id=7&scenario_name=&B", {"scenario": None, "extra": {"scenario_name": "&B"}}),
+    ("form, a raw & and the name again", "call_session_id=7&a=1&b&a=2", {"extra": {"a": "1&b or '2'"}}),
+    ("form, brackets without end", "call_session_id=7&a=" + "[" * 5000, {"session_id": "7", "extra": {"a": "[" * 5000}}),
+    ("form, ids in brackets without end", "call_session_id=7&employee_ids=" + "[" * 5000, {"employee_ids": (), "session_id": "7"}),
+    ("form, deep brackets", "call_session_id=7&a=" + "[" * 100 + "]" * 100, {"extra": {"a": "[" * 100 + "]" * 100}}),
+    ("form, glued thrice", "direction=inis_lost=falsecall_session_id=7", {"direction": "in", "is_lost": False, "session_id": "7"}),
     ("form, a plus in a phone", "call_session_id=7&calling_phone_number=+79005550123", {"caller": "+79005550123"}),
     # names
     ("names in any case", '{"Call_Session_ID":7,"DIRECTION":"in"}', {"session_id": "7", "direction": "in"}),
@@ -92,6 +111,10 @@ ROWS: list[Row] = [
     ("twice, different", '{"scenario_name":"А","scenario_name":"Б",' + _TAIL + "}", {"scenario": None, "session_id": "7"}),
     ("nested", '{"call_info":{"call_session_id":7,"direction":"in"},"contact_info":{"contact_phone_number":"79005550123"}}',
      {"session_id": "7", "client_number": "+79005550123"}),
+    ("twice inside a list", '{"attributes":[{"b":1,"b":2}],' + _TAIL + "}", {"extra": {"attributes": [{"b": None}]}, "session_id": "7"}),
+    ("twice inside a group's object", '{"g":{"h":{"b":1,"b":2},"call_session_id":7}}', {"extra": {"g.h": {"b": None}}, "session_id": "7"}),
+    ("in three groups, different", '{"a":{"call_session_id":1},"b":{"call_session_id":2},"c":{"call_session_id":3},"direction":"in"}', {"session_id": None}),
+    ("in two groups, different, but surely filled", '{"a":{"lost_reason":"А"},"b":{"lost_reason":"Б"},"call_session_id":7}', {"lost_reason": None, "kind": "lost"}),
     ("nested, empty group", '{"call_info":{"call_session_id":7},"contact_info":{}}', {"session_id": "7"}),
     # pairs
     ("quoted and hole", '{"scenario_name":""А"","call_source":,' + _TAIL + "}", {"scenario": "А", "call_source": None, "session_id": "7"}),
@@ -112,6 +135,8 @@ ROWS: list[Row] = [
     ("nothing of UIS", '{"hello":"world"}', QUARANTINED),
     ("a page", "<html><body>hello</body></html>", QUARANTINED),
     ("text after the object", "{" + _TAIL + '} {"a":1}', QUARANTINED),
+    ("nested more deeply than a notification", '{"call_session_id":7,"a":' + "[" * 100 + "]" * 100 + "}", QUARANTINED),
+    ("nested too deeply, damaged", '{"call_session_id":7,"a":' + "[" * 100 + "]" * 100 + ",}", QUARANTINED),
     ("nested too deeply", '{"call_session_id":7,"a":' + "[" * 5000 + "]" * 5000 + "}", QUARANTINED),
 ]  # fmt: skip
 
