@@ -111,7 +111,7 @@ def links(value: JSON) -> tuple[str, ...]:
 def from_json(given: str) -> JSON:
     """What a text says that is JSON itself."""
     try:
-        value = json.loads(given, parse_constant=refuse, parse_float=finite)
+        value = _DECODER.decode(given)
     except RecursionError:
         raise ValueError("is nested too deeply") from None
     if is_deep([("", value)]):
@@ -130,6 +130,9 @@ def finite(digits: str) -> float:
     if value in (float("inf"), float("-inf")):
         raise ValueError(f"{digits[:40]} is too large")
     return value
+
+
+_DECODER = json.JSONDecoder(parse_constant=refuse, parse_float=finite)  # to make one costs more than to use it
 
 
 def _items(value: JSON) -> list[JSON]:

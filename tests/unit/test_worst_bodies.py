@@ -116,6 +116,7 @@ WORST: list[tuple[str, str, str, str]] = [
     ("form: a list of ids", "call_session_id=1", "&employee_ids=#", ""),
     ("form: names", "call_session_id=1", "&#=1", ""),
     ("form: names without values", "call_session_id=1", "&#=", ""),
+    ("form: empty lists", "call_session_id=1", "&#=[]", ""),
     ("form: secrets", "call_session_id=1", "&token=", ""),
     ("form: percent escapes", _FORM, "%41", ""),
     ("form: percent signs", _FORM, "%", ""),
