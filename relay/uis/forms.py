@@ -71,7 +71,7 @@ def _value(value: str, behind: Sequence[str], name: str, notes: list[str]) -> JS
     if is_unsubstituted(text, name):
         notes.append(f"{name}: a placeholder was left unfilled")
         return None
-    if text.startswith("["):
+    if text[0] == "[" and text[-1] == "]":
         try:
             return values.from_json(text)
         except ValueError:

@@ -118,7 +118,7 @@ class _Normaliser:
             self._keep(name, list(typed) if isinstance(typed, tuple) else typed)
             self.loose[name] = typed
         elif field not in self.call:  # notification_time and notification_timestamp say the same
-            self.call[field] = values.clean(typed) if type(typed) is str else typed
+            self.call[field] = typed
 
     def _phone(self, name: str, value: JSON) -> str:
         phone = phones.parse(values.text(value))

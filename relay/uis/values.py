@@ -31,8 +31,9 @@ def is_empty(value: JSON) -> bool:
 
 
 def text(value: JSON) -> str:
+    """The text of a value, fit to be stored."""
     if isinstance(value, str):
-        return value.strip()
+        return str(clean(value)).strip()
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, int | float):

@@ -117,6 +117,7 @@ WORST: list[tuple[str, str, str, str]] = [
     ("form: names", "call_session_id=1", "&#=1", ""),
     ("form: names without values", "call_session_id=1", "&#=", ""),
     ("form: empty lists", "call_session_id=1", "&#=[]", ""),
+    ("form: lists that are none", "call_session_id=1", "&#=[x]", ""),
     ("form: secrets", "call_session_id=1", "&token=", ""),
     ("form: percent escapes", _FORM, "%41", ""),
     ("form: percent signs", _FORM, "%", ""),
@@ -256,6 +257,9 @@ def test_nothing_of_a_body_is_kept_when_it_has_been_read(row: tuple[str, Any]) -
 
 FOUND: list[tuple[str, str, str]] = [
     # what the long fuzz has found: a remark, the endpoint, the body
+    ("half a letter in a link of a list", "in", '{"call_session_id":7,"wav_call_records":["\\ud800"]}'),
+    ("half a letter in the only link", "rec", '{"call_session_id":7,"record_file_links":"\\udc00,b"}'),
+    ("half a letter in the link of a file", "in", '{"call_session_id":7,"file_link":"\\ud800"}'),
 ]
 
 

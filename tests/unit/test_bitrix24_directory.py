@@ -1,0 +1,60 @@
+"""Whose call it is at Bitrix24: what is learnt of extensions, and that it stays small."""
+
+from __future__ import annotations
+
+import gc
+import tracemalloc
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any, cast
+
+from relay.events import CallEvent
+from relay.settings import Bitrix24Target, Secret
+from relay.targets.bitrix24_directory import Directory
+from relay.targets.bitrix24_rest import Rest
+from relay.targets.story import Story
+
+SETTINGS = Bitrix24Target(name="b24", webhook=Secret("https://portal.example.test/rest/1/code/"), default_user=1)
+NOW = datetime(2026, 3, 2, 9, 45, tzinfo=UTC)
+
+
+class FakeRest:
+    """A portal where every extension is user 12's."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+
+    def call(self, method: str, params: Any, leave: Callable[[], None]) -> list[dict[str, str]]:
+        self.asked.append(params["FILTER"]["UF_PHONE_INNER"])
+        return [{"ID": "12"}]
+
+
+def _user_of(directory: Directory, extension: str) -> int | None:
+    call = CallEvent(kind="answered", session_id="7", extension=extension)
+    return directory.user_of(Story((call,)), lambda: None)
+
+
+def test_an_extension_is_asked_for_once_an_hour() -> None:
+    rest, now = FakeRest(), [NOW]
+    directory = Directory(SETTINGS, cast(Rest, rest), lambda: now[0])
+
+    assert [_user_of(directory, "101") for _ in range(3)] == [12, 12, 12]
+    now[0] += timedelta(hours=1)
+    assert _user_of(directory, "101") == 12
+    assert rest.asked == ["101", "101"]
+
+
+def test_extensions_that_differ_each_time_are_not_kept() -> None:
+    """They come from outside: 20,000 of them would be 3 MB, and a year has more."""
+    rest = FakeRest()
+    directory = Directory(SETTINGS, cast(Rest, rest), lambda: NOW)
+    tracemalloc.start()
+    try:
+        for number in range(20_000):
+            assert _user_of(directory, f"{number:064d}") == 12
+            rest.asked.clear()
+        gc.collect()
+        kept, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert kept < 500_000
