@@ -4,6 +4,7 @@ Knows neither Flask nor the classes of targets.
 """
 
 from relay.settings.alerts import Alerts, WorkingHours
+from relay.settings.checks import warnings
 from relay.settings.files import ROOT
 from relay.settings.reading import read
 from relay.settings.sandbox import SANDBOX_PORT, is_sandbox, swallows_real_calls
@@ -40,4 +41,5 @@ __all__ = [
     "is_sandbox",
     "read",
     "swallows_real_calls",
+    "warnings",
 ]
