@@ -36,7 +36,7 @@ def register(app: Flask, relay: Relay) -> None:
     if password is None:
         return
     login = Login(password, relay.store.sessions, relay.clock)
-    app.config.update(MAX_CONTENT_LENGTH=_MOST_BYTES, MAX_FORM_MEMORY_SIZE=_MOST_BYTES)
+    app.config["MAX_CONTENT_LENGTH"] = _MOST_BYTES
     app.url_map.converters["session"] = calls.SessionInPath
     app.extensions[EXTENSION] = Desk(relay)
     words.install(app)
