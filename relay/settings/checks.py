@@ -38,9 +38,9 @@ def warnings(settings: Settings) -> list[str]:
     password = settings.admin.password
     if password is None or len(password) >= _LONG_ENOUGH:
         return []
-    return [
-        f"{settings.file}: admin.password is shorter than {_LONG_ENOUGH} characters, and whoever guesses it may read "
-        "every call and replay or discard deliveries; make it longer"
+    return [  # the key stands at the end: the log hides what follows the word
+        f"{settings.file}: fewer than {_LONG_ENOUGH} characters can be guessed, and whoever does may read every call "
+        "and replay or discard deliveries: set a longer admin.password"
     ]
 
 

@@ -285,7 +285,7 @@ def test_an_admin_password_of_blanks_in_the_environment_is_refused(read: Any) ->
 def test_a_short_admin_password_is_warned_of_and_not_said(read: Any, password: str, is_weak: bool) -> None:
     found = settings.warnings(read(f'[admin]\npassword = "{password}"\n' + SOURCE + TARGET))
 
-    assert ["admin.password is shorter than 12" in warning for warning in found] == [True] * is_weak
+    assert ["fewer than 12 characters" in warning for warning in found] == [True] * is_weak
     assert password not in "".join(found)
 
 

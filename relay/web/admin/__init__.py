@@ -27,7 +27,7 @@ _HEADERS = {
     "X-Frame-Options": "DENY",
 }
 _TLS_ONLY = "max-age=31536000"  # a year; of this host alone: what else stands in the domain is not ours
-_MOST_BYTES = 2 * 1024 * 1024  # of a form: a body that is mended fits
+FORM_MAX = 2 * 1024 * 1024  # of a form: a body that is mended fits
 
 
 def register(app: Flask, relay: Relay) -> None:
@@ -36,7 +36,7 @@ def register(app: Flask, relay: Relay) -> None:
     if password is None:
         return
     login = Login(password, relay.store.sessions, relay.clock)
-    app.config["MAX_CONTENT_LENGTH"] = _MOST_BYTES
+    app.config["MAX_CONTENT_LENGTH"] = FORM_MAX
     app.url_map.converters["session"] = calls.SessionInPath
     app.extensions[EXTENSION] = Desk(relay)
     words.install(app)
