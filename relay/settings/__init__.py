@@ -3,8 +3,8 @@
 Knows neither Flask nor the classes of targets.
 """
 
+from relay.settings.advice import warnings
 from relay.settings.alerts import Alerts, WorkingHours
-from relay.settings.checks import warnings
 from relay.settings.files import ROOT
 from relay.settings.reading import read
 from relay.settings.sandbox import SANDBOX_PORT, is_sandbox, swallows_real_calls

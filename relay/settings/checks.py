@@ -14,12 +14,11 @@ from urllib.parse import urlsplit
 
 from relay.settings.files import ROOT
 from relay.settings.sandbox import is_loopback
-from relay.settings.schema import AmoCrmTarget, Bitrix24Target, CrmTarget, HttpTarget, Settings, Target, UrlTarget
+from relay.settings.schema import AmoCrmTarget, Bitrix24Target, CrmTarget, HttpTarget, Target, UrlTarget
 
 Problem = tuple[str, str]  # the key, and what is wrong with it
 
 _WEBHOOK_PATH = re.compile(r"/rest/\d+/[^/]+/?")
-_LONG_ENOUGH = 12  # characters of a password
 _OWN_HEADERS = ("content-length", "content-type", "host", "transfer-encoding", "x-relay-delivery")
 
 
@@ -31,17 +30,6 @@ def problem(target: Target) -> Problem | None:
             if found is not None:
                 return found
     return None
-
-
-def warnings(settings: Settings) -> list[str]:
-    """Return what is allowed, but unwise."""
-    password = settings.admin.password
-    if password is None or len(password) >= _LONG_ENOUGH:
-        return []
-    return [  # the key stands at the end: the log hides what follows the word
-        f"{settings.file}: fewer than {_LONG_ENOUGH} characters can be guessed, and whoever does may read every call "
-        "and replay or discard deliveries: set a longer admin.password"
-    ]
 
 
 def _every(target: Target) -> Problem | None:

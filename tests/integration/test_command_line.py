@@ -369,25 +369,6 @@ def test_check_says_that_it_is_right(operator: Operator) -> None:
     assert "right" in operator.run("check")
 
 
-def test_check_and_every_start_warn_of_a_short_admin_password(operator: Operator, write_config: Any) -> None:
-    write_config(more='[admin]\npassword = "short"\n')
-    assert "fewer than 12 characters" in operator.run("check")
-
-    with capture_logs() as lines:
-        start.prepare(operator.environ, ["127.0.0.1"])
-    [warning] = lines
-    assert "fewer than 12 characters" in warning["reason"]
-    assert logs.redact(None, "warning", dict(warning))["reason"] == warning["reason"]  # readable in the log too
-
-
-def test_check_and_every_start_refuse_an_empty_admin_password(operator: Operator, write_config: Any) -> None:
-    write_config(more='[admin]\npassword = ""\n')
-
-    assert "admin.password: is empty" in operator.run("check", code=2)
-    with pytest.raises(ConfigError):
-        start.prepare(operator.environ, ["127.0.0.1"])
-
-
 def test_check_names_what_is_wrong_and_exits_with_2(operator: Operator, write_config: Any) -> None:
     write_config(target='timeot = "3s"')
 
@@ -417,6 +398,25 @@ def test_check_online_asks_the_target(
     onec.onec.fail(mode, 1)
 
     assert says in operator.run("check", "--online", code=code)
+
+
+def test_check_and_every_start_warn_of_a_short_admin_password(operator: Operator, write_config: Any) -> None:
+    write_config(more='[admin]\npassword = "short"\n')
+    assert "fewer than 12 characters" in operator.run("check")
+
+    with capture_logs() as lines:
+        start.prepare(operator.environ, ["127.0.0.1"])
+    [warning] = lines
+    assert "fewer than 12 characters" in warning["reason"]
+    assert logs.redact(None, "warning", dict(warning))["reason"] == warning["reason"]  # readable in the log too
+
+
+def test_check_and_every_start_refuse_an_empty_admin_password(operator: Operator, write_config: Any) -> None:
+    write_config(more='[admin]\npassword = ""\n')
+
+    assert "admin.password: is empty" in operator.run("check", code=2)
+    with pytest.raises(ConfigError):
+        start.prepare(operator.environ, ["127.0.0.1"])
 
 
 def test_commands_need_a_database_and_none_creates_it(write_config: Any, tmp_path: Path) -> None:
