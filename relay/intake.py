@@ -14,6 +14,7 @@ import structlog
 from msgspec import Struct
 from msgspec.structs import replace
 
+from relay import rules
 from relay.errors import MalformedEvent
 from relay.events import CallEvent, Event, Kind
 from relay.settings import Settings, Source
@@ -152,9 +153,17 @@ class Intake:
         if source is None or understood.call is None:
             return (), understood.notes
         kind = understood.call.kind
-        targets = (self._settings.targets[name] for name in source.targets)
-        taking = tuple(Consignee(target.name, target.order == "call") for target in targets if kind in target.events)
-        return taking, understood.notes if taking else (*understood.notes, NO_TAKER)
+        targets = [self._settings.targets[name] for name in source.targets]
+        taking = [target for target in targets if kind in target.events]
+        notes = understood.notes if taking else (*understood.notes, NO_TAKER)
+        if source.rules:
+            of = rules.facts((understood.call,))
+            decisions = {target.name: rules.decide(source.rules, target.name, of) for target in taking}
+            taking = [target for target in taking if decisions[target.name].takes]
+            notes += tuple(
+                f"rule {decision.number}: not for {name}" for name, decision in decisions.items() if not decision.takes
+            )
+        return tuple(Consignee(target.name, target.order == "call") for target in taking), notes
 
 
 def _receipt(

@@ -14,6 +14,7 @@ from msgspec import Struct
 from relay.events import CALL_KINDS, KINDS, Kind
 from relay.settings.alerts import Alerts
 from relay.settings.quantities import Rate
+from relay.settings.rules import Rule
 from relay.settings.secret import Secret
 
 
@@ -59,6 +60,7 @@ class Source(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     timezone: ZoneInfo
     allow_from: AllowList = AllowList()
     duplicate_window: timedelta
+    rules: tuple[Rule, ...] = ()  #: who gets which calls, and how; the first that fits decides
 
 
 class Target(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, tag_field="kind"):
@@ -124,6 +126,7 @@ class CrmTarget(Target, frozen=True, forbid_unknown_fields=True, kw_only=True):
     client_id: str | None = None  #: OAuth, instead of a webhook or a long-lived token
     client_secret: Secret | None = None
     refresh_token: Secret | None = None  #: the first one; the relay keeps the later ones itself
+    rules: dict[str, tuple[Rule, ...]] = {}  #: of the sources that use it, by their names; no key of the file
 
     @property
     def mapped_users(self) -> tuple[int, ...]:
@@ -159,6 +162,7 @@ class AmoCrmTarget(CrmTarget, frozen=True, forbid_unknown_fields=True, kw_only=T
     redirect_uri: str | None = None
     unknown_phone: Literal["unsorted", "contact", "skip"] = "unsorted"
     pipeline_id: int | None = None  #: whose «Неразобранное» gets the calls of unknown numbers
+    status_id: int | None = None  #: the stage to which it is accepted from there at once; None: a person does that
     popup: bool = True
     source_name: str = "UIS"
     look_up: bool = True  #: look for a call that may have been taken before it is sent again
