@@ -113,3 +113,13 @@ def test_nothing_is_started_at_import() -> None:
         tree = ast.parse(file.read_text(encoding="utf-8"))
         for node in tree.body:
             assert not (isinstance(node, ast.Expr) and isinstance(node.value, ast.Call)), file
+
+
+@pytest.mark.parametrize("lock", ["requirements", "extras/alerts", "tests/requirements"])
+def test_each_lock_has_what_its_input_names(lock: str) -> None:
+    """`make lock` makes one from the other; a version that stands only in one of them would be a surprise."""
+    locked = (ROOT / f"{lock}.txt").read_text(encoding="utf-8")
+    lines = (line.split("#")[0].strip() for line in (ROOT / f"{lock}.in").read_text(encoding="utf-8").splitlines())
+
+    for pinned in filter(None, lines):
+        assert f"\n{pinned} \\\n    --hash=sha256:" in locked, f"{pinned}: run make lock"
