@@ -31,7 +31,7 @@ def convert(key: str, value: Any, *, is_source: bool) -> Any:
             raise ValueError(f"{value} is too little; at least {_AT_LEAST[key]}")
         if value > _AT_MOST.get(key, value):
             raise ValueError(f"{value} is too much; at most {_AT_MOST[key]}")
-    if is_source and key == "token":
+    if is_source and key in ("token", "integration_key"):
         return _secrets(value)
     conversion = _CONVERSIONS.get(key)
     return value if conversion is None else conversion(value)

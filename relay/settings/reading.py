@@ -210,7 +210,9 @@ class _Reader:
             self._fail(f"{path}.targets", "a target stands there twice")
         if any(not token for token in source.token):
             self._fail(f"{path}.token", "is empty; make one up, long and random")
-        if not source.token and not source.open:
+        if any(not key for key in source.integration_key):
+            self._fail(f"{path}.integration_key", "is empty; copy it from the template in the cabinet")
+        if not source.secrets and not source.open:
             self._fail(f"{path}.token", "is missing; set a token, or open = true to take notifications from anybody")
 
     def _check_name(self, name: str, path: str) -> None:

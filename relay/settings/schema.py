@@ -55,12 +55,18 @@ class Source(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     name: str
     targets: tuple[str, ...]
     token: tuple[Secret, ...] = ()  #: any of them opens; several while the cabinet is being changed
+    integration_key: tuple[Secret, ...] = ()  #: likewise; a constant that Novofon's templates have in the body
     open: bool = False  #: takes notifications without a secret
     path: str = ""  #: the name unless set
     timezone: ZoneInfo
     allow_from: AllowList = AllowList()
     duplicate_window: timedelta
     rules: tuple[Rule, ...] = ()  #: who gets which calls, and how; the first that fits decides
+
+    @property
+    def secrets(self) -> tuple[Secret, ...]:
+        """All that open it."""
+        return (*self.token, *self.integration_key)
 
 
 class Target(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, tag_field="kind"):
