@@ -16,6 +16,8 @@ from base64 import b64decode
 from collections.abc import Callable
 from typing import Any
 
+from werkzeug.http import parse_options_header
+
 from relay.sandbox.reply import FAULTS, FAULTS_AFTER_WRITING, HTML, JSON, Failures, Reply
 
 _IDENTIFIER = re.compile(r"[^\W\d]\w*")
@@ -164,8 +166,9 @@ class OneC:
         self, endpoint: str, headers: Callable[[str], str | None], body: bytes, added: dict[str, str]
     ) -> Reply:
         try:
-            said = json.loads(body.decode("utf-8"), object_pairs_hook=_structure)
-        except ValueError:
+            text = body.decode(_charset(headers("Content-Type")))
+            said = json.loads(text, object_pairs_hook=_structure)
+        except (ValueError, LookupError):
             return Reply(400, "Ошибка чтения JSON".encode())
         if not isinstance(said, dict):
             return Reply(400, "Ошибка чтения JSON".encode())
@@ -177,7 +180,7 @@ class OneC:
                 "direction": "in" if call.get("direction") == "in" else "out",
                 "call_session_id": call.get("call_session_id"),
                 "channel": extension,
-                "body": body.decode(),
+                "body": text,
                 "delivery": headers("X-Relay-Delivery"),
             }
         )
@@ -196,6 +199,11 @@ class OneC:
         session = call.get("call_session_id")
         earlier = (row["channel"] for row in reversed(self._records) if row["call_session_id"] == session)
         return next(earlier, "")
+
+
+def _charset(content_type: str | None) -> str:
+    """`ПолучитьТелоКакСтроку` believes the header; without a word it is UTF-8."""
+    return parse_options_header(content_type or "")[1].get("charset", "utf-8")
 
 
 def _structure(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

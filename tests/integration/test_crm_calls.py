@@ -217,6 +217,18 @@ def test_whom_1c_shows_the_end_of_a_call_to(
     assert [record["channel"] for record in systems.onec.state()["records"]] == ["", "101", channel], remark
 
 
+def test_1c_reads_the_bytes_as_they_came_in_the_charset_that_they_are_in(
+    make_crm: Any, hands: Any, systems: Sandbox, clock: FakeClock
+) -> None:
+    relay = make_crm(onec_lines='body = "raw"')
+    endpoint, body = incoming(scenario_name="Отдел продаж")
+
+    tell(relay, [(endpoint, body.decode().encode("cp1251"))], clock, hands(relay)[0])
+
+    [record] = systems.onec.state()["records"]
+    assert "Отдел продаж" in record["body"]
+
+
 def test_1c_refuses_a_body_with_a_name_that_it_cannot_take_and_the_reason_names_it(
     make_crm: Any, hands: Any, systems: Sandbox, clock: FakeClock
 ) -> None:
