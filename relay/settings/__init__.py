@@ -7,6 +7,7 @@ from relay.settings.advice import warnings
 from relay.settings.alerts import Alerts, WorkingHours
 from relay.settings.files import ROOT
 from relay.settings.reading import read
+from relay.settings.rules import Rule
 from relay.settings.sandbox import SANDBOX_PORT, is_sandbox, swallows_real_calls
 from relay.settings.schema import (
     Admin,
@@ -32,6 +33,7 @@ __all__ = [
     "CrmTarget",
     "HttpTarget",
     "OneCTarget",
+    "Rule",
     "Secret",
     "Settings",
     "Source",

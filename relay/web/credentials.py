@@ -11,7 +11,10 @@ from werkzeug.wrappers import Request
 def in_headers(request: Request) -> list[str]:
     """Return what is offered as Bearer or Basic, or as X-Relay-Token."""
     offered = []
-    authorization = request.authorization
+    try:
+        authorization = request.authorization
+    except ValueError:  # Basic with letters that base64 does not have
+        authorization = None
     if authorization is not None:
         offered.append((authorization.password if authorization.type == "basic" else authorization.token) or "")
     if given := request.headers.get("X-Relay-Token"):
