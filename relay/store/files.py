@@ -62,6 +62,20 @@ class Files:
         return self._wal is not None and os.fstat(self._wal).st_size > 0
 
 
+def open_private(path: Path) -> int:
+    """Open a file for writing, made if there is none: it holds phones, or guards what does, and is for nobody else."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    give_to_owner(path)
+    return descriptor
+
+
+def give_to_owner(path: Path) -> None:
+    """Give to the folder's owner what root has made: a relay that runs as another user could not open it."""
+    if os.geteuid() == 0:
+        folder = path.parent.stat()
+        os.chown(path, folder.st_uid, folder.st_gid)
+
+
 def _identity(path: Path) -> _Identity | None:
     try:
         found = os.stat(path)  # noqa: PTH116  before every commit: a Path costs as much as the call

@@ -84,7 +84,7 @@ def test_a_file_that_may_not_be_written(make_relay: Callable[..., Relay], tmp_pa
         part.chmod(0o755)
     files = list(tmp_path.glob("relay.db*"))
     for file in files:
-        file.chmod(0o444 if file.suffix != ".lock" else 0o666)
+        file.chmod(0o666 if file.suffix in (".lock", ".open") else 0o444)
     with nobody():
         refused(client.post(IN, data=body(1)), "write")
         assert stored_as_root(tmp_path) == 0
@@ -142,7 +142,7 @@ def test_a_database_that_was_removed_or_replaced_is_said_clearly(relay: Relay, c
     if replaced:
         path.write_bytes(b"")
     relay.store.database._files._looked_at = float("-inf")
-    refused(client.post(IN, data=body(2)), "removed or replaced", "put it back, or restart")
+    refused(client.post(IN, data=body(2)), "removed or replaced", "put it back, or stop", "relay restore FILE")
 
     path.unlink(missing_ok=True)
     path.with_name("away").rename(path)
