@@ -41,6 +41,7 @@ def copy_whole(source: Path, copy: Path, *, without_journal: bool = False) -> Co
         unfinished.unlink(missing_ok=True)
         os.close(os.open(unfinished, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))  # it holds phones: for nobody else
         with _opened(source, "immutable=1" if without_journal else "mode=ro") as database:
+            database.execute("SELECT version_num FROM alembic_version").fetchall()  # VACUUM does not say what is wrong
             database.execute("VACUUM INTO ?", (str(unfinished),))  # reads one state; nobody waits for it
         content = _verify(unfinished)
         with unfinished.open("rb+") as file:

@@ -32,7 +32,9 @@ class Copy:
 
 def name_for(database: Path, what: str, now: datetime) -> Path:
     """Where a copy that is made now has to stand, so that it is found again. `what`: its version, or its fate."""
-    return Path(f"{database}.bak-{what}-{now:{_TIME}}")
+    while (path := Path(f"{database}.bak-{what}-{now:{_TIME}}")).exists():
+        now += timedelta(seconds=1)
+    return path
 
 
 def beside(database: Path) -> list[Copy]:
