@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from relay.errors import StoreError
+from relay.store.files import open_private
 
 
 @dataclass(frozen=True)
@@ -31,15 +32,17 @@ def back_up(database: Path, copy: Path) -> Content:
     return copy_whole(database, copy)
 
 
-def copy_whole(source: Path, copy: Path, *, without_journal: bool = False) -> Content:
-    """Make a copy in the place of whatever has its name. `without_journal`: the one beside the source is not its own.
+def copy_whole(source: Path, copy: Path, *, like: Path | None = None, without_journal: bool = False) -> Content:
+    """Make a copy in the place of whatever has its name.
 
+    `like`: whose owner gets what root copies; else the source's. `without_journal`: the one beside the source is not
+    its own.
     Raises StoreError when the source is not a sound database of the relay, or the copy cannot be written.
     """
     unfinished = copy.with_name(copy.name + ".part")
     try:
         unfinished.unlink(missing_ok=True)
-        os.close(os.open(unfinished, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))  # it holds phones: for nobody else
+        os.close(open_private(unfinished, like or source))
         with _opened(source, "immutable=1" if without_journal else "mode=ro") as database:
             database.execute("SELECT version_num FROM alembic_version").fetchall()  # VACUUM does not say what is wrong
             database.execute("VACUUM INTO ?", (str(unfinished),))  # reads one state; nobody waits for it

@@ -62,18 +62,21 @@ class Files:
         return self._wal is not None and os.fstat(self._wal).st_size > 0
 
 
-def open_private(path: Path) -> int:
-    """Open a file for writing, made if there is none: it holds phones, or guards what does, and is for nobody else."""
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    give_to_owner(path)
-    return descriptor
+def open_private(path: Path, like: Path | None = None) -> int:
+    """Open a file that only its owner may read, made if there is none: it holds phones, or guards what does.
 
-
-def give_to_owner(path: Path) -> None:
-    """Give to the folder's owner what root has made: a relay that runs as another user could not open it."""
+    What root makes belongs to the owner of `like` (else of the folder): the relay, which runs as another user, could
+    not open it otherwise. What was there already is given to nobody, and a link is not followed.
+    """
+    how = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+    try:
+        descriptor = os.open(path, how | os.O_EXCL, 0o600)
+    except FileExistsError:
+        return os.open(path, how, 0o600)
     if os.geteuid() == 0:
-        folder = path.parent.stat()
-        os.chown(path, folder.st_uid, folder.st_gid)
+        owner = (like or path.parent).stat()
+        os.fchown(descriptor, owner.st_uid, owner.st_gid)
+    return descriptor
 
 
 def _identity(path: Path) -> _Identity | None:

@@ -68,7 +68,8 @@ def note(database: Path, lock: Path) -> None:
 
 def forget(lock: Path) -> None:
     """There is no journal: the number of the former one may be given to the next. Raises StoreError."""
-    _write(lock, "")
+    if (present := _status(lock)) is not None and present.st_size > 0:
+        _write(lock, "")
 
 
 def _write(lock: Path, text: str) -> None:

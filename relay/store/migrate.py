@@ -19,7 +19,6 @@ from relay.errors import StoreError
 from relay.store import copies
 from relay.store.backup import copy_whole
 from relay.store.database import WRITE_TIMEOUT_S, Database
-from relay.store.files import give_to_owner, open_private
 from relay.store.schema import VERSION
 from relay.store.version import current, refuse_newer
 
@@ -38,19 +37,22 @@ def migrate(database: Database, now: datetime) -> str | None:
         try:
             database.refuse_foreign_journal()
             if not database.exists():
-                os.close(open_private(database.path))  # SQLite makes its other files alike
+                _create_private(database)
             before = current(database)
             if before == VERSION:
                 return before
             if before is not None:
                 refuse_newer(database.path, before)
-                copy = copies.name_for(database.path, before, now)
-                copy_whole(database.path, copy)
-                give_to_owner(copy)
+                copy_whole(database.path, copies.name_for(database.path, before, now))
             _upgrade(database)
             return before
         except (sqlite3.Error, OSError) as exc:
             raise StoreError(f"the database {database.path} cannot be migrated: {exc}") from exc
+
+
+def _create_private(database: Database) -> None:
+    """It holds phones and recording links: nobody else may read it. SQLite makes its other files alike."""
+    os.close(os.open(database.path, os.O_CREAT | os.O_RDWR, 0o600))
 
 
 def _upgrade(database: Database) -> None:

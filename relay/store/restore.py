@@ -11,7 +11,6 @@ from relay.errors import StoreError
 from relay.store import copies, journal, version
 from relay.store.backup import Content, copy_whole
 from relay.store.database import Database
-from relay.store.files import give_to_owner
 
 
 @dataclass(frozen=True)
@@ -34,35 +33,35 @@ def restore(database: Database, file: Path, now: datetime) -> Restored:
         raise StoreError(f"the folder {path.parent} does not exist; create it, or set another storage.url")
     with database.presence.alone():
         incoming = path.with_name(path.name + ".restored")
-        content = copy_whole(file, incoming, without_journal=_has_foreign_journal(file))
+        content = copy_whole(file, incoming, like=path.parent, without_journal=_has_foreign_journal(file))
         try:
             version.refuse_newer(file, content.version)
-            give_to_owner(incoming)
-            former, stray = _put_aside(path, copies.name_for(path, "replaced", now))
+            former, foreign = copies.name_for(path, "replaced", now), _has_foreign_journal(path)
+            if path.exists():
+                os.link(path, former)
+            incoming.replace(path)  # should a kill come now, the next start refuses the journal that is still there
+            stray = _put_journal_aside(path, former, foreign=foreign)
             journal.forget(database.lock.path)
-            incoming.replace(path)
             _sync(path.parent)
         except OSError as exc:
             raise StoreError(f"{file} could not be put in the place of {path}: {exc}") from exc
         finally:
             incoming.unlink(missing_ok=True)
-    return Restored(content, former, stray)
+    return Restored(content, former if former.exists() else None, stray)
 
 
 def _has_foreign_journal(database: Path) -> bool:
     return journal.is_foreign(database, database.with_name(database.name + ".lock"), look_inside=True)
 
 
-def _put_aside(path: Path, former: Path) -> tuple[Path | None, Path | None]:
-    """Gives the database a second name and takes its journal away; until it is replaced it is never missing."""
-    stray = former.with_name(former.name + ".journal") if _has_foreign_journal(path) else None
-    if path.exists():
-        os.link(path, former)
+def _put_journal_aside(path: Path, former: Path, *, foreign: bool) -> Path | None:
+    """Keeps it with the former database; where it was another's, by a name that SQLite does not look for."""
+    kept = former.with_name(former.name + (".journal" if foreign else "-wal"))
     if journal.holds_something(path):
-        journal.path_of(path).replace(stray or journal.path_of(former))
+        journal.path_of(path).replace(kept)
     for suffix in ("-wal", "-shm"):
         path.with_name(path.name + suffix).unlink(missing_ok=True)
-    return former if former.exists() else None, stray
+    return kept if foreign else None
 
 
 def _sync(folder: Path) -> None:
