@@ -140,6 +140,8 @@ class Database:
         """Called before each connection is made."""
         self.presence.enter()
         self.refuse_foreign_journal()
+        if not self.exists():  # SQLite would make an empty one, and for everybody
+            raise StoreError(f"the database {self.path} is gone; put it back, or a copy with `relay restore FILE`")
         self._connected = True
 
     def _begin(self, deadline: float) -> Connection:

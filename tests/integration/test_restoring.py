@@ -10,10 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from alembic import command
-from alembic.config import Config
 from click.testing import CliRunner
-from sqlalchemy import create_engine
 
 from relay import start
 from relay.cli import main
@@ -245,22 +242,14 @@ def test_restore_works_where_there_is_no_database_any_more(place: Place) -> None
 # --- the copies
 
 
-def older(database: Path) -> None:
-    engine = create_engine(f"sqlite:///{database}")
-    config = Config()
-    config.set_main_option("script_location", str(Path(migrate.__file__).parent / "migrations"))
-    with engine.connect() as connection:
-        config.attributes["connection"] = connection
-        command.upgrade(config, "0001")
-        connection.commit()
-    engine.dispose()
-    database.chmod(0o644)
-
-
 def test_the_copy_before_a_migration_is_private_is_named_by_check_and_goes_after_30_days(
-    make_settings: Callable[..., Any], make_relay: Callable[..., Relay], clock: FakeClock, tmp_path: Path
+    old_database: Path,
+    make_settings: Callable[..., Any],
+    make_relay: Callable[..., Relay],
+    clock: FakeClock,
+    tmp_path: Path,
 ) -> None:
-    older(tmp_path / "relay.db")
+    old_database.chmod(0o644)
     with closing(Store(make_settings().storage.url)) as store:
         migrate.migrate(store.database, clock())
     [copy] = tmp_path.glob("relay.db.bak-0001-*")
@@ -268,7 +257,7 @@ def test_the_copy_before_a_migration_is_private_is_named_by_check_and_goes_after
     relay = make_relay()
     said = CliRunner().invoke(main, ["check"], env={"RELAY_CONFIG": str(relay.settings.file)}).output
     assert f"{copy} is a copy of the database, kept until 2026-04-01" in said
-    assert f"chmod 600 {tmp_path / 'relay.db'}" in said  # it came with this mode
+    assert f"chmod 600 {old_database}" in said  # it came with this mode
 
     clock.forward(days=29)
     relay.housekeeping.prune()
