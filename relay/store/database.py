@@ -114,7 +114,7 @@ class Database:
     def close(self) -> None:
         """Closes when the write that is under way has ended; afterwards nothing opens it again."""
         self._closed = True
-        with contextlib.suppress(StoreBusy), self.lock.held(WRITE_TIMEOUT_S):
+        with contextlib.suppress(StoreError), self.lock.held(WRITE_TIMEOUT_S):
             self._forget_connection()
         self._reader.dispose()
         self._writer.dispose()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sqlite3
 from collections.abc import Callable
@@ -284,3 +285,33 @@ def test_check_names_every_file_that_others_may_read(relay: Relay, clock: FakeCl
     clock.forward(days=400)
     relay.housekeeping.prune()
     assert [file.exists() for file in (copy, *foreign)] == [False, True, True]
+
+
+# --- root, whose files the relay could not open
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root makes files for others")
+def test_what_root_makes_beside_the_database_belongs_to_the_folders_owner(place: Place) -> None:
+    place.kill()
+    for file in place.folder.glob("relay.db.*"):
+        file.unlink()
+    os.chown(place.folder, 65534, 65534)
+    place.restore(place.copy)
+
+    made = [place.database, *(place.folder / f"relay.db.{name}" for name in ("lock", "open"))]
+    start.migrate(place.relay.settings)
+    assert [(file.name, file.stat().st_uid) for file in made] == [(file.name, 65534) for file in made]
+
+
+def test_a_lock_that_is_a_link_is_not_followed(place: Place) -> None:
+    """It would be another's file that is written to, and by root."""
+    place.kill()
+    (victim := place.folder / "victim").write_text("keep me", encoding="utf-8")
+    for name in ("lock", "open"):
+        (lock := place.folder / f"relay.db.{name}").unlink(missing_ok=True)
+        lock.symlink_to(victim)
+
+    with pytest.raises(StoreError, match="cannot be opened"):
+        place.sessions()
+    place.restore(place.copy, 1)
+    assert victim.read_text(encoding="utf-8") == "keep me"
