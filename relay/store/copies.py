@@ -14,7 +14,7 @@ from relay.errors import StoreError
 KEPT_FOR = timedelta(days=30)
 
 _TIME = "%Y%m%d%H%M%S"
-_ENDING = re.compile(r"\.bak-\w+-(\d{14})(-wal|-shm|\.journal)?")
+_ENDING = re.compile(r"\.bak-\w+-(\d{14})(-wal|-shm|\.journal|\.part)?")
 _FOR_OTHERS = 0o077
 
 
@@ -31,7 +31,10 @@ class Copy:
 
 
 def name_for(database: Path, what: str, now: datetime) -> Path:
-    """Where a copy that is made now has to stand, so that it is found again. `what`: its version, or its fate."""
+    """Where a copy that is made now has to stand, so that it is found again, an unfinished one too.
+
+    `what`: its version, or its fate.
+    """
     while (path := Path(f"{database}.bak-{what}-{now:{_TIME}}")).exists():
         now += timedelta(seconds=1)
     return path

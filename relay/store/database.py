@@ -270,7 +270,7 @@ _REMEDIES = {
     "readonly": "let the user that runs the relay write to it; the relay goes on by itself",
     "read-only": "let the user that runs the relay write to it; the relay goes on by itself",
     "unable to open": "let the user that runs the relay open it",
-    "malformed": "stop the relay, and go back to a copy made with `relay backup`",
+    "malformed": "stop the relay, and go back to a copy with `relay restore FILE`",
 }
 
 _WRITER_PRAGMAS = (
