@@ -68,9 +68,6 @@ def _value(value: str, behind: Sequence[str], name: str, notes: list[str]) -> JS
     text = value.strip()
     if not text:
         return None
-    if is_unsubstituted(text, name):
-        notes.append(f"{name}: a placeholder was left unfilled")
-        return None
     if text[0] == "[" and text[-1] == "]":
         try:
             return values.from_json(text)
@@ -79,10 +76,16 @@ def _value(value: str, behind: Sequence[str], name: str, notes: list[str]) -> JS
     return value
 
 
-def _one_or_list(_name: str, found: list[JSON]) -> JSON:
+def _one_or_list(name: str, found: list[JSON]) -> JSON:
     """`ids=1&ids=2` is how a form writes a list; a value that is only repeated is one value."""
-    filled = [value for value in found if value is not None]
-    if any(isinstance(value, Unread) for value in filled):
-        return filled[0] if len(filled) == 1 else in_doubt(different(filled))
+    filled = [value for value in found if value is not None and not _is_left(value, name)]
+    if not filled:
+        return found[0]
     alike = different(filled)
-    return filled if len(alike) > 1 else alike[0] if alike else None
+    if len(alike) > 1 and any(isinstance(value, Unread) for value in filled):
+        return in_doubt(alike)
+    return filled if len(alike) > 1 else alike[0]
+
+
+def _is_left(value: JSON, name: str) -> bool:
+    return isinstance(value, str) and is_unsubstituted(value, name)

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 Shape = Literal["json", "repaired", "form"]
 
-JSON = Any  #: str | int | float | bool | None | list | dict | Unread
+JSON = Any  #: str | int | float | bool | None | list | dict | Unread | Unfilled
 
 # What is kept of a body must not outgrow it, whatever stands in it.
 _VALUES_MAX, _VALUE_MAX = 5, 500  # different values of a name that are told of, and characters of each
@@ -19,6 +19,13 @@ _DEPTH_MAX = 64  # of lists and objects in each other: far from what any library
 @dataclass(frozen=True, slots=True)
 class Unread:
     """A field whose value can be read in more than one way: it is left empty, the text is kept."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Unfilled:
+    """A field that holds no value, but the placeholder that UIS left in its place."""
 
     text: str
 

@@ -6,6 +6,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from alembic import command
+from alembic.config import Config
+from sqlalchemy import create_engine
 
 from relay import settings as settings_room
 from relay import start, wiring
@@ -14,6 +17,7 @@ from relay.sandbox.bitrix24 import Bitrix24
 from relay.sandbox.onec import OneC
 from relay.sandbox.server import Sandbox
 from relay.settings import Settings
+from relay.store import migrate
 from relay.wiring import Relay
 from tests.calls import rendered
 from tests.conftest import FakeClock
@@ -50,6 +54,20 @@ def stored(make_settings: Callable[..., Settings]) -> Iterator[Relay]:
         post(relay, rendered("incoming", call_session_id=session))
     yield relay
     relay.close()
+
+
+@pytest.fixture
+def old_database(tmp_path: Path) -> Path:
+    """What the first version of the relay has left."""
+    engine = create_engine(f"sqlite:///{tmp_path / 'relay.db'}")
+    config = Config()
+    config.set_main_option("script_location", str(Path(migrate.__file__).parent / "migrations"))
+    with engine.connect() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0001")
+        connection.commit()
+    engine.dispose()
+    return tmp_path / "relay.db"
 
 
 @pytest.fixture
