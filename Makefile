@@ -19,6 +19,7 @@ test: .venv/test.stamp ## install what tests need, run all tests
 
 soak: .venv/test.stamp ## the long forms: 100 kills and more
 	@RELAY_SOAK=1 $(BIN)/python -m pytest -s tests/acceptance tests/integration/test_weekend.py --timeout 3600
+	@$(BIN)/python -m tests.fuzz_reading --seconds 300
 
 lint: .venv/test.stamp ## ruff and mypy
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy

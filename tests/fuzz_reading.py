@@ -12,6 +12,7 @@ import json
 import random
 import resource
 import sys
+import tempfile
 import time
 from pathlib import Path
 from types import FunctionType
@@ -115,7 +116,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.fuzz_reading", description=__doc__)
     parser.add_argument("--seconds", type=float, default=60)
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--keep", type=Path, default=Path("fuzzed"), help="the folder for what was found")
+    parser.add_argument(
+        "--keep", type=Path, default=Path(tempfile.gettempdir()) / "fuzzed", help="the folder for what was found"
+    )
     parser.add_argument("--atheris", action="store_true")
     given = parser.parse_args()
     watch, known = _Watch(given.keep), seeds()

@@ -36,14 +36,11 @@ _FIELD = 300
 
 
 def read(text: str) -> Reading:
-    """The fields of a damaged JSON object. Raises MalformedEvent when they are not certain."""
+    """The fields of a damaged JSON object. Raises MalformedEvent when they are not certain, RecursionError in a nest."""
     if not text.startswith("{"):
         raise MalformedEvent("the body is neither a JSON object {…} nor a form: check the template in the UIS cabinet")
     scanner = _Scanner(text)
-    try:
-        pairs = scanner.read_all()
-    except RecursionError as exc:
-        raise MalformedEvent("the body is nested too deeply to be a notification") from exc
+    pairs = scanner.read_all()
     return Reading(tuple(pairs), "repaired", tuple(dict.fromkeys(scanner.notes)))
 
 

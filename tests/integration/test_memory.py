@@ -1,0 +1,44 @@
+"""What the web process keeps of the memory that its threads have used."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from relay.settings import ROOT
+
+_COUNT_ARENAS = """
+import ctypes, runpy, sys, threading
+configuration = runpy.run_path("config/gunicorn.conf.py")
+if sys.argv[1] == "with":
+    configuration["post_fork"](None, None)
+together = threading.Barrier(8)
+
+def allocate():
+    together.wait()
+    kept = [ctypes.create_string_buffer(2000) for _ in range(200)]
+    together.wait()
+
+threads = [threading.Thread(target=allocate) for _ in range(8)]
+for thread in threads: thread.start()
+for thread in threads: thread.join()
+libc = ctypes.CDLL(None)
+libc.fdopen.restype = ctypes.c_void_p
+out = ctypes.c_void_p(libc.fdopen(1, b"w"))
+libc.malloc_info(0, out)
+libc.fflush(out)
+"""
+
+
+def _arenas(hook: str) -> int:
+    command = [sys.executable, "-c", _COUNT_ARENAS, hook]
+    found = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True, timeout=60)
+    return found.stdout.count("<heap nr=")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="glibc alone gives each thread an arena")
+def test_all_threads_of_a_worker_share_one_arena() -> None:
+    """Each would keep for good what the largest body in it took: 80 MB after 200,000 varied requests."""
+    assert _arenas("with") == 1 < _arenas("without")
