@@ -9,6 +9,7 @@ import binascii
 import re
 from base64 import b64decode
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -18,6 +19,7 @@ from relay.settings.schema import AmoCrmTarget, Bitrix24Target, CrmTarget, HttpT
 
 Problem = tuple[str, str]  # the key, and what is wrong with it
 
+_RETRY_AFTER_MOST = timedelta(days=30)
 _WEBHOOK_PATH = re.compile(r"/rest/\d+/[^/]+/?")
 _OWN_HEADERS = ("content-length", "content-type", "host", "transfer-encoding", "x-relay-delivery")
 
@@ -37,6 +39,8 @@ def _every(target: Target) -> Problem | None:
         return "ca_file", f"there is no file {ROOT / target.ca_file}"
     if target.retry_first > target.retry_max or not target.retry_first:
         return "retry_first", "must be more than 0 and not more than retry_max"
+    if not timedelta(0) < target.retry_after_max <= _RETRY_AFTER_MOST:
+        return "retry_after_max", f"must be more than 0 and at most {_RETRY_AFTER_MOST.days}d"
     if not target.timeout or not target.connect_timeout:
         return "timeout", "must be more than 0, as must connect_timeout"
     if any(status not in range(200, 600) for status in target.delivered_statuses):

@@ -75,6 +75,7 @@ class Target(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, tag_
     attempts: int = 12  #: failures of the event's own
     retry_first: timedelta = timedelta(seconds=5)
     retry_max: timedelta = timedelta(hours=1)
+    retry_after_max: timedelta = timedelta(hours=1)  #: a target that asks for more time is given so much
     unclear: Literal["retry", "hold"] = "retry"
     expire: dict[Kind, timedelta] = {}
     delivered_statuses: tuple[int, ...] = ()

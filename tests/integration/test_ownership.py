@@ -35,7 +35,7 @@ def test_a_lane_that_is_nobodys_is_taken_at_once(relay: Relay) -> None:
     lease.begin()
 
     assert contend(lease, relay) == 1
-    assert lease.holds()
+    assert lease.holds("onec")
     lease.end()
 
 
@@ -83,7 +83,7 @@ def test_one_that_does_not_move_for_15_s_is_taken_over_and_has_stopped_sending_b
     for tick in range(200):  # tenths of a second
         owners.now += 0.1
         contenders.now += 0.1
-        if held_until is None and not first.holds():
+        if held_until is None and not first.holds("onec"):
             held_until = tick
         if contend(second, relay) is not None:
             break
