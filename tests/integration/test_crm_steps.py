@@ -18,14 +18,13 @@ from relay.events import Health, Outcome
 from relay.sandbox.amocrm import AmoCrm
 from relay.sandbox.bitrix24 import Bitrix24
 from relay.sandbox.server import Sandbox
-from relay.settings import Target
 from relay.settings.quantities import Rate
 from relay.store import Claim, Job, Selection
 from relay.wiring import Relay
 from tests.calls import rendered
 from tests.conftest import FakeClock
 from tests.hand import Hand, deliveries
-from tests.lanes import Scripted, dispatch, post
+from tests.lanes import Told, dispatch, post
 from tests.stories import CLIENT, answered, finished, incoming, recorded
 
 
@@ -110,18 +109,6 @@ def test_without_the_limiter_bitrix24_would_refuse(
     hand.close()
 
     assert systems.bitrix24.state()["limited"] > 0
-
-
-class Told(Scripted):
-    """A target that does what the script says, and may use what it is lent."""
-
-    def __init__(self, settings: Target, script: Callable[[Job, Any], Outcome]) -> None:
-        super().__init__(settings, lambda job: Outcome(name="delivered"))
-        self._told = script
-
-    def send(self, shipment: Job, steps: Any = None) -> Outcome:
-        self.sent.append(shipment.delivery.id)
-        return self._told(shipment, steps)
 
 
 def test_work_that_ends_between_two_requests_goes_back_without_counting(relay: Relay, clock: FakeClock) -> None:

@@ -350,9 +350,7 @@ def test_a_late_delivered_settles_what_waits(store: Store) -> None:
 
 
 def attempts(store: Store) -> list[list[int]]:
-    return [
-        [tried.number for tried in tries] for event in store.events(Selection()) for _, tries in store.whole(event)
-    ]
+    return [[tried.number for tried in tries] for event in store.events(Selection()) for _, tries in store.whole(event)]
 
 
 @pytest.mark.parametrize("state", ["due", "delivered", "dead"])
