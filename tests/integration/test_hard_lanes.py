@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import timedelta
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -19,32 +18,10 @@ from relay.settings import Target
 from relay.store import Job, Selection, health
 from relay.wiring import Relay
 from tests.calls import rendered
-from tests.lanes import Scripted, Told, all_are, dispatch, eventually, post, states
+from tests.lanes import Failing, Scripted, Told, all_are, dispatch, eventually, post, states, with_store
 from tests.unit.test_schedule import POLICY
 
 ONE = replace(POLICY, concurrency=1, retry_first=timedelta(milliseconds=1), retry_max=timedelta(milliseconds=1))
-
-
-class Failing:
-    """A store of which one method fails for a while, before or after it has done its work."""
-
-    def __init__(self, store: Any, method: str, error: Exception, *, times: int, done: bool = False) -> None:
-        self._store, self._method, self._error, self._left, self._done = store, method, error, times, done
-
-    def __getattr__(self, name: str) -> Any:
-        found = getattr(self._store, name)
-        if name != self._method:
-            return found
-
-        def fail(*args: Any) -> Any:
-            if self._left <= 0:
-                return found(*args)
-            self._left -= 1
-            if self._done:
-                found(*args)
-            raise self._error
-
-        return fail
 
 
 def make_ill(relay: Relay, target: str = "onec") -> None:
@@ -74,11 +51,6 @@ def test_a_store_that_fails_in_a_probe_does_not_keep_the_target_down(stored: Rel
         assert stored.store.health("onec").state == "open"
     finally:
         dispatcher.stop(5)
-
-
-def with_store(store: Any) -> Any:
-    """What a dispatcher needs of a relay."""
-    return SimpleNamespace(store=store)
 
 
 def test_a_fault_in_what_a_probe_comes_to_does_not_keep_the_target_down(stored: Relay) -> None:
