@@ -150,8 +150,12 @@ class Store:
 
     def shorten_waits(self, target: str, now: datetime, longest: timedelta) -> int:
         """How many had been told to wait by a clock that was ahead; by page, until there are none."""
-        with self.database.write(_RECORD_TIMEOUT_S) as connection:
-            return waiting.shorten_waits(connection, target, now, longest)
+        with self.database.read() as connection:
+            found = waiting.overlong(connection, target, now, longest)
+        if found:
+            with self.database.write(_RECORD_TIMEOUT_S) as connection:
+                waiting.shorten(connection, found, now, longest)
+        return len(found)
 
     def outlived(self, target: str, born_before: datetime, kind: str | None = None) -> list[Delivery]:
         """Those that wait since before then, by page; with `kind` only of that kind, and none that was replayed."""

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 
 from msgspec import Struct
-from sqlalchemy import Connection, bindparam, case, exists, select, update
+from sqlalchemy import ColumnElement, Connection, bindparam, case, exists, select, update
 
 from relay.events import Delivery, DeliveryState
 from relay.store import health, rows, turns
@@ -120,22 +120,29 @@ def _shift_waits(connection: Connection, target: str, before: datetime, after: d
     connection.execute(waiting.values(due_at=deliveries.c.due_at + step))
 
 
-def shorten_waits(connection: Connection, target: str, now: datetime, longest: timedelta) -> int:
+def overlong(connection: Connection, target: str, now: datetime, longest: timedelta) -> list[int]:
     """A page of what is due later than it was told to wait, or than the `longest` pause between two tries allows.
 
-    Such is left behind by a clock that was ahead and was set right while nobody looked. How many it were.
+    Such is left behind by a clock that was ahead and was set right while nobody looked.
     """
-    at = to_us(now)
+    statement = select(deliveries.c.seq).where(deliveries.c.target == target, UNFINISHED, *_is_overlong(now, longest))
+    return list(connection.execute(statement.limit(_PAGE)).scalars())
+
+
+def shorten(connection: Connection, seqs: Sequence[int], now: datetime, longest: timedelta) -> None:
+    """Lets these wait from now, and for no longer than that."""
+    found = update(deliveries).where(deliveries.c.seq.in_(seqs), *_is_overlong(now, longest))
+    aged_from = case((deliveries.c.aged_from > to_us(now), to_us(now)), else_=deliveries.c.aged_from)
+    connection.execute(found.values(due_at=_latest(now, longest), aged_from=aged_from))
+
+
+def _is_overlong(now: datetime, longest: timedelta) -> tuple[ColumnElement[bool], ...]:
+    return deliveries.c.state == "due", deliveries.c.due_at > _latest(now, longest)
+
+
+def _latest(now: datetime, longest: timedelta) -> ColumnElement[int]:
+    """When a delivery can be due at the latest: a replay with a rate may have told it to come much later."""
     was_tried = deliveries.c.tried_at >= deliveries.c.aged_from  # since it was accepted or replayed
-    was_told = deliveries.c.due_at > deliveries.c.aged_from  # to come later: a replay with a rate
+    was_told = deliveries.c.due_at > deliveries.c.aged_from
     told = case((was_told, deliveries.c.due_at - deliveries.c.aged_from), else_=0)
-    due_at = at + case((was_tried, longest // timedelta(microseconds=1)), else_=told)
-    too_late = (
-        select(deliveries.c.seq)
-        .where(deliveries.c.target == target, UNFINISHED, deliveries.c.state == "due", deliveries.c.due_at > due_at)
-        .order_by(deliveries.c.event_seq)
-        .limit(_PAGE)
-    )
-    shortened = update(deliveries).where(deliveries.c.seq.in_(too_late))
-    aged_from = case((deliveries.c.aged_from > at, at), else_=deliveries.c.aged_from)
-    return int(connection.execute(shortened.values(due_at=due_at, aged_from=aged_from)).rowcount)
+    return to_us(now) + case((was_tried, longest // timedelta(microseconds=1)), else_=told)

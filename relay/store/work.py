@@ -167,19 +167,17 @@ def record(connection: Connection, batch: Sequence[Result]) -> list[Row | None]:
     A result whose commit was made but not confirmed comes again: it changes nothing any more.
     """
     settled = _settle.run(connection, [_settlement(result) for result in batch])
-    known = {
-        result.delivery.seq for result in batch if result.delivery.seq not in settled and _is_known(connection, result)
-    }
-    for result in batch:
-        if result.delivery.seq not in settled | known and result.delivered_at is not None:
+    new = [result for result in batch if result.delivery.seq in settled or not _is_known(connection, result)]
+    for result in new:
+        if result.delivery.seq not in settled and result.delivered_at is not None:
             late = _settle_late.run(
                 connection, row=result.delivery.seq, at=to_us(result.delivered_at), remote_=result.remote, none=None
             )
             settled |= {result.delivery.seq} if late else set()
+    for result in batch:
         if result.health is not None:
             health.save(connection, result.delivery.target, result.epoch, result.health)
-    new = [(result.delivery, result.attempt) for result in batch if result.attempt and result.delivery.seq not in known]
-    _insert_attempts.run(connection, [_attempt(delivery, attempt) for delivery, attempt in new])
+    _insert_attempts.run(connection, [_attempt(result.delivery, result.attempt) for result in new if result.attempt])
     for result in batch:
         if result.attempt is not None and result.attempt.outcome != "delivered":
             at = to_us(result.attempt.at)
