@@ -100,9 +100,10 @@ def follow_clock(connection: Connection, lanes: Mapping[str, int], before: datet
     for target, epoch in lanes.items():
         its_own = exists().where(targets.c.name == target, targets.c.epoch == epoch)
         followed = exists().where(
-            standstills.c.target == target, standstills.c.began_at == to_us(before),
+            standstills.c.target == target,
+            standstills.c.began_at == to_us(before),
             standstills.c.ended_at == to_us(after),
-        )  # fmt: skip
+        )
         if connection.execute(select(its_own & ~followed)).scalar():
             _shift_waits(connection, target, before, after)
             health.add_standstill(connection, target, before, after)

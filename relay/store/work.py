@@ -40,9 +40,13 @@ _take = HotIn(
 )
 _SETTLED = ("state", "attempts", "failures", "unclear", "due_at", "delivered_at", "reason", "remote")
 _settle = HotUpdate(
-    deliveries, key="seq", also=("epoch",), values=_SETTLED, seen=("tries",),
+    deliveries,
+    key="seq",
+    also=("epoch",),
+    values=_SETTLED,
+    seen=("tries",),
     where="deliveries.state = 'sending' AND deliveries.attempts = new.tries",
-)  # fmt: skip
+)
 _settle_late = Hot(  # an answer that came after the delivery had been taken for unclear
     update(deliveries)
     .where(
@@ -53,10 +57,12 @@ _settle_late = Hot(  # an answer that came after the delivery had been taken for
 )
 _same_attempt = Hot(
     select(attempts.c.seq).where(
-        attempts.c.delivery_seq == bindparam("row"), attempts.c.number == bindparam("number_"),
-        attempts.c.at == bindparam("at_"), attempts.c.outcome == bindparam("outcome_"),
+        attempts.c.delivery_seq == bindparam("row"),
+        attempts.c.number == bindparam("number_"),
+        attempts.c.at == bindparam("at_"),
+        attempts.c.outcome == bindparam("outcome_"),
     )
-)  # fmt: skip
+)
 _insert_attempts = HotInsert(attempts, without=("seq",))
 _note_error = Hot(
     update(targets)
@@ -207,10 +213,13 @@ def _is_known(connection: Connection, result: Result) -> bool:
     attempt = result.attempt
     return attempt is not None and bool(
         _same_attempt.rows(
-            connection, row=result.delivery.seq, number_=attempt.number, at_=to_us(attempt.at),
+            connection,
+            row=result.delivery.seq,
+            number_=attempt.number,
+            at_=to_us(attempt.at),
             outcome_=attempt.outcome,
         )
-    )  # fmt: skip
+    )
 
 
 def _attempt(delivery: Delivery, attempt: Attempt) -> dict[str, Any]:

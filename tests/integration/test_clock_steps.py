@@ -55,10 +55,18 @@ def waiting(relay: Relay, target: str, epoch: int, now: datetime) -> Delivery:
     assert job is not None
     relay.store.record(
         Result(
-            delivery=job.delivery, epoch=epoch, state="due", due_at=now + timedelta(minutes=10), failures=0, unclear=0,
-            delivered_at=None, reason=None, remote=None, attempt=None,
+            delivery=job.delivery,
+            epoch=epoch,
+            state="due",
+            due_at=now + timedelta(minutes=10),
+            failures=0,
+            unclear=0,
+            delivered_at=None,
+            reason=None,
+            remote=None,
+            attempt=None,
         )
-    )  # fmt: skip
+    )
     return only(relay, target)
 
 
@@ -143,10 +151,18 @@ def test_a_wait_is_shortened_to_what_was_told_and_one_that_is_right_stays(relay:
     assert job.delivery.id == tried.id
     relay.store.record(
         Result(
-            delivery=job.delivery, epoch=epoch, state="due", due_at=clock() + YEAR, failures=0, unclear=0,
-            delivered_at=None, reason=None, remote=None, attempt=None,
+            delivery=job.delivery,
+            epoch=epoch,
+            state="due",
+            due_at=clock() + YEAR,
+            failures=0,
+            unclear=0,
+            delivered_at=None,
+            reason=None,
+            remote=None,
+            attempt=None,
         )
-    )  # fmt: skip
+    )
     relay.store.discard([spaced])
     relay.store.replay([Replay(replace(spaced, state="discarded"), clock() + 5 * HOUR, clock())])
     relay.store.replay([Replay(replace(fresh, state="discarded"), clock(), clock())])
