@@ -65,7 +65,8 @@ class Rest:
         headers = {**_HEADERS, "Authorization": f"Bearer {token}", "X-Relay-Delivery": delivery}
         body = None if said is None else json.dumps(said, ensure_ascii=False).encode()
         leave()
-        return read(self._client().request(method, self._url + path, headers, body), self._clock())
+        answer = self._client().request(method, self._url + path, headers, body, secrets=(token,))
+        return read(answer, self._clock())
 
     def _present(self, tokens: Tokens, leave: Leave) -> TokenPair:
         pair = tokens.known()
@@ -85,8 +86,9 @@ class Rest:
         now = self._clock()
         try:
             answer = self._client().request(
-                "POST", f"{self._url}/oauth2/access_token", _HEADERS, json.dumps(said).encode()
-            )
+                "POST", f"{self._url}/oauth2/access_token", _HEADERS, json.dumps(said).encode(),
+                secrets=(refresh,),
+            )  # fmt: skip
         except Setback as exc:  # whatever became of the exchange, the delivery was surely not taken
             raise Setback(replace(exc.outcome, name="unreachable", reason=f"OAuth: {exc.outcome.reason}")) from exc
         found = amocrm_answers.read_token(answer, now)
