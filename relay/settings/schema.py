@@ -16,7 +16,6 @@ from relay.settings.alerts import Alerts
 from relay.settings.quantities import Rate
 from relay.settings.secret import Secret
 
-
 UIS_HOSTS = ("uiscom.ru", "comagic.ru", "novofon.ru", "callgear.com")  #: the one platform under its four names
 
 

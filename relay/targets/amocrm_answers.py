@@ -49,6 +49,8 @@ def read(answer: Answer, now: datetime) -> dict[str, Any]:
     """The document of a success; empty where there is none (204, or an empty body). Raises Setback."""
     document = _document(answer)
     if 200 <= answer.status < 300:
+        if document is None and not answer.is_whole:
+            raise Setback(Outcome(name="unclear", status=answer.status, reason=texts.BROKEN_OFF))
         if document is None and answer.body.strip():
             raise Setback(Outcome(name="failed", status=answer.status, reason="that is no answer of amoCRM's API"))
         if document and document.get("errors"):

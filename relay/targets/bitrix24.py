@@ -158,8 +158,9 @@ class _Call(Journey[course.Step]):
         rows = [row for row in found if isinstance(row, dict)] if isinstance(found, list) else []
         if rows and not self._done.get("finished"):
             self._remember(finished=True)
-        if any(row.get("RECORD_FILE_ID") or row.get("CALL_RECORD_URL") for row in rows):
-            self._remember(recorded=self._done.get("attaching") or "before")
+        attaching = self._done.get("attaching")
+        if attaching and any(row.get("RECORD_FILE_ID") or row.get("CALL_RECORD_URL") for row in rows):
+            self._remember(recorded=attaching)
 
     def _finish(self, step: course.Finish) -> None:
         params: dict[str, Any] = {

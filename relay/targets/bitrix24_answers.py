@@ -95,6 +95,8 @@ def read(answer: Answer, now: datetime) -> Any:
         raise Setback(Outcome(name="misconfigured", status=answer.status, reason=reason), "moved")
     if 200 <= answer.status < 300 and document is not None and "error" not in document and "result" in document:
         return document["result"]
+    if 200 <= answer.status < 300 and document is None and not answer.is_whole:
+        raise Setback(Outcome(name="unclear", status=answer.status, reason=texts.BROKEN_OFF))
     raise _trouble(answer, document or {}, now)
 
 

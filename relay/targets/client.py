@@ -165,7 +165,8 @@ def _read(response: requests.Response, deadline: Deadline, body_max: int) -> tup
 
 def _tells_its_end(response: requests.Response) -> bool:
     """Without a length the end of the connection ends the body, whoever has cut it."""
-    return "content-length" in response.headers or "transfer-encoding" in response.headers
+    has_none = response.status_code in (204, 304)
+    return has_none or "content-length" in response.headers or "transfer-encoding" in response.headers
 
 
 # --- foreign errors to outcomes; the first match wins
@@ -182,7 +183,9 @@ _NEVER_SENT: tuple[type[Exception], ...] = (
 def _late(*, stood: bool) -> Outcome:
     """The deadline has passed before the status and the headers were there."""
     if stood:
-        return Outcome(name="unclear", reason="no answer, though the request may have arrived: it was not whole in time")
+        return Outcome(
+            name="unclear", reason="no answer, though the request may have arrived: it was not whole in time"
+        )
     return Outcome(name="unreachable", reason="no connection: connecting took too long")
 
 

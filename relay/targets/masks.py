@@ -99,8 +99,14 @@ def _forms(secret: str) -> set[bytes]:
     escaped = html.escape(secret)
     in_json = [json.dumps(secret)[1:-1], json.dumps(secret, ensure_ascii=False)[1:-1]]
     texts = [
-        secret, *percent, html.escape(secret, quote=False), escaped, escaped.replace("&#x27;", "&#39;"),
-        escaped.replace("&#x27;", "&#039;"), *in_json, *(form.replace("/", "\\/") for form in in_json),
-    ]  # fmt: skip
+        secret,
+        *percent,
+        html.escape(secret, quote=False),
+        escaped,
+        escaped.replace("&#x27;", "&#39;"),
+        escaped.replace("&#x27;", "&#039;"),
+        *in_json,
+        *(form.replace("/", "\\/") for form in in_json),
+    ]
     forms = {text.encode("utf-8", "surrogatepass") for text in texts}
     return forms | {secret.encode("cp1251", "ignore")} if secret.encode("cp1251", "ignore") else forms

@@ -6,7 +6,6 @@ They come from the web server, or from a proxy, in front of the receiver: the ne
 from __future__ import annotations
 
 import re
-
 from typing import TYPE_CHECKING
 
 from relay.targets.texts import decoded, is_page

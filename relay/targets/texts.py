@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 
+BROKEN_OFF = "the answer broke off: what was asked may have been done"
 _WAIT_MAX_S = 10**8  # three years: what is longer is no time, and timedelta has an end
 _WORDS_MAX = 500
 _PATTERN_MAX = 4096  # signs of a text that patterns look at; a target may answer anything, and no answer costs time
