@@ -36,7 +36,7 @@ class Answer(Struct, frozen=True):
     status: int
     headers: Mapping[str, str]
     body: bytes  #: the target's secrets are hidden in it
-    is_whole: bool = True  #: is that all of the body?
+    is_whole: bool = True  #: did the body come to its end, and not break off?
 
 
 class Setback(RelayError):
@@ -144,7 +144,7 @@ class Client:
 
 
 def _read(response: requests.Response, deadline: Deadline, body_max: int) -> tuple[bytes, bool]:
-    """The body up to its maximum and up to the deadline, and whether that is all of it.
+    """The body up to its maximum and up to the deadline, and whether it came to its end.
 
     A body that is cut does not cost the status.
     """
@@ -160,13 +160,7 @@ def _read(response: requests.Response, deadline: Deadline, body_max: int) -> tup
             size += len(part)
     except (urllib3.exceptions.HTTPError, OSError):
         ended = False  # the status has decided; what there is of the body is enough
-    return b"".join(parts)[:body_max], ended and not deadline.has_passed and _tells_its_end(response)
-
-
-def _tells_its_end(response: requests.Response) -> bool:
-    """Without a length the end of the connection ends the body, whoever has cut it."""
-    has_none = response.status_code in (204, 304)
-    return has_none or "content-length" in response.headers or "transfer-encoding" in response.headers
+    return b"".join(parts)[:body_max], ended and not deadline.has_passed
 
 
 # --- foreign errors to outcomes; the first match wins

@@ -39,10 +39,15 @@ def as_file(link: str, name: str, target: Bitrix24Target) -> dict[str, Any]:
         raise _not_fetched(f"{answer.status} {kind}")
     if len(answer.body) > _MAX:
         raise Setback(Outcome(name="refused", reason=f"the recording is longer than {_MAX >> 20} MB", target_is="well"))
-    if not answer.is_whole:
+    if not answer.is_whole or not _tells_its_end(answer):
         raise _not_fetched(f"it broke off after {len(answer.body)} bytes")
     is_wav = kind in _WAV or path.lower().endswith(".wav")
     return {"FILENAME": f"{name}.{'wav' if is_wav else 'mp3'}", "FILE_CONTENT": b64encode(answer.body).decode("ascii")}
+
+
+def _tells_its_end(answer: Answer) -> bool:
+    """Without a length the end of the connection ends the file, whoever has cut it."""
+    return "content-length" in answer.headers or "transfer-encoding" in answer.headers
 
 
 class _Place:

@@ -28,6 +28,11 @@ FILES: dict[str, tuple[int, str, bytes]] = {
     "/long": (200, "audio/mpeg", b"x" * 300_000),
 }
 
+UPLOAD = """
+attach_record = "upload"
+record_hosts = ["127.0.0.1"]
+"""
+
 
 @pytest.fixture
 def uis() -> Iterator[str]:
@@ -64,7 +69,7 @@ def uis() -> Iterator[str]:
 def test_the_file_is_fetched_and_sent(
     path: str, record: dict[str, Any], uis: str, make_crm: Any, systems: Sandbox, clock: FakeClock
 ) -> None:
-    relay = make_crm(b24='attach_record = "upload"')
+    relay = make_crm(b24=UPLOAD)
     hand = Hand(relay, "b24", clock)
 
     tell(relay, [incoming(), finished(full_record_file_link=uis + path)], clock, hand)
@@ -89,7 +94,7 @@ def test_a_recording_that_cannot_be_had_is_not_the_targets_fault_and_the_call_is
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     monkeypatch.setattr(recordings, "_MAX", 100_000)
-    relay = make_crm(b24='attach_record = "upload"')
+    relay = make_crm(b24=UPLOAD)
     hand = Hand(relay, "b24", clock)
     tell(relay, [incoming()], clock, hand)
     endpoint, body = finished(full_record_file_link=uis + path)
@@ -119,7 +124,7 @@ def test_a_recording_that_uis_does_not_give_says_nothing_of_a_target_that_was_no
     uis: str, make_crm: Any, systems: Sandbox, clock: FakeClock
 ) -> None:
     """The call is finished; the next attempt fetches only, and must not open a Bitrix24 that is down."""
-    relay = make_crm(b24='attach_record = "upload"')
+    relay = make_crm(b24=UPLOAD)
     hand = Hand(relay, "b24", clock)
     tell(relay, [incoming(), finished(full_record_file_link=f"{uis}/gone")], clock)
     first = hand.deliver()
