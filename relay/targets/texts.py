@@ -13,6 +13,7 @@ BROKEN_OFF = "the answer broke off: what was asked may have been done"
 _WAIT_MAX_S = 10**8  # three years: what is longer is no time, and timedelta has an end
 _WORDS_MAX = 500
 _PATTERN_MAX = 4096  # signs of a text that patterns look at; a target may answer anything, and no answer costs time
+_PAGE_MAX = 4 * _PATTERN_MAX  # of a page, which may begin with a long style
 _HIDDEN = re.compile(r"<(/?)(title|style|script)\b[^<>]*>?", re.IGNORECASE)
 _TAG = re.compile(r"<[^<>]*(?:>|\Z)")
 _BEGINS_A_PAGE = re.compile(r"<(?:!doctype\s{1,9}html|html|body|form)\b", re.IGNORECASE)
@@ -45,6 +46,7 @@ def without_markup(page: str) -> str:
 def _without_hidden(page: str) -> str:
     """A page without what it does not show. Looks at each sign once, however often the page begins such an element."""
     shown, begins, hidden = [], 0, ""
+    page = page[:_PAGE_MAX]
     for tag in _HIDDEN.finditer(page):
         is_end, name = bool(tag[1]), tag[2].lower()
         if not hidden and not is_end:
