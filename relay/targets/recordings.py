@@ -90,7 +90,8 @@ class _Place:
     def _named(self, host: str) -> str | None:
         """The entry of the setting that a host falls under: the most particular one."""
         host = host.lower().rstrip(".")
-        found = [known for known in self._hosts if host == known or host.endswith(f".{known}")]
+        is_name = not host.rpartition(".")[2].isdigit()  # nothing lies below an address
+        found = [known for known in self._hosts if host == known or (is_name and host.endswith(f".{known}"))]
         return max(found, key=len, default=None)
 
     def _admit(self, host: str, addresses: Sequence[str]) -> Sequence[str]:
