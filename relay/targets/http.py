@@ -51,7 +51,7 @@ class Http(Adapter):
             answer = self.client.request("HEAD", self._url, {**self.settings.headers, "User-Agent": "uis-relay"})
         except NoAnswer as exc:
             return exc.outcome
-        if answer.status in (401, 407):
+        if answer.status == 401 or statuses.remedy(answer) is not None:
             return self._outcome(answer)
         return Outcome(name="delivered", reason=f"answers {answer.status} to HEAD")
 

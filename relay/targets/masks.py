@@ -6,6 +6,7 @@ and, of a login, as the Base64 of Basic.
 
 from __future__ import annotations
 
+import contextlib
 import html
 import json
 import re
@@ -94,6 +95,7 @@ def _basic(username: str, password: str) -> str:
 
 
 def _forms(secret: str) -> set[bytes]:
+    secret = secret.encode("utf-8", "ignore").decode()  # the environment may hold half a letter
     percent = [quote(secret, safe=""), quote(secret), quote_plus(secret)]
     percent += [re.sub("%..", lambda code: code[0].lower(), form) for form in percent]
     escaped = html.escape(secret)
@@ -108,5 +110,7 @@ def _forms(secret: str) -> set[bytes]:
         *in_json,
         *(form.replace("/", "\\/") for form in in_json),
     ]
-    forms = {text.encode("utf-8", "surrogatepass") for text in texts}
-    return forms | {secret.encode("cp1251", "ignore")} if secret.encode("cp1251", "ignore") else forms
+    forms = {text.encode() for text in texts}
+    with contextlib.suppress(UnicodeEncodeError):
+        forms.add(secret.encode("cp1251"))  # of an old web server
+    return forms

@@ -16,7 +16,7 @@ _PATTERN_MAX = 4096  # signs of a text that patterns look at; a target may answe
 _PAGE_MAX = 4 * _PATTERN_MAX  # of a page, which may begin with a long style
 _HIDDEN = re.compile(r"<(/?)(title|style|script)\b[^<>]*>?", re.IGNORECASE)
 _TAG = re.compile(r"<[^<>]*(?:>|\Z)")
-_BEGINS_A_PAGE = re.compile(r"<(?:!doctype\s{1,9}html|html|body|form)\b", re.IGNORECASE)
+_BEGINS_A_PAGE = re.compile(r"<(?:!doctype\s{1,9}html|html|body)\b", re.IGNORECASE)
 
 
 def decoded(body: bytes) -> str:

@@ -195,6 +195,11 @@ def test_a_target_that_gives_the_same_refresh_token_again_is_understood(web: res
     assert (vault.pair.access, vault.pair.refresh) == ("access-token-1", "refresh-token-1")
 
 
+@pytest.mark.parametrize("secret", ["half a letter \udc98", "日本のパスワード"])
+def test_secrets_of_strange_letters_do_no_harm(secret: str) -> None:
+    assert Mask([secret])(b"half a letter, and a word") in (b"half a letter, and a word", b"***, and a word")
+
+
 def test_an_address_that_cannot_be_used_is_not_repeated() -> None:
     client = Client(TARGETS[1])
     try:
