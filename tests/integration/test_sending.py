@@ -228,6 +228,17 @@ def test_a_proxy_that_is_away_is_unreachable(unused_port: int) -> None:
     assert found.name == "unreachable"
 
 
+def test_a_proxy_that_wants_a_login_is_a_matter_of_the_configuration() -> None:
+    def serve(connection: socket.socket) -> None:
+        connection.recv(4096)
+        connection.sendall(b"HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\n\r\n")
+
+    with server(serve) as url:
+        found = outcome_of("https://127.0.0.1:9/in", replace(QUICK, proxy=url.removesuffix("/in")))
+
+    assert (found.name, "login" in found.reason) == ("misconfigured", True)
+
+
 def test_an_address_that_cannot_be_used_is_misconfigured() -> None:
     assert outcome_of("http://[::1/in").name == "misconfigured"
 
