@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import socket
 import ssl
-import subprocess
 import threading
 import time
 from collections.abc import Callable
@@ -81,16 +80,6 @@ def test_an_answer_that_drips_ends_at_the_deadline(beginning: bytes, drop: bytes
 
     assert (found.status if ends in (200, 500) else found.name) == ends
     assert "in time" in found.reason if ends == "unclear" else not found.is_whole
-
-
-@pytest.fixture
-def certificate(tmp_path: Path) -> tuple[Path, Path]:
-    certificate, key = tmp_path / "cert.pem", tmp_path / "key.pem"
-    subprocess.run(
-        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", key, "-out", certificate, "-days", "2",
-         "-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1"], check=True, capture_output=True,
-    )  # fmt: skip
-    return certificate, key
 
 
 @pytest.mark.timeout(PATIENCE_S)

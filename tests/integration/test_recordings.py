@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import socket
 import ssl
-import subprocess
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -299,13 +298,8 @@ def test_which_addresses_are_public(address: str, public: bool) -> None:
 
 
 @pytest.fixture
-def secure(tmp_path: Path) -> Iterator[tuple[str, Path]]:
+def secure(certificate: tuple[Path, Path]) -> Iterator[tuple[str, Path]]:
     """A server of recordings with a certificate that nobody vouches for, and that certificate."""
-    certificate, key = tmp_path / "cert.pem", tmp_path / "key.pem"
-    subprocess.run(
-        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", key, "-out", certificate, "-days", "2",
-         "-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1"], check=True, capture_output=True,
-    )  # fmt: skip
 
     class File(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -320,10 +314,10 @@ def secure(tmp_path: Path) -> Iterator[tuple[str, Path]]:
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), File)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate, key)
+    context.load_cert_chain(*certificate)
     server.socket = context.wrap_socket(server.socket, server_side=True)
     threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
-    yield f"https://127.0.0.1:{server.server_port}/1", certificate
+    yield f"https://127.0.0.1:{server.server_port}/1", certificate[0]
     server.shutdown()
     server.server_close()
 
