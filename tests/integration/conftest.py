@@ -7,6 +7,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from alembic import command
+from alembic.config import Config
+from sqlalchemy import create_engine
 
 from relay import settings as settings_room
 from relay import start, wiring
@@ -15,6 +18,7 @@ from relay.sandbox.bitrix24 import Bitrix24
 from relay.sandbox.onec import OneC
 from relay.sandbox.server import Sandbox
 from relay.settings import Settings
+from relay.store import migrate
 from relay.wiring import Relay
 from tests.calls import rendered
 from tests.conftest import FakeClock
@@ -62,6 +66,20 @@ def certificate(tmp_path: Path) -> tuple[Path, Path]:
          "-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1"], check=True, capture_output=True,
     )  # fmt: skip
     return certificate, key
+
+
+@pytest.fixture
+def old_database(tmp_path: Path) -> Path:
+    """What the first version of the relay has left."""
+    engine = create_engine(f"sqlite:///{tmp_path / 'relay.db'}")
+    config = Config()
+    config.set_main_option("script_location", str(Path(migrate.__file__).parent / "migrations"))
+    with engine.connect() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0001")
+        connection.commit()
+    engine.dispose()
+    return tmp_path / "relay.db"
 
 
 @pytest.fixture
