@@ -43,7 +43,7 @@ class OneC(Adapter):
             user = f"{settings.username}:{settings.password or ''}".encode()
             self._headers["Authorization"] = "Basic " + b64encode(user).decode("ascii")
 
-    def send(self, shipment: Shipment, steps: Steps) -> Outcome:  # noqa: ARG002  one request is all
+    def send(self, shipment: Shipment, steps: Steps) -> Outcome:
         event = shipment.event
         if event.call is None:
             return Outcome(name="refused", reason="the event is quarantined: there is nothing to send")
@@ -51,7 +51,7 @@ class OneC(Adapter):
         headers = {**self._headers, "Content-Type": content_type, "X-Relay-Delivery": shipment.delivery.id}
         endpoint = event.endpoint if event.endpoint != "any" else _ENDPOINT_OF_KIND[event.call.kind]
         try:
-            answer = self._exchange(f"{self._url}/{endpoint}", headers, content)
+            answer = self._exchange(f"{self._url}/{endpoint}", headers, content, steps)
         except NoAnswer as exc:
             return exc.outcome
         return _naming_unfit(self._outcome(answer), content)
@@ -76,7 +76,8 @@ class OneC(Adapter):
             suspicious_ok=self.settings.suspicious_ok, now=self._clock(),
         )  # fmt: skip
 
-    def _exchange(self, url: str, headers: dict[str, str], content: bytes) -> Answer:
+    def _exchange(self, url: str, headers: dict[str, str], content: bytes, steps: Steps) -> Answer:
+        steps.leave()
         if self.settings.session == "auto":
             return self.client.request("POST", url, headers, content)
         if _SESSION_COOKIE in self.client.cookies:
@@ -84,6 +85,7 @@ class OneC(Adapter):
             if answer.status not in _SESSION_LOST:
                 return answer
             self.client.cookies.clear()
+            steps.leave()
         return self.client.request("POST", url, {**headers, "IBSession": "start"}, content)
 
 

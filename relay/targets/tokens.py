@@ -8,11 +8,13 @@ import time
 from collections.abc import Callable
 
 import structlog
+from msgspec.structs import replace
 
 from relay.errors import StoreError
 from relay.events import TokenPair
 from relay.settings import Secret
 from relay.targets.base import Vault
+from relay.targets.masks import MASK
 
 log = structlog.get_logger("relay.targets")
 
@@ -45,7 +47,10 @@ class Tokens:
         with self._mutex, self._vault.alone():
             pair = self._stored()
             if pair is None or (stale is not None and pair.access == stale.access):
-                pair = exchange(self._configured if pair is None else pair.refresh, self._seed)
+                refresh = self._configured if pair is None else pair.refresh
+                pair = exchange(refresh, self._seed)
+                if pair.refresh == MASK:  # the same one again, which is hidden in every answer
+                    pair = replace(pair, refresh=refresh)
                 self._save(pair)
             self._pair = pair
             return pair
