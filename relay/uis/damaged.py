@@ -36,7 +36,7 @@ _FIELD = 300
 
 
 def read(text: str) -> Reading:
-    """The fields of a damaged JSON object. Raises MalformedEvent when they are not certain, RecursionError in a nest."""
+    """The fields of a damaged object. Raises MalformedEvent when they are not certain, RecursionError in a nest."""
     if not text.startswith("{"):
         raise MalformedEvent("the body is neither a JSON object {…} nor a form: check the template in the UIS cabinet")
     scanner = _Scanner(text)

@@ -33,6 +33,7 @@ FITTING: list[tuple[str, dict[str, Any], CallEvent, bool]] = [
     ("one of several lines", {"line": (OTHER_LINE, LINE)}, CALL, True),
     ("another line", {"line": (OTHER_LINE,)}, CALL, False),
     ("a call without a line", {"line": (LINE,)}, call(virtual_number=None), False),
+    ("a text that is too long for a line, stored when it was taken", {"line": (LINE,)}, call(virtual_number="7" * 65), False),
     ("the direction", {"direction": "in"}, CALL, True),
     ("the other direction", {"direction": "out"}, CALL, False),
     ("the kind", {"kind": ("lost", "incoming")}, CALL, True),
