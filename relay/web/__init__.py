@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger("relay.web")
 
+_PAGE_BODY_MAX = 2 * 1024 * 1024
+
 
 class RelayApp(Flask):
     """Flask, with a short cut for the one address that is called a thousand times as often as all others.
@@ -29,9 +31,10 @@ class RelayApp(Flask):
     Flask's contexts, session and routing cost a notification more than its reading (measured: 70 of 190 us).
     """
 
-    def __init__(self, ingest: Ingest) -> None:
+    def __init__(self, ingest: Ingest, max_body: int) -> None:
         super().__init__("relay.web", static_folder=None)
         self._ingest = ingest
+        self.largest_body = max(max_body, _PAGE_BODY_MAX)  # what the server need receive at all
 
     def wsgi_app(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         if "/hs/" not in environ["PATH_INFO"].lower():
@@ -51,7 +54,7 @@ class RelayApp(Flask):
 def create_app(relay: Relay, *, delivers: bool = True) -> Flask:
     """Builds the application. Starts nothing. `delivers`: is this process's dispatcher to be ready too?"""
     ingest = Ingest(relay)
-    app = RelayApp(ingest)
+    app = RelayApp(ingest, relay.settings.max_body)
     app.url_map.merge_slashes = False
     app.json.ensure_ascii = False  # type: ignore[attr-defined]  # the default provider has both
     app.json.sort_keys = False  # type: ignore[attr-defined]
