@@ -20,7 +20,7 @@ OTHERS_WAIT_AT_MOST_S = 3.0
 BYTE_EVERY_S = 2.0
 FOR_S = 20.0 if SOAK else 4.0
 HEAD = f"POST {IN} HTTP/1.1\r\nHost: relay\r\n"
-NEVER_READ = b"GET /healthz HTTP/1.1\r\nHost: relay\r\n\r\n" * 20_000  # answers beyond any buffer
+NEVER_READ = b"GET /admin/static/admin.css HTTP/1.1\r\nHost: relay\r\n\r\n" * 20_000  # answers beyond any buffer
 # what such a client sends at once, and whether it goes on with a byte now and then
 MANNERS: dict[str, tuple[bytes, bool]] = {
     "a byte of a header now and then": (HEAD.encode() + b"X-Slow: ", True),
@@ -83,7 +83,9 @@ def room_for_many() -> Iterator[None]:
 def test_beside_slow_clients_the_notifications_of_others_are_answered(
     count: int, manners: list[str], make_process: Callable[..., Process]
 ) -> None:
-    process = make_process().start()
+    process = make_process(
+        more='[admin]\npassword = "a-long-password"\n'
+    ).start()  # its style sheet is our longest answer
     slow = Slow(process.port, count, manners)
     waited: list[float] = []
     try:
