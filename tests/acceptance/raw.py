@@ -116,15 +116,13 @@ def raw_request(number: int) -> bytes:
     if chance.random() < 0.25:
         headers.append(chance.choice(TRICKS))
     framed = chance.choice([_counted, _counted, _counted, _chunked])(body, chance)
-    head = line.format(path=path, secret=SECRET, n=number).encode() + b"\r\n" + b"\r\n".join(headers)
-    request = head + b"\r\n" + framed
+    head = line.format(path=path, secret=SECRET, n=number).encode() + b"\r\n" + b"\r\n".join(headers) + b"\r\n"
     if chance.random() < 0.1:
-        request = _mutated(request, chance)
+        head = _mutated(head, chance)
+    request = head + (_mutated(framed, chance) if chance.random() < 0.05 else framed)
     if chance.random() < 0.1:
         request = request[: chance.randrange(1, len(request) + 1)]
-    if chance.random() < 0.05:
-        request += chance.randbytes(20)
-    return request * (2 if chance.random() < 0.05 else 1)
+    return request + chance.choice([b""] * 18 + [chance.randbytes(20), b"GET /healthz HTTP/1.1\r\nHost: relay\r\n\r\n"])
 
 
 def _body(chance: random.Random) -> bytes:
