@@ -35,6 +35,10 @@ def on_starting(server: Any) -> None:
     from relay import metrics, start
 
     logs.configure(os.environ)
+    if server.cfg.is_ssl:
+        sys.exit(
+            "the relay does not start: it speaks no TLS itself; take certfile and keyfile away, and put nginx in front"
+        )
     hosts = [address[0] if isinstance(address, tuple) else str(address) for address in server.cfg.address]
     try:
         found = start.prepare(os.environ, hosts)

@@ -13,7 +13,6 @@ import contextlib
 import errno
 import selectors
 import socket
-import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -57,12 +56,6 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
         self._watched: set[Connection] = set()
         self._sweep_at = 0.0
 
-    @classmethod
-    def check_config(cls, cfg: Any, log: Any) -> None:
-        if cfg.is_ssl:
-            sys.exit("the relay does not speak TLS itself: take certfile and keyfile away, and put nginx in front")
-        super().check_config(cfg, log)
-
     def run(self) -> None:
         for listener in self.sockets:
             if listener.sock.family in (socket.AF_INET, socket.AF_INET6) and hasattr(socket, "TCP_DEFER_ACCEPT"):
@@ -83,8 +76,11 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
         if self.nr_conns >= self.worker_connections and self._watched:  # whoever has least time left makes room
             self._close(min(self._watched, key=lambda conn: conn.deadline))
         conn = Connection(sock, client, listener.getsockname(), self._framing())
-        conn.deadline = time.monotonic() + self.cfg.keepalive
+        conn.deadline = self._in(self.cfg.keepalive)
         self._receive(conn)
+
+    def _in(self, seconds: float) -> float:
+        return time.monotonic() + (seconds if self.alive else min(seconds, _STOPPING_S))
 
     def _framing(self) -> Framing:
         return Framing(self.wsgi.largest_body)
@@ -98,7 +94,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
             return self._close(conn)
         if piece:
             if not conn.received:
-                conn.deadline = time.monotonic() + (REQUEST_S if self.alive else _STOPPING_S)
+                conn.deadline = self._in(REQUEST_S)
             conn.received += piece
             return self._look(conn)
         if conn.received:
@@ -139,16 +135,16 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
 
     def _go_on(self, conn: Connection) -> None:
         """After an answer: the rest of it, the next request, or the end."""
-        now = time.monotonic()
         if conn.unsent:
-            conn.deadline = conn.deadline if conn.events else now + REQUEST_S
+            if not conn.events:  # the first look: what follows gets no more time
+                conn.deadline = time.monotonic() + REQUEST_S
             self._watch(conn, selectors.EVENT_WRITE, self._send)
         elif conn.keep:
             conn.framing = self._framing()
-            conn.deadline = now + (REQUEST_S if conn.received else self.cfg.keepalive)
+            conn.deadline = self._in(REQUEST_S if conn.received else self.cfg.keepalive)
             self._look(conn)
         else:
-            conn.deadline = now + _PARTING_S
+            conn.deadline = self._in(_PARTING_S)
             with contextlib.suppress(OSError):  # the client has gone: discard says so
                 conn.sock.shutdown(socket.SHUT_WR)
             self._part(conn)

@@ -37,6 +37,7 @@ def test_a_body_without_a_length_is_limited_too(make_process: Callable[..., Proc
     [
         ({"DYNO": "web.1"}, "RELAY_DEMO=1"),
         ({"GUNICORN_CMD_ARGS": "--bind 0.0.0.0:0"}, "RELAY_DEMO=1"),
+        ({"GUNICORN_CMD_ARGS": f"--certfile {__file__}"}, "put nginx in front"),
         ({"RELAY_DISPATCH": "maybe"}, "RELAY_DISPATCH"),
         ({"RELAY_CONFIG": "/nowhere.toml"}, "/nowhere.toml"),
         ({"DATABASE_URL": "postgres://x"}, "DATABASE_URL"),

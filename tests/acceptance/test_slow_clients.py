@@ -17,6 +17,7 @@ from tests.calls import rendered
 
 IN = "/trade/hs/UIScom/in?token=correct-horse"
 OTHERS_WAIT_AT_MOST_S = 3.0
+STOPS_WITHIN_S = 15.0
 BYTE_EVERY_S = 2.0
 FOR_S = 20.0 if SOAK else 4.0
 HEAD = f"POST {IN} HTTP/1.1\r\nHost: relay\r\n"
@@ -95,7 +96,8 @@ def test_beside_slow_clients_the_notifications_of_others_are_answered(
             status, answer = process.request("POST", IN, rendered("incoming", call_session_id=len(waited)))
             waited.append(time.monotonic() - began)
             assert (status, answer["status"]) == (200, "accepted")
+        stopped_in_s = process.terminate()
     finally:
         slow.close()
     assert max(waited) < OTHERS_WAIT_AT_MOST_S
-    process.terminate()
+    assert stopped_in_s < STOPS_WITHIN_S
