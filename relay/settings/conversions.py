@@ -7,17 +7,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import timedelta
-from ipaddress import ip_network
 from typing import Any
 from zoneinfo import ZoneInfo
 
 from relay.events import KINDS
 from relay.settings import quantities
+from relay.settings.addresses import AllowList, read_network
 from relay.settings.alerts import channel, working_hours
-from relay.settings.schema import AllowList
 from relay.settings.secret import Secret
 
-_AT_LEAST = {"concurrency": 1, "attempts": 1, "trusted_proxies": 0, "default_user": 1, "dead": 1}
+_AT_LEAST = {
+    **dict.fromkeys(("concurrency", "attempts", "default_user", "dead", "pipeline_id", "status_id"), 1),
+    "trusted_proxies": 0,
+}
 _AT_MOST = {"concurrency": 64}
 
 
@@ -28,7 +30,7 @@ def convert(key: str, value: Any, *, is_source: bool) -> Any:
             raise ValueError(f"{value} is too little; at least {_AT_LEAST[key]}")
         if value > _AT_MOST.get(key, value):
             raise ValueError(f"{value} is too much; at most {_AT_MOST[key]}")
-    if is_source and key == "token":
+    if is_source and key in ("token", "integration_key"):
         return _secrets(value)
     conversion = _CONVERSIONS.get(key)
     return value if conversion is None else conversion(value)
@@ -76,13 +78,6 @@ def _listed(given: Any) -> list[Any]:
     return items
 
 
-def _network(given: str) -> Any:
-    try:
-        return ip_network(given, strict=False)
-    except ValueError as exc:
-        raise ValueError(f'{given!r} is no address; write it like "195.211.122.249" or "10.0.0.0/8"') from exc
-
-
 _CONVERSIONS: dict[str, Callable[[Any], Any]] = {
     **dict.fromkeys(
         ("duplicate_window", "keep_delivered", "keep_dead", "timeout", "connect_timeout",
@@ -94,11 +89,12 @@ _CONVERSIONS: dict[str, Callable[[Any], Any]] = {
     **dict.fromkeys(("users", "employees"), _users),
     **dict.fromkeys(("headers", "query"), _texts),
     "secrets": _secrets,
+    **dict.fromkeys(("line", "kind", "extension"), lambda given: tuple(item.strip() for item in _listed(given))),
     "urls": lambda given: tuple(channel(item) for item in _listed(given)),
     **dict.fromkeys(("max_body", "disk_free"), quantities.size),
     "working_hours": working_hours,
     "rate": quantities.rate,
     "timezone": _zone,
-    "allow_from": lambda given: AllowList(_network(item) for item in _listed(given)),
+    "allow_from": lambda given: AllowList(read_network(item) for item in _listed(given)),
     "expire": _expire,
 }  # fmt: skip

@@ -18,7 +18,18 @@ from relay.errors import ConfigError
 from relay.settings import checks, conversions
 from relay.settings.alerts import Alerts
 from relay.settings.files import ROOT
-from relay.settings.schema import TARGET_KINDS, TOP_LEVEL, Admin, Settings, Source, Storage, Target
+from relay.settings.rules import Rule
+from relay.settings.schema import (
+    TARGET_KINDS,
+    TOP_LEVEL,
+    Admin,
+    CrmTarget,
+    MetricsAccess,
+    Settings,
+    Source,
+    Storage,
+    Target,
+)
 from relay.settings.secret import Secret
 
 _NOTHING: Mapping[str, Any] = MappingProxyType({})
@@ -41,7 +52,7 @@ class _Reader:
         top = self._expand(self._parse(), "")
         self._refuse_unknown(top, TOP_LEVEL, "")
         top = {key: top.get(key, default) for key, default in TOP_LEVEL.items()}
-        for key in ("storage", "admin", "alerts", "sources", "targets"):
+        for key in ("storage", "admin", "alerts", "metrics", "sources", "targets"):
             self._expect_table(top[key], key)
         simple = ("timezone", "max_body", "duplicate_window", "trusted_proxies")
         plain = {key: self._convert_value(key, top[key], "") for key in simple}
@@ -53,9 +64,9 @@ class _Reader:
         if not sources:
             self._fail("sources", "there is none; add [sources.NAME] with targets and a token")
         return Settings(
-            file=self.file, sources=sources, targets=targets, **plain,
-            storage=self._storage(top["storage"]), admin=self._struct(Admin, top["admin"], "admin"),
-            alerts=self._struct(Alerts, top["alerts"], "alerts"),
+            file=self.file, sources=sources, targets=_with_rules(targets, sources), **plain,
+            storage=self._storage(top["storage"]), admin=self._admin(top["admin"]),
+            alerts=self._struct(Alerts, top["alerts"], "alerts"), metrics=self._metrics(top["metrics"]),
         )  # fmt: skip
 
     def _fail(self, key: str, problem: str) -> NoReturn:
@@ -154,6 +165,20 @@ class _Reader:
             self._fail(key, "names no file; write sqlite:///relay.db")
         return msgspec.structs.replace(storage, url=f"sqlite:///{place if place.is_absolute() else ROOT / place}")
 
+    def _admin(self, table: dict[str, Any]) -> Admin:
+        admin: Admin = self._struct(Admin, table, "admin")
+        if admin.password == "":
+            self._fail(
+                "admin.password", "is empty; make one up, long and random, or leave the key out: then there is no page"
+            )
+        return admin
+
+    def _metrics(self, table: dict[str, Any]) -> MetricsAccess:
+        metrics: MetricsAccess = self._struct(MetricsAccess, table, "metrics")
+        if metrics.token == "":
+            self._fail("metrics.token", "is empty; make one up, long and random, or leave the key out")
+        return metrics
+
     def _target(self, name: str, table: Any) -> Target:
         path = f"targets.{name}"
         self._expect_table(table, path)
@@ -166,7 +191,8 @@ class _Reader:
                 f"{'is missing' if kind is None else repr(kind) + ' is not known'}; this version has {known}",
             )
         rest = {key: value for key, value in table.items() if key != "kind"}
-        target: Target = self._struct(TARGET_KINDS[kind], rest, path, {"name": name})
+        added = {"name": name, "rules": {}} if issubclass(TARGET_KINDS[kind], CrmTarget) else {"name": name}
+        target: Target = self._struct(TARGET_KINDS[kind], rest, path, added)
         found = checks.problem(target)
         if found is not None:
             self._fail(f"{path}.{found[0]}", found[1])
@@ -179,9 +205,24 @@ class _Reader:
         inherited = {key: defaults[key] for key in ("timezone", "duplicate_window") if key not in table}
         if not table.get("targets"):
             self._fail(f"{path}.targets", "is missing; name at least one of [targets.*]")
-        source: Source = self._struct(Source, table, path, {"name": name, **inherited})
+        rest = {key: value for key, value in table.items() if key != "rules"}
+        source: Source = self._struct(Source, rest, path, {"name": name, **inherited})
         self._check_source(source, path, targets)
-        return msgspec.structs.replace(source, path=(source.path or name).strip("/"))
+        rules = self._rules(table.get("rules", []), source, f"{path}.rules", targets)
+        return msgspec.structs.replace(source, path=(source.path or name).strip("/"), rules=rules)
+
+    def _rules(self, tables: Any, source: Source, path: str, targets: dict[str, Target]) -> tuple[Rule, ...]:
+        if not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):
+            self._fail(path, f"must be tables: write each as [[{path}]]")
+        rules = []
+        for number, table in enumerate(tables, start=1):
+            rule: Rule = self._struct(Rule, table, f"{path}[{number}]")
+            concerned = [targets[name] for name in source.targets if not rule.targets or name in rule.targets]
+            found = checks.rule_problem(rule, source, concerned)
+            if found is not None:
+                self._fail(f"{path}[{number}].{found[0]}", found[1])
+            rules.append(rule)
+        return tuple(rules)
 
     def _check_source(self, source: Source, path: str, targets: dict[str, Target]) -> None:
         for number, target in enumerate(source.targets):
@@ -193,7 +234,9 @@ class _Reader:
             self._fail(f"{path}.targets", "a target stands there twice")
         if any(not token for token in source.token):
             self._fail(f"{path}.token", "is empty; make one up, long and random")
-        if not source.token and not source.open:
+        if any(not key for key in source.integration_key):
+            self._fail(f"{path}.integration_key", "is empty; copy it from the template in the cabinet")
+        if not source.secrets and not source.open:
             self._fail(f"{path}.token", "is missing; set a token, or open = true to take notifications from anybody")
 
     def _check_name(self, name: str, path: str) -> None:
@@ -206,6 +249,18 @@ class _Reader:
             other = seen.setdefault(source.path.casefold(), name)
             if other != name:
                 self._fail(f"sources.{name}.path", f"sources.{other} has the same; each needs its own")
+
+
+def _with_rules(targets: dict[str, Target], sources: dict[str, Source]) -> dict[str, Target]:
+    """A CRM's settings for one call may come from a rule of the call's source."""
+    return {
+        name: msgspec.structs.replace(
+            target, rules={source.name: source.rules for source in sources.values() if name in source.targets}
+        )
+        if isinstance(target, CrmTarget)
+        else target
+        for name, target in targets.items()
+    }
 
 
 def _as_it_is(kind: type, value: Any) -> Any:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from datetime import timedelta
-from ipaddress import IPv4Network, IPv6Network, ip_address
 from pathlib import Path
 from typing import Any, Literal
 from zoneinfo import ZoneInfo
@@ -12,25 +10,11 @@ from zoneinfo import ZoneInfo
 from msgspec import Struct
 
 from relay.events import CALL_KINDS, KINDS, Kind
+from relay.settings.addresses import AllowList
 from relay.settings.alerts import Alerts
 from relay.settings.quantities import Rate
+from relay.settings.rules import Rule
 from relay.settings.secret import Secret
-
-
-class AllowList:
-    """The addresses that a source's notifications may come from. Empty: from anywhere."""
-
-    def __init__(self, networks: Iterable[IPv4Network | IPv6Network] = ()) -> None:
-        self._networks = tuple(networks)
-
-    def admits(self, address: str) -> bool:
-        if not self._networks:
-            return True
-        try:
-            found = ip_address(address)
-        except ValueError:
-            return False
-        return any(found in network for network in self._networks)
 
 
 class Storage(Struct, frozen=True, forbid_unknown_fields=True):
@@ -48,17 +32,31 @@ class Admin(Struct, frozen=True, forbid_unknown_fields=True):
     password: Secret | None = None
 
 
+class MetricsAccess(Struct, frozen=True, forbid_unknown_fields=True):
+    """Who may read /metrics: with a token whoever shows it, without one this machine and `allow_from`."""
+
+    token: Secret | None = None
+    allow_from: AllowList = AllowList()  #: with a token: it is taken from these, and from this machine, only
+
+
 class Source(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """One UIS account or 1C base that notifications come from."""
 
     name: str
     targets: tuple[str, ...]
     token: tuple[Secret, ...] = ()  #: any of them opens; several while the cabinet is being changed
+    integration_key: tuple[Secret, ...] = ()  #: likewise; a constant that Novofon's templates have in the body
     open: bool = False  #: takes notifications without a secret
     path: str = ""  #: the name unless set
     timezone: ZoneInfo
     allow_from: AllowList = AllowList()
     duplicate_window: timedelta
+    rules: tuple[Rule, ...] = ()  #: who gets which calls, and how; the first that fits decides
+
+    @property
+    def secrets(self) -> tuple[Secret, ...]:
+        """All that open it."""
+        return (*self.token, *self.integration_key)
 
 
 class Target(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, tag_field="kind"):
@@ -124,6 +122,7 @@ class CrmTarget(Target, frozen=True, forbid_unknown_fields=True, kw_only=True):
     client_id: str | None = None  #: OAuth, instead of a webhook or a long-lived token
     client_secret: Secret | None = None
     refresh_token: Secret | None = None  #: the first one; the relay keeps the later ones itself
+    rules: dict[str, tuple[Rule, ...]] = {}  #: of the sources that use it, by their names; no key of the file
 
     @property
     def mapped_users(self) -> tuple[int, ...]:
@@ -159,6 +158,7 @@ class AmoCrmTarget(CrmTarget, frozen=True, forbid_unknown_fields=True, kw_only=T
     redirect_uri: str | None = None
     unknown_phone: Literal["unsorted", "contact", "skip"] = "unsorted"
     pipeline_id: int | None = None  #: whose «Неразобранное» gets the calls of unknown numbers
+    status_id: int | None = None  #: the stage to which it is accepted from there at once; None: a person does that
     popup: bool = True
     source_name: str = "UIS"
     look_up: bool = True  #: look for a call that may have been taken before it is sent again
@@ -196,6 +196,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     storage: Storage
     admin: Admin
     alerts: Alerts
+    metrics: MetricsAccess
     sources: dict[str, Source]
     targets: dict[str, Target]
 
@@ -212,6 +213,7 @@ TOP_LEVEL: dict[str, Any] = {
     "storage": {},
     "admin": {},
     "alerts": {},
+    "metrics": {},
     "sources": {},
     "targets": {},
 }
