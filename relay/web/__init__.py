@@ -23,8 +23,6 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger("relay.web")
 
-_PAGE_BODY_MAX = 2 * 1024 * 1024
-
 
 class RelayApp(Flask):
     """Flask, with a short cut for the one address that is called a thousand times as often as all others.
@@ -34,8 +32,12 @@ class RelayApp(Flask):
 
     def __init__(self, ingest: Ingest, max_body: int) -> None:
         super().__init__("relay.web", static_folder=None)
-        self._ingest = ingest
-        self.largest_body = max(max_body, _PAGE_BODY_MAX)  # what the server need receive at all
+        self._ingest, self._max_body = ingest, max_body
+
+    @property
+    def largest_body(self) -> int:
+        """What the server need receive at all: a notification, or a form of the page."""
+        return max(self._max_body, self.config["MAX_CONTENT_LENGTH"] or 0)
 
     def wsgi_app(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         if "/hs/" not in environ["PATH_INFO"].lower():

@@ -43,7 +43,7 @@ _SILENT_S = 5  # a connection that has sent nothing yet stays with the kernel
 _STOPPING_S = 2.0  # a stopping worker waits so long for the rest of a request
 _PARTING_S = 2.0  # for the client to close first: closed on bytes not read, it would lose our answer
 _SWEEP_EVERY_S = 0.5
-_TOGETHER = 8  # times the largest body: so much of unfinished requests is held
+_TOGETHER = 32 * 1024 * 1024  # bytes of unfinished requests, at most
 _PIECE = 16 * 1024
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
@@ -118,7 +118,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
 
     def _limit_memory(self) -> None:
         """End the largest of the requests that come in when together they hold too much."""
-        if sum(len(conn.received) for conn in self._watched) > _TOGETHER * self.wsgi.largest_body:
+        if sum(len(conn.received) for conn in self._watched) > max(_TOGETHER, 2 * self.wsgi.largest_body):
             largest = max(self._watched, key=lambda conn: len(conn.received))
             full = RequestEntityTooLarge("too much is being received at once; send it again")
             self._hand_over(largest, Frame(len(largest.received), full))
