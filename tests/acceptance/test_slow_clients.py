@@ -48,9 +48,9 @@ class Slow:
         client = socket.socket()
         client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         client.settimeout(10)
-        client.connect(("127.0.0.1", self._port))
-        client.setblocking(False)
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError):  # when the relay has stopped
+            client.connect(("127.0.0.1", self._port))
+            client.setblocking(False)
             client.send(MANNERS[manner][0])
         return client, manner
 
