@@ -232,7 +232,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
         response, environ = wsgi.create(request, conn, conn.client, conn.server, self.cfg)
         environ["wsgi.multithread"] = True
         self._count_request()
-        if not self.alive:
+        if not (self.alive and conn.keep):
             response.force_close()
         chunks = self.wsgi(environ, response.start_response)
         try:
