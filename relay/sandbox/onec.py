@@ -18,7 +18,7 @@ from typing import Any
 
 from werkzeug.http import parse_options_header
 
-from relay.sandbox.reply import FAULTS, FAULTS_AFTER_WRITING, HTML, JSON, Failures, Reply
+from relay.sandbox.reply import FAULTS, FAULTS_AFTER_WRITING, HTML, IN_FRONT, JSON, Failures, Reply
 
 _IDENTIFIER = re.compile(r"[^\W\d]\w*")
 _BOM = b"\xef\xbb\xbf"
@@ -68,6 +68,12 @@ FAILURES: dict[str, Reply] = {
     "bad_request": Reply(400, "недопустимое имя свойства".encode()),
     "bad_gateway": Reply(502, b"<html><h1>502 Bad Gateway</h1></html>", HTML),
     "unavailable": Reply(503, b"<html><h1>503 Service Temporarily Unavailable</h1></html>", HTML, {"Retry-After": "1"}),
+    "ok_with_module_error": Reply(200, "{ОбщийМодуль.Звонки.Модуль(55)}: Значение не является значением".encode()),
+    "ok_with_caught_error": Reply(200, "Ошибка: {УИСИнтеграция HTTPСервис.UIScom.Модуль(12)}: Нет прав".encode()),
+    "ok_login_page": Reply(
+        200, b"<!DOCTYPE html>\n<html><body><form action='/login'>Sign in</form></body></html>", HTML
+    ),
+    **IN_FRONT,
     **FAULTS,
 }
 _WRITES_FIRST = {*FAULTS_AFTER_WRITING, "ok_bom"}

@@ -258,7 +258,7 @@ class Store:
 
     def back_up(self, copy: Path) -> int:
         """Makes a consistent copy while others write; returns how many events it holds. Raises StoreError."""
-        return backup.back_up(self.database, copy)
+        return backup.back_up(self.database.path, copy).events
 
     def replay(self, wanted: Sequence[changes.Replay]) -> int:
         """How many were put back; those whose state has changed meanwhile are not."""

@@ -216,6 +216,43 @@ def test_a_poisonous_neighbour_costs_only_itself(store: Store) -> None:
     assert answers == {"slow": "stored slow", "a": "stored a", "poison": "poison", "b": "stored b"}
 
 
+def test_nobody_is_told_that_he_is_stored_when_the_thread_that_commits_for_all_is_ended(store: Store) -> None:
+    commits = GroupCommit(store.database)
+    entered, go_on = threading.Event(), threading.Event()
+
+    def operation(_: Any, batch: Any) -> list[str]:
+        if batch == ["slow"]:
+            entered.set()
+            go_on.wait(5)
+        else:
+            raise SystemExit
+        return ["stored"] * len(batch)
+
+    answers: dict[str, str] = {}
+
+    def run(item: str) -> None:
+        try:
+            answers[item] = commits.run(operation, item, 10)
+        except BaseException as exc:
+            answers[item] = type(exc).__name__
+
+    first = threading.Thread(target=run, args=("slow",))
+    first.start()
+    entered.wait(5)
+    others = []
+    for number, item in enumerate(("leader", "follower"), 1):
+        others.append(threading.Thread(target=run, args=(item,)))
+        others[-1].start()
+        while len(commits._queue) < number:
+            threading.Event().wait(0.001)
+    go_on.set()
+    for thread in (first, *others):
+        thread.join()
+
+    assert answers == {"slow": "stored", "leader": "SystemExit", "follower": "StoreBusy"}
+    assert commits.run(lambda _, batch: batch, "next") == "next"  # and it goes on
+
+
 def test_a_lock_held_by_another_program_is_busy_and_stores_nothing(store: Store) -> None:
     other = sqlite3.connect(store.database.path, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
