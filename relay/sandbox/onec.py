@@ -2,7 +2,8 @@
 
 What it does with a POST: the body is read as JSON (empty, not JSON, or no object: 400, and nothing is kept);
 a record is written; then the call is pushed to a channel named after the extension, and where there is no
-extension the answer is 417 although the record stands. Every POST writes a record, also a repeated one.
+extension the answer is 417 although the record stands. Every POST writes a record, also a repeated one; what a
+record replaces says the register.
 """
 
 from __future__ import annotations
@@ -14,7 +15,9 @@ from base64 import b64decode
 from collections.abc import Callable
 from typing import Any
 
+from relay.sandbox.onec_register import Register
 from relay.sandbox.reply import FAULTS, FAULTS_AFTER_WRITING, HTML, JSON, Failures, Reply
+from relay.times import Clock, now_utc
 
 _BOM = b"\xef\xbb\xbf"
 _PAGE = (
@@ -63,18 +66,20 @@ FAILURES: dict[str, Reply] = {
     "bad_request": Reply(400, "недопустимое имя свойства".encode()),
     "bad_gateway": Reply(502, b"<html><h1>502 Bad Gateway</h1></html>", HTML),
     "unavailable": Reply(503, b"<html><h1>503 Service Temporarily Unavailable</h1></html>", HTML, {"Retry-After": "1"}),
+    "push_fails": Reply(417, phrase="Error Centrifugo send to channel: 101 !"),
     **FAULTS,
 }
-_WRITES_FIRST = {*FAULTS_AFTER_WRITING, "ok_bom"}
+_WRITES_FIRST = {*FAULTS_AFTER_WRITING, "ok_bom", "push_fails"}
 
 
 class OneC:
     """One base. Thread-safe; `fail` says what the next requests come to."""
 
-    def __init__(self, username: str | None = None, password: str = "") -> None:
+    def __init__(self, username: str | None = None, password: str = "", *, clock: Clock = now_utc) -> None:
         self._user = None if username is None else f"{username}:{password}"
         self._mutex = threading.Lock()
-        self._records: list[dict[str, Any]] = []
+        self._writes: list[dict[str, Any]] = []
+        self._register = Register(clock)
         self._requests = 0
         self._sessions: dict[str, bool] = {}  # IBSession cookies; False: it has expired
         self._lost_answers = 0
@@ -95,18 +100,21 @@ class OneC:
 
     def reset(self) -> None:
         with self._mutex:
-            self._records.clear()
+            self._writes.clear()
+            self._register.clear()
             self._requests = 0
         self._failures.clear()
 
     def state(self) -> dict[str, Any]:
         with self._mutex:
-            return {"requests": self._requests, "records": list(self._records)}
+            return {
+                "requests": self._requests, "writes": list(self._writes), "records": self._register.records(),
+            }  # fmt: skip
 
     def recorded(self) -> int:
-        """How many records there are; `state` copies them all."""
+        """How many notifications were written, also those whose record a later one has replaced."""
         with self._mutex:
-            return len(self._records)
+            return len(self._writes)
 
     def answer(self, method: str, endpoint: str, headers: Callable[[str], str | None], body: bytes) -> Reply:
         """What the base answers; `headers` gives a header's value."""
@@ -168,17 +176,17 @@ class OneC:
             return Reply(400, "Ошибка чтения JSON".encode())
         call = {name.lower(): value for name, value in said.items()}
         extension = call.get("extension_phone_number")
-        self._records.append(
-            {
-                "endpoint": endpoint,
-                "direction": "in" if call.get("direction") == "in" else "out",
-                "call_session_id": call.get("call_session_id"),
-                "body": body.decode(),
-                "delivery": headers("X-Relay-Delivery"),
-            }
-        )
-        pushes = endpoint == "rec" or (endpoint == "in" and call.get("direction") == "in")
+        write = {
+            "endpoint": endpoint,
+            "direction": "in" if call.get("direction") == "in" else "out",
+            "call_session_id": call.get("call_session_id"),
+            "body": body.decode(),
+            "delivery": headers("X-Relay-Delivery"),
+        }
+        self._writes.append(write)
+        self._register.write(endpoint, call, write)
+        pushes = endpoint == "rec" or call.get("direction") == "in"  # /out is the same handler as /in
         has_channel = extension not in (None, "") and not str(extension).startswith("{")
         if pushes and not has_channel:
-            return Reply(417, headers=added)
+            return Reply(417, headers=added, phrase="Error Centrifugo send to channel:  !")
         return Reply(200, headers=added)

@@ -59,7 +59,7 @@ def held_by_amocrm(systems: Sandbox) -> list[tuple[Any, ...]]:
 
 
 def held_by_1c(systems: Sandbox) -> list[str]:
-    return [record["endpoint"] for record in systems.onec.state()["records"]]
+    return [record["endpoint"] for record in systems.onec.state()["writes"]]
 
 
 B = "outbound"
