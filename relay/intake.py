@@ -153,7 +153,11 @@ class Intake:
             return (), understood.notes
         kind = understood.call.kind
         targets = (self._settings.targets[name] for name in source.targets)
-        taking = tuple(Consignee(target.name, target.order == "call") for target in targets if kind in target.events)
+        taking = tuple(
+            Consignee(target.name, target.order == "call", call_gap=target.call_gap)
+            for target in targets
+            if kind in target.events
+        )
         return taking, understood.notes if taking else (*understood.notes, NO_TAKER)
 
 

@@ -74,6 +74,12 @@ def pause(policy: Target, tries: int, noise: float) -> timedelta:
     return min(doubled, policy.retry_max) * (1 + _JITTER * noise)
 
 
+def call_free_at(outcome: Outcome, policy: Target, now: datetime) -> datetime | None:
+    """When the next delivery of the same call may go out, if the target may have written something; else None."""
+    may_have_written = outcome.name in ("delivered", "failed", "unclear")
+    return now + policy.call_gap if policy.call_gap and may_have_written else None
+
+
 class _Again(Struct, frozen=True):
     """Another try, unless it has had enough of them or is too old."""
 

@@ -57,7 +57,7 @@ class Upkeep:
         """The wall clock has stepped: the waits of this lane keep their length."""
         lane = self._lane
         if lane.epoch is not None:
-            self._store.follow_clock(lane.name, lane.epoch, before, after)
+            self._store.follow_clock(lane.name, lane.epoch, before, after, lane.policy.call_gap)
             lane.attempts.standstills = self._store.standstills(lane.name)
             lane.gate.shift(after - before)
 
@@ -104,7 +104,8 @@ class Upkeep:
     def _end(self, limit: timedelta, now: datetime, kind: Kind | None, state: DeliveryState, reason: str) -> None:
         born_before = ages.born_before(limit, now, self._lane.attempts.standstills)
         while found := self._store.outlived(self._lane.name, born_before, kind):
-            endings = [Ending(delivery, state, _last_words(delivery, reason)) for delivery in found]
+            gap = self._lane.policy.call_gap
+            endings = [Ending(delivery, state, _last_words(delivery, reason), now, gap) for delivery in found]
             ended = self._store.end(endings)
             level = log.error if state == "dead" else log.warning
             level("delivery.outlived", target=self._lane.name, now=state, count=ended, reason=reason)

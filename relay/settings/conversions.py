@@ -87,7 +87,7 @@ _CONVERSIONS: dict[str, Callable[[Any], Any]] = {
     **dict.fromkeys(
         ("duplicate_window", "keep_delivered", "keep_dead", "timeout", "connect_timeout",
          "give_up_after", "retry_first", "retry_max", "down_for", "backlog_older", "silent_for", "remind_after",
-         "token_ends_in"),
+         "token_ends_in", "call_gap"),
         quantities.duration,
     ),
     **dict.fromkeys(("password", "token", "webhook", "client_secret", "refresh_token"), _secret),

@@ -91,6 +91,11 @@ class Target(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, tag_
         """Where its requests go; may hold a secret."""
         raise NotImplementedError
 
+    @property
+    def call_gap(self) -> timedelta:
+        """The least time between two deliveries of one call."""
+        return timedelta(0)
+
 
 class UrlTarget(Target, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """A target with an address that is no secret."""
@@ -112,6 +117,7 @@ class OneCTarget(UrlTarget, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     empty: Literal["null", "string"] = "null"
     session: Literal["auto", "manual"] = "auto"
     suspicious_ok: Literal["fail", "accept"] = "fail"
+    call_gap: timedelta = timedelta(seconds=1.1)  #: its register has one record of a call for each second
 
 
 class CrmTarget(Target, frozen=True, forbid_unknown_fields=True, kw_only=True):

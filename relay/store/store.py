@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -139,10 +139,12 @@ class Store:
         with self.database.read() as connection:
             return health.load_standstills(connection, target)
 
-    def follow_clock(self, target: str, epoch: int, before: datetime, after: datetime) -> None:
+    def follow_clock(
+        self, target: str, epoch: int, before: datetime, after: datetime, call_gap: timedelta = timedelta(0)
+    ) -> None:
         """The wall clock has stepped: waits keep their length, and a step forward ages nobody."""
         with self.database.write(_RECORD_TIMEOUT_S) as connection:
-            waiting.follow_clock(connection, target, epoch, before, after)
+            waiting.follow_clock(connection, target, epoch, before, after, call_gap)
 
     def outlived(self, target: str, born_before: datetime, kind: str | None = None) -> list[Delivery]:
         """Those that wait since before then, by page; with `kind` only of that kind, and none that was replayed."""
@@ -256,7 +258,7 @@ class Store:
         """How many were put back; those whose state has changed meanwhile are not."""
         return sum(self._in_chunks(changes.replay, wanted))
 
-    def discard(self, wanted: Sequence[Delivery]) -> int:
+    def discard(self, wanted: Sequence[changes.Discard]) -> int:
         return sum(self._in_chunks(changes.discard, wanted))
 
     def discard_events(self, wanted: Sequence[Event]) -> int:
