@@ -108,8 +108,10 @@ class OneC:
     def state(self) -> dict[str, Any]:
         with self._mutex:
             return {
-                "requests": self._requests, "writes": list(self._writes), "records": self._register.records(),
-            }  # fmt: skip
+                "requests": self._requests,
+                "writes": list(self._writes),
+                "records": self._register.records(),
+            }
 
     def recorded(self) -> int:
         """How many notifications were written, also those whose record a later one has replaced."""

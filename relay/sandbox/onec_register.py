@@ -12,10 +12,18 @@ from relay.times import Clock, iso
 
 # what of a notification has a field of its own
 _FIELDS = (
-    "notification_name", "start_time", "direction", "call_session_id", "extension_phone_number",
-    "virtual_phone_number", "called_phone_number", "calling_phone_number", "total_time_duration",
-    "wait_time_duration", "full_record_file_link",
-)  # fmt: skip
+    "notification_name",
+    "start_time",
+    "direction",
+    "call_session_id",
+    "extension_phone_number",
+    "virtual_phone_number",
+    "called_phone_number",
+    "calling_phone_number",
+    "total_time_duration",
+    "wait_time_duration",
+    "full_record_file_link",
+)
 
 Record = dict[str, Any]
 _Call = tuple[str, bool, str]  # virtual number, is it incoming, session

@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 
 from msgspec import Struct
 
-from relay.events import CALL_KINDS, KINDS, Kind
+from relay.events import CALL_KINDS, KINDS, NOTIFIED_KINDS, Kind
 from relay.settings.alerts import Alerts
 from relay.settings.quantities import Rate
 from relay.settings.secret import Secret
@@ -110,6 +110,7 @@ class UrlTarget(Target, frozen=True, forbid_unknown_fields=True, kw_only=True):
 class OneCTarget(UrlTarget, frozen=True, forbid_unknown_fields=True, kw_only=True, tag="1c"):
     """A 1C HTTP service like UIScom; `url` ends with `/hs/UIScom`."""
 
+    events: tuple[Kind, ...] = NOTIFIED_KINDS
     delivered_statuses: tuple[int, ...] = (417,)  #: the receiver stores the event and then answers 417
     username: str | None = None
     password: Secret | None = None

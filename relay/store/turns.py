@@ -38,11 +38,13 @@ _last_sent = HotIn(
     select(events.c.session, func.max(deliveries.c.due_at))
     .join(deliveries, deliveries.c.event_seq == events.c.seq)
     .where(
-        events.c.source == bindparam("source"), events.c.session.in_(bindparam("among", expanding=True)),
-        deliveries.c.target == bindparam("target"), deliveries.c.attempts > literal_column("0"),
+        events.c.source == bindparam("source"),
+        events.c.session.in_(bindparam("among", expanding=True)),
+        deliveries.c.target == bindparam("target"),
+        deliveries.c.attempts > literal_column("0"),
     )
     .group_by(events.c.session)
-)  # fmt: skip
+)
 
 
 class Line(NamedTuple):

@@ -6,6 +6,7 @@ when it is the certificate); everything after may have been (unclear).
 
 from __future__ import annotations
 
+import http.client
 import threading
 import time
 from collections.abc import Mapping
@@ -22,10 +23,12 @@ from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from relay.errors import RelayError
 from relay.events import Outcome
 from relay.settings import ROOT, Target
+from relay.targets import texts
 
 _BODY_MAX = 64 * 1024
 _IDLE_MAX_S = 4.0  # servers close at 5; a request into a closing connection may have been taken or not
 _REASON_MAX = 500
+_PHRASE_MAX = 1000  # in bytes
 
 
 class Answer(Struct, frozen=True):
@@ -34,6 +37,7 @@ class Answer(Struct, frozen=True):
     status: int
     headers: Mapping[str, str]
     body: bytes
+    phrase: str = ""  #: of the status line, where it is not the usual one: 1C puts its words there
 
 
 class Setback(RelayError):
@@ -95,7 +99,8 @@ class Client:
             self._used_at = time.monotonic()
         if "set-cookie" in response.headers:
             extract_cookies_to_jar(self._session.cookies, response.request, response.raw)  # type: ignore[no-untyped-call]
-        return Answer(response.status_code, {name.lower(): value for name, value in response.headers.items()}, content)
+        headers = {name.lower(): value for name, value in response.headers.items()}
+        return Answer(response.status_code, headers, content, _phrase(response))
 
     def close(self) -> None:
         self._session.close()
@@ -118,6 +123,13 @@ class Client:
         if self._session.cookies:
             prepared.prepare_cookies(self._session.cookies)
         return prepared
+
+
+def _phrase(response: requests.Response) -> str:
+    given = response.reason or ""
+    if given.lower() == http.client.responses.get(response.status_code, "").lower():
+        return ""
+    return texts.words(given.encode("latin-1", "replace")[:_PHRASE_MAX])
 
 
 def _read(response: requests.Response, deadline: float, body_max: int) -> bytes:

@@ -7,10 +7,13 @@ from __future__ import annotations
 
 import contextlib
 from base64 import b64encode
+from datetime import timedelta
+
+from msgspec.structs import replace
 
 from relay.events import Kind, Outcome
 from relay.settings import OneCTarget
-from relay.targets import contents, onec_answers
+from relay.targets import contents, onec_answers, recorded
 from relay.targets.base import Adapter, Shipment, Steps, Vault
 from relay.targets.client import Answer, NoAnswer
 from relay.times import Clock
@@ -19,6 +22,10 @@ _ENDPOINT_OF_KIND: dict[Kind, str] = {
     "incoming": "in", "answered": "in", "lost": "in", "outgoing": "out",
     "finished": "rec", "recorded": "rec", "other": "in",
 }  # fmt: skip
+_NOTHING_KNOWN = (
+    "nothing else is known of this call: 1C would write an outgoing call without a number; "
+    "send the call's other notifications through the relay too"
+)
 _SESSION_COOKIE = "ibsession"
 _SESSION_LOST = (400, 404, 500)  # what bases and proxies were seen to answer to a session that is gone
 
@@ -36,18 +43,33 @@ class OneC(Adapter):
             user = f"{settings.username}:{settings.password or ''}".encode()
             self._headers["Authorization"] = "Basic " + b64encode(user).decode("ascii")
 
-    def send(self, shipment: Shipment, steps: Steps) -> Outcome:  # noqa: ARG002  one request is all
-        event = shipment.event
-        if event.call is None:
+    def send(self, shipment: Shipment, steps: Steps) -> Outcome:
+        event, call = shipment.event, shipment.event.call
+        if call is None:
             return Outcome(name="refused", reason="the event is quarantined: there is nothing to send")
-        content, content_type = contents.content(event, event.call, self.settings)
-        headers = {**self._headers, "Content-Type": content_type, "X-Relay-Delivery": shipment.delivery.id}
-        endpoint = event.endpoint if event.endpoint != "any" else _ENDPOINT_OF_KIND[event.call.kind]
+        if call.kind == "recorded" and self.settings.body != "raw":
+            call = recorded.completed(steps.said())
+            if call.direction is None and self.settings.body == "template":
+                return Outcome(name="refused", target_is="not_asked", reason=_NOTHING_KNOWN)
+            event = replace(event, endpoint="any")  # its own fields alone would overwrite those of the call
+        content, content_type = contents.content(event, call, self.settings)
+        age = max(self._clock() - event.received_at, timedelta(0))
+        headers = {
+            **self._headers,
+            "Content-Type": content_type,
+            "X-Relay-Delivery": shipment.delivery.id,
+            "X-Relay-Age": str(int(age.total_seconds())),
+        }
+        endpoint = event.endpoint if event.endpoint != "any" else _ENDPOINT_OF_KIND[call.kind]
         try:
             answer = self._exchange(f"{self._url}/{endpoint}", headers, content)
         except NoAnswer as exc:
             return exc.outcome
-        return self._outcome(answer)
+        outcome = self._outcome(answer)
+        if answer.status == 417 and outcome.name == "delivered" and call.extension:
+            why = f": {outcome.reason}" if outcome.reason else ""
+            return replace(outcome, reason=f"stored, but 1C could not show it to extension {call.extension}{why}")
+        return outcome
 
     def check(self) -> Outcome:
         """`GET /ping`, which the receiver answers without touching the base's data."""

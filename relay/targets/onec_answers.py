@@ -57,7 +57,7 @@ def read(
     answer: Answer, *, delivered_statuses: tuple[int, ...], suspicious_ok: Literal["fail", "accept"], now: datetime
 ) -> Outcome:
     """The outcome that an answer stands for."""
-    status, text = answer.status, words(answer.body)
+    status, text = answer.status, words(answer.body) or answer.phrase
     if 200 <= status < 300:
         if suspicious_ok == "fail" and _HANDLER.match(text):
             return Outcome(name="failed", status=status, reason=f"the handler answered {status} with an error: {text}")

@@ -53,6 +53,14 @@ def stored(make_settings: Callable[..., Settings]) -> Iterator[Relay]:
 
 
 @pytest.fixture
+def base(clock: FakeClock) -> Iterator[Sandbox]:
+    """A simulated 1C whose clock is the test's."""
+    sandbox = Sandbox(OneC("Обмен УИС", "пароль", clock=clock)).start()
+    yield sandbox
+    sandbox.close()
+
+
+@pytest.fixture
 def systems(clock: FakeClock) -> Iterator[Sandbox]:
     """All three; what counts requests by the second is off, because a test's hand does not wait."""
     bitrix24 = Bitrix24(clock=clock, limited=False)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
@@ -15,7 +15,6 @@ from relay import wiring
 from relay.events import Delivery, Outcome
 from relay.operator import mending
 from relay.operator.choosing import Chosen
-from relay.sandbox.onec import OneC
 from relay.sandbox.server import Sandbox
 from relay.store import Claim, Consignee, Ending, Job, NewEvent, Selection
 from relay.wiring import Relay
@@ -26,15 +25,6 @@ from tests.lanes import all_are, eventually, post, post_call
 
 GAP = 'call_gap = "1.1s"'
 SPAN = timedelta(seconds=1.1)
-USER = ("Обмен УИС", "пароль")
-
-
-@pytest.fixture
-def base(clock: FakeClock) -> Iterator[Sandbox]:
-    """A simulated 1C whose clock is the test's."""
-    sandbox = Sandbox(OneC(*USER, clock=clock)).start()
-    yield sandbox
-    sandbox.close()
 
 
 @pytest.fixture
@@ -156,10 +146,19 @@ def _new(relay: Relay, clock: FakeClock, session: str) -> NewEvent:
     assert event.call is not None
     call = type(event.call)(kind="answered", session_id=session)
     return NewEvent(
-        source="trade", endpoint="in", raw=b"{}", is_query=False, zone="Europe/Moscow", digest=1, call=call,
-        problem=None, notes=(), received_at=clock(), duplicate_window=timedelta(0),
+        source="trade",
+        endpoint="in",
+        raw=b"{}",
+        is_query=False,
+        zone="Europe/Moscow",
+        digest=1,
+        call=call,
+        problem=None,
+        notes=(),
+        received_at=clock(),
+        duplicate_window=timedelta(0),
         consignees=(Consignee("onec", True, relay.store.leases()["onec"].epoch, SPAN),),
-    )  # fmt: skip
+    )
 
 
 @pytest.mark.parametrize(("target", "session"), [('order = "none"', 7), ("", None)])
@@ -197,8 +196,14 @@ def _claimed(relay: Relay, clock: FakeClock, epoch: int) -> Job:
     ],
 )
 def test_whether_the_next_of_the_call_waits(
-    make_relay: Callable[..., Relay], clock: FakeClock, base: Sandbox, outcome: Any, target: str, waits: bool, remark: str
-) -> None:  # fmt: skip
+    make_relay: Callable[..., Relay],
+    clock: FakeClock,
+    base: Sandbox,
+    outcome: Any,
+    target: str,
+    waits: bool,
+    remark: str,
+) -> None:
     relay = make_relay(base.onec_url, target=f"{GAP}\n{target}")
     hand = Hand(relay, "onec", clock)
     assert hand._epoch is not None

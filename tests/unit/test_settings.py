@@ -69,7 +69,8 @@ def test_the_defaults_of_a_1c(read: Any) -> None:
     assert target.give_up_after == timedelta(days=14)
     assert target.delivered_statuses == (417,)
     assert (target.body, target.empty, target.session, target.suspicious_ok) == ("template", "null", "auto", "fail")
-    assert len(target.events) == 7
+    assert target.events == ("incoming", "answered", "lost", "outgoing", "finished")
+    assert target.call_gap == timedelta(seconds=1.1)
     assert (target.rate, target.expire, target.verify_tls) == (None, {}, True)
 
 
