@@ -9,6 +9,7 @@ it is: so it holds whoever delivers, and moves along when the clock steps.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from types import MappingProxyType
@@ -17,7 +18,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import Connection, bindparam, func, literal_column, select
 
 from relay.events import Delivery
-from relay.store.hot import HotIn, HotUpdate
+from relay.store.hot import Hot, HotIn, HotUpdate
 from relay.store.schema import UNFINISHED, deliveries, events
 from relay.times import span_us
 
@@ -33,18 +34,26 @@ _lines = HotIn(
     .order_by(deliveries.c.event_seq)
 )
 _give_turn = HotUpdate(deliveries, key="seq", also=(), values=("turn", "due_at"), where="deliveries.state = 'due'")
+_RECENT = 20  # events of a call: more are only in the "call" of a template whose session is a constant
+_sessions = func.json_each(bindparam("sessions")).table_valued("value")
+_recent = (
+    select(events.c.seq)
+    .where(events.c.source == bindparam("source"), events.c.session == _sessions.c.value)
+    .order_by(events.c.seq.desc())
+    .limit(literal_column(str(_RECENT)))
+    .correlate(_sessions)
+)
 # `due_at` of what has ended is when its last attempt ended; of what waits for another try it lies ahead
-_last_sent = HotIn(
-    select(events.c.session, func.max(deliveries.c.due_at))
-    .join(deliveries, deliveries.c.event_seq == events.c.seq)
+_last_due = (
+    select(func.max(deliveries.c.due_at))
     .where(
-        events.c.source == bindparam("source"),
-        events.c.session.in_(bindparam("among", expanding=True)),
+        deliveries.c.event_seq.in_(_recent),
         deliveries.c.target == bindparam("target"),
         deliveries.c.attempts > literal_column("0"),
     )
-    .group_by(events.c.session)
+    .correlate(_sessions)
 )
+_last_sent = Hot(select(_sessions.c.value, _last_due.scalar_subquery()))
 
 
 class Line(NamedTuple):
@@ -76,8 +85,9 @@ def free_at(connection: Connection, gaps: Mapping[Line, timedelta], now: int) ->
     return {
         line: min(at, now) + span_us(gaps[line])
         for (target, source), among in _by_target(line for line, gap in gaps.items() if gap).items()
-        for session, at in _last_sent.among(connection, sorted(among), target=target, source=source)
+        for session, at in _last_sent.rows(connection, sessions=json.dumps([*among]), target=target, source=source)
         for line in (Line(target, source, session),)
+        if at is not None
     }
 
 
