@@ -83,6 +83,7 @@ body = "normalised"
 empty = "string"
 session = "manual"
 suspicious_ok = "accept"
+call_gap = "0s"
 events = ["incoming", "finished"]
 concurrency = 4
 rate = "5/s burst 10"
@@ -106,6 +107,7 @@ proxy = "http://proxy.example.test:3128"
     assert target.rate == settings.schema.Rate(5.0, 10)
     assert target.expire == {"incoming": timedelta(minutes=10)}
     assert target.connect_timeout == timedelta(milliseconds=500)
+    assert target.call_gap == timedelta(0)
 
 
 def test_a_source_inherits_what_it_does_not_set(read: Any) -> None:
@@ -136,6 +138,8 @@ MISTAKES = [
     (SOURCE + TARGET + 'password = "file:/nowhere/at/all"', "targets.onec.password", "/nowhere/at/all"),
     (SOURCE + TARGET + 'ca_file = "/nowhere.pem"', "targets.onec.ca_file", "/nowhere.pem"),
     (SOURCE + TARGET + 'retry_first = "2h"', "targets.onec.retry_first", "retry_max"),
+    (SOURCE + TARGET + 'call_gap = "2m"', "targets.onec.call_gap", "at most 1m"),
+    (SOURCE + TARGET + "call_gap = 1.1", "targets.onec.call_gap", '"30s"'),
     (SOURCE + TARGET + "delivered_statuses = [17]", "targets.onec.delivered_statuses", "200 to 599"),
     (SOURCE + TARGET.replace("https://", "ftp://"), "targets.onec.url", "http://"),
     (SOURCE + TARGET.replace("https://", "https://u:p@"), "targets.onec.url", "username"),
