@@ -46,8 +46,8 @@ def _remarks(found: Settings) -> list[str]:
             remarks.append(f"targets.{name} is reached over plain http: fine inside your own network only")
         if isinstance(target, OneCTarget) and target.timeout <= _PUSH_WAITS and not settings.is_sandbox(target):
             remarks.append(
-                f"targets.{name}: a UIScom service waits for Centrifugo for up to {_PUSH_WAITS.seconds} s and then writes "
-                'the call all the same: with timeout = "310s" it is not sent again meanwhile'
+                f"targets.{name}: a UIScom service waits for Centrifugo for up to {_PUSH_WAITS.seconds} s, and writes "
+                'the call even so: with timeout = "310s" it is not sent again meanwhile'
             )
         if not target.verify_tls:
             remarks.append(f"targets.{name}: verify_tls is off; ca_file with the company's certificate is better")
