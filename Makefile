@@ -2,8 +2,11 @@
 .DEFAULT_GOAL := help
 PYTHON ?= python3
 BIN := .venv/bin
+EXTRAS ?=
+UV := uv==0.13.9
+PIP := $(BIN)/pip install --quiet --disable-pip-version-check
 
-.PHONY: help run test soak lint bench translations install clean
+.PHONY: help run test soak lint bench translations install lock clean
 
 help: ## what there is
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -26,7 +29,14 @@ bench: .venv/test.stamp ## measure: ratios against a baseline in the same run
 translations: .venv/test.stamp ## compile the page's Russian words after a change of the .po file
 	@$(BIN)/pybabel compile --domain admin --directory relay/web/admin/translations
 
-install: .venv/run.stamp ## only install what runs
+install: .venv/run.stamp ## only install what runs; EXTRAS=alerts installs what is in extras/ too
+	@for extra in $(EXTRAS); do $(PIP) -r extras/$$extra.txt || exit 1; done
+
+lock: .venv/bin/python ## exact versions with hashes, after a change of a requirements.in
+	@$(PIP) $(UV)
+	@for file in requirements extras/alerts tests/requirements; do \
+	  $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --custom-compile-command "make lock" \
+	    $$(test $$file = requirements || echo -c requirements.txt) $$file.in -o $$file.txt || exit 1; done
 
 clean: ## remove what was installed; the database stays
 	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis
@@ -36,10 +46,10 @@ clean: ## remove what was installed; the database stays
 	@$(PYTHON) -m venv .venv
 
 .venv/run.stamp: requirements.txt .venv/bin/python
-	@$(BIN)/pip install --quiet --disable-pip-version-check -r requirements.txt
-	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps -e . # the console script `relay`
+	@$(PIP) -r requirements.txt
+	@$(PIP) --no-deps -e . # the console script `relay`
 	@touch $@
 
 .venv/test.stamp: tests/requirements.txt .venv/run.stamp
-	@$(BIN)/pip install --quiet --disable-pip-version-check -r tests/requirements.txt
+	@$(PIP) -r tests/requirements.txt
 	@touch $@

@@ -15,7 +15,7 @@ app = Flask("queued")
 _threads = threading.local()
 
 
-@queue.task(retries=10, retry_delay=5)
+@queue.task(retries=10, retry_delay=5)  # type: ignore[untyped-decorator]  # huey has no types
 def deliver(body: bytes) -> None:
     if not hasattr(_threads, "session"):
         _threads.session = requests.Session()

@@ -52,6 +52,7 @@ class CallEvent(Struct, frozen=True, kw_only=True):
     total_seconds: int | None = None
     wait_seconds: int | None = None
     talk_seconds: int | None = None  #: total - wait where it was not sent; 0 for a lost call
+    talk_derived: bool | None = None  #: is it total - wait, which may hold more than a talk: a menu, say
     finish_reason: str | None = None  #: UIS mnemonic, 92 are known, others come
     is_lost: bool | None = None
     lost_reason: str | None = None  #: Russian text

@@ -14,6 +14,7 @@ import structlog
 from msgspec import Struct
 from msgspec.structs import replace
 
+from relay import rules
 from relay.errors import MalformedEvent
 from relay.events import CallEvent, Event, Kind
 from relay.settings import Settings, Source
@@ -25,6 +26,7 @@ from relay.uis.normalise import normalise
 log = structlog.get_logger("relay.intake")
 
 NO_TAKER = "no target takes events of this kind"
+_BESIDE = "parameters in the address: "
 
 
 class Receipt(Struct, frozen=True):
@@ -49,15 +51,16 @@ class Understood(Struct, frozen=True):
     notes: tuple[str, ...]
 
 
-def understand(raw: bytes, *, is_query: bool, endpoint: str, zone: ZoneInfo) -> Understood:
-    """Never raises: a body that came with the right secret is never thrown away."""
+def understand(raw: bytes, *, is_query: bool, endpoint: str, zone: ZoneInfo, beside: bytes = b"") -> Understood:
+    """Never raises: a body that came with the right secret is never thrown away. `beside`: the query beside a body."""
     try:
-        call = normalise(body.read(raw, is_query=is_query), endpoint, zone)
+        call = normalise(body.read(raw, is_query=is_query), endpoint, zone, beside=body.read_beside(beside))
     except MalformedEvent as exc:
-        return Understood(None, str(exc), ())
+        return Understood(None, str(exc), _kept(beside))
     except Exception as exc:  # a fault of ours must not cost the event: it waits for the repaired program
         log.exception("intake.reader_failed")
-        return Understood(None, f"the relay's reader failed on it ({type(exc).__name__}); please report this body", ())
+        problem = f"the relay's reader failed on it ({type(exc).__name__}); please report this body"
+        return Understood(None, problem, _kept(beside))
     return Understood(call, None, call.notes)
 
 
@@ -81,13 +84,13 @@ class Intake:
     def __init__(self, settings: Settings, store: Store, clock: Clock, hands: Hands) -> None:
         self._settings, self._store, self._clock, self._hands = settings, store, clock, hands
 
-    def accept(self, source: Source, endpoint: str, raw: bytes, *, is_query: bool) -> Receipt:
-        """Stores one notification; returns after the commit. `raw` has its secrets masked.
+    def accept(self, source: Source, endpoint: str, raw: bytes, *, is_query: bool, beside: bytes = b"") -> Receipt:
+        """Stores one notification; returns after the commit. Secrets are masked in `raw` and in the query `beside` it.
 
         When the sender has its answer, the receipt has to be given to `pass_on`.
         Raises StoreBusy when the commit was not confirmed in time, StoreError when it failed.
         """
-        understood = understand(raw, is_query=is_query, endpoint=endpoint, zone=source.timezone)
+        understood = understand(raw, is_query=is_query, endpoint=endpoint, zone=source.timezone, beside=beside)
         consignees, notes = self._consignees(source, understood)
         stored = self._add(
             NewEvent(
@@ -132,7 +135,9 @@ class Intake:
         zone = ZoneInfo(event.zone) if source is None else source.timezone
         text = event.body if edited is None else edited
         is_query = event.query and edited is None
-        understood = understand(text, is_query=is_query, endpoint=event.endpoint, zone=zone)
+        understood = understand(
+            text, is_query=is_query, endpoint=event.endpoint, zone=zone, beside=_beside(event.notes)
+        )
         if understood.call is None:
             return understood
         consignees, notes = self._consignees(source, understood)
@@ -152,13 +157,18 @@ class Intake:
         if source is None or understood.call is None:
             return (), understood.notes
         kind = understood.call.kind
-        targets = (self._settings.targets[name] for name in source.targets)
-        taking = tuple(
-            Consignee(target.name, target.order == "call", call_gap=target.call_gap)
-            for target in targets
-            if kind in target.events
-        )
-        return taking, understood.notes if taking else (*understood.notes, NO_TAKER)
+        targets = [self._settings.targets[name] for name in source.targets]
+        taking = [target for target in targets if kind in target.events]
+        notes = understood.notes if taking else (*understood.notes, NO_TAKER)
+        if source.rules:
+            of = rules.facts((understood.call,))
+            decisions = {target.name: rules.decide(source.rules, target.name, of) for target in taking}
+            taking = [target for target in taking if decisions[target.name].takes]
+            notes += tuple(
+                f"rule {decision.number}: not for {name}" for name, decision in decisions.items() if not decision.takes
+            )
+        consignees = (Consignee(one.name, one.order == "call", call_gap=one.call_gap) for one in taking)
+        return tuple(consignees), notes
 
 
 def _receipt(
@@ -173,6 +183,17 @@ def _receipt(
     taken = {job.delivery.target for job in stored.jobs}
     others = tuple(consignee.target for consignee in consignees if consignee.target not in taken)
     return Receipt("accepted", stored.event, source, endpoint, call.kind, session, targets=others, jobs=stored.jobs)
+
+
+def _kept(beside: bytes) -> tuple[str, ...]:
+    """Return the note that keeps the query beside a body that waits to be mended."""
+    return (_BESIDE + beside.decode("latin-1"),) if beside else ()
+
+
+def _beside(notes: Iterable[str]) -> bytes:
+    """Return the query that such a note keeps."""
+    kept = (note.removeprefix(_BESIDE) for note in notes if note.startswith(_BESIDE))
+    return next(kept, "").encode("latin-1")
 
 
 def _digest(source: str, endpoint: str, raw: bytes) -> int:

@@ -21,7 +21,7 @@ _EXEMPT = {
 }  # fmt: skip
 _LINK = re.compile(r"https?://\S+")
 _PHONE = re.compile(r"(?<![\w-])\+?\d[\d()\s-]{8,16}\d(?![\w-])")
-_SECRET = re.compile(r"(?i)((?:token|password|secret|authorization)\W{1,4})[^\s\"'&,;]+")
+_SECRET = re.compile(r"(?i)((?:token|integration_key|password|secret|authorization)\W{1,4})[^\s\"'&,;]+")
 _PLAIN = re.compile(r"[^\s\"=\\]*")
 _WRITE_EVERY_S = 0.1
 

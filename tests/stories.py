@@ -53,6 +53,72 @@ def recorded(session: int = 7, **more: Any) -> Notification:
     return "in", json.dumps(said).encode()
 
 
+def own(name: str, session: int = 7, endpoint: str = "any", **fields: Any) -> Notification:
+    """A notification by UIS's own template of that name: who, where, and what only this one has."""
+    every = {
+        "notification_name": name, "virtual_phone_number": LINE, "notification_time": "2026-03-02 12:46:30.500",
+        "contact_phone_number": CLIENT, "call_session_id": session,
+    }  # fmt: skip
+    return endpoint, json.dumps({**every, **fields}, ensure_ascii=False).encode()
+
+
+def ended(talk: int, total: int = 63, **more: Any) -> Notification:
+    """«Завершение звонка» by UIS's own template, which has durations alone."""
+    durations = {"talk_time_duration": talk, "total_time_duration": total, "wait_time_duration": total - talk}
+    return own("Завершение звонка", **{"direction": "in", "call_source": "va", **durations, **more})
+
+
+def of_novofon(status: str, **durations: Any) -> Notification:
+    """«Завершение звонка» by Novofon's template: nested, with its key and a word for how the call ended."""
+    said = {
+        "integration_key": "***", "call_session_id": 7, "direction": "in", "event": "CALL_END",
+        "virtual_phone_number": LINE, "contact_info": {"contact_phone_number": CLIENT},
+        "employee_info": {"employee_id": None, "extension_phone_number": None},
+        "call_info": {"call_status": status, **durations},
+    }  # fmt: skip
+    return "rec", json.dumps(said).encode()
+
+
+_TALK = {"direction": "in", "employee_id": 5, "leg_ids": [71]}
+INCOMING, OUTGOING = ({"notification_mnemonic": f"{way}_call_session"} for way in ("in", "out"))
+LOST = {"notification_mnemonic": "lost_call_session", "wait_time_duration": 12, "employee_ids": [5]}
+
+OF_THE_CABINET: dict[str, list[Notification]] = {
+    "answered": [
+        own("Входящий звонок", **INCOMING),
+        own("Ожидание ответа", direction="in", employee_id=5, leg_id=70),
+        own("Начало разговора", **_TALK),
+        own("Окончание разговора", **_TALK, talk_time_duration=51),
+        ended(51),
+        own("Записанный разговор", file_link=LINK, file_duration=51),
+    ],
+    "lost": [own("Входящий звонок", **INCOMING), own("Потерянный звонок", **LOST), ended(0, 12)],
+    "missed, and only its end is told": [ended(0, 12)],
+    "outgoing": [
+        own("Исходящий звонок", **OUTGOING, employee_id=5, employee_phone_number="74955550101"),
+        ended(51, direction="out"),
+    ],
+    "outgoing, not taken": [own("Исходящий звонок", **OUTGOING, employee_id=5), ended(0, 12, direction="out")],
+    "recording to the end's address": [
+        incoming(), answered(), finished(full_record_file_link=None),
+        own("Записанный разговор", endpoint="rec", file_link=LINK, file_duration=51),
+    ],
+    "the end of a talk to the beginning's address": [
+        incoming(), answered(),
+        own("Окончание разговора", endpoint="in", **_TALK, extension_phone_number="102", talk_time_duration=51),
+        finished(),
+    ],
+    "a menu, and nobody answered": [
+        incoming(),
+        finished(is_lost=None, finish_reason="operator_not_responsible", extension=None, full_record_file_link=None),
+    ],
+    "Novofon, missed": [of_novofon("no answer", total_time_duration=30, wait_time_duration=10)],
+    "Novofon, answered": [
+        of_novofon("answered", talk_time_duration=51, total_time_duration=63, wait_time_duration=12)
+    ],
+}  # fmt: skip
+"""Calls as the cabinet's own templates tell them, all to one address or to the one that its user took."""
+
 OUT = {"direction": "out", "calling_phone_number": LINE, "called_phone_number": CLIENT}
 
 STORIES: dict[str, list[Notification]] = {

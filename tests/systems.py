@@ -17,7 +17,8 @@ targets = ["onec", "b24", "amo"]
 kind = "1c"
 url = "{onec}"
 retry_first = "1ms"
-call_gap = "{onec_gap}"
+call_gap = "0s"
+{onec_lines}
 [targets.b24]
 kind = "bitrix24"
 {b24_access}
@@ -48,9 +49,9 @@ refresh_token = "amo-refresh-1"
 
 
 def configuration(systems: Sandbox, database: Path, *, oauth: bool = False, **more: str) -> str:
-    """`more` sets parts of it: `b24` and `amo` are further lines of these targets."""
+    """`more` sets parts of it: `onec_lines`, `b24` and `amo` are further lines of these targets."""
     parts = {
-        "database": str(database), "onec": systems.onec_url, "url": systems.url, "b24": "", "amo": "", "onec_gap": "0s",
+        "database": str(database), "onec": systems.onec_url, "url": systems.url, "onec_lines": "", "b24": "", "amo": "",
         "b24_users": '"101" = 12, "102" = 13', "b24_access": f'webhook = "{systems.bitrix24_webhook}"',
         "amo_access": 'token = "sandbox"',
     }  # fmt: skip

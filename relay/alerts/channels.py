@@ -14,10 +14,9 @@ from relay.settings import Alerts, Secret
 
 log = structlog.get_logger("relay.alerts")
 
-PINNED = "apprise==2.2.0"
 MISSING = (
-    f"alerts.urls needs a library that is not installed: add the line {PINNED} to requirements.txt, "
-    "and run pip install -r requirements.txt"
+    "alerts.urls needs a library that is not installed: make install EXTRAS=alerts; on a platform that installs "
+    "requirements.txt by itself, put the line -r extras/alerts.txt there"
 )
 _HOST_IS_NO_SECRET = {"json", "jsons", "xml", "xmls", "form", "forms", "mailto", "mailtos"}
 """In the addresses of others, Telegram's and Slack's say, the token stands where the host would."""

@@ -45,7 +45,7 @@ def main() -> None:
 
 
 for _command in (
-    configuration.check, inspection.status, inspection.events, inspection.show, inspection.dead,
+    configuration.check, inspection.status, inspection.events, inspection.show, inspection.explain, inspection.dead,
     mending.replay, mending.edit, mending.discard, running.work, running.simulate, running.sandbox,
     keeping.pause, keeping.resume, configuration.migrate, keeping.prune, keeping.backup,
 ):  # fmt: skip

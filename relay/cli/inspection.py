@@ -13,7 +13,7 @@ from rich.table import Table
 from relay.cli.printing import print_json
 from relay.cli.selecting import as_json, filters, open_relay, selection
 from relay.events import Event
-from relay.operator import figures, records
+from relay.operator import explaining, figures, records
 from relay.operator.choosing import refuse_unknown
 from relay.wiring import Relay
 
@@ -77,6 +77,25 @@ def show(id: str, json_lines: bool) -> None:
             answer = f"{tried.outcome} {tried.status or ''} in {tried.took_ms} ms {tried.reason}"
             table.add_row(f"{_local(tried.at, zone)} #{tried.number}", answer)
         console.print(table)
+
+
+@click.command()
+@click.argument("id")
+@as_json
+def explain(id: str, json_lines: bool) -> None:
+    """Says which rule of the source decides for an event at each target, by the present configuration."""
+    relay = open_relay()
+    event = relay.store.event(id)
+    explained = explaining.explain(relay, event)
+    if json_lines:
+        for one in explained:
+            print_json(explaining.as_record(one))
+        return
+    table = _table("target", "gets it", "because", "set for this call")
+    for one in explained:
+        sets = ", ".join(f"{name} = {value}" for name, value in one.settings.items())
+        table.add_row(one.target, "yes" if one.takes else "no", one.why, sets or "–")
+    _print(table, f"nothing to explain: {event.problem or 'its source is not in the configuration any more'}")
 
 
 def _print_understood(console: Console, event: Event) -> None:

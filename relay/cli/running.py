@@ -88,7 +88,7 @@ def _play(address: str, source: Source, count: int, pause: float, damage: bool) 
     from relay.sandbox import uis
 
     answers: Counter[str] = Counter()
-    query = {"token": str(source.token[0])} if source.token else {}
+    query = {"token": str(source.secrets[0])} if source.secrets else {}
     with requests.Session() as session:
         session.trust_env = False
         for call in uis.calls(count, now_utc(), source.timezone):

@@ -101,7 +101,7 @@ class AmoCrm:
                 "contacts": [_contact(contact) for contact in kept.contacts()], "calls": list(kept.calls),
                 "notes": [_without(asdict(note), "created_at") for note in kept.notes],
                 "unsorted": [_unsorted(taken) for taken in kept.unsorted.values()], "popups": list(kept.popups),
-                "limited": self._times_limited,
+                "accepted": list(kept.accepted), "limited": self._times_limited,
             }  # fmt: skip
 
     def answer(self, request: Request) -> Reply:
@@ -205,6 +205,16 @@ class AmoCrm:
         ]
         return json_reply({"_total_items": len(rows), "_embedded": {"unsorted": rows}}, 200, shapes.HAL)
 
+    def _accept_unsorted(self, asked: _Asked) -> Reply:
+        """Into the stage and under the user that the body names (unsorted-api)."""
+        uid = asked.place[0]
+        if uid not in self._account.unsorted:
+            raise Refused(failures.problem(404, "Not Found", "Unsorted not found"))
+        given = json.loads(asked.request.body or b"{}")
+        row = shapes.unsorted(asked.request, self._account.unsorted[uid])
+        self._account.accept(uid, self._now(), status_id=given.get("status_id"), user_id=given.get("user_id"))
+        return json_reply(row, 200, shapes.HAL)
+
     def _find_unsorted(self, asked: _Asked) -> Reply:
         kinds = _filter(asked.request, "category")
         taken = self._account.unsorted.values() if not kinds or "sip" in kinds else ()
@@ -257,6 +267,7 @@ _ROUTES: tuple[tuple[str, str, _Act], ...] = (
     (r"GET /api/v4/(contacts|leads|companies|customers)/(\d+)/notes", "find_notes", AmoCrm._find_notes),
     (r"POST /api/v4/(contacts|leads|companies|customers)/(\d+)/notes", "add_notes", AmoCrm._add_notes),
     (r"POST /api/v4/leads/unsorted/sip", "add_unsorted", AmoCrm._add_unsorted),
+    (r"POST /api/v4/leads/unsorted/(\w+)/accept", "accept_unsorted", AmoCrm._accept_unsorted),
     (r"GET /api/v4/leads/unsorted", "find_unsorted", AmoCrm._find_unsorted),
     (r"POST /api/v2/events", "pop_up", AmoCrm._pop_up),
     (r"GET /api/v4/account", "account", AmoCrm._say_account),

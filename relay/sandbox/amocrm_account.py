@@ -62,6 +62,7 @@ class Account:
         self.notes: list[Note] = []
         self.unsorted: dict[str, Unsorted] = {}
         self.popups: list[Item] = []
+        self.accepted: list[Item] = []  #: what was taken out of the unsorted, and to which stage
         for phone in self._phones:
             self.add_contact(phone, [phone])
 
@@ -136,8 +137,9 @@ class Account:
         )  # fmt: skip
         return self.unsorted[uid]
 
-    def accept(self, uid: str, now: int) -> None:
-        """As an employee does by hand: the contact and its lead are there from now on, with the call if wanted."""
+    def accept(self, uid: str, now: int, *, status_id: int | None = None, user_id: int | None = None) -> None:
+        """The contact and its lead are there from now on, with the call if wanted."""
+        self.accepted.append({"uid": uid, "status_id": status_id, "user_id": user_id})
         taken = self.unsorted.pop(uid)
         self._leads.add(taken.lead_id)
         self._contacts[taken.contact_id] = replace(

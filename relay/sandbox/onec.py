@@ -1,6 +1,7 @@
 """A simulated 1C base with the HTTP service UIScom, as its public source code behaves.
 
-What it does with a POST: the body is read as JSON (empty, not JSON, or no object: 400, and nothing is kept);
+What it does with a POST: the body is read as JSON (empty, not JSON, no object, or a name in it that is no identifier:
+400, and nothing is kept);
 a record is written; then the call is pushed to a channel named after the extension, and where there is no
 extension the answer is 417 although the record stands. Every POST writes a record, also a repeated one; what a
 record replaces says the register.
@@ -9,16 +10,20 @@ record replaces says the register.
 from __future__ import annotations
 
 import json
+import re
 import threading
 import uuid
 from base64 import b64decode
 from collections.abc import Callable
 from typing import Any
 
+from werkzeug.http import parse_options_header
+
 from relay.sandbox.onec_register import Register
 from relay.sandbox.reply import FAULTS, FAULTS_AFTER_WRITING, HTML, JSON, Failures, Reply
 from relay.times import Clock, now_utc
 
+_IDENTIFIER = re.compile(r"[^\W\d]\w*")
 _BOM = b"\xef\xbb\xbf"
 _PAGE = (
     '<!DOCTYPE HTML PUBLIC "-//W3C//DTD HTML 4.01//EN">\n<html><head><title>1C:Enterprise 8 application error</title>'
@@ -171,24 +176,35 @@ class OneC:
         self, endpoint: str, headers: Callable[[str], str | None], body: bytes, added: dict[str, str]
     ) -> Reply:
         try:
-            said = json.loads(body.decode("utf-8"))
-        except ValueError:
+            text = body.decode(_charset(headers("Content-Type")))
+            said = json.loads(text, object_pairs_hook=_structure)
+        except (ValueError, LookupError):
             return Reply(400, "Ошибка чтения JSON".encode())
         if not isinstance(said, dict):
             return Reply(400, "Ошибка чтения JSON".encode())
         call = {name.lower(): value for name, value in said.items()}
-        extension = call.get("extension_phone_number")
         write = {
             "endpoint": endpoint,
             "direction": "in" if call.get("direction") == "in" else "out",
             "call_session_id": call.get("call_session_id"),
-            "body": body.decode(),
+            "body": text,
             "delivery": headers("X-Relay-Delivery"),
         }
-        self._writes.append(write)
-        self._register.write(endpoint, call, write)
+        channel = self._register.write(endpoint, call, write)
+        self._writes.append({**write, "channel": channel})
         pushes = endpoint == "rec" or call.get("direction") == "in"  # /out is the same handler as /in
-        has_channel = extension not in (None, "") and not str(extension).startswith("{")
-        if pushes and not has_channel:
+        if pushes and channel in (None, ""):
             return Reply(417, headers=added, phrase="Error Centrifugo send to channel:  !")
         return Reply(200, headers=added)
+
+
+def _charset(content_type: str | None) -> str:
+    """`ПолучитьТелоКакСтроку` believes the header; without a word it is UTF-8."""
+    return parse_options_header(content_type or "")[1].get("charset", "utf-8")
+
+
+def _structure(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """`ПрочитатьJSON` into a structure, whose names are identifiers. Raises ValueError."""
+    if not all(_IDENTIFIER.fullmatch(name) for name, _ in pairs):
+        raise ValueError("недопустимое имя свойства")
+    return dict(pairs)

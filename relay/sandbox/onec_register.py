@@ -25,6 +25,8 @@ _FIELDS = (
     "full_record_file_link",
 )
 
+_CHANNEL = "extension_phone_number"
+
 Record = dict[str, Any]
 _Call = tuple[str, bool, str]  # virtual number, is it incoming, session
 
@@ -35,16 +37,24 @@ class Register:
         self._records: dict[tuple[str | None, _Call], Record] = {}  # in the order in which they were written
         self._latest: dict[_Call, Record] = {}  # the fields of a call's last record
 
-    def write(self, endpoint: str, said: Record, record: Record) -> None:
-        """Adds the record of a notification; /rec begins with the fields of the call's latest one."""
+    def write(self, endpoint: str, said: Record, record: Record) -> Any:
+        """Adds the record of a notification and returns its channel; /rec begins with the call's latest record.
+
+        At the end of a call an extension "" keeps what the earlier record had, null erases that.
+        """
         call = (str(said.get("virtual_phone_number")), said.get("direction") == "in", str(said.get("call_session_id")))
         fields = {name: said[name] for name in _FIELDS if name in said}
+        if str(fields.get(_CHANNEL, "{")).startswith("{"):  # a placeholder that was left: none
+            fields[_CHANNEL] = ""
         if endpoint == "rec":
-            fields = {**self._latest.get(call, {}), **fields}
+            earlier = self._latest.get(call, {})
+            kept = {_CHANNEL: earlier.get(_CHANNEL, "")} if fields[_CHANNEL] == "" else {}
+            fields = {**earlier, **fields, **kept}
         self._latest[call] = fields
         period = iso(self._clock().replace(microsecond=0))
         self._records.pop((period, call), None)
         self._records[period, call] = {**record, "period": period, "fields": fields}
+        return fields[_CHANNEL]
 
     def records(self) -> list[Record]:
         return list(self._records.values())

@@ -6,6 +6,7 @@ Knows neither Flask nor the classes of targets.
 from relay.settings.alerts import Alerts, WorkingHours
 from relay.settings.files import ROOT
 from relay.settings.reading import read
+from relay.settings.rules import Rule
 from relay.settings.sandbox import SANDBOX_PORT, is_sandbox, swallows_real_calls
 from relay.settings.schema import (
     Admin,
@@ -31,6 +32,7 @@ __all__ = [
     "CrmTarget",
     "HttpTarget",
     "OneCTarget",
+    "Rule",
     "Secret",
     "Settings",
     "Source",

@@ -8,14 +8,24 @@ from __future__ import annotations
 import binascii
 import re
 from base64 import b64decode
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import Any
 from urllib.parse import urlsplit
 
 from relay.settings.files import ROOT
+from relay.settings.rules import AMOCRM_KEYS, Rule
 from relay.settings.sandbox import is_loopback
-from relay.settings.schema import AmoCrmTarget, Bitrix24Target, CrmTarget, HttpTarget, OneCTarget, Target, UrlTarget
+from relay.settings.schema import (
+    AmoCrmTarget,
+    Bitrix24Target,
+    CrmTarget,
+    HttpTarget,
+    OneCTarget,
+    Source,
+    Target,
+    UrlTarget,
+)
 
 Problem = tuple[str, str]  # the key, and what is wrong with it
 
@@ -31,6 +41,24 @@ def problem(target: Target) -> Problem | None:
             found = check(target)
             if found is not None:
                 return found
+    return None
+
+
+def rule_problem(rule: Rule, source: Source, concerned: Sequence[Target]) -> Problem | None:
+    """What is wrong with a rule that is about these targets of its source."""
+    for name in rule.targets:
+        if name not in source.targets:
+            return "targets", f'"{name}" is no target of this source; it has {", ".join(source.targets)}'
+    if not (rule.skip or rule.targets or rule.settings):
+        return "skip", "the rule does nothing; give it skip = true, targets, or a setting like default_user"
+    if rule.skip and rule.settings:
+        return "skip", f"what is left out needs no {next(iter(rule.settings))}; remove one of the two"
+    kinds = {target.kind for target in concerned if isinstance(target, CrmTarget)}
+    for key in rule.settings:
+        if not kinds or (key in AMOCRM_KEYS and "amocrm" not in kinds):
+            return key, f"no target of the rule has it; it is for {'amocrm' if key in AMOCRM_KEYS else 'a CRM'}"
+        if len(kinds) > 1 and key in ("default_user", "crm_source"):
+            return key, "means something else in each CRM; name in targets the one that it is for"
     return None
 
 

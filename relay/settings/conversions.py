@@ -17,7 +17,10 @@ from relay.settings.alerts import channel, working_hours
 from relay.settings.schema import AllowList
 from relay.settings.secret import Secret
 
-_AT_LEAST = {"concurrency": 1, "attempts": 1, "trusted_proxies": 0, "default_user": 1, "dead": 1}
+_AT_LEAST = {
+    **dict.fromkeys(("concurrency", "attempts", "default_user", "dead", "pipeline_id", "status_id"), 1),
+    "trusted_proxies": 0,
+}
 _AT_MOST = {"concurrency": 64}
 
 
@@ -28,7 +31,7 @@ def convert(key: str, value: Any, *, is_source: bool) -> Any:
             raise ValueError(f"{value} is too little; at least {_AT_LEAST[key]}")
         if value > _AT_MOST.get(key, value):
             raise ValueError(f"{value} is too much; at most {_AT_MOST[key]}")
-    if is_source and key == "token":
+    if is_source and key in ("token", "integration_key"):
         return _secrets(value)
     conversion = _CONVERSIONS.get(key)
     return value if conversion is None else conversion(value)
@@ -94,6 +97,7 @@ _CONVERSIONS: dict[str, Callable[[Any], Any]] = {
     **dict.fromkeys(("users", "employees"), _users),
     **dict.fromkeys(("headers", "query"), _texts),
     "secrets": _secrets,
+    **dict.fromkeys(("line", "kind", "extension"), lambda given: tuple(item.strip() for item in _listed(given))),
     "urls": lambda given: tuple(channel(item) for item in _listed(given)),
     **dict.fromkeys(("max_body", "disk_free"), quantities.size),
     "working_hours": working_hours,

@@ -18,7 +18,8 @@ from relay.errors import ConfigError
 from relay.settings import checks, conversions
 from relay.settings.alerts import Alerts
 from relay.settings.files import ROOT
-from relay.settings.schema import TARGET_KINDS, TOP_LEVEL, Admin, Settings, Source, Storage, Target
+from relay.settings.rules import Rule
+from relay.settings.schema import TARGET_KINDS, TOP_LEVEL, Admin, CrmTarget, Settings, Source, Storage, Target
 from relay.settings.secret import Secret
 
 _NOTHING: Mapping[str, Any] = MappingProxyType({})
@@ -53,7 +54,7 @@ class _Reader:
         if not sources:
             self._fail("sources", "there is none; add [sources.NAME] with targets and a token")
         return Settings(
-            file=self.file, sources=sources, targets=targets, **plain,
+            file=self.file, sources=sources, targets=_with_rules(targets, sources), **plain,
             storage=self._storage(top["storage"]), admin=self._struct(Admin, top["admin"], "admin"),
             alerts=self._struct(Alerts, top["alerts"], "alerts"),
         )  # fmt: skip
@@ -166,7 +167,8 @@ class _Reader:
                 f"{'is missing' if kind is None else repr(kind) + ' is not known'}; this version has {known}",
             )
         rest = {key: value for key, value in table.items() if key != "kind"}
-        target: Target = self._struct(TARGET_KINDS[kind], rest, path, {"name": name})
+        added = {"name": name, "rules": {}} if issubclass(TARGET_KINDS[kind], CrmTarget) else {"name": name}
+        target: Target = self._struct(TARGET_KINDS[kind], rest, path, added)
         found = checks.problem(target)
         if found is not None:
             self._fail(f"{path}.{found[0]}", found[1])
@@ -179,9 +181,24 @@ class _Reader:
         inherited = {key: defaults[key] for key in ("timezone", "duplicate_window") if key not in table}
         if not table.get("targets"):
             self._fail(f"{path}.targets", "is missing; name at least one of [targets.*]")
-        source: Source = self._struct(Source, table, path, {"name": name, **inherited})
+        rest = {key: value for key, value in table.items() if key != "rules"}
+        source: Source = self._struct(Source, rest, path, {"name": name, **inherited})
         self._check_source(source, path, targets)
-        return msgspec.structs.replace(source, path=(source.path or name).strip("/"))
+        rules = self._rules(table.get("rules", []), source, f"{path}.rules", targets)
+        return msgspec.structs.replace(source, path=(source.path or name).strip("/"), rules=rules)
+
+    def _rules(self, tables: Any, source: Source, path: str, targets: dict[str, Target]) -> tuple[Rule, ...]:
+        if not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):
+            self._fail(path, f"must be tables: write each as [[{path}]]")
+        rules = []
+        for number, table in enumerate(tables, start=1):
+            rule: Rule = self._struct(Rule, table, f"{path}[{number}]")
+            concerned = [targets[name] for name in source.targets if not rule.targets or name in rule.targets]
+            found = checks.rule_problem(rule, source, concerned)
+            if found is not None:
+                self._fail(f"{path}[{number}].{found[0]}", found[1])
+            rules.append(rule)
+        return tuple(rules)
 
     def _check_source(self, source: Source, path: str, targets: dict[str, Target]) -> None:
         for number, target in enumerate(source.targets):
@@ -193,7 +210,9 @@ class _Reader:
             self._fail(f"{path}.targets", "a target stands there twice")
         if any(not token for token in source.token):
             self._fail(f"{path}.token", "is empty; make one up, long and random")
-        if not source.token and not source.open:
+        if any(not key for key in source.integration_key):
+            self._fail(f"{path}.integration_key", "is empty; copy it from the template in the cabinet")
+        if not source.secrets and not source.open:
             self._fail(f"{path}.token", "is missing; set a token, or open = true to take notifications from anybody")
 
     def _check_name(self, name: str, path: str) -> None:
@@ -206,6 +225,18 @@ class _Reader:
             other = seen.setdefault(source.path.casefold(), name)
             if other != name:
                 self._fail(f"sources.{name}.path", f"sources.{other} has the same; each needs its own")
+
+
+def _with_rules(targets: dict[str, Target], sources: dict[str, Source]) -> dict[str, Target]:
+    """A CRM's settings for one call may come from a rule of the call's source."""
+    return {
+        name: msgspec.structs.replace(
+            target, rules={source.name: source.rules for source in sources.values() if name in source.targets}
+        )
+        if isinstance(target, CrmTarget)
+        else target
+        for name, target in targets.items()
+    }
 
 
 def _as_it_is(kind: type, value: Any) -> Any:

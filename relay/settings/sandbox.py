@@ -38,7 +38,7 @@ def swallows_real_calls(settings: Settings, hosts: Iterable[str], *, on_platform
     found += [
         f"sources.{name} has the shipped token"
         for name, source in settings.sources.items()
-        if _SHIPPED_TOKEN in source.token
+        if _SHIPPED_TOKEN in source.secrets
     ]
     if not found:
         return None

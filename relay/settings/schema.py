@@ -14,6 +14,7 @@ from msgspec import Struct
 from relay.events import CALL_KINDS, KINDS, NOTIFIED_KINDS, Kind
 from relay.settings.alerts import Alerts
 from relay.settings.quantities import Rate
+from relay.settings.rules import Rule
 from relay.settings.secret import Secret
 
 
@@ -54,11 +55,18 @@ class Source(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     name: str
     targets: tuple[str, ...]
     token: tuple[Secret, ...] = ()  #: any of them opens; several while the cabinet is being changed
+    integration_key: tuple[Secret, ...] = ()  #: likewise; a constant that Novofon's templates have in the body
     open: bool = False  #: takes notifications without a secret
     path: str = ""  #: the name unless set
     timezone: ZoneInfo
     allow_from: AllowList = AllowList()
     duplicate_window: timedelta
+    rules: tuple[Rule, ...] = ()  #: who gets which calls, and how; the first that fits decides
+
+    @property
+    def secrets(self) -> tuple[Secret, ...]:
+        """All that open it."""
+        return (*self.token, *self.integration_key)
 
 
 class Target(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, tag_field="kind"):
@@ -131,6 +139,7 @@ class CrmTarget(Target, frozen=True, forbid_unknown_fields=True, kw_only=True):
     client_id: str | None = None  #: OAuth, instead of a webhook or a long-lived token
     client_secret: Secret | None = None
     refresh_token: Secret | None = None  #: the first one; the relay keeps the later ones itself
+    rules: dict[str, tuple[Rule, ...]] = {}  #: of the sources that use it, by their names; no key of the file
 
     @property
     def mapped_users(self) -> tuple[int, ...]:
@@ -166,6 +175,7 @@ class AmoCrmTarget(CrmTarget, frozen=True, forbid_unknown_fields=True, kw_only=T
     redirect_uri: str | None = None
     unknown_phone: Literal["unsorted", "contact", "skip"] = "unsorted"
     pipeline_id: int | None = None  #: whose «Неразобранное» gets the calls of unknown numbers
+    status_id: int | None = None  #: the stage to which it is accepted from there at once; None: a person does that
     popup: bool = True
     source_name: str = "UIS"
     look_up: bool = True  #: look for a call that may have been taken before it is sent again

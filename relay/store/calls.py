@@ -39,12 +39,12 @@ class Memo(Struct, frozen=True):
     done: dict[str, Any]
 
 
-def said(connection: Connection, delivery: Delivery) -> tuple[CallEvent, ...]:
-    """Everything that UIS had said of the call up to this delivery's event, in the order of acceptance."""
-    if delivery.session is None:
-        found = _own.rows(connection, last=delivery.event_seq)
+def said(connection: Connection, source: str, session: str | None, last: int) -> tuple[CallEvent, ...]:
+    """Everything that UIS had said of the call up to this event (its seq), in the order of acceptance."""
+    if session is None:
+        found = _own.rows(connection, last=last)
     else:
-        found = _said.rows(connection, source=delivery.source, session=delivery.session, last=delivery.event_seq)
+        found = _said.rows(connection, source=source, session=session, last=last)
     return tuple(_calls.decode(call) for (call,) in found if call is not None)
 
 

@@ -166,7 +166,12 @@ class Store:
     def said(self, delivery: Delivery) -> tuple[CallEvent, ...]:
         """Everything that UIS had said of the call up to this delivery's event, in the order of acceptance."""
         with self.database.read() as connection:
-            return calls.said(connection, delivery)
+            return calls.said(connection, delivery.source, delivery.session, delivery.event_seq)
+
+    def said_of(self, event: Event) -> tuple[CallEvent, ...]:
+        """Everything that UIS had said of the event's call up to it, in the order of acceptance."""
+        with self.database.read() as connection:
+            return calls.said(connection, event.source, event.session, event.seq)
 
     def done(self, delivery: Delivery) -> dict[str, Any]:
         """What has been done for the call at the delivery's target."""

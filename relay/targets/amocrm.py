@@ -73,7 +73,8 @@ class _Call(Journey[course.Step]):
 
     def __init__(self, adapter: AmoCrm, shipment: Shipment, steps: Steps, *, is_fresh: bool) -> None:
         super().__init__(shipment, steps)
-        self._settings, self._rest, self._is_fresh = adapter.settings, adapter.rest, is_fresh
+        self._settings = self._settings_of_call(adapter.settings)
+        self._rest, self._is_fresh = adapter.rest, is_fresh
         found = (user for user in users(self._story, self._settings) if isinstance(user, int))
         self._user = next(found, None)
         self._has_looked_up = self._is_unknown = False
@@ -107,6 +108,8 @@ class _Call(Journey[course.Step]):
                 self._post_call()
             case course.PostUnsorted():
                 self._post_unsorted()
+            case course.Accept(uid, status_id):
+                self._accept(uid, status_id)
             case course.PostContact():
                 self._post_contact()
             case course.PostNote(link):
@@ -144,11 +147,23 @@ class _Call(Journey[course.Step]):
 
     def _post_unsorted(self) -> None:
         body = self._texts.unsorted(self._done.get("record_waits"))
+        self._remember(accept=self._settings.status_id)
         taken = self._post("/api/v4/leads/unsorted/sip", body, "unsorted")
         contacts = (taken.get("_embedded") or {}).get("contacts") or [{}]
         entity = ["contact", contacts[0].get("id")]
         linked = bool(body["metadata"]["link"])
         self._remember(unsorted=taken.get("uid"), entity=entity if all(entity) else None, linked=linked)
+
+    def _accept(self, uid: str, status_id: int) -> None:
+        """404: it is unsorted no longer; an attempt before this one, or a person, was quicker (unsorted-api)."""
+        body = {"user_id": self._user or self._settings.default_user, "status_id": status_id}
+        path = f"/api/v4/leads/unsorted/{uid}/accept"
+        try:
+            self._rest.call("POST", path, body, self._leave, _taken, self._shipment.delivery.id)
+        except Setback as exc:
+            if exc.outcome.status != 404:
+                raise
+        self._remember(accept=None)
 
     def _post_contact(self) -> None:
         taken = self._rest.post(

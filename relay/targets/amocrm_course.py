@@ -38,6 +38,13 @@ class PostUnsorted(Struct, frozen=True):
     """Into «Неразобранное»: nobody has this phone."""
 
 
+class Accept(Struct, frozen=True):
+    """What was posted into «Неразобранное» goes to a stage of the pipeline at once."""
+
+    uid: str
+    status_id: int
+
+
 class PostContact(Struct, frozen=True):
     """Somebody with this phone, so that the call has a place."""
 
@@ -48,7 +55,7 @@ class PostNote(Struct, frozen=True):
     link: str
 
 
-Step = PopUp | LookUp | PostCall | PostUnsorted | PostContact | PostNote
+Step = PopUp | LookUp | PostCall | PostUnsorted | Accept | PostContact | PostNote
 
 _NO_NUMBER = "UIS gave no number of the client"
 
@@ -98,6 +105,8 @@ def _while_it_rings(view: View, target: AmoCrmTarget) -> Step | Keep | Nothing |
 
 
 def _at_the_end(view: View, target: AmoCrmTarget) -> Step | Keep | Nothing | Refuse:
+    if view.done.get("unsorted") and view.done.get("accept"):
+        return Accept(view.done["unsorted"], view.done["accept"])
     if view.is_posted:
         return _record(view)
     if view.story.client is None:

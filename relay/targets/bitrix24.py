@@ -59,7 +59,8 @@ class _Call(Journey[course.Step]):
 
     def __init__(self, adapter: Bitrix24, shipment: Shipment, steps: Steps, *, is_fresh: bool) -> None:
         super().__init__(shipment, steps)
-        self._settings, self._rest, self._directory = adapter.settings, adapter.rest, adapter.directory
+        self._settings = self._settings_of_call(adapter.settings)
+        self._rest, self._directory = adapter.rest, adapter.directory
         self._is_fresh = is_fresh
         self._was_finishing = bool(self._done.get("finishing"))  # by an attempt before this one
         self._has_asked = False

@@ -1,7 +1,8 @@
 """How a call ended, from UIS's words for it. Pure.
 
 UIS says it by a mnemonic (`finish_reason`) and by a Russian text (`lost_reason`); 92 are known, others come. Here are
-those that say something of a call that did not come about.
+those that say something of a call that did not come about. Its own template for the end of a call has neither, only
+the durations; Novofon adds `call_status`.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from typing import Literal
 
 from msgspec import Struct
 
+from relay.events import CallEvent
 from relay.targets.story import Story
 
 Result = Literal["talked", "missed", "busy", "declined", "wrong_number", "unavailable", "other"]
@@ -78,6 +80,23 @@ _RESULT_OF: dict[str, Result] = {
     for text in (mnemonic, russian)
 }
 _TEXT_OF = {mnemonic: russian for words in _WORDS.values() for mnemonic, russian in words.items()}
+_WHO_HUNG_UP = {  # these are said of calls with a talk too
+    text.casefold()
+    for mnemonic in ("subscriber_disconnects", "operator_disconnects")
+    for text in (mnemonic, _TEXT_OF[mnemonic])
+}
+# which words Novofon uses is not documented: those of its former API (`disposition`), and what receivers look for
+_RESULT_OF_STATUS: dict[str, Result] = {
+    **dict.fromkeys(("answered", "success", "completed", "принят", "принятый", "успешный"), "talked"),
+    **dict.fromkeys(
+        ("no answer", "not answered", "unanswered", "missed", "lost", "cancel", "canceled", "cancelled", "пропущен",
+         "пропущенный", "потерян", "потерянный"),
+        "missed",
+    ),
+    "busy": "busy",
+    "unallocated number": "wrong_number",
+    **dict.fromkeys(("failed", "no money", "no limit", "no day limit", "line limit"), "other"),
+}  # fmt: skip
 
 
 class Ending(Struct, frozen=True):
@@ -88,27 +107,60 @@ class Ending(Struct, frozen=True):
 
 def ending(story: Story) -> Ending:
     """How the call ended that the present notification ends."""
+    if _is_talked(story):
+        return Ending("talked", story.present.talk_seconds or 0, None)
+    return Ending(_result(story), 0, _words(story.present))
+
+
+def _is_talked(story: Story) -> bool:
+    """Was there a talk? What UIS says counts before what is derived from its durations."""
     call = story.present
-    is_lost = call.kind == "lost" or call.is_lost is True or call.lost_reason is not None
-    seconds = 0 if is_lost else max(call.talk_seconds or 0, 0)
-    if not is_lost and (seconds or (call.talk_seconds is None and story.is_answered)):
-        return Ending("talked", seconds, None)
-    return Ending(_result(story, is_lost=is_lost), 0, _words(call.lost_reason, call.finish_reason))
+    if _is_lost(call):
+        return False
+    if call.talk_seconds and not call.talk_derived:
+        return True
+    if story.is_answered:
+        return call.talk_seconds != 0
+    finish = _text(call.finish_reason)
+    if finish in _RESULT_OF and finish not in _WHO_HUNG_UP:
+        return False
+    if (status := _of_status(call)) is not None:
+        return status == "talked" and (call.talk_seconds is None or call.talk_seconds > 0)
+    return bool(call.talk_seconds)
 
 
-def _result(story: Story, *, is_lost: bool) -> Result:
+def _is_lost(call: CallEvent) -> bool:
+    return call.kind == "lost" or call.is_lost is True or call.lost_reason is not None
+
+
+def _result(story: Story) -> Result:
     """The reason of the loss is the main field; who hung up counts where its words are not known."""
     call = story.present
-    words = ((word or "").strip().casefold() for word in (call.lost_reason, call.finish_reason))
-    known = next((_RESULT_OF[word] for word in words if word in _RESULT_OF), None)
-    if known not in (None, "other"):
+    words = (_text(word) for word in (call.lost_reason, call.finish_reason))
+    known = next((_RESULT_OF[word] for word in words if word in _RESULT_OF), _of_status(call))
+    if known not in (None, "other", "talked"):
         return known
-    if is_lost and story.direction == "in":
+    if story.direction == "in" and (known is not None or _is_lost(call) or call.talk_seconds == 0):
         return "missed"  # a word that a CRM does not have must not hide that somebody called in vain
-    if known is None and is_lost:
+    if known is None and _is_lost(call):
         return "declined" if call.lost_by == "operator" else "missed"
+    if call.talk_seconds == 0 and _words(call) is None:
+        return "missed"
     return "other"
 
 
-def _words(lost_reason: str | None, finish_reason: str | None) -> str | None:
-    return lost_reason or (None if finish_reason is None else _TEXT_OF.get(finish_reason, finish_reason))
+def _of_status(call: CallEvent) -> Result | None:
+    given = call.extra.get("call_status")
+    return _RESULT_OF_STATUS.get(_text(given).replace("_", " ")) if isinstance(given, str) else None
+
+
+def _text(word: str | None) -> str:
+    return (word or "").strip().casefold()
+
+
+def _words(call: CallEvent) -> str | None:
+    """UIS's own, for people."""
+    reason, status = call.finish_reason, call.extra.get("call_status")
+    if call.lost_reason or reason is None:
+        return call.lost_reason or (status if isinstance(status, str) else None)
+    return _TEXT_OF.get(reason, reason)

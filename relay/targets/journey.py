@@ -8,7 +8,9 @@ from typing import Any, Generic, Literal, TypeVar
 from msgspec import Struct
 from msgspec.structs import replace
 
+from relay import rules
 from relay.events import Outcome
+from relay.settings import CrmTarget
 from relay.targets.base import Shipment, Steps
 from relay.targets.client import Setback
 from relay.targets.story import Story
@@ -35,6 +37,7 @@ class Refuse(Struct, frozen=True):
 
 
 Step = TypeVar("Step")
+Crm = TypeVar("Crm", bound=CrmTarget)
 
 
 class Journey(ABC, Generic[Step]):
@@ -44,6 +47,10 @@ class Journey(ABC, Generic[Step]):
         self._shipment, self._steps = shipment, steps
         self._story, self._done = Story(steps.said()), steps.done()
         self._has_acted = self._requested = False
+
+    def _settings_of_call(self, settings: Crm) -> Crm:
+        """The target's, with what a rule of the call's source sets."""
+        return rules.settings_for(settings, self._shipment.event.source, self._story.said)
 
     @abstractmethod
     def _next(self) -> Step | Keep | Nothing | Refuse:

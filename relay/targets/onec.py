@@ -6,12 +6,15 @@ By default it is sent what UIS itself would have sent, so that a handler written
 from __future__ import annotations
 
 import contextlib
+import json
+import re
 from base64 import b64encode
 from datetime import timedelta
+from typing import Any
 
 from msgspec.structs import replace
 
-from relay.events import Kind, Outcome
+from relay.events import CallEvent, Kind, Outcome
 from relay.settings import OneCTarget
 from relay.targets import contents, onec_answers, recorded
 from relay.targets.base import Adapter, Shipment, Steps, Vault
@@ -26,6 +29,8 @@ _NOTHING_KNOWN = (
     "nothing else is known of this call: 1C would write an outgoing call without a number; "
     "send the call's other notifications through the relay too"
 )
+_IDENTIFIER = re.compile(r"[^\W\d]\w*")
+_NAMES_MAX, _NAME_MAX = 10, 50
 _SESSION_COOKIE = "ibsession"
 _SESSION_LOST = (400, 404, 500)  # what bases and proxies were seen to answer to a session that is gone
 
@@ -65,11 +70,7 @@ class OneC(Adapter):
             answer = self._exchange(f"{self._url}/{endpoint}", headers, content)
         except NoAnswer as exc:
             return exc.outcome
-        outcome = self._outcome(answer)
-        if answer.status == 417 and outcome.name == "delivered" and call.extension:
-            why = f": {outcome.reason}" if outcome.reason else ""
-            return replace(outcome, reason=f"stored, but 1C could not show it to extension {call.extension}{why}")
-        return outcome
+        return _naming_unfit(_naming_unshown(self._outcome(answer), call), content)
 
     def check(self) -> Outcome:
         """`GET /ping`, which the receiver answers without touching the base's data."""
@@ -100,3 +101,33 @@ class OneC(Adapter):
                 return answer
             self.client.cookies.clear()
         return self.client.request("POST", url, {**headers, "IBSession": "start"}, content)
+
+
+def _naming_unshown(outcome: Outcome, call: CallEvent) -> Outcome:
+    """Say that the call is stored but was not shown: with an extension 417 means that the push to it failed."""
+    if outcome.status != 417 or outcome.name != "delivered" or not call.extension:
+        return outcome
+    why = f": {outcome.reason}" if outcome.reason else ""
+    return replace(outcome, reason=f"stored, but 1C could not show it to extension {call.extension}{why}")
+
+
+def _naming_unfit(outcome: Outcome, content: bytes) -> Outcome:
+    """Name the fields that 1C cannot take, where it refused the body as unreadable."""
+    names = _unfit_names(content) if outcome.status == 400 and outcome.name == "refused" else []
+    if not names:
+        return outcome
+    listed = ", ".join(name[:_NAME_MAX] for name in names[:_NAMES_MAX])
+    remedy = f"1C cannot take fields of these names: {listed}; rename them in the template in the UIS cabinet"
+    return replace(outcome, reason=f"{outcome.reason} ({remedy})")
+
+
+def _unfit_names(content: bytes) -> list[str]:
+    """Return the names in a JSON body that are no identifiers of 1C: it then refuses to read the whole of it."""
+    found: dict[str, None] = {}
+
+    def look(pairs: list[tuple[str, Any]]) -> None:
+        found.update((name, None) for name, _ in pairs if not _IDENTIFIER.fullmatch(name))
+
+    with contextlib.suppress(ValueError, RecursionError):
+        json.loads(content, object_pairs_hook=look)
+    return list(found)

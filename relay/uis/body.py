@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from typing import Any
 
 from relay.errors import MalformedEvent
 from relay.uis import damaged, forms
 from relay.uis.encoding import decode
-from relay.uis.reading import JSON, Reading, one_of_each
-
-_SECRET_KEY = "token"  # noqa: S105  the name of a key
+from relay.uis.reading import JSON, Reading, Unfilled, one_of_each
+from relay.uis.secrets import KEYS
+from relay.uis.variables import is_unsubstituted
 
 
 def read(raw: bytes, *, is_query: bool = False) -> Reading:
@@ -23,7 +25,15 @@ def read(raw: bytes, *, is_query: bool = False) -> Reading:
     if not text.strip("\x00 \t\r\n"):
         raise MalformedEvent("the body is empty: check the notification's template in the UIS cabinet")
     reading = forms.read(raw.strip()) if is_query or forms.looks_like_form(text) else _read_json(text)
-    return _without_secret(reading.noting(*notes))
+    return replace(reading.noting(*notes), pairs=tuple(_settled(reading.pairs)))
+
+
+def read_beside(query: bytes) -> Reading:
+    """Read the query beside a body, whose parameters never cost the event."""
+    try:
+        return read(query, is_query=True) if query else Reading((), "form")
+    except MalformedEvent:
+        return Reading((), "form", ("the parameters in the address could not be read, and were left out",))
 
 
 def _read_json(text: str) -> Reading:
@@ -62,6 +72,14 @@ def _finite(digits: str) -> float:
     return value
 
 
-def _without_secret(reading: Reading) -> Reading:
-    pairs = tuple((key, value) for key, value in reading.pairs if key.lower() != _SECRET_KEY)
-    return Reading(pairs, reading.shape, reading.notes)
+def _settled(pairs: Iterable[tuple[str, JSON]], *, is_nested: bool = False) -> Iterator[tuple[str, JSON]]:
+    """The fields without the secrets, with the placeholders that were left marked; those of groups too."""
+    for key, value in pairs:
+        if key.strip().lower() in KEYS:
+            continue
+        if type(value) is str and is_unsubstituted(value, key):
+            yield key, Unfilled(value)
+        elif isinstance(value, dict) and not is_nested:
+            yield key, dict(_settled(value.items(), is_nested=True))
+        else:
+            yield key, value

@@ -8,7 +8,7 @@ from urllib.parse import unquote_to_bytes
 
 from relay.uis.encoding import decode
 from relay.uis.reading import JSON, Reading, Unread, one_of_each
-from relay.uis.variables import VARIABLES, is_unsubstituted
+from relay.uis.variables import VARIABLES
 
 _LOOKS = re.compile(r"[\w.\-\[\]%+]{1,100}=")
 _KNOWN = sorted(VARIABLES, key=len, reverse=True)
@@ -30,7 +30,7 @@ def read(raw: bytes) -> Reading:
             pairs[-1] = (key, Unread(f"{before.text if isinstance(before, Unread) else before}&{name}"))
             notes.append(f"{key}: an unescaped & stands in it; left empty")
         elif name:
-            pairs.append((name, _value(value, name, notes)))
+            pairs.append((name, _value(value)))
     return Reading(tuple(one_of_each(pairs, notes)), "form", tuple(dict.fromkeys(notes)))
 
 
@@ -60,12 +60,9 @@ def _unglue(piece: bytes, notes: list[str]) -> list[bytes]:
     return [part.encode("latin-1") for part in (*parts, text[head:])]
 
 
-def _value(value: str, name: str, notes: list[str]) -> JSON:
+def _value(value: str) -> JSON:
     text = value.strip()
     if not text:
-        return None
-    if is_unsubstituted(text, name):
-        notes.append(f"{name}: a placeholder was left unfilled")
         return None
     if text.startswith("["):
         try:

@@ -13,13 +13,18 @@ from zoneinfo import ZoneInfo
 from relay.errors import MalformedEvent
 from relay.events import CallEvent
 from relay.uis import kinds, phones, values
-from relay.uis.reading import JSON, Reading, Unread
-from relay.uis.variables import VARIABLES, Type, is_unsubstituted
+from relay.uis.reading import JSON, Reading, Unfilled, Unread
+from relay.uis.variables import VARIABLES, Type
+
+_NOTHING = Reading((), "form")
 
 
-def normalise(reading: Reading, endpoint: str, zone: ZoneInfo) -> CallEvent:
-    """What UIS said. Raises MalformedEvent when no variable of UIS stands in it."""
-    return _Normaliser(reading, endpoint, zone).event()
+def normalise(reading: Reading, endpoint: str, zone: ZoneInfo, *, beside: Reading = _NOTHING) -> CallEvent:
+    """What UIS said. Raises MalformedEvent when no variable of UIS stands in it.
+
+    `beside` is the query beside a body: constants of the customer's, `?shop=north`.
+    """
+    return _Normaliser(reading, endpoint, zone).event(beside)
 
 
 _CONVERSIONS: dict[Type, Callable[[JSON], Any]] = {
@@ -63,12 +68,11 @@ class _Normaliser:
 
     def _take(self, key: str, value: JSON, group: str = "") -> None:
         name = _name(key)
-        if type(value) is str and is_unsubstituted(value, key):
+        if isinstance(value, Unfilled):
             self.notes.append(f"{key}: a placeholder was left unfilled")
             value = None
         if name not in VARIABLES:
-            if name != "token":
-                self._keep(f"{group}.{key}" if group else key, value)
+            self._keep(f"{group}.{key}" if group else key, value)
         elif isinstance(value, Unread):
             self.known.setdefault(name, None)
             self.doubtful.add(name)
@@ -95,7 +99,7 @@ class _Normaliser:
         """Has any of them a value? One that cannot be read with certainty is a value too."""
         return any(self.known.get(name) is not None or name in self.doubtful for name in names)
 
-    def event(self) -> CallEvent:
+    def event(self, beside: Reading) -> CallEvent:
         for name, value in self.known.items():
             if value is not None:
                 variable = VARIABLES[name]
@@ -105,6 +109,10 @@ class _Normaliser:
                     self.notes.append(f"{name}: {exc}; kept as it came")
                     self._keep(name, value)
         self._complete()
+        self.notes.extend(beside.notes)
+        for key, value in beside.pairs:
+            if key not in self.extra:  # what the body says of it counts
+                self._keep(key, None if isinstance(value, Unfilled) else value)
         notes = tuple(values.clean(note) for note in dict.fromkeys(self.notes)) if self.notes else ()
         return CallEvent(**self.call, extra=self.extra, notes=notes)
 
@@ -113,7 +121,7 @@ class _Normaliser:
             typed: Any = self._phone(name, value)
         elif kind is Type.TIME:
             typed = values.moment(value, self.zone)
-        elif field is None and kind is Type.TEXT:
+        elif field is None and kind in (Type.TEXT, Type.LIST):
             typed = value
         else:
             typed = _CONVERSIONS[kind](value)
@@ -152,7 +160,10 @@ class _Normaliser:
     def _settle_direction(self) -> None:
         expected = {"in": "in", "out": "out"}.get(self.endpoint)
         given = self.call.get("direction")
-        if given is None and expected:
+        if given is None and (said := kinds.direction_of(self.call.get("mnemonic"))):
+            self.call["direction"] = said
+            self.notes.append(f"direction: not sent; taken as {said} from the mnemonic")
+        elif given is None and expected:
             self.call["direction"] = expected
             self.notes.append(f"direction: not sent; taken as {expected} from the endpoint")
         elif expected and given != expected and not (expected == "in" and self.filled("lost_reason", "finish_reason")):
@@ -175,6 +186,7 @@ class _Normaliser:
     def _settle_talk(self) -> None:
         call = self.call
         if call.get("talk_seconds") is not None:
+            call["talk_derived"] = False
             return
         total, wait = call.get("total_seconds"), call.get("wait_seconds")
         if call.get("is_lost"):
@@ -183,4 +195,4 @@ class _Normaliser:
             if wait > total:
                 self.notes.append("wait_time_duration: more than total_time_duration; the talk time is not known")
             else:
-                call["talk_seconds"] = total - wait
+                call["talk_seconds"], call["talk_derived"] = total - wait, True

@@ -6,8 +6,8 @@ import json
 import re
 
 from relay.errors import MalformedEvent
-from relay.uis.reading import JSON, Unread
-from relay.uis.variables import PLACEHOLDER, VARIABLES, is_unsubstituted
+from relay.uis.reading import JSON, Unfilled, Unread
+from relay.uis.variables import PLACEHOLDER, VARIABLES
 
 _ESCAPE = re.compile(r'\\(?:u([0-9a-fA-F]{4})|(["\\/bfnrt])|(.?))', re.DOTALL)
 _ESCAPED = {'"': '"', "\\": "\\", "/": "/", "b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t"}
@@ -28,8 +28,9 @@ def interpret(piece: str, key: str) -> tuple[JSON, str]:
 
     Raises MalformedEvent when it seems to hold other fields.
     """
-    if PLACEHOLDER.fullmatch(piece) or is_unsubstituted(piece, key):
-        return None, f"{key}: a placeholder was left unfilled"
+    is_bare_name = piece in VARIABLES and (piece == key.lower() or "_" in piece)  # without quotes it is no constant
+    if is_bare_name or PLACEHOLDER.fullmatch(piece):
+        return Unfilled(piece), f"{key}: a placeholder was left unfilled"
     if piece[0] in "\"'" and piece[-1] == piece[0] and len(piece) > 1:
         return _quoted(piece[1:-1], piece[0], key)
     if piece[0] == "[" and piece[-1] == "]":

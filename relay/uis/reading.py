@@ -7,12 +7,19 @@ from typing import Any, Literal
 
 Shape = Literal["json", "repaired", "form"]
 
-JSON = Any  #: str | int | float | bool | None | list | dict | Unread
+JSON = Any  #: str | int | float | bool | None | list | dict | Unread | Unfilled
 
 
 @dataclass(frozen=True, slots=True)
 class Unread:
     """A field whose value can be read in more than one way: it is left empty, the text is kept."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Unfilled:
+    """A field that holds no value, but the placeholder that UIS left in its place."""
 
     text: str
 

@@ -1,13 +1,15 @@
 """The body that UIS itself would have rendered: what a 1C handler written for UIS expects, damage repaired.
 
 For a flat body: its own names in their order and spelling. For anything else (GET, form, nested, `/any`):
-the template of the event's kind, filled from what was understood.
+the template of the event's kind, filled from what was understood; after it, for a nested body that came to the
+kind's own endpoint, whatever else stood in it.
 """
 
 from __future__ import annotations
 
 import json
 import re
+from collections.abc import Collection, Iterator
 from datetime import datetime
 from functools import cache
 from importlib.resources import files
@@ -16,8 +18,8 @@ from zoneinfo import ZoneInfo
 from relay.events import CallEvent, Kind
 from relay.times import iso
 from relay.uis import phones, values
-from relay.uis.reading import JSON, Reading, Unread
-from relay.uis.variables import VARIABLES, Type, is_unsubstituted
+from relay.uis.reading import JSON, Reading, Unfilled, Unread
+from relay.uis.variables import VARIABLES, Type, is_text
 
 _TEMPLATES: dict[Kind, str] = {
     "incoming": "in_incoming",
@@ -54,6 +56,8 @@ def render(reading: Reading, call: CallEvent, *, endpoint: str, zone: ZoneInfo, 
     else:
         given = _by_variable(reading)
         pairs = [(key, _from_call(name, given.get(name), call, zone)) for key, name in template_slots(call.kind)]
+        if reading.shape != "form" and endpoint != "any":
+            pairs += _beyond_template(reading, {name for _, name in template_slots(call.kind)})
     return dump([(key, empty if value is None else value) for key, value in pairs])
 
 
@@ -74,8 +78,10 @@ _json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode  # `d
 
 
 def _as_sent(key: str, value: JSON, reading: Reading) -> JSON:
-    if isinstance(value, Unread) or (isinstance(value, str) and is_unsubstituted(value, key)):
+    if isinstance(value, Unread):
         return None
+    if isinstance(value, Unfilled):
+        return _left_empty(key, value)
     return value if reading.shape == "json" else _typed(key.lower(), value)
 
 
@@ -100,10 +106,34 @@ def _typed(name: str, value: JSON) -> JSON:
                 return phones.as_uis_writes(phones.parse(values.text(value)).number)
             case Type.EXTENSION | Type.DIRECTION | Type.LINK:
                 return values.text(value)
-            case Type.TIME | Type.TEXT:
+            case Type.TIME | Type.TEXT | Type.LIST:
                 return value
     except ValueError:
         return value
+
+
+def _beyond_template(reading: Reading, slots: Collection[str]) -> Iterator[tuple[str, JSON]]:
+    """The fields of a nested body that its kind's template lacks, each where it stood."""
+    for key, value in reading.pairs:
+        if isinstance(value, dict):
+            own = {
+                inner: _as_sent(inner, item, reading)
+                for inner, item in value.items()
+                if inner.strip().lower() not in slots
+            }
+            if own:
+                yield key, own
+        elif key.strip().lower() not in slots:
+            yield key, _as_sent(key, value, reading)
+
+
+def _left_empty(key: str, left: Unfilled) -> JSON:
+    """What stands for a placeholder that was left.
+
+    The receiver that the standard templates were written for keeps a call's extension when it gets "", and null
+    erases it; in texts it tells the two apart as well.
+    """
+    return "" if is_text(key, left.text) else None
 
 
 def _by_variable(reading: Reading) -> dict[str, JSON]:
@@ -118,7 +148,7 @@ def _from_call(name: str, given: JSON, call: CallEvent, zone: ZoneInfo) -> JSON:
     field = VARIABLES[name].field
     value = getattr(call, field) if field else None
     if value is None or value == ():
-        return None
+        return _left_empty(name, given) if isinstance(given, Unfilled) else None
     if VARIABLES[name].type is Type.TIME:
         if isinstance(given, str) and _UIS_TIME.fullmatch(given.strip()):
             return given.strip()

@@ -8,18 +8,25 @@ from __future__ import annotations
 import re
 from urllib.parse import unquote_to_bytes
 
+KEYS = frozenset({"token", "integration_key"})
+"""The names of constants that are secrets: the relay's own, and the one that Novofon's templates have."""
+
 _MASK = b"***"
+_NAMES = "|".join(sorted(KEYS)).encode()
+_ANY = re.compile(rb"(?i)" + _NAMES)
 _IN_JSON = re.compile(
-    rb"""(?i)(["']token["']\s*:\s*)(?:"((?:[^"\\\r\n]|\\.)*)"|'([^'\r\n]*)'|([^\s"',}\]][^\s,}]*))""", re.DOTALL
+    rb"""(?i)(["'](?:"""
+    + _NAMES
+    + rb""")["']\s*:\s*)(?:"((?:[^"\\\r\n]|\\.)*)"|'([^'\r\n]*)'|([^\s"',}\]][^\s,}]*))""",
+    re.DOTALL,
 )
-_IN_FORM = re.compile(rb"(?i)(?:(?<=&)|\A)(token=)([^&]*)")
+_IN_FORM = re.compile(rb"(?i)(?:(?<=&)|\A)((?:" + _NAMES + rb")=)([^&]*)")
 
 
 def find_and_mask(body: bytes) -> tuple[bytes, list[str]]:
-    """The body with every value of a `token` replaced by ***, and those values as text."""
+    """The body with the value of every secret replaced by ***, and those values as text."""
     found: list[str] = []
-    lowered = body.lower()
-    if b"token" not in lowered:
+    if _ANY.search(body) is None:
         return body, found
 
     def in_json(match: re.Match[bytes]) -> bytes:
@@ -39,12 +46,12 @@ def find_and_mask(body: bytes) -> tuple[bytes, list[str]]:
 
 
 def split_query(query: bytes) -> tuple[bytes, list[str]]:
-    """The query string without its `token` parameters, and their values."""
+    """The query string without the parameters that are secrets, and their values."""
     kept: list[bytes] = []
     found: list[str] = []
     for piece in query.split(b"&"):
         name, _, value = piece.partition(b"=")
-        if unquote_to_bytes(name).lower() == b"token":
+        if unquote_to_bytes(name).decode("latin-1").lower() in KEYS:
             found.append(_form_text(value))
         elif piece:
             kept.append(piece)

@@ -24,6 +24,7 @@ class Type(Enum):
     BOOL = auto()
     LINK = auto()
     LINKS = auto()
+    LIST = auto()  # of anything; kept as it came
 
 
 class Variable(NamedTuple):
@@ -63,25 +64,53 @@ VARIABLES: dict[str, Variable] = {
     "external_id": Variable(Type.TEXT, "external_id"),
     "call_source": Variable(Type.TEXT, "call_source"),
     "scenario_name": Variable(Type.TEXT, "scenario"),
-    # others that were seen; they go to `extra` as they are
+    # others that were seen; they go to `extra`
+    "is_internal": Variable(Type.BOOL, None),
+    "is_transfer": Variable(Type.BOOL, None),
+    "call_record_duration": Variable(Type.SECONDS, None),
     **dict.fromkeys(
         (
-            "contact_full_name", "employee_full_name", "last_talked_employee_full_name", "employee_email",
-            "tag_ids", "tag_names", "leg_id", "leg_ids", "is_transfer", "last_talked_employee_id",
-            "communication_id", "communication_number", "communication_type", "visitor_country",
-            "scenario_id", "app_id", "attributes", "cpn_region_name", "site_domain_name",
+            "app_id", "communication_id", "cpn_region_id", "last_talked_employee_id", "leg_id", "operator_rating",
+            "scenario_id",
+        ),
+        Variable(Type.ID, None),
+    ),
+    **dict.fromkeys(("contact_group_ids", "leg_ids", "tag_ids"), Variable(Type.IDS, None)),
+    **dict.fromkeys(("attributes", "noanswered_employee_full_names", "tag_names"), Variable(Type.LIST, None)),
+    **dict.fromkeys(
+        (
+            "call_status", "communication_number", "communication_type", "contact_full_name", "cpn_region_name",
+            "employee_email", "employee_full_name", "eq_utm_campaign", "eq_utm_content", "eq_utm_expid",
+            "eq_utm_medium", "eq_utm_referrer", "eq_utm_source", "eq_utm_term", "finish_time_localized",
+            "first_answered_employee_email", "first_talked_employee_email", "last_talked_employee_email",
+            "last_talked_employee_full_name", "notification_time_localized", "site_domain_name",
+            "start_time_localized", "tp_project", "visitor_browser_name", "visitor_country", "visitor_email",
         ),
         Variable(Type.TEXT, None),
     ),
 }  # fmt: skip
+
+TEXTS = (Type.TEXT, Type.DIRECTION, Type.EXTENSION, Type.LINK)
+"""Where a placeholder that was left is an empty text for a receiver that knows UIS alone; elsewhere it is null."""
 
 PLACEHOLDER = re.compile(r"\{\{\s*([\w.]+)\s*\}\}")
 """`{{name}}`, which UIS leaves where the event does not know the variable."""
 
 
 def is_unsubstituted(value: str, key: str) -> bool:
-    """Is this text no value, but a placeholder, or the bare name of the variable that was left in its place?"""
+    """Is this text no value, but a placeholder, or the bare name of the very field that was left in its place?
+
+    A constant of the customer's may be equal to the name of another variable.
+    """
     if "{{" in value:
         return PLACEHOLDER.fullmatch(value.strip()) is not None
     name = value.strip()
-    return name in VARIABLES and (name == key.lower() or "_" in name)
+    return name in VARIABLES and name == key.strip().lower()
+
+
+def is_text(key: str, placeholder: str) -> bool:
+    """Would UIS have put a text here? By the variable in the placeholder, else by the field; one's own key is text."""
+    found = PLACEHOLDER.fullmatch(placeholder.strip())
+    name = found[1] if found else placeholder.strip()
+    variable = VARIABLES.get(name.lower()) or VARIABLES.get(key.strip().lower())
+    return variable is None or variable.type in TEXTS

@@ -10,7 +10,7 @@ import hmac
 import re
 import threading
 import time
-from typing import NoReturn
+from typing import NamedTuple, NoReturn
 
 import flask
 import structlog
@@ -43,10 +43,21 @@ WEB_THREADS = 16
 _INTAKE_THREADS = WEB_THREADS - 2  # while the store hangs two stay free for /ping and /healthz
 _STALLED_S = 0.25
 _RETRY_AFTER_S = 5
-_NO_SECRET = 'the secret is missing or wrong; give ?token=… in the address, or a constant "token" in the body'  # noqa: S105  a sentence
+_UNAUTHORISED = (
+    "the secret is missing or wrong; give ?token=… in the address, or in the body a constant "
+    '"token", or the "integration_key" that the source names'
+)
 _ANY_METHOD = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE")
 # the path that 1C has, so that in the UIS cabinet only the host changes; 1C does not tell cases apart either
 _PATH = re.compile(r"(?P<source>.+)/hs/uiscom/(?P<endpoint>[^/]+)/?", re.IGNORECASE)
+
+
+class _Sent(NamedTuple):
+    """What a request brings, secrets masked or gone."""
+
+    body: bytes
+    is_query: bool
+    beside: bytes = b""  #: the query beside a body
 
 
 class Ingest:
@@ -74,7 +85,7 @@ class Ingest:
             self._expect_method(request, ("GET", "HEAD"))
             return Response("ok", content_type="text/plain; charset=utf-8")
         try:
-            body, is_query = self._authorised_body(request, source)
+            sent = self._authorised_body(request, source)
         except HTTPException as exc:
             self._count(request, source, exc, began)
             raise
@@ -84,7 +95,7 @@ class Ingest:
         try:
             if crowded and self._relay.store.stalled_s() > _STALLED_S:
                 self._refuse_unconfirmed(source, "the store does not keep up", began)
-            receipt = self._relay.intake.accept(source, endpoint, body, is_query=is_query)
+            receipt = self._relay.intake.accept(source, endpoint, sent.body, is_query=sent.is_query, beside=sent.beside)
         except StoreError as exc:
             self._refuse_unconfirmed(source, str(exc), began)
         finally:
@@ -113,8 +124,7 @@ class Ingest:
         if request.method not in methods:
             raise MethodNotAllowed(methods, f"{request.method} is not taken here; use {' or '.join(methods)}")
 
-    def _authorised_body(self, request: Request, source: Source) -> tuple[bytes, bool]:
-        """The notification's bytes with the secret masked, and whether they are a query string."""
+    def _authorised_body(self, request: Request, source: Source) -> _Sent:
         self._expect_method(request, ("POST", "GET"))
         if not source.allow_from.admits(request.remote_addr or ""):
             raise Forbidden("this address may not send to this source; allow_from of the source names those that may")
@@ -124,10 +134,10 @@ class Ingest:
         if not source.open and not any(
             _matches(token, source) for token in (*in_query, *in_body, *_in_headers(request))
         ):
-            raise Unauthorized(_NO_SECRET)
+            raise Unauthorized(_UNAUTHORISED)
         if masked.strip() or not query:
-            return masked, False
-        return query, True  # a GET, or a POST that carries its variables in the address
+            return _Sent(masked, is_query=False, beside=query)
+        return _Sent(query, is_query=True)  # a GET, or a POST that carries its variables in the address
 
     def _read_body(self, request: Request) -> bytes:
         limit = self._relay.settings.max_body
@@ -164,7 +174,10 @@ class Ingest:
 
 def _in_headers(incoming: Request) -> list[str]:
     offered = []
-    authorization = incoming.authorization
+    try:
+        authorization = incoming.authorization
+    except ValueError:  # Basic with letters that base64 does not have
+        authorization = None
     if authorization is not None:
         offered.append((authorization.password if authorization.type == "basic" else authorization.token) or "")
     if given := incoming.headers.get("X-Relay-Token"):
@@ -175,7 +188,7 @@ def _in_headers(incoming: Request) -> list[str]:
 def _matches(offered: str, source: Source) -> bool:
     """In constant time, and over all secrets, so that the answer's delay says nothing of them."""
     given = offered.encode("utf-8", "surrogatepass")
-    return sum(hmac.compare_digest(given, token.encode()) for token in source.token) > 0
+    return sum(hmac.compare_digest(given, secret.encode()) for secret in source.secrets) > 0
 
 
 def _answer(receipt: Receipt) -> Response:

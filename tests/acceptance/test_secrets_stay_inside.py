@@ -31,6 +31,7 @@ password = "{mark}-admin"
 urls = ["json://127.0.0.1:{port}/{mark}-alert"]
 [sources.trade]
 token = "{mark}-source"
+integration_key = "{mark}-key"
 targets = ["onec", "b24", "amo", "crm"]
 [targets.onec]
 kind = "1c"
@@ -96,6 +97,10 @@ def every_door(process: Process) -> list[str]:
         asked(process, "POST", f"{path}?token={MARK}-wrong", b"{}"),
         asked(process, "POST", path, b"{}", Authorization=f"Bearer {MARK}-wrong"),
         asked(process, "POST", path, f'{{"token":"{MARK}-wrong"}}'.encode()),
+        asked(process, "POST", path, f'{{"integration_key":"{MARK}-key","call_session_id":8}}'.encode()),
+        asked(process, "POST", path, f'{{"integration_key":"{MARK}-key","call_session_id":""9"",}}'.encode()),
+        asked(process, "POST", path, f'{{"integration_key":"{MARK}-wrong"}}'.encode()),
+        asked(process, "GET", f"{path}?integration_key={MARK}-key&call_session_id=10"),
         asked(process, "POST", f"{path}?token={token}", b"x" * 70_000),
     ]
     for address in ("/", "/metrics", "/healthz", "/readyz", "/admin/", "/admin/login", "/admin/dead", "/nobody", path):

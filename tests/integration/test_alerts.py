@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import sys
 import threading
-import tomllib
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -427,15 +426,16 @@ def test_check_says_that_the_library_is_missing_and_how_to_get_it(
     code, said = check(write_config(more=config(place)))
 
     assert code == 2
-    assert channels_room.PINNED in said
-    assert "requirements.txt" in said
+    assert "make install EXTRAS=alerts" in said
+    assert "-r extras/alerts.txt" in said
 
 
-def test_the_line_to_add_is_the_version_that_is_tested() -> None:
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+def test_the_extra_is_the_version_that_is_tested() -> None:
+    [line] = (ROOT / "extras" / "alerts.in").read_text(encoding="utf-8").splitlines()
+    pinned = line.split("#")[0].strip()
 
-    assert project["optional-dependencies"]["alerts"] == [channels_room.PINNED]
-    assert channels_room.PINNED in (ROOT / "tests" / "requirements.txt").read_text(encoding="utf-8")
+    for lock in ("extras/alerts.txt", "tests/requirements.txt"):
+        assert f"\n{pinned} " in (ROOT / lock).read_text(encoding="utf-8"), lock
 
 
 @pytest.mark.parametrize(
@@ -483,7 +483,7 @@ def test_the_relay_starts_without_the_library_and_says_that_nobody_is_told(
 
     assert not [thread for thread in threading.enumerate() if thread.name == "alerts"]
     [line] = logged
-    assert (line["event"], channels_room.PINNED in line["reason"]) == ("alert.nobody_is_told", True)
+    assert (line["event"], "EXTRAS=alerts" in line["reason"]) == ("alert.nobody_is_told", True)
 
 
 def test_the_library_is_not_loaded_where_nobody_is_to_be_told(relay: Relay, make_settings: Callable[..., Any]) -> None:

@@ -13,7 +13,17 @@ from relay.wiring import Relay
 from tests.conftest import FakeClock
 from tests.hand import Hand, deliveries, tell, tell_killed
 from tests.lanes import post
-from tests.stories import CLIENT, CLIENT_E164, LINK, STORIES, finished, incoming, recorded
+from tests.stories import (
+    CLIENT,
+    CLIENT_E164,
+    LINK,
+    OF_THE_CABINET,
+    STORIES,
+    answered,
+    finished,
+    incoming,
+    recorded,
+)
 
 SESSIONS = {"two at once": 2}
 
@@ -97,11 +107,11 @@ HELD: dict[str, tuple[list[str], list[Any], list[Any]]] = {
         ["rec", "in", "in"], [("7", 2, 1, 0, "304", [])], [("call", "7", I, 6, 0, None, 504141)],
     ),
     "recording later": (
-        ["in", "in", "rec", "in"], [("7", 2, 12, 51, "200", [LINK])],
+        ["in", "in", "rec"], [("7", 2, 12, 51, "200", [LINK])],
         [("call", "7", I, 4, 51, None, 504142), ("note", f"Запись звонка: {LINK}")],
     ),
     "recording first": (
-        ["in", "in", "in", "rec"], [("7", 2, 12, 51, "200", [LINK])], [("call", "7", I, 4, 51, LINK, 504142)],
+        ["in", "in", "rec"], [("7", 2, 12, 51, "200", [LINK])], [("call", "7", I, 4, 51, LINK, 504142)],
     ),
     "hung up after a talk": (
         ["in", "in", "in", "rec"], [("7", 2, 12, 51, "200", [LINK])], [("call", "7", I, 4, 51, LINK, 504142)],
@@ -142,6 +152,93 @@ def test_the_same_when_everything_had_waited_for_the_night(
     assert (held_by_1c(systems), held_by_bitrix24(systems), held_by_amocrm(systems)) == HELD[story]
     assert not systems.amocrm.state()["popups"]
     assert not [card for card in systems.bitrix24.state()["cards"] if card[0] == "show"]
+
+
+# what UIS's own templates come to; the rows of 1C, which takes the five kinds of the user's notifications here
+HELD_OF_THE_CABINET: dict[str, tuple[list[str], list[Any], list[Any]]] = {
+    "answered": (
+        ["in", "in", "rec"], [("7", 2, 12, 51, "200", [LINK])],
+        [("call", "7", I, 4, 51, None, 504142), ("note", f"Запись звонка: {LINK}")],
+    ),
+    "lost": (["in", "in", "rec"], [("7", 2, 12, 0, "304", [])], [("call", "7", I, 6, 0, None, 504142)]),
+    "missed, and only its end is told": (
+        ["rec"], [("7", 2, 1, 0, "304", [])], [("call", "7", I, 6, 0, None, 504141)],
+    ),
+    "outgoing": (["out", "rec"], [("7", 1, 12, 51, "200", [])], [("call", "7", B, 4, 51, None, 504142)]),
+    "outgoing, not taken": (["out", "rec"], [("7", 1, 12, 0, "304", [])], [("call", "7", B, 6, 0, None, 504142)]),
+    "recording to the end's address": (
+        ["in", "in", "rec"], [("7", 2, 12, 51, "200", [LINK])],
+        [("call", "7", I, 4, 51, None, 504142), ("note", f"Запись звонка: {LINK}")],
+    ),
+    "the end of a talk to the beginning's address": (
+        ["in", "in", "rec"], [("7", 2, 12, 51, "200", [LINK])], [("call", "7", I, 4, 51, LINK, 504142)],
+    ),
+    "a menu, and nobody answered": (
+        ["in", "rec"], [("7", 2, 1, 0, "304", [])], [("call", "7", I, 6, 0, None, 504141)],
+    ),
+    "Novofon, missed": (["rec"], [("7", 2, 1, 0, "304", [])], [("call", "7", I, 6, 0, None, 504141)]),
+    "Novofon, answered": (["rec"], [("7", 2, 1, 51, "200", [])], [("call", "7", I, 4, 51, None, 504141)]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("story", OF_THE_CABINET)
+def test_what_the_three_systems_hold_of_calls_told_by_the_cabinets_own_templates(
+    story: str, make_crm: Any, hands: Any, systems: Sandbox, clock: FakeClock
+) -> None:
+    systems.amocrm.add_contact(CLIENT)
+    relay = make_crm(b24='employees = { "5" = 12 }', amo='employees = { "5" = 504142 }')
+
+    tell(relay, OF_THE_CABINET[story], clock, *hands(relay))
+
+    assert (held_by_1c(systems), held_by_bitrix24(systems), held_by_amocrm(systems)) == HELD_OF_THE_CABINET[story]
+    assert systems.bitrix24.state()["missed"] == (["7"] if story in MISSED else [])
+
+
+MISSED = ("lost", "missed, and only its end is told", "a menu, and nobody answered", "Novofon, missed")
+
+
+@pytest.mark.parametrize(
+    ("sent_at_the_end", "channel", "remark"),
+    [
+        ("{{extension_phone_number}}", "101", "a placeholder that was left: the operator learns the end"),
+        ("102", "102", "whoever has the call at its end"),
+        (None, None, "null erases it, as it would behind UIS"),
+    ],
+)
+def test_whom_1c_shows_the_end_of_a_call_to(
+    sent_at_the_end: str | None, channel: str | None, remark: str, make_crm: Any, hands: Any, systems: Sandbox,
+    clock: FakeClock,
+) -> None:  # fmt: skip
+    relay = make_crm()
+
+    tell(relay, [incoming(), answered(), finished(extension=sent_at_the_end)], clock, hands(relay)[0])
+
+    assert [record["channel"] for record in systems.onec.state()["writes"]] == ["", "101", channel], remark
+
+
+def test_1c_reads_the_bytes_as_they_came_in_the_charset_that_they_are_in(
+    make_crm: Any, hands: Any, systems: Sandbox, clock: FakeClock
+) -> None:
+    relay = make_crm(onec_lines='body = "raw"')
+    endpoint, body = incoming(scenario_name="Отдел продаж")
+
+    tell(relay, [(endpoint, body.decode().encode("cp1251"))], clock, hands(relay)[0])
+
+    [record] = systems.onec.state()["records"]
+    assert "Отдел продаж" in record["body"]
+
+
+def test_1c_refuses_a_body_with_a_name_that_it_cannot_take_and_the_reason_names_it(
+    make_crm: Any, hands: Any, systems: Sandbox, clock: FakeClock
+) -> None:
+    relay = make_crm()
+    endpoint, body = incoming()
+
+    tell(relay, [(endpoint, b'{"utm-source":"x","2x":1,' + body[1:])], clock, hands(relay)[0])
+
+    [delivery] = deliveries(relay, "onec")
+    assert (delivery.state, held_by_1c(systems)) == ("dead", [])
+    assert "utm-source, 2x" in (delivery.reason or "")
 
 
 # --- the process killed between any two requests

@@ -152,7 +152,10 @@ def test_any_secret_in_any_way_opens(client: Any, way: Any, token: str) -> None:
     assert token.encode() not in event.raw
 
 
-@pytest.mark.parametrize("offered", ["", "?token=", "?token=wrong", "?token=correct-hors", "?token=%FF"])
+@pytest.mark.parametrize(
+    "offered",
+    ["", "?token=", "?token=wrong", "?token=correct-hors", "?token=%FF", "?token=%D0%AF", "?integration_key=wrong"],
+)
 def test_a_wrong_or_missing_secret_is_refused_and_nothing_is_stored(client: Any, offered: str) -> None:
     answer = client.post(IN + offered, data=BODY)
 
@@ -162,6 +165,75 @@ def test_a_wrong_or_missing_secret_is_refused_and_nothing_is_stored(client: Any,
     assert stored(client) == []
     client.relay.refusals.flush()
     assert client.relay.store.refused_since(["trade"], client.relay.clock())["trade"] == {"401": 1}
+
+
+NOVOFON = '{"integration_key":"ключ-5","call_session_id":7,"direction":"in","call_info":{"call_status":"answered"}}'
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"data": NOVOFON.encode()},
+        {"data": NOVOFON.replace('"in"', '""in""').encode()},
+        {"data": NOVOFON.replace("ключ-5", "former").encode()},
+        {"data": "integration_key=ключ-5&call_session_id=7".encode()},
+        {"data": BODY, "query_string": "integration_key=%D0%BA%D0%BB%D1%8E%D1%87-5"},
+    ],
+    ids=["strict", "damaged", "the former one", "form", "query"],
+)
+def test_an_integration_key_opens_like_a_token_and_is_nowhere_kept(make_client: Make, given: Any) -> None:
+    client = make_client(source='integration_key = ["ключ-5", "former"]')
+
+    assert client.post(IN, **given).json["status"] == "accepted"  # type: ignore[index]
+    [event] = stored(client)
+    for secret in ("ключ-5", "former"):
+        assert secret.encode() not in event.raw
+        assert secret not in str((event.call, event.notes))
+    assert "integration_key" not in event.call.extra
+
+
+def test_an_integration_key_that_is_not_the_sources_is_refused_and_masked_all_the_same(client: Any) -> None:
+    assert client.post(IN, data=NOVOFON.encode()).status_code == 401
+    assert client.post(IN + TOKEN, data=NOVOFON.encode()).json["status"] == "accepted"
+    assert "ключ".encode() not in stored(client)[0].raw
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Authorization": "Bearer \xd0\xaf"},
+        {"X-Relay-Token": "\xd0\xaf"},
+        {"Authorization": "Basic \xd0\xaf"},
+        {"Authorization": "Basic " + base64.b64encode("я:Я".encode()).decode()},
+        {"Authorization": "Basic " + base64.b64encode(b"\xff:\xff").decode()},
+    ],
+)
+def test_a_secret_of_other_letters_is_a_wrong_one(client: Any, headers: dict[str, str]) -> None:
+    assert client.post(IN, data=BODY, headers=headers).status_code == 401
+    assert client.post(IN, data='{"token":"Я"}'.encode()).status_code == 401
+    assert client.post(IN, data="token=Я".encode("cp1251")).status_code == 401
+
+
+# --- constants in the address
+
+
+def test_the_parameters_beside_a_body_are_kept(client: Any) -> None:
+    answer = client.post(IN + TOKEN + "&shop=north&region=%D0%AE%D0%B3", data=BODY)
+
+    [event] = stored(client)
+    assert answer.json["status"] == "accepted"
+    assert (event.raw, event.call.extra) == (BODY, {"shop": "north", "region": "Юг"})
+    assert client.post(IN + "?shop=south&token=correct-horse", data=BODY).json["status"] == "duplicate"
+
+
+def test_the_parameters_beside_a_body_that_had_to_be_mended_are_kept(client: Any) -> None:
+    client.post(IN + TOKEN + "&shop=north&region=%D0%AE%D0%B3", data=b"{broken")
+    [event] = stored(client)
+    assert any("shop=north" in note for note in event.notes)
+
+    client.relay.intake.readmit(event, BODY)
+
+    assert stored(client)[0].call.extra == {"shop": "north", "region": "Юг"}
 
 
 def test_refusals_that_come_at_once_are_all_counted(client: Any) -> None:

@@ -9,6 +9,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
+from relay.intake import understand
 from tests.calls import call_of, read
 
 SAMARA = ZoneInfo("Europe/Samara")
@@ -149,17 +150,19 @@ def test_a_session_is_text(given: Any, expected: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("fields", "expected"),
+    ("fields", "expected", "is_derived"),
     [
-        ({"total_time_duration": 63, "wait_time_duration": 12}, 51),
-        ({"total_time_duration": 63, "wait_time_duration": 12, "talk_time_duration": 40}, 40),
-        ({"total_time_duration": 12, "wait_time_duration": 63}, None),
-        ({"total_time_duration": 63}, None),
-        ({"total_time_duration": 63, "wait_time_duration": 12, "is_lost": True}, 0),
+        ({"total_time_duration": 63, "wait_time_duration": 12}, 51, True),
+        ({"total_time_duration": 63, "wait_time_duration": 12, "talk_time_duration": 40}, 40, False),
+        ({"total_time_duration": 12, "wait_time_duration": 63}, None, None),
+        ({"total_time_duration": 63}, None, None),
+        ({"total_time_duration": 63, "wait_time_duration": 12, "is_lost": True}, 0, None),
     ],
 )
-def test_the_talk_time(fields: dict[str, Any], expected: int | None) -> None:
-    assert call_of(json.dumps({"call_session_id": 1, **fields}).encode(), "rec").talk_seconds == expected
+def test_the_talk_time(fields: dict[str, Any], expected: int | None, is_derived: bool | None) -> None:
+    call = call_of(json.dumps({"call_session_id": 1, **fields}).encode(), "rec")
+
+    assert (call.talk_seconds, call.talk_derived) == (expected, is_derived)
 
 
 @pytest.mark.parametrize(
@@ -245,3 +248,48 @@ def test_one_bad_field_never_costs_the_event() -> None:
 
     assert call.kind == "incoming"
     assert {"call_session_id.a", "direction", "is_lost"} <= call.extra.keys()
+
+
+@pytest.mark.parametrize(
+    ("name", "given", "expected"),
+    [
+        ("call_status", "answered", "answered"),
+        ("is_internal", "false", False),
+        ("is_transfer", True, True),
+        ("operator_rating", "5", 5),
+        ("call_record_duration", "51", 51),
+        ("contact_group_ids", "[1,2]", [1, 2]),
+        ("cpn_region_id", 77, 77),
+        ("noanswered_employee_full_names", ["Иванов И. И."], ["Иванов И. И."]),
+        ("finish_time_localized", "2 марта, 12:47", "2 марта, 12:47"),
+        ("eq_utm_source", "yandex", "yandex"),
+        ("visitor_email", "a@example.test", "a@example.test"),
+        ("first_answered_employee_email", "b@example.test", "b@example.test"),
+        ("tp_project", "Север", "Север"),
+    ],
+)
+def test_variables_without_a_field_are_kept_and_are_enough_for_an_event(name: str, given: Any, expected: Any) -> None:
+    call = call_of(json.dumps({name: given}, ensure_ascii=False).encode(), "any")
+
+    assert call.extra == {name: expected}
+
+
+def test_the_parameters_in_the_address_are_kept_beside_what_the_body_says() -> None:
+    understood = understand(
+        b'{"call_session_id":1,"shop":"south"}', is_query=False, endpoint="in", zone=ZoneInfo("Europe/Moscow"),
+        beside=b"region=%D0%AE%D0%B3&shop=north&empty={{x}}&call_session_id=2",
+    )  # fmt: skip
+
+    assert understood.call is not None
+    assert understood.call.session_id == "1"
+    assert understood.call.extra == {"shop": "south", "region": "Юг", "empty": None, "call_session_id": "2"}
+
+
+def test_parameters_that_cannot_be_read_never_cost_the_event() -> None:
+    understood = understand(
+        b'{"call_session_id":1}', is_query=False, endpoint="in", zone=ZoneInfo("Europe/Moscow"),
+        beside="a=Ю".encode() + b"%98",
+    )  # fmt: skip
+
+    assert understood.call is not None
+    assert understood.call.session_id == "1"

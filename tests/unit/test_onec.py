@@ -104,6 +104,53 @@ def test_raw_sends_the_bytes_as_they_came(web: responses.RequestsMock) -> None:
     assert web.calls[0].request.body == body
 
 
+@pytest.mark.parametrize(
+    ("body", "is_query", "content_type"),
+    [
+        ('{"call_session_id":7,"scenario_name":"Опт"}'.encode(), False, "application/json; charset=utf-8"),
+        (b'\xef\xbb\xbf{"call_session_id":7}', False, "application/json; charset=utf-8"),
+        ('{"call_session_id":7,"scenario_name":"Опт"}'.encode("cp1251"), False, "application/json; charset=windows-1251"),
+        (b"call_session_id=7&scenario_name=%CE%EF%F2", True, "application/x-www-form-urlencoded; charset=windows-1251"),
+        ("call_session_id=7&scenario_name=Опт".encode("cp1251"), False, "application/x-www-form-urlencoded; charset=windows-1251"),
+        (b"call_session_id=7&scenario_name=%D0%9E%D0%BF%D1%82", True, "application/x-www-form-urlencoded"),
+    ],
+)  # fmt: skip
+def test_raw_says_the_charset_that_the_bytes_are_in(
+    web: responses.RequestsMock, body: bytes, is_query: bool, content_type: str
+) -> None:
+    web.post(f"{URL}/in", status=200)
+    send(replace(SETTINGS, body="raw"), job(body, is_query=is_query))
+
+    assert web.calls[0].request.headers["Content-Type"] == content_type
+
+
+@pytest.mark.parametrize(
+    ("fields", "named", "remark"),
+    [
+        ('"utm-source":"x","2x":1', "utm-source, 2x", "a dash, a digit at the beginning"),
+        ('"contact_info":{"дата рождения":1}', "дата рождения", "a space, within a group"),
+        ('"":1', "", "no name at all"),
+        ('"Отдел_2":1,"_x":2,"Start_time":3', None, "these are fine"),
+    ],
+)
+def test_names_that_1c_cannot_take_are_named_in_the_reason(
+    web: responses.RequestsMock, fields: str, named: str | None, remark: str
+) -> None:
+    web.post(f"{URL}/in", status=400, body="нет")
+    outcome = send(shipment=job(f'{{"call_session_id":7,{fields}}}'.encode()))
+
+    assert outcome.name == "refused"
+    assert ("names" in outcome.reason) == (named is not None), remark
+    assert f"names: {named};" in outcome.reason or named is None
+
+
+def test_names_are_not_blamed_for_what_1c_takes(web: responses.RequestsMock) -> None:
+    """Another handler may read the body into a map, which takes every name."""
+    web.post(f"{URL}/in", status=200)
+
+    assert send(shipment=job(b'{"call_session_id":7,"utm-source":"x"}')).reason == ""
+
+
 def test_normalised_sends_the_call_event(web: responses.RequestsMock) -> None:
     web.post(f"{URL}/in", status=200)
     send(replace(SETTINGS, body="normalised"))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from relay.uis.secrets import find_and_mask, split_query
@@ -24,8 +26,9 @@ SECRET = "s3cret-Тайна"
         "token=s3cret-Тайна&direction=in",
     ],
 )
-def test_a_token_in_the_body_is_found_and_masked(body: str) -> None:
-    masked, found = find_and_mask(body.encode())
+@pytest.mark.parametrize("name", ["token", "integration_key"])
+def test_a_secret_in_the_body_is_found_and_masked(name: str, body: str) -> None:
+    masked, found = find_and_mask(re.sub("token", name, body, flags=re.IGNORECASE).encode())
 
     assert found == [SECRET]
     assert b"s3cret" not in masked
@@ -33,10 +36,10 @@ def test_a_token_in_the_body_is_found_and_masked(body: str) -> None:
 
 
 def test_a_body_without_a_token_stays_as_it_is() -> None:
-    body = b'{"direction":"in","tokens":[1],"access_token_x":"y"}'
+    body = b'{"direction":"in","tokens":[1],"access_token_x":"y","integration_keys":"z"}'
 
     assert find_and_mask(body) == (body, [])
 
 
 def test_a_token_in_the_query_is_taken_out() -> None:
-    assert split_query(b"a=1&token=x%20y&b=2&TOKEN=z") == (b"a=1&b=2", ["x y", "z"])
+    assert split_query(b"a=1&token=x%20y&b=2&TOKEN=z&Integration_Key=w") == (b"a=1&b=2", ["x y", "z", "w"])

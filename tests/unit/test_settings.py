@@ -150,6 +150,8 @@ MISTAKES = [
     (SOURCE.replace('token = "correct-horse"\n', "") + TARGET, "sources.trade.token", "open = true"),
     (SOURCE.replace('"correct-horse"', '""') + TARGET, "sources.trade.token", "empty"),
     (SOURCE.replace('"correct-horse"', "5") + TARGET, "sources.trade.token", "text"),
+    (SOURCE + 'integration_key = ""\n' + TARGET, "sources.trade.integration_key", "empty"),
+    (SOURCE + "integration_key = 5\n" + TARGET, "sources.trade.integration_key", "text"),
     (SOURCE.replace('targets = ["onec"]', "") + TARGET, "sources.trade.targets", "missing"),
     (SOURCE + 'timezone = "Mars/Olympus"\n' + TARGET, "sources.trade.timezone", "Europe/Moscow"),
     (SOURCE + 'allow_from = ["home"]\n' + TARGET, "sources.trade.allow_from", "195.211.122.249"),
@@ -305,3 +307,14 @@ def test_the_sandbox_must_not_face_the_world(hosts: list[str], on_platform: bool
 
 def test_own_targets_and_tokens_may_face_the_world(read: Any) -> None:
     assert settings.swallows_real_calls(read(SOURCE + TARGET), ["0.0.0.0"], on_platform=True) is None
+
+
+@pytest.mark.parametrize("line", ['integration_key = "env:KEY"', 'integration_key = ["env:KEY", "former"]'])
+def test_an_integration_key_is_a_secret_of_the_source_like_its_token(read: Any, line: str) -> None:
+    with_both = read(SOURCE + line + "\n" + TARGET, KEY="of-novofon").sources["trade"]
+    alone = read(SOURCE.replace('token = "correct-horse"', line) + TARGET, KEY="of-novofon").sources["trade"]
+
+    assert with_both.secrets == ("correct-horse", *with_both.integration_key)
+    assert alone.secrets == alone.integration_key
+    assert alone.secrets[0] == "of-novofon"
+    assert "of-novofon" not in repr(alone)

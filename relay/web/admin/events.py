@@ -13,6 +13,7 @@ from relay.errors import Conflict
 from relay.events import CallEvent, Event
 from relay.intake import Understood, understand
 from relay.operator import records
+from relay.operator.explaining import Explanation, explain
 from relay.web.admin.desk import desk
 from relay.web.admin.words import gettext, moment
 
@@ -29,8 +30,15 @@ def event(wanted: str) -> ResponseReturnValue:
     return render_template(
         "admin/event.html", event=found, deliveries=desk().relay.store.whole(found), zone=ZoneInfo(found.zone),
         raw=records.text(found.raw), edited=None if found.edited is None else records.text(found.edited),
-        understood=_understood(found.call, ZoneInfo(found.zone)), shows_links=request.args.get("links") == "shown",
+        understood=_understood(found.call, ZoneInfo(found.zone)), explained=_explained(found),
+        shows_links=request.args.get("links") == "shown",
     )  # fmt: skip
+
+
+def _explained(found: Event) -> list[Explanation]:
+    """Only where the source has rules: else there is nothing to ask about."""
+    source = desk().relay.settings.sources.get(found.source)
+    return explain(desk().relay, found) if source is not None and source.rules else []
 
 
 def edit(wanted: str) -> ResponseReturnValue:
