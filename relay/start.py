@@ -42,6 +42,8 @@ def prepare(environ: Mapping[str, str], hosts: Iterable[str]) -> Settings:
             reason="DYNO is set and the store is a file: on Heroku proper it is lost at every restart, "
             "with all notifications not yet delivered; use a platform with a persistent disk (Dokku with a volume)",
         )
+    for warning in settings.warnings(found):
+        log.warning("start.unwise", reason=warning)
     _migrate_apart(found, environ)
     return found
 

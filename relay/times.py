@@ -9,6 +9,8 @@ Clock = Callable[[], datetime]
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
+_FIRST = datetime.min.replace(tzinfo=UTC) + timedelta(days=1)
+_LAST = datetime.max.replace(tzinfo=UTC) - timedelta(days=1)
 
 
 def now_utc() -> datetime:
@@ -27,6 +29,14 @@ def span_us(span: timedelta) -> int:
 
 def from_us(us: int) -> datetime:
     return EPOCH + timedelta(microseconds=us)
+
+
+def to_utc(moment: datetime) -> datetime:
+    """Return the instant in UTC. Raises OverflowError for one that is off the calendar in some zone or other."""
+    found = moment.astimezone(UTC)
+    if not _FIRST <= found <= _LAST:
+        raise OverflowError(f"{moment} is at the edge of the calendar")
+    return found
 
 
 def iso(moment: datetime | None) -> str | None:

@@ -38,7 +38,7 @@ def check(online: bool) -> None:
 
 
 def _remarks(found: Settings) -> list[str]:
-    remarks = []
+    remarks = settings.warnings(found)
     for name, target in found.targets.items():
         if settings.is_sandbox(target):
             remarks.append(f"targets.{name} is the sandbox: calls end nowhere")

@@ -12,6 +12,7 @@ from relay.errors import NotFound
 from relay.events import DEAD_LETTERS, Delivery, Event
 from relay.settings.quantities import duration
 from relay.store import Selection
+from relay.times import to_utc
 from relay.wiring import Relay
 
 REPLAYABLE = ("due", "delivered", "dead", "held", "expired", "discarded")
@@ -28,14 +29,14 @@ class Chosen(Struct, frozen=True):
 
 
 def when(given: str, zone: ZoneInfo, now: datetime) -> datetime:
-    """`2h` ago, or a date or time in the account's zone. Raises ValueError with an example."""
+    """`2h` ago, or a date or time in the account's zone, as an instant in UTC. Raises ValueError with an example."""
     if re.fullmatch(r"\d+(\.\d+)?(ms|s|m|h|d|w)", given):
         return now - duration(given)
     try:
         read = datetime.fromisoformat(given)
-    except ValueError as exc:
+        return to_utc(read if read.tzinfo else read.replace(tzinfo=zone))
+    except (ValueError, OverflowError) as exc:
         raise ValueError(f"{given!r}: write it like 2h, 3d, 2026-03-02 or 2026-03-02T09:30") from exc
-    return read if read.tzinfo else read.replace(tzinfo=zone)
 
 
 def refuse_unknown(relay: Relay, target: str | None, source: str | None) -> None:

@@ -3,6 +3,7 @@
 Knows neither Flask nor the classes of targets.
 """
 
+from relay.settings.advice import warnings
 from relay.settings.alerts import Alerts, WorkingHours
 from relay.settings.files import ROOT
 from relay.settings.reading import read
@@ -42,4 +43,5 @@ __all__ = [
     "is_sandbox",
     "read",
     "swallows_real_calls",
+    "warnings",
 ]

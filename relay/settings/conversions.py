@@ -7,14 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import timedelta
-from ipaddress import ip_network
 from typing import Any
 from zoneinfo import ZoneInfo
 
 from relay.events import KINDS
 from relay.settings import quantities
+from relay.settings.addresses import AllowList, read_network
 from relay.settings.alerts import channel, working_hours
-from relay.settings.schema import AllowList
 from relay.settings.secret import Secret
 
 _AT_LEAST = {
@@ -79,13 +78,6 @@ def _listed(given: Any) -> list[Any]:
     return items
 
 
-def _network(given: str) -> Any:
-    try:
-        return ip_network(given, strict=False)
-    except ValueError as exc:
-        raise ValueError(f'{given!r} is no address; write it like "195.211.122.249" or "10.0.0.0/8"') from exc
-
-
 _CONVERSIONS: dict[str, Callable[[Any], Any]] = {
     **dict.fromkeys(
         ("duplicate_window", "keep_delivered", "keep_dead", "timeout", "connect_timeout",
@@ -103,6 +95,6 @@ _CONVERSIONS: dict[str, Callable[[Any], Any]] = {
     "working_hours": working_hours,
     "rate": quantities.rate,
     "timezone": _zone,
-    "allow_from": lambda given: AllowList(_network(item) for item in _listed(given)),
+    "allow_from": lambda given: AllowList(read_network(item) for item in _listed(given)),
     "expire": _expire,
 }  # fmt: skip

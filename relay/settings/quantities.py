@@ -11,6 +11,7 @@ _UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 _DURATION = re.compile(r"\s*(\d+(?:\.\d+)?)\s*(ms|s|m|h|d|w)\s*")
 _SIZE = re.compile(r"\s*(\d+)\s*(B|KB|MB)?\s*", re.IGNORECASE)
 _SIZES = {"": 1, "B": 1, "KB": 1024, "MB": 1024 * 1024}
+_LONGEST = timedelta(days=365_000)  # further from now no calendar goes
 _RATE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*/\s*(s|m|h)\s*(?:burst\s+(\d+))?\s*")
 
 
@@ -25,7 +26,13 @@ def duration(given: object) -> timedelta:
     found = _DURATION.fullmatch(given) if isinstance(given, str) else None
     if found is None:
         raise ValueError(f'{given!r} is not a duration; write it like "30s", "5m", "72h" or "30d"')
-    return timedelta(seconds=float(found[1]) * _UNITS[found[2]])
+    try:
+        span = timedelta(seconds=float(found[1]) * _UNITS[found[2]])
+    except OverflowError:
+        span = timedelta.max
+    if span > _LONGEST:
+        raise ValueError(f'{given!r} is too long; at most "{_LONGEST.days}d"')
+    return span
 
 
 def size(given: object) -> int:

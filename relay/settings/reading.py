@@ -19,7 +19,17 @@ from relay.settings import checks, conversions
 from relay.settings.alerts import Alerts
 from relay.settings.files import ROOT
 from relay.settings.rules import Rule
-from relay.settings.schema import TARGET_KINDS, TOP_LEVEL, Admin, CrmTarget, Settings, Source, Storage, Target
+from relay.settings.schema import (
+    TARGET_KINDS,
+    TOP_LEVEL,
+    Admin,
+    CrmTarget,
+    MetricsAccess,
+    Settings,
+    Source,
+    Storage,
+    Target,
+)
 from relay.settings.secret import Secret
 
 _NOTHING: Mapping[str, Any] = MappingProxyType({})
@@ -42,7 +52,7 @@ class _Reader:
         top = self._expand(self._parse(), "")
         self._refuse_unknown(top, TOP_LEVEL, "")
         top = {key: top.get(key, default) for key, default in TOP_LEVEL.items()}
-        for key in ("storage", "admin", "alerts", "sources", "targets"):
+        for key in ("storage", "admin", "alerts", "metrics", "sources", "targets"):
             self._expect_table(top[key], key)
         simple = ("timezone", "max_body", "duplicate_window", "trusted_proxies")
         plain = {key: self._convert_value(key, top[key], "") for key in simple}
@@ -55,8 +65,8 @@ class _Reader:
             self._fail("sources", "there is none; add [sources.NAME] with targets and a token")
         return Settings(
             file=self.file, sources=sources, targets=_with_rules(targets, sources), **plain,
-            storage=self._storage(top["storage"]), admin=self._struct(Admin, top["admin"], "admin"),
-            alerts=self._struct(Alerts, top["alerts"], "alerts"),
+            storage=self._storage(top["storage"]), admin=self._admin(top["admin"]),
+            alerts=self._struct(Alerts, top["alerts"], "alerts"), metrics=self._metrics(top["metrics"]),
         )  # fmt: skip
 
     def _fail(self, key: str, problem: str) -> NoReturn:
@@ -154,6 +164,20 @@ class _Reader:
         if not place.name or place.name == ":memory:":
             self._fail(key, "names no file; write sqlite:///relay.db")
         return msgspec.structs.replace(storage, url=f"sqlite:///{place if place.is_absolute() else ROOT / place}")
+
+    def _admin(self, table: dict[str, Any]) -> Admin:
+        admin: Admin = self._struct(Admin, table, "admin")
+        if admin.password == "":
+            self._fail(
+                "admin.password", "is empty; make one up, long and random, or leave the key out: then there is no page"
+            )
+        return admin
+
+    def _metrics(self, table: dict[str, Any]) -> MetricsAccess:
+        metrics: MetricsAccess = self._struct(MetricsAccess, table, "metrics")
+        if metrics.token == "":
+            self._fail("metrics.token", "is empty; make one up, long and random, or leave the key out")
+        return metrics
 
     def _target(self, name: str, table: Any) -> Target:
         path = f"targets.{name}"

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Iterable
 from urllib.parse import urlsplit
 
+from relay.settings import addresses
 from relay.settings.schema import Settings, Target
 
 SANDBOX_PORT = 8100
@@ -13,12 +13,7 @@ _SHIPPED_TOKEN = "demo"  # noqa: S105  the shipped configuration's, known to eve
 
 
 def is_loopback(host: str) -> bool:
-    if host == "localhost" or not host:
-        return host != ""
-    try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return False
+    return host == "localhost" or addresses.is_loopback(host.strip("[]"))
 
 
 def is_sandbox(target: Target) -> bool:

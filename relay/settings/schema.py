@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from datetime import timedelta
-from ipaddress import IPv4Network, IPv6Network, ip_address
 from pathlib import Path
 from typing import Any, Literal
 from zoneinfo import ZoneInfo
@@ -12,26 +10,11 @@ from zoneinfo import ZoneInfo
 from msgspec import Struct
 
 from relay.events import CALL_KINDS, KINDS, NOTIFIED_KINDS, Kind
+from relay.settings.addresses import AllowList
 from relay.settings.alerts import Alerts
 from relay.settings.quantities import Rate
 from relay.settings.rules import Rule
 from relay.settings.secret import Secret
-
-
-class AllowList:
-    """The addresses that a source's notifications may come from. Empty: from anywhere."""
-
-    def __init__(self, networks: Iterable[IPv4Network | IPv6Network] = ()) -> None:
-        self._networks = tuple(networks)
-
-    def admits(self, address: str) -> bool:
-        if not self._networks:
-            return True
-        try:
-            found = ip_address(address)
-        except ValueError:
-            return False
-        return any(found in network for network in self._networks)
 
 
 class Storage(Struct, frozen=True, forbid_unknown_fields=True):
@@ -47,6 +30,13 @@ class Storage(Struct, frozen=True, forbid_unknown_fields=True):
 
 class Admin(Struct, frozen=True, forbid_unknown_fields=True):
     password: Secret | None = None
+
+
+class MetricsAccess(Struct, frozen=True, forbid_unknown_fields=True):
+    """Who may read /metrics: with a token whoever shows it, without one this machine and `allow_from`."""
+
+    token: Secret | None = None
+    allow_from: AllowList = AllowList()  #: with a token: it is taken from these, and from this machine, only
 
 
 class Source(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -213,6 +203,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     storage: Storage
     admin: Admin
     alerts: Alerts
+    metrics: MetricsAccess
     sources: dict[str, Source]
     targets: dict[str, Target]
 
@@ -229,6 +220,7 @@ TOP_LEVEL: dict[str, Any] = {
     "storage": {},
     "admin": {},
     "alerts": {},
+    "metrics": {},
     "sources": {},
     "targets": {},
 }

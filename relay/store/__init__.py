@@ -11,11 +11,13 @@ from relay.store.leases import LeaseRow
 from relay.store.notifications import Consignee, NewEvent, Stored
 from relay.store.pages import Call, Calls, Hour, Letters
 from relay.store.queries import Selection, TargetFigures
+from relay.store.sessions import AdminSessions
 from relay.store.store import Store
 from relay.store.waiting import Ending, Move
 from relay.store.work import Claim, Job, Result
 
 __all__ = [
+    "AdminSessions",
     "Admission",
     "Call",
     "Calls",

@@ -19,7 +19,7 @@ from sqlalchemy import (
     text,
 )
 
-VERSION = "0004"
+VERSION = "0005"
 """The newest migration: what this program expects of a database."""
 
 metadata = MetaData()
@@ -177,6 +177,13 @@ alerts = Table(
     Column("over_at", BigInteger),
     Column("back_at", BigInteger),
     Column("is_unsaid", Boolean, nullable=False),
+)
+
+admin_sessions = Table(
+    "admin_sessions",
+    metadata,
+    Column("digest", Text, primary_key=True),  # of the cookie's number, keyed with the password
+    Column("ends_at", BigInteger, nullable=False),
 )
 
 refusals = Table(

@@ -32,6 +32,7 @@ from relay.store.health import Orders
 from relay.store.leases import LeaseRow
 from relay.store.lock import FileLock
 from relay.store.pages import Pages
+from relay.store.sessions import AdminSessions
 from relay.store.tokens import Vault
 from relay.store.told import ToldStore
 
@@ -50,6 +51,7 @@ class Store:
         self._commits = GroupCommit(self.database)
         self.pages = Pages(self.database)
         self.told = ToldStore(self.database)
+        self.sessions = AdminSessions(self.database)
 
     def expect_current(self) -> None:
         version.expect_current(self.database)
@@ -74,6 +76,7 @@ class Store:
             refusals.add_refusals(connection, counts, now)
 
     def prove_writable(self, now: datetime) -> None:
+        """Raises StoreError. Commits once in ten seconds, however often and by how many processes it is asked."""
         with self.database.write() as connection:
             heartbeats.beat(connection, "readyz", now)
 

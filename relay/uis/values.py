@@ -7,6 +7,7 @@ import re
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
+from relay.times import to_utc
 from relay.uis.reading import JSON
 
 _MAX_INTEGER = 2**63 - 1
@@ -79,7 +80,7 @@ def moment(value: JSON, zone: ZoneInfo) -> datetime:
             read = datetime.fromisoformat(
                 given if _PLAIN.fullmatch(given) else given.upper().replace(",", ".").replace(" Z", "Z")
             )
-            return (read if read.tzinfo else read.replace(tzinfo=zone)).astimezone(UTC)
+            return to_utc(read if read.tzinfo else read.replace(tzinfo=zone))
         if not _UNIX.fullmatch(given):
             raise ValueError("is not a time")
         seconds = float(given) / (1000 if len(given.partition(".")[0]) > 10 else 1)

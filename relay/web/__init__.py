@@ -13,6 +13,7 @@ from werkzeug.wrappers import Request, Response
 
 from relay.web import admin, scrape
 from relay.web.answers import refusal
+from relay.web.callers import tell_of_unknown_proxy
 from relay.web.ingest import Ingest
 from relay.web.probes import Probes
 from relay.wiring import Relay
@@ -57,12 +58,14 @@ def create_app(relay: Relay, *, delivers: bool = True) -> Flask:
     app.json.sort_keys = False  # type: ignore[attr-defined]
     Probes(relay, delivers=delivers).register(app)
     ingest.register(app)
-    scrape.register(app, relay.metrics)
+    scrape.register(app, relay)
     admin.register(app, relay)
     app.register_error_handler(HTTPException, _explain)
     proxies = relay.settings.trusted_proxies
     if proxies:
         app.wsgi_app = ProxyFix(app.wsgi_app, x_for=proxies, x_proto=proxies)  # type: ignore[method-assign]
+    else:
+        app.wsgi_app = tell_of_unknown_proxy(app.wsgi_app)  # type: ignore[method-assign,assignment]
     return app
 
 

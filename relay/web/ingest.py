@@ -6,7 +6,6 @@ so here the request is an argument, never `flask.request`.
 
 from __future__ import annotations
 
-import hmac
 import re
 import threading
 import time
@@ -33,6 +32,7 @@ from relay.events import ENDPOINTS
 from relay.intake import Receipt
 from relay.settings import Source
 from relay.uis import secrets
+from relay.web import credentials
 from relay.web.answers import json_response
 from relay.wiring import Relay
 
@@ -132,7 +132,8 @@ class Ingest:
         query, in_query = secrets.split_query(request.query_string)
         masked, in_body = secrets.find_and_mask(body)
         if not source.open and not any(
-            _matches(token, source) for token in (*in_query, *in_body, *_in_headers(request))
+            credentials.matches(token, source.secrets)
+            for token in (*in_query, *in_body, *credentials.in_headers(request))
         ):
             raise Unauthorized(_UNAUTHORISED)
         if masked.strip() or not query:
@@ -170,25 +171,6 @@ class Ingest:
         self._relay.refusals.add(source.name, 503)
         sentence = f"the notification could not be confirmed: {reason}; send it again"
         raise ServiceUnavailable(sentence, retry_after=_RETRY_AFTER_S)
-
-
-def _in_headers(incoming: Request) -> list[str]:
-    offered = []
-    try:
-        authorization = incoming.authorization
-    except ValueError:  # Basic with letters that base64 does not have
-        authorization = None
-    if authorization is not None:
-        offered.append((authorization.password if authorization.type == "basic" else authorization.token) or "")
-    if given := incoming.headers.get("X-Relay-Token"):
-        offered.append(given)
-    return offered
-
-
-def _matches(offered: str, source: Source) -> bool:
-    """In constant time, and over all secrets, so that the answer's delay says nothing of them."""
-    given = offered.encode("utf-8", "surrogatepass")
-    return sum(hmac.compare_digest(given, secret.encode()) for secret in source.secrets) > 0
 
 
 def _answer(receipt: Receipt) -> Response:

@@ -64,7 +64,7 @@ def base(clock: FakeClock) -> Iterator[Sandbox]:
 def systems(clock: FakeClock) -> Iterator[Sandbox]:
     """All three; what counts requests by the second is off, because a test's hand does not wait."""
     bitrix24 = Bitrix24(clock=clock, limited=False)
-    running = Sandbox(OneC(), bitrix24=bitrix24, amocrm=AmoCrm(clock=clock, limited=False)).start()
+    running = Sandbox(OneC(clock=clock), bitrix24=bitrix24, amocrm=AmoCrm(clock=clock, limited=False)).start()
     yield running
     running.close()
 

@@ -10,9 +10,11 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
+from structlog.testing import capture_logs
 
-from relay import start, wiring
+from relay import logs, start, wiring
 from relay.cli import main
+from relay.errors import ConfigError
 from relay.events import Attempt
 from relay.sandbox.server import Sandbox
 from relay.settings import ROOT, Settings
@@ -126,7 +128,15 @@ def test_an_unknown_name_is_said_with_those_that_there_are(busy: Operator, filte
 
 
 @pytest.mark.parametrize(
-    "arguments", [["events", "--since", "lately"], ["events", "--kind", "x"], ["show"], ["nonsense"]]
+    "arguments",
+    [
+        ["events", "--since", "lately"],
+        ["events", "--since", "99999999999d"],
+        ["dead", "--until", "9999-12-31T23:59:59-12:00"],
+        ["events", "--kind", "x"],
+        ["show"],
+        ["nonsense"],
+    ],
 )
 def test_wrong_arguments_exit_with_2(busy: Operator, arguments: list[str]) -> None:
     busy.run(*arguments, code=2)
@@ -398,6 +408,25 @@ def test_check_online_asks_the_target(
     onec.onec.fail(mode, 1)
 
     assert says in operator.run("check", "--online", code=code)
+
+
+def test_check_and_every_start_warn_of_a_short_admin_password(operator: Operator, write_config: Any) -> None:
+    write_config(more='[admin]\npassword = "short"\n')
+    assert "fewer than 12 characters" in operator.run("check")
+
+    with capture_logs() as lines:
+        start.prepare(operator.environ, ["127.0.0.1"])
+    [warning] = lines
+    assert "fewer than 12 characters" in warning["reason"]
+    assert logs.redact(None, "warning", dict(warning))["reason"] == warning["reason"]  # readable in the log too
+
+
+def test_check_and_every_start_refuse_an_empty_admin_password(operator: Operator, write_config: Any) -> None:
+    write_config(more='[admin]\npassword = ""\n')
+
+    assert "admin.password: is empty" in operator.run("check", code=2)
+    with pytest.raises(ConfigError):
+        start.prepare(operator.environ, ["127.0.0.1"])
 
 
 def test_commands_need_a_database_and_none_creates_it(write_config: Any, tmp_path: Path) -> None:

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
+from flask import Flask
 from flask.testing import FlaskClient
+from structlog.testing import capture_logs
 
 from relay.sandbox.server import Sandbox
 from relay.web import create_app
 from relay.web import probes as probes_room
+from relay.web.probes import Probes
 from relay.wiring import Relay
+from tests.conftest import FakeClock
 from tests.lanes import eventually
 
 
@@ -59,6 +64,84 @@ def test_a_target_that_is_down_does_not_make_the_relay_unready(running: Callable
     client: FlaskClient = create_app(relay).test_client()
 
     eventually(lambda: client.get("/readyz").status_code == 200, "it is ready")
+
+
+def commits(relay: Relay) -> int:
+    """How many pages the journal has: a commit that changes something adds to it."""
+    return Path(f"{relay.store.database.path}-wal").stat().st_size
+
+
+def test_a_thousand_questions_of_readiness_are_one_commit(relay: Relay, clock: FakeClock) -> None:
+    now = [0.0]
+    client = client_of(Probes(relay, delivers=False, monotonic=lambda: now[0]))
+    assert client.get("/readyz").status_code == 200
+    before = commits(relay)
+
+    for _ in range(100):
+        now[0] += 0.05
+        clock.forward(seconds=0.05)
+        assert client.get("/readyz").status_code == 200
+    assert commits(relay) == before
+
+    now[0] += 10
+    clock.forward(seconds=10)
+    client.get("/readyz")
+    assert commits(relay) > before
+
+
+def test_a_store_that_fails_is_known_after_a_second_and_one_that_works_again_too(
+    relay: Relay, clock: FakeClock
+) -> None:
+    now = [0.0]
+    client = client_of(Probes(relay, delivers=False, monotonic=lambda: now[0]))
+    assert client.get("/readyz").status_code == 200
+    place = relay.store.database.path
+    place.rename(place.with_suffix(".away"))
+    assert client.get("/readyz").status_code == 200  # for a second
+
+    now[0] += 1
+    answer = client.get("/readyz")
+    assert (answer.status_code, answer.get_json()) == (
+        503, {"error": "the store takes no writes; the log says why"},
+    )  # fmt: skip
+    place.with_suffix(".away").rename(place)
+    now[0] += 1
+    assert client.get("/readyz").status_code == 200
+
+
+def test_readiness_tells_the_log_what_it_does_not_tell_strangers(relay: Relay) -> None:
+    relay.store.close()
+    with capture_logs() as lines:
+        answer = client_of(Probes(relay, delivers=False)).get("/readyz")
+
+    assert "relay.db" not in answer.text
+    assert [line["event"] for line in lines] == ["readyz.store_unusable"]
+    assert "relay.db" in lines[0]["reason"]
+
+
+def test_who_asks_while_the_store_hangs_waits_for_the_one_look_and_not_for_ever(
+    relay: Relay, stuck: Stuck, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prove = relay.store.prove_writable
+    monkeypatch.setattr(relay.store, "prove_writable", lambda now: (stuck(), prove(now))[1])
+    now = [0.0]
+    probes = Probes(relay, delivers=False, monotonic=lambda: now[0])
+    first = threading.Thread(target=probes.store_problem)
+    first.start()
+    assert stuck.hangs.wait(20)
+    now[0] += 60
+
+    assert [probes.store_problem() for _ in range(20)] == ["the store does not answer"] * 20
+
+    stuck.go_on.set()
+    first.join()
+    assert probes.store_problem() is None
+
+
+def client_of(probes: Probes) -> FlaskClient:
+    app = Flask("tests")
+    probes.register(app)
+    return app.test_client()
 
 
 def test_the_limit_is_the_contracts_ten_seconds() -> None:

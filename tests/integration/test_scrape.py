@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from flask.testing import FlaskClient
+from msgspec import structs
 
 from relay.settings import ROOT
 from relay.web import create_app
@@ -38,6 +40,58 @@ def values(client: FlaskClient) -> dict[str, float]:
 def send(client: FlaskClient, body: bytes, endpoint: str = "in", source: str = "trade", **more: str) -> int:
     token = more.get("token", "correct-horse")
     return client.post(f"/{source}/hs/UIScom/{endpoint}?token={token}", data=body).status_code
+
+
+HERE, LISTED, ELSEWHERE = "127.0.0.1", "10.1.2.3", "192.0.2.7"
+TOKEN, LIST = 'token = "scrape-me"', 'allow_from = ["10.0.0.0/8"]'
+RIGHT, WRONG = {"Authorization": "Bearer scrape-me"}, {"Authorization": "Bearer guessed-ñ"}
+ACCESS: list[tuple[list[str], str, dict[str, str], int]] = [
+    ([], HERE, {}, 200),
+    ([], "::1", {}, 200),
+    ([], ELSEWHERE, {}, 403),
+    ([], "", {}, 403),
+    ([], HERE, {"X-Forwarded-For": ELSEWHERE}, 403),  # a proxy on this machine
+    ([], HERE, {"X-Forwarded-For": HERE}, 403),
+    ([], ELSEWHERE, RIGHT, 403),
+    ([LIST], LISTED, {}, 200),
+    ([LIST], f"::ffff:{LISTED}", {}, 200),
+    ([LIST], HERE, {}, 200),
+    ([LIST], ELSEWHERE, {}, 403),
+    ([TOKEN], ELSEWHERE, RIGHT, 200),
+    ([TOKEN], ELSEWHERE, {"Authorization": "Basic dTpzY3JhcGUtbWU="}, 200),
+    ([TOKEN], HERE, RIGHT, 200),
+    ([TOKEN], HERE, {}, 401),  # what a proxy on this machine passes on may look so
+    ([TOKEN], ELSEWHERE, WRONG, 401),
+    ([TOKEN], ELSEWHERE, {}, 401),
+    ([TOKEN, LIST], LISTED, RIGHT, 200),
+    ([TOKEN, LIST], LISTED, WRONG, 401),
+    ([TOKEN, LIST], ELSEWHERE, RIGHT, 403),
+    ([TOKEN, LIST], HERE, RIGHT, 200),
+]
+
+
+@pytest.mark.parametrize(("lines", "address", "headers", "status"), ACCESS)
+def test_the_metrics_are_for_whom_the_configuration_names(
+    make_relay: Callable[..., Relay], lines: list[str], address: str, headers: dict[str, str], status: int
+) -> None:
+    client = create_app(make_relay(more="\n".join(["[metrics]", *lines, ""]))).test_client()
+    answer = client.get("/metrics", headers=headers, environ_base={"REMOTE_ADDR": address})
+
+    assert answer.status_code == status
+    assert ("relay_backlog" in answer.text) == (status == 200)
+    assert (answer.headers.get("WWW-Authenticate") == "Bearer") == (status == 401)
+
+
+@pytest.mark.parametrize(("sender", "status"), [(ELSEWHERE, 403), (HERE, 403), (LISTED, 200)])
+def test_behind_a_trusted_proxy_the_sender_counts_and_not_the_proxy(
+    make_relay: Callable[..., Relay], sender: str, status: int
+) -> None:
+    relay = make_relay(more=f"[metrics]\n{LIST}\n")
+    relay = replace(relay, settings=structs.replace(relay.settings, trusted_proxies=1))
+    client = create_app(relay).test_client()
+
+    assert client.get("/metrics", headers={"X-Forwarded-For": sender}).status_code == status
+    assert client.get("/metrics").status_code == 200  # straight from this machine
 
 
 def test_notifications_are_counted_by_what_they_were_answered(client: FlaskClient) -> None:

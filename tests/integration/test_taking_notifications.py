@@ -288,6 +288,8 @@ def test_the_order_of_the_checks(make_client: Make) -> None:
     assert client.post(IN, data=large, environ_base=inside).status_code == 413
     assert client.post(IN, data=BODY, environ_base=inside).status_code == 401
     assert client.post(IN + TOKEN, data=BODY, environ_base=inside).status_code == 200
+    mapped = {"REMOTE_ADDR": "::ffff:10.1.2.3"}  # how a socket for both kinds of addresses writes it
+    assert client.post(IN + TOKEN, data=BODY, environ_base=mapped).status_code == 200
 
 
 @pytest.mark.parametrize(("proxies", "status"), [(0, 403), (1, 200)])

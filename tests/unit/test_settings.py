@@ -164,6 +164,15 @@ MISTAKES = [
     ('[storage]\nurl = "mysql://x"\n' + SOURCE + TARGET, "storage.url", "sqlite:///relay.db"),
     ('[storage]\nkeep_dead = "long"\n' + SOURCE + TARGET, "storage.keep_dead", '"30d"'),
     ("[sources.trade\n", "", "TOML"),
+    ('[admin]\npassword = ""\n' + SOURCE + TARGET, "admin.password", "is empty"),
+    ('[admin]\npassword = " \\t "\n' + SOURCE + TARGET, "admin.password", "is empty"),
+    ("[admin]\npassword = 5\n" + SOURCE + TARGET, "admin.password", "text"),
+    ('[metrics]\ntoken = " "\n' + SOURCE + TARGET, "metrics.token", "is empty"),
+    ('[metrics]\ntoken = "env:METRICS_TOKEN"\n' + SOURCE + TARGET, "metrics.token", "METRICS_TOKEN is not set"),
+    ('[metrics]\nallow_from = ["home"]\n' + SOURCE + TARGET, "metrics.allow_from", "195.211.122.249"),
+    ('[metrics]\ntokens = "x"\n' + SOURCE + TARGET, "metrics.tokens", "did you mean token"),
+    (SOURCE + TARGET + 'give_up_after = "99999999999d"', "targets.onec.give_up_after", "too long"),
+    (SOURCE + TARGET + 'timeout = "999999d"', "targets.onec.timeout", "too long"),
 ]
 
 
@@ -272,6 +281,33 @@ def test_targets_of_one_kind_on_one_host_share_its_rate(read: Any) -> None:
 
 def test_an_unset_admin_password_only_means_no_admin_page(read: Any) -> None:
     assert read('[admin]\npassword = "env:RELAY_ADMIN_PASSWORD"\n' + SOURCE + TARGET).admin.password is None
+
+
+def test_an_admin_password_of_blanks_in_the_environment_is_refused(read: Any) -> None:
+    with pytest.raises(ConfigError, match=r"admin\.password: is empty"):
+        read('[admin]\npassword = "env:RELAY_ADMIN_PASSWORD"\n' + SOURCE + TARGET, RELAY_ADMIN_PASSWORD="  ")
+
+
+@pytest.mark.parametrize(("password", "is_weak"), [("eleven-char", True), ("twelve-chars", False), ("пароль", True)])
+def test_a_short_admin_password_is_warned_of_and_not_said(read: Any, password: str, is_weak: bool) -> None:
+    found = settings.warnings(read(f'[admin]\npassword = "{password}"\n' + SOURCE + TARGET))
+
+    assert ["fewer than 12 characters" in warning for warning in found] == [True] * is_weak
+    assert password not in "".join(found)
+
+
+def test_no_admin_page_needs_no_password(read: Any) -> None:
+    assert settings.warnings(read(SOURCE + TARGET)) == []
+
+
+def test_whom_the_metrics_are_for(read: Any) -> None:
+    found = read('[metrics]\ntoken = "scrape-me"\nallow_from = "10.0.0.0/8"\n' + SOURCE + TARGET).metrics
+
+    assert (found.token, found.allow_from.admits("10.1.2.3"), found.allow_from.admits("192.0.2.1")) == (
+        "scrape-me", True, False,
+    )  # fmt: skip
+    assert "scrape-me" not in repr(found)
+    assert not read(SOURCE + TARGET).metrics.allow_from
 
 
 def test_a_secret_can_stand_in_a_file(read: Any, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from werkzeug.exceptions import HTTPException
 from relay.errors import Conflict, NotFound, RelayError
 from relay.web.admin import calls, dead, events, overview, words
 from relay.web.admin.desk import EXTENSION, Desk
-from relay.web.admin.login import COOKIE, Login, OwnSession
+from relay.web.admin.login import Login, give_number
 from relay.wiring import Relay
 
 _POLICY = (
@@ -26,6 +26,8 @@ _HEADERS = {
     "Cross-Origin-Opener-Policy": "same-origin",
     "X-Frame-Options": "DENY",
 }
+_TLS_ONLY = "max-age=31536000"  # a year; of this host alone: what else stands in the domain is not ours
+FORM_MAX = 2 * 1024 * 1024  # of a form: a body that is mended fits
 
 
 def register(app: Flask, relay: Relay) -> None:
@@ -33,10 +35,9 @@ def register(app: Flask, relay: Relay) -> None:
     password = relay.settings.admin.password
     if password is None:
         return
-    login = Login(password, relay.clock)
-    app.secret_key = login.signing_key
-    app.config.update(COOKIE)
-    app.session_interface = OwnSession()
+    login = Login(password, relay.store.sessions, relay.clock)
+    app.config["MAX_CONTENT_LENGTH"] = FORM_MAX
+    app.url_map.converters["session"] = calls.SessionInPath
     app.extensions[EXTENSION] = Desk(relay)
     words.install(app)
     pages = Blueprint(
@@ -45,6 +46,7 @@ def register(app: Flask, relay: Relay) -> None:
     )  # fmt: skip
     pages.before_request(login.guard)
     pages.after_request(_protect)
+    pages.after_request(give_number)
     pages.register_error_handler(HTTPException, _explain)
     pages.register_error_handler(RelayError, _explain_ours)
     pages.add_url_rule("/login", "login", login.view, methods=["GET", "POST"])
@@ -58,6 +60,8 @@ def register(app: Flask, relay: Relay) -> None:
 def _protect(response: Response) -> Response:
     for name, value in _HEADERS.items():
         response.headers.setdefault(name, value)
+    if request.is_secure:
+        response.headers["Strict-Transport-Security"] = _TLS_ONLY
     if request.endpoint != "admin.static":
         response.headers["Cache-Control"] = "no-store"  # names and numbers of people
     return response

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from urllib.parse import quote, unquote
+
 from flask import Blueprint, render_template, request
 from flask.typing import ResponseReturnValue
+from werkzeug.routing import BaseConverter
 
 from relay.errors import NotFound
 from relay.web.admin.desk import PAGE, before, desk, selection
@@ -14,7 +17,18 @@ _FILTERS = ("phone", "session", "source", "since", "until")
 
 def register(pages: Blueprint) -> None:
     pages.add_url_rule("/calls", "calls", calls)
-    pages.add_url_rule("/calls/<source>/<session>", "call", call)
+    pages.add_url_rule("/calls/<source>/<session:session>", "call", call)
+
+
+class SessionInPath(BaseConverter):
+    """Whatever a call is named with is one step of the path: a `/` does not end it, and `..` leads nowhere."""
+
+    def to_python(self, value: str) -> str:
+        return unquote(value)
+
+    def to_url(self, value: str) -> str:
+        once = quote(value, safe="").replace(".", "%2E")
+        return quote(once, safe="")  # what servers and browsers undo, and then what `to_python` undoes
 
 
 def calls() -> ResponseReturnValue:

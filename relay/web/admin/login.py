@@ -1,131 +1,144 @@
-"""Who may see the page: a password, a signed cookie that expires, few tries, and a token on every action."""
+"""Who may see the page: a password, a session that the store knows, delays after wrong tries, a token on every form.
+
+A browser's cookie holds a random number and nothing else. Nothing is signed, so nothing can be guessed from it:
+the number opens the page when the store knows its digest, which is keyed with the password.
+"""
 
 from __future__ import annotations
 
-import hashlib
 import hmac
+import re
 import secrets
-import threading
-from collections import deque
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 import structlog
-from flask import Flask, redirect, render_template, request, session, url_for
-from flask.sessions import SecureCookieSessionInterface
+from flask import Response, g, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
-from werkzeug.exceptions import BadRequest
+from werkzeug.exceptions import BadRequest, ServiceUnavailable
 
+from relay.errors import StoreError
 from relay.settings import Secret
+from relay.store import AdminSessions
 from relay.times import Clock
-from relay.web.admin.words import gettext
+from relay.web import credentials
+from relay.web.admin.throttle import LoginThrottle
+from relay.web.admin.words import age, gettext
 
 log = structlog.get_logger("relay.web")
 
 _LASTS = timedelta(hours=12)
-_TRIES, _TRIES_OF_ALL = 5, 30
-_WITHIN = timedelta(minutes=15)
 _OPEN = ("admin.login", "admin.static")
-
-
-COOKIE = {  # signed; for the page alone; not to be read by scripts; ends with the browser
-    "SESSION_COOKIE_NAME": "relay_admin", "SESSION_COOKIE_PATH": "/admin", "SESSION_COOKIE_SAMESITE": "Lax",
-    "SESSION_COOKIE_HTTPONLY": True,
-}  # fmt: skip
-
-
-class OwnSession(SecureCookieSessionInterface):
-    def get_cookie_secure(self, app: Flask) -> bool:  # noqa: ARG002  Flask asks so
-        """Over TLS only, where there is TLS."""
-        return request.is_secure
+_COOKIE = "relay_admin"
+_NUMBER = re.compile(r"[A-Za-z0-9_-]{43}")  # of 32 random bytes
 
 
 class Login:
-    def __init__(self, password: Secret, clock: Clock) -> None:
-        self._password, self._clock = password.encode(), clock
-        self._tries = _Tries(clock)
-
-    @property
-    def signing_key(self) -> bytes:
-        """From the password: every worker has the same, and another password ends all sessions."""
-        return hashlib.scrypt(self._password, salt=b"relay-admin-cookie", n=2**14, r=8, p=1, dklen=32)
+    def __init__(self, password: Secret, sessions: AdminSessions, clock: Clock) -> None:
+        self._password, self._sessions, self._clock = password, sessions, clock
+        self._throttle = LoginThrottle(clock)
 
     def guard(self) -> ResponseReturnValue | None:
         """Runs before each view."""
-        if request.endpoint not in _OPEN and not self._is_in():
-            if request.method == "POST":
-                return render_template(
-                    "admin/login.html", problem=gettext("Your session has ended. Log in again.")
-                ), 401
-            wanted = (
-                request.path if "token" in request.args else request.full_path.rstrip("?")
-            )  # nobody's secret comes back
-            return redirect(url_for("admin.login", to=wanted))
-        if request.method == "POST" and not self._is_meant():
+        if request.method == "POST":
+            _refuse_cut_form()
+        if request.endpoint not in _OPEN:
+            if not self._is_in():
+                return _turn_away()
+            self._throttle.greet(request.remote_addr or "")
+        if request.method == "POST" and not credentials.matches(request.form.get("form", ""), (form_token(),)):
             raise BadRequest(gettext("The form is too old. Go back, reload the page, and try again."))
         return None
 
     def view(self) -> ResponseReturnValue:
         if request.method == "GET":
             return render_template("admin/login.html", problem=None)
-        address = request.remote_addr or "?"
-        if wait := self._tries.wait(address):
-            problem = gettext("Too many tries. Wait %(minutes)s min.", minutes=int(wait.total_seconds() // 60) + 1)
-            headers = {"Retry-After": str(int(wait.total_seconds()) + 1)}
+        address = request.remote_addr or ""
+        wait = self._throttle.try_acquire(address)
+        if wait and not self._is_in():  # who is in already need not wait for others' mistakes
+            whole = timedelta(seconds=int(wait.total_seconds()) + 1)
+            problem = gettext("Too many wrong passwords. Wait %(span)s.", span=age(whole))
+            headers = {"Retry-After": str(int(whole.total_seconds()))}
             return render_template("admin/login.html", problem=problem), 429, headers
-        if not hmac.compare_digest(request.form.get("password", "").encode(), self._password):
-            self._tries.note(address)
+        if not credentials.matches(request.form.get("password", ""), (self._password,)):
             log.warning("admin.refused", address=address)
             return render_template("admin/login.html", problem=gettext("This is not the password.")), 401
-        session.clear()
-        session["in_until"] = (self._clock() + _LASTS).timestamp()
+        self._throttle.succeed(address)
+        self._begin_session()
         log.info("admin.entered", address=address)
         return redirect(_inside(request.form.get("to", "")))
 
     def leave(self) -> ResponseReturnValue:
-        session.clear()
+        self._sessions.end(self._digest(_number()))
+        _renew_number()
         return redirect(url_for("admin.login"))
 
-    def _is_in(self) -> bool:
-        return bool(session.get("in_until", 0) > self._clock().timestamp())
+    def _begin_session(self) -> None:
+        """Under a new number: nobody can have planted it."""
+        before = self._digest(_number())
+        now = self._clock()
+        self._sessions.begin(self._digest(_renew_number()), now, now + _LASTS, instead_of=before)
 
-    def _is_meant(self) -> bool:
-        """Does the form come from a page of ours?"""
-        known = session.get("form")
-        return known is not None and hmac.compare_digest(request.form.get("form", ""), known)
+    def _is_in(self) -> bool:
+        number = _number_of_cookie()
+        try:
+            return number is not None and self._sessions.lasts(self._digest(number), self._clock())
+        except StoreError as exc:  # a stranger is told neither what nor where
+            log.error("admin.store_unusable", reason=str(exc))
+            raise ServiceUnavailable(gettext("The store cannot be read now; the log says why.")) from exc
+
+    def _digest(self, number: str) -> str:
+        """What the store knows a session by: another password makes another of it, and so ends all sessions."""
+        return hmac.digest(self._password.encode(), number.encode(), "sha256").hex()
 
 
 def form_token() -> str:
-    """What every form carries; the same within a session."""
-    token: str = session.setdefault("form", secrets.token_urlsafe(24))
-    return token
+    """What every form carries; the same as long as the browser's number is."""
+    return hmac.digest(_number().encode(), b"form", "sha256").hex()
+
+
+def give_number(response: Response) -> Response:
+    """Runs after each view: the browser gets its number, where it has none or another."""
+    if "number" in g and g.number != _number_of_cookie():
+        response.set_cookie(
+            _COOKIE, g.number, path="/admin", httponly=True, samesite="Lax",
+            secure=request.is_secure,  # over TLS only, where there is TLS
+        )  # fmt: skip
+    return response
+
+
+def _number_of_cookie() -> str | None:
+    given = request.cookies.get(_COOKIE, "")
+    return given if _NUMBER.fullmatch(given) else None
+
+
+def _number() -> str:
+    """The browser's; a new one if it brought none."""
+    if "number" not in g:
+        g.number = _number_of_cookie() or secrets.token_urlsafe(32)
+    return str(g.number)
+
+
+def _renew_number() -> str:
+    g.number = secrets.token_urlsafe(32)
+    return str(g.number)
+
+
+def _refuse_cut_form() -> None:
+    """Raises RequestEntityTooLarge also where Werkzeug does not: a form that comes in chunks it cuts at the limit."""
+    _ = request.form
+    request.stream.read(1)  # raises where the limit was reached
+
+
+def _turn_away() -> ResponseReturnValue:
+    if request.method == "POST":
+        return render_template("admin/login.html", problem=gettext("Your session has ended. Log in again.")), 401
+    wanted = url_for(str(request.endpoint), **(request.view_args or {}))
+    if request.query_string and "token" not in request.args:  # nobody's secret comes back
+        wanted += f"?{request.query_string.decode('ascii', 'replace')}"
+    return redirect(url_for("admin.login", to=wanted))
 
 
 def _inside(given: str) -> str:
     """Only to a page of ours: never to where somebody else's link points."""
     home = url_for("admin.overview")
-    return given if given.startswith(home) and "\\" not in given and "\n" not in given else home
-
-
-class _Tries:
-    """Wrong passwords of late, in this process: of an address, and of all together."""
-
-    def __init__(self, clock: Clock) -> None:
-        self._clock, self._mutex = clock, threading.Lock()
-        self._wrong: deque[tuple[datetime, str]] = deque()
-
-    def note(self, address: str) -> None:
-        with self._mutex:
-            self._wrong.append((self._clock(), address))
-
-    def wait(self, address: str) -> timedelta:
-        """Zero: another try may be made now."""
-        with self._mutex:
-            now = self._clock()
-            while self._wrong and self._wrong[0][0] <= now - _WITHIN:
-                self._wrong.popleft()
-            own = [at for at, who in self._wrong if who == address]
-            if len(own) >= _TRIES:
-                return own[-_TRIES] + _WITHIN - now
-            if len(self._wrong) >= _TRIES_OF_ALL:
-                return self._wrong[-_TRIES_OF_ALL][0] + _WITHIN - now
-            return timedelta(0)
+    return given if given.startswith(home) and "\\" not in given and given.isprintable() else home
