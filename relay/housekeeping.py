@@ -11,7 +11,7 @@ import structlog
 
 from relay.errors import StoreError
 from relay.settings import Storage
-from relay.store import Store
+from relay.store import Store, copies
 from relay.times import Clock
 
 log = structlog.get_logger("relay.housekeeping")
@@ -43,12 +43,15 @@ class Housekeeping:
         self._stopping.set()
 
     def prune(self, *, breather_s: float = 0.0) -> int:
-        """Deletes what has been kept for long enough; how many events."""
+        """Deletes what has been kept for long enough, old copies of the database too; how many events."""
         now = self._clock()
-        return self._store.prune(
+        deleted = self._store.prune(
             now - self._storage.keep_delivered, now - self._storage.keep_dead,
             breathe=lambda: self._stopping.wait(breather_s),
         )  # fmt: skip
+        if forgotten := copies.forget(self._store.database.path, now):
+            log.info("retention.copies_deleted", files=forgotten)
+        return deleted
 
     def warn(self) -> None:
         for target, what in self._warnings(self._clock()):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections import Counter
 
 import structlog
@@ -24,24 +23,21 @@ class Refusals:
         self._store, self._clock = store, clock
         self._counts: Counter[tuple[str, int]] = Counter()
         self._mutex = threading.Lock()
-        self._written_at = float("-inf")
-        self._later: threading.Timer | None = None  # writes what came too soon after the last
+        self._later: threading.Timer | None = None
 
     def add(self, source: str, status: int) -> None:
+        """Never waits for the store: when it is the store that does not answer, the sender has waited already."""
         with self._mutex:
             self._counts[source, status] += 1
-            due = time.monotonic() - self._written_at >= _EVERY_S
-            if not due and self._later is None:
+            if self._later is None:
                 self._later = threading.Timer(_EVERY_S, self.flush)
                 self._later.daemon = True
                 self._later.start()
-        if due:
-            self.flush()
 
     def flush(self) -> None:
         with self._mutex:
             counts, self._counts = self._counts, Counter()
-            self._written_at, self._later = time.monotonic(), None
+            self._later = None
         if not counts:
             return
         try:

@@ -48,5 +48,6 @@ for _command in (
     configuration.check, inspection.status, inspection.events, inspection.show, inspection.explain, inspection.dead,
     mending.replay, mending.edit, mending.discard, running.work, running.simulate, running.sandbox,
     keeping.pause, keeping.resume, configuration.migrate, keeping.prune, keeping.backup,
+    keeping.restore,
 ):  # fmt: skip
     main.add_command(_command)

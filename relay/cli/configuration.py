@@ -12,7 +12,7 @@ from relay import settings, start, targets, wiring
 from relay.alerts import channels, words
 from relay.errors import ConfigError, Conflict
 from relay.settings import OneCTarget, Settings
-from relay.store import Store
+from relay.store import Store, copies
 from relay.store.schema import VERSION
 from relay.times import now_utc
 
@@ -29,7 +29,7 @@ def check(online: bool) -> None:
     _refuse_deaf_alerts(found)
     warnings = wiring.refuse_unused_targets(found, store)
     click.echo(f"{found.file}: right. Sources: {', '.join(found.sources)}; targets: {', '.join(found.targets)}")
-    for warning in (*warnings, *_remarks(found)):
+    for warning in (*warnings, *_remarks(found), *copies.remarks(store.database.path)):
         click.echo(f"note: {warning}")
     if online:
         ill = _ask_targets(found, store) + _tell(found)

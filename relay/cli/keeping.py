@@ -1,4 +1,4 @@
-"""Commands that hold a target's queue, and those that keep the store: pause, resume, prune, backup."""
+"""Commands that hold a target's queue, and those that keep the store: pause, resume, prune, backup, restore."""
 
 from __future__ import annotations
 
@@ -6,8 +6,14 @@ from pathlib import Path
 
 import click
 
+from relay import settings
 from relay.cli.selecting import open_relay
 from relay.operator.choosing import refuse_unknown
+from relay.store import Store
+from relay.store.copies import KEPT_FOR
+from relay.store.restore import restore as put_in_place
+from relay.store.schema import VERSION
+from relay.times import now_utc
 
 
 @click.command()
@@ -51,3 +57,18 @@ def backup(file: Path) -> None:
     relay = open_relay()
     count = relay.store.back_up(file)
     click.echo(f"{file}: {count} events, {file.stat().st_size / 1e6:.1f} MB, checked")
+
+
+@click.command()
+@click.argument("file", type=click.Path(path_type=Path, dir_okay=False, exists=True))
+def restore(file: Path) -> None:
+    """Puts the copy FILE in the database's place, while the relay is stopped; the former database is kept."""
+    database = Store(settings.read().storage.url).database
+    done = put_in_place(database, file, now_utc())
+    click.echo(f"{database.path}: {done.content.events} events from {file}, checked")
+    if done.former is not None:
+        click.echo(f"the former database is kept as {done.former}, for {KEPT_FOR.days} days")
+    if done.stray_journal is not None:
+        click.echo(f"a journal that was not the former database's is kept as {done.stray_journal}")
+    if done.content.version != VERSION:
+        click.echo(f"it is of version {done.content.version}: the relay brings it to {VERSION} at its start")

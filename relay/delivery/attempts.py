@@ -51,7 +51,7 @@ class Attempts:
     def send(self, job: Job, may_send: Callable[[], bool]) -> Outcome:
         """Tries again within seconds while no connection is made; all else is for the database's patience.
 
-        `may_send` is asked before each further request. Raises StoreError, and Interrupted when the work must end.
+        `may_send` is asked before each request. Raises StoreError, and Interrupted when the work must end.
         """
         steps = Steps(job, self._store, self._gate, self._stopping, may_send)
         patience = Retrying(
@@ -63,7 +63,9 @@ class Attempts:
         )
         try:
             outcome: Outcome = self._adapter.send(job, steps)
-            return patience(self._again, job, steps, [outcome]) if outcome.name == "unreachable" else outcome
+            if outcome.name == "unreachable":
+                outcome = patience(self._again, job, steps, [outcome])
+            return schedule.within(outcome, self._policy.retry_after_max)
         except (StoreError, Interrupted):
             raise
         except Exception as exc:  # a fault of ours: the delivery keeps its place, and the reason is seen

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from relay.sandbox.reply import FAULTS, FAULTS_AFTER_WRITING, HTML, TEXT, Reply, json_reply
+from relay.sandbox.reply import FAULTS, FAULTS_AFTER_WRITING, HTML, IN_FRONT, TEXT, Reply, json_reply
 
 _PROBLEM = "application/problem+json"
 _OAUTH_PROBLEM = "https://developers.amocrm.ru/v3/errors/OAuthProblemJson"
@@ -83,6 +83,7 @@ _ANSWERS: dict[str, Reply] = {
     "server_error": problem(500, "Internal Server Error", "An unknown error occurred."),
     "bad_gateway": _page(502, "Bad Gateway"),
     "gateway_timeout": _page(504, "Gateway Time-out"),
+    **IN_FRONT,
     **FAULTS,
 }
 MODES = ("not_found_200", *_ANSWERS)

@@ -98,7 +98,7 @@ class Bitrix24:
                 "calls": [_open(call) for call in self._calls.open.values()],
                 "statistics": [_row(row) for row in self._calls.finished.values()],
                 "registered": self._calls.registered, "leads": list(self._crm.leads), "cards": list(self._calls.cards),
-                "missed": list(self._calls.missed), "limited": self._times_limited,
+                "missed": list(self._calls.missed), "chat": list(self._calls.chat), "limited": self._times_limited,
             }  # fmt: skip
 
     def answer(self, request: Request) -> Reply:

@@ -68,6 +68,7 @@ class Calls:
         self.lines: dict[str, Fields] = {}
         self.cards: list[list[Any]] = []
         self.missed: list[str | None] = []
+        self.chat: list[list[str | None]] = []
         self.registered = 0
 
     def register(self, fields: Fields, *, app: str | None, creates_leads: bool = True) -> Fields:
@@ -118,6 +119,8 @@ class Calls:
         call_id = f"externalCall.{name}.{int(self._clock().timestamp())}"
         call = replace(wanted, call_id=call_id, entity=entity, answer={"CALL_ID": call_id, **answer})
         self.open[call_id] = call
+        if said_yes(fields.get("ADD_TO_CHAT", 1)):
+            self.chat.append(["register", call.external_id])
         if said_yes(fields.get("SHOW", 1)):
             self._show(call, [call.user_id])
         return self.open[call_id]
@@ -154,6 +157,8 @@ class Calls:
             reason=str(fields.get("FAILED_REASON") or ""), vote=whole(fields.get("VOTE")),
         )  # fmt: skip
         self.finished[call.call_id] = row
+        if said_yes(fields.get("ADD_TO_CHAT")):  # the documentation says 1 where it is not given, the source acts as 0
+            self.chat.append(["finish", call.external_id])
         if row.status == "304" and call.type in _INCOMING:
             self.missed.append(call.external_id)
         return _finish_answer(row)

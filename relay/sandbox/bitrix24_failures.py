@@ -11,7 +11,16 @@ from urllib.parse import urlsplit
 
 from msgspec import Struct
 
-from relay.sandbox.reply import FAULTS, FAULTS_AFTER_WRITING, HTML, Reply, Request, json_reply
+from relay.sandbox.reply import (
+    FAULTS,
+    FAULTS_AFTER_WRITING,
+    HTML,
+    IN_FRONT,
+    Reply,
+    Request,
+    apache_404,
+    json_reply,
+)
 
 OPERATING_RESETS_AFTER_S = 600  # ten buckets of a minute each: limits.md
 
@@ -80,17 +89,19 @@ _NGINX = (
     "<html>\n<head><title>503 Service Temporarily Unavailable</title></head>\n<body>\n"
     "<center><h1>503 Service Temporarily Unavailable</h1></center>\n<hr><center>nginx</center>\n</body>\n</html>\n"
 )
-_PAGES: dict[str, Reply] = {"html_503": Reply(503, _NGINX.encode(), HTML), **FAULTS}
+_PAGES: dict[str, Reply] = {"html_503": Reply(503, _NGINX.encode(), HTML), **IN_FRONT, **FAULTS}
 
 # With these the portal does what it was asked, and answers in its own way.
 ACTS = FAULTS_AFTER_WRITING | {"documented", "lead_creation_error"}
-MODES = ("documented", "lead_creation_error", "moved", *_REFUSALS, *_PAGES)
+MODES = ("documented", "lead_creation_error", "moved", "apache_404", *_REFUSALS, *_PAGES)
 
 
 def failing(mode: str, request: Request, time: dict[str, Any], *, documented: bool) -> Reply:
     """What a request comes to in that mode."""
     if mode == "moved":
         return _moved(request)
+    if mode == "apache_404":
+        return apache_404(request.path)
     if mode in _PAGES:
         return _PAGES[mode]
     refusal = _REFUSALS[mode]

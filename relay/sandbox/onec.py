@@ -20,7 +20,7 @@ from typing import Any
 from werkzeug.http import parse_options_header
 
 from relay.sandbox.onec_register import Register
-from relay.sandbox.reply import FAULTS, FAULTS_AFTER_WRITING, HTML, JSON, Failures, Reply
+from relay.sandbox.reply import FAULTS, FAULTS_AFTER_WRITING, HTML, IN_FRONT, JSON, Failures, Reply
 from relay.times import Clock, now_utc
 
 _IDENTIFIER = re.compile(r"[^\W\d]\w*")
@@ -72,6 +72,12 @@ FAILURES: dict[str, Reply] = {
     "bad_gateway": Reply(502, b"<html><h1>502 Bad Gateway</h1></html>", HTML),
     "unavailable": Reply(503, b"<html><h1>503 Service Temporarily Unavailable</h1></html>", HTML, {"Retry-After": "1"}),
     "push_fails": Reply(417, phrase="Error Centrifugo send to channel: 101 !"),
+    "ok_with_module_error": Reply(200, "{ОбщийМодуль.Звонки.Модуль(55)}: Значение не является значением".encode()),
+    "ok_with_caught_error": Reply(200, "Ошибка: {УИСИнтеграция HTTPСервис.UIScom.Модуль(12)}: Нет прав".encode()),
+    "ok_login_page": Reply(
+        200, b"<!DOCTYPE html>\n<html><body><form action='/login'>Sign in</form></body></html>", HTML
+    ),
+    **IN_FRONT,
     **FAULTS,
 }
 _WRITES_FIRST = {*FAULTS_AFTER_WRITING, "ok_bom", "push_fails"}

@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Collection, Iterable
-from typing import Any
+from typing import Any, Literal
 
 from msgspec import Struct
 
 TEXT = "text/plain; charset=utf-8"
 HTML = "text/html; charset=utf-8"
 JSON = "application/json; charset=utf-8"
+
+
+Fault = Literal["hang", "reset", "drip_headers", "drip_body", "continue_for_ever"]
 
 
 class Request(Struct, frozen=True):
@@ -29,7 +32,7 @@ class Reply(Struct, frozen=True):
     content_type: str = TEXT
     headers: dict[str, str] = {}
     phrase: str | None = None  #: in the status line, where it is not the usual one
-    fault: str | None = None  #: hang | reset: what the server does instead of answering
+    fault: Fault | None = None  #: what the server does instead of answering
 
 
 def json_reply(said: Any, status: int = 200, content_type: str = JSON) -> Reply:
@@ -42,8 +45,60 @@ FAULTS: dict[str, Reply] = {
     "reset": Reply(200, fault="reset"),
     "hang_after_writing": Reply(200, fault="hang"),
     "reset_after_writing": Reply(200, fault="reset"),
+    "drip_headers_after_writing": Reply(200, fault="drip_headers"),
+    "drip_body_after_writing": Reply(200, fault="drip_body"),
+    "continue_for_ever_after_writing": Reply(200, fault="continue_for_ever"),
 }
-FAULTS_AFTER_WRITING = frozenset({"hang_after_writing", "reset_after_writing"})
+FAULTS_AFTER_WRITING = frozenset(name for name in FAULTS if name.endswith("_after_writing"))
+
+
+def _page(status: int, title: str, text: str, signature: str) -> Reply:
+    page = f"<html>\r\n<head><title>{title}</title></head>\r\n<body>\r\n{text}\r\n{signature}\r\n</body></html>"
+    return Reply(status, page.encode(), HTML)
+
+
+def _nginx(status: int, title: str) -> Reply:
+    title = f"{status} {title}"
+    return _page(status, title, f"<center><h1>{title}</h1></center>", "<hr><center>nginx/1.24.0</center>")
+
+
+_APACHE = "<address>Apache/2.4.57 (Debian) Server at 1c.example.test Port 80</address>"
+# What a web server or a proxy in front of a system says instead of it.
+IN_FRONT: dict[str, Reply] = {
+    "nginx_400": _nginx(400, "The plain HTTP request was sent to HTTPS port"),
+    "apache_400": _page(
+        400,
+        "400 Bad Request",
+        "<h1>Bad Request</h1><p>Your browser sent a request that this server could not understand.<br /></p>",
+        _APACHE,
+    ),
+    "iis_400": _page(
+        400,
+        "Bad Request",
+        "<h2>Bad Request - Invalid Hostname</h2><hr>",
+        "<p>HTTP Error 400. The request hostname is invalid.</p>",
+    ),
+    **{
+        f"status_{status}": _nginx(status, title)
+        for status, title in (
+            (402, "Payment Required"),
+            (407, "Proxy Authentication Required"),
+            (410, "Gone"),
+            (411, "Length Required"),
+            (415, "Unsupported Media Type"),
+            (421, "Misdirected Request"),
+            (423, "Locked"),
+            (431, "Request Header Fields Too Large"),
+            (451, "Unavailable For Legal Reasons"),
+        )
+    },
+}
+
+
+def apache_404(path: str) -> Reply:
+    """Apache's page repeats the path, and at Bitrix24 that holds the secret."""
+    text = f"<h1>Not Found</h1>\n<p>The requested URL {path} was not found on this server.</p>\n<hr>"
+    return _page(404, "404 Not Found", text, _APACHE)
 
 
 class Failure(Struct, frozen=True):

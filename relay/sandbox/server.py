@@ -19,9 +19,15 @@ from werkzeug.serving import BaseWSGIServer, WSGIRequestHandler, make_server
 from relay.sandbox.amocrm import AmoCrm
 from relay.sandbox.bitrix24 import Bitrix24, method_of
 from relay.sandbox.onec import OneC
-from relay.sandbox.reply import Reply, Request
+from relay.sandbox.reply import Fault, Reply, Request
 
 _HANG_MAX_S = 120.0
+_DRIPS: dict[Fault, tuple[bytes, bytes]] = {  # how the answer begins, and what comes ten times a second after that
+    "hang": (b"", b""),
+    "drip_headers": (b"HTTP/1.1 200 OK\r\nX-Drip: ", b"."),
+    "drip_body": (b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n", b" "),
+    "continue_for_ever": (b"", b"HTTP/1.1 100 Continue\r\n\r\n"),
+}
 
 Observe = Callable[[str, str, str], None]  #: target, method or path, "arrived" or "answered"
 
@@ -164,8 +170,8 @@ def _asked() -> Request:
 def _send(reply: Reply, closing: threading.Event) -> Response:
     if reply.fault is not None:
         connection: socket.socket = request.environ["werkzeug.socket"]
-        if reply.fault == "hang":
-            _hang(connection, closing)
+        if reply.fault != "reset":
+            _drip(connection, closing, *_DRIPS[reply.fault])
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # close sends RST
         os.close(connection.detach())  # `close` would wait for the server's own file objects on it
         raise ConnectionAbortedError("as told by /_fail")
@@ -174,12 +180,15 @@ def _send(reply: Reply, closing: threading.Event) -> Response:
     return Response(reply.body, phrase or reply.status, reply.headers, content_type=reply.content_type)
 
 
-def _hang(connection: socket.socket, closing: threading.Event) -> None:
-    """Until the client goes away, or the sandbox does."""
+def _drip(connection: socket.socket, closing: threading.Event, beginning: bytes, drop: bytes) -> None:
+    """Says one thing again and again, or nothing, until the client goes away, or the sandbox does."""
     connection.settimeout(0.1)
     ends = time.monotonic() + _HANG_MAX_S
+    said = beginning
     while not closing.is_set() and time.monotonic() < ends:
         try:
+            connection.sendall(said)
+            said = drop
             if not connection.recv(1, socket.MSG_PEEK):
                 return
         except TimeoutError:

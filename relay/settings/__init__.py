@@ -10,6 +10,7 @@ from relay.settings.reading import read
 from relay.settings.rules import Rule
 from relay.settings.sandbox import SANDBOX_PORT, is_sandbox, swallows_real_calls
 from relay.settings.schema import (
+    UIS_HOSTS,
     Admin,
     AmoCrmTarget,
     Bitrix24Target,
@@ -26,6 +27,7 @@ from relay.settings.secret import Secret
 __all__ = [
     "ROOT",
     "SANDBOX_PORT",
+    "UIS_HOSTS",
     "Admin",
     "Alerts",
     "AmoCrmTarget",

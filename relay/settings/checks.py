@@ -29,8 +29,10 @@ from relay.settings.schema import (
 
 Problem = tuple[str, str]  # the key, and what is wrong with it
 
+_RETRY_AFTER_MOST = timedelta(days=30)
 _WEBHOOK_PATH = re.compile(r"/rest/\d+/[^/]+/?")
 _CALL_GAP_MAX = timedelta(minutes=1)
+_HOST = re.compile(r"[a-z0-9_-]+(\.[a-z0-9_-]+)*|[0-9a-f:.]*:[0-9a-f:.]+", re.IGNORECASE)
 _OWN_HEADERS = ("content-length", "content-type", "host", "transfer-encoding", "x-relay-delivery")
 
 
@@ -63,10 +65,14 @@ def rule_problem(rule: Rule, source: Source, concerned: Sequence[Target]) -> Pro
 
 
 def _every(target: Target) -> Problem | None:
-    if target.ca_file is not None and not (ROOT / target.ca_file).is_file():
-        return "ca_file", f"there is no file {ROOT / target.ca_file}"
+    for key in ("ca_file", "record_ca_file"):
+        file = getattr(target, key, None)
+        if file is not None and not (ROOT / file).is_file():
+            return key, f"there is no file {ROOT / file}"
     if target.retry_first > target.retry_max or not target.retry_first:
         return "retry_first", "must be more than 0 and not more than retry_max"
+    if not timedelta(0) < target.retry_after_max <= _RETRY_AFTER_MOST:
+        return "retry_after_max", f"must be more than 0 and at most {_RETRY_AFTER_MOST.days}d"
     if not target.timeout or not target.connect_timeout:
         return "timeout", "must be more than 0, as must connect_timeout"
     if any(status not in range(200, 600) for status in target.delivered_statuses):
@@ -112,6 +118,17 @@ def _crm(target: CrmTarget) -> Problem | None:
 
 
 def _bitrix24(target: Bitrix24Target) -> Problem | None:
+    return _access(target) or _record_hosts(target)
+
+
+def _record_hosts(target: Bitrix24Target) -> Problem | None:
+    for number, host in enumerate(target.record_hosts):
+        if not _HOST.fullmatch(host):
+            return f"record_hosts[{number}]", 'must be the name of a host alone, like "records.example.ru"'
+    return None
+
+
+def _access(target: Bitrix24Target) -> Problem | None:
     if (target.webhook is None) == (target.portal is None):
         wanted = 'webhook = "env:B24_WEBHOOK", or portal, client_id, client_secret and refresh_token of a local app'
         return (

@@ -16,6 +16,8 @@ from relay.settings.quantities import Rate
 from relay.settings.rules import Rule
 from relay.settings.secret import Secret
 
+UIS_HOSTS = ("uiscom.ru", "comagic.ru", "novofon.ru", "callgear.com")  #: the one platform under its four names
+
 
 class Storage(Struct, frozen=True, forbid_unknown_fields=True):
     url: str = "sqlite:///relay.db"
@@ -73,6 +75,7 @@ class Target(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, tag_
     attempts: int = 12  #: failures of the event's own
     retry_first: timedelta = timedelta(seconds=5)
     retry_max: timedelta = timedelta(hours=1)
+    retry_after_max: timedelta = timedelta(hours=1)  #: a target that asks for more time is given so much
     unclear: Literal["retry", "hold"] = "retry"
     expire: dict[Kind, timedelta] = {}
     delivered_statuses: tuple[int, ...] = ()
@@ -149,6 +152,8 @@ class Bitrix24Target(CrmTarget, frozen=True, forbid_unknown_fields=True, kw_only
     crm_source: str | None = None  #: SOURCE of what is created
     show_to: Literal["employee", "all", "nobody"] = "employee"
     attach_record: Literal["link", "upload", "off"] = "link"
+    record_hosts: tuple[str, ...] = UIS_HOSTS  #: where `upload` may fetch from, with everything below them
+    record_ca_file: str | None = None  #: who vouches for them, beside nobody else
     learn_users: bool = True  #: ask Bitrix24 for the user with an extension that `users` does not name
 
     @property

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -17,13 +18,16 @@ from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.exc import DBAPIError
 
 from relay.errors import StoreBusy, StoreError
+from relay.store import journal
 from relay.store.files import Files
-from relay.store.lock import FileLock, WriteLock
+from relay.store.lock import FileLock, Presence, WriteLock
 
 log = structlog.get_logger("relay.store")
 
 WRITE_TIMEOUT_S = 2.0
-_BUSY_MS = 2000  # for a foreign process, the sqlite3 shell say, that holds SQLite's own lock
+_READER_BUSY_MS = 2000  # while another process brings back what a killed one has left in the journal
+_POLL_S = 0.005  # for a foreign process, the sqlite3 shell say, that holds SQLite's own lock
+_READERS_KEPT = 5
 
 
 class Database:
@@ -32,6 +36,8 @@ class Database:
     def __init__(self, url: str) -> None:
         self.path = Path(url.removeprefix("sqlite:///"))
         self.lock = WriteLock(self.path.with_name(self.path.name + ".lock"))
+        self.presence = Presence(self.path.with_name(self.path.name + ".open"))
+        self._connected = False
         self._reader = self._engine(read_only=True)
         self._writer = self._engine(read_only=False)
         self._connection: Connection | None = None
@@ -69,17 +75,28 @@ class Database:
 
         Raises StoreBusy when the lock was not free in time, StoreError when the database cannot be used.
         """
-        with self.lock.held(timeout):
-            self._refuse_closed()
-            try:
-                with _transaction(self._writing()) as connection:
-                    if self._unknown_files:
-                        self._files.remember()
-                        self._unknown_files = False
-                    yield connection
-            except (DBAPIError, sqlite3.Error) as exc:
-                self._translate(exc)
+        deadline = time.monotonic() + timeout
+        with self.lock.held(timeout), self.transaction(deadline) as connection:
+            yield connection
+
+    @contextmanager
+    def transaction(self, deadline: float) -> Iterator[Connection]:
+        """One transaction, to be used under `lock`. Waits until `deadline` (monotonic) for other programs' locks."""
+        self._refuse_closed()
+        try:
+            with _transaction(lambda: self._begin(deadline)) as connection:
+                if self._unknown_files:
+                    self._files.remember()
+                    journal.note(self.path, self.lock.path)
+                    self._unknown_files = False
+                yield connection
+        except (DBAPIError, sqlite3.Error) as exc:
+            error = self._explain(exc)
+            if error is None:
                 raise
+            if not isinstance(error, StoreBusy):
+                self._forget_connection()
+            raise error from exc
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
@@ -89,25 +106,55 @@ class Database:
             with self._reader.connect() as connection:
                 yield connection
         except (DBAPIError, sqlite3.Error) as exc:
-            self._translate(exc)
-            raise
-
-    def writer_engine(self) -> Engine:
-        """For migrations, which bring transactions of their own; to be used under `lock`."""
-        return self._writer
+            error = self._explain(exc)
+            if error is None:
+                raise
+            raise error from exc
 
     def close(self) -> None:
         """Closes when the write that is under way has ended; afterwards nothing opens it again."""
         self._closed = True
-        with contextlib.suppress(StoreBusy), self.lock.held(WRITE_TIMEOUT_S):
+        with contextlib.suppress(StoreError), self.lock.held(WRITE_TIMEOUT_S):
             self._forget_connection()
         self._reader.dispose()
         self._writer.dispose()
         self.lock.close()
+        self.presence.leave()
 
     def _refuse_closed(self) -> None:
         if self._closed:
             raise StoreError(f"the database {self.path} has been closed: the relay is stopping")
+
+    def refuse_foreign_journal(self) -> None:
+        """Raises StoreError where SQLite would bring another database's journal into this one."""
+        if not journal.is_foreign(self.path, self.lock.path, look_inside=not self._connected):
+            return
+        what = "another file has been put in its place" if self.exists() else "the database is gone"
+        raise StoreError(
+            f"the journal {journal.path_of(self.path)} is not the database's: {what}, and nothing was touched. Stop "
+            f"every process of the relay, then `relay restore FILE` puts the copy FILE there rightly and keeps the "
+            f"journal aside; for the file that is there now, FILE is {self.path}"
+        )
+
+    def _admit(self, *_: Any) -> None:
+        """Called before each connection is made."""
+        self.presence.enter()
+        self.refuse_foreign_journal()
+        if not self.exists():  # SQLite would make an empty one, and for everybody
+            raise StoreError(f"the database {self.path} is gone; put it back, or a copy with `relay restore FILE`")
+        self._connected = True
+
+    def _begin(self, deadline: float) -> Connection:
+        """Begins on the connection that writes, as soon as no other program holds SQLite's own lock."""
+        while True:
+            try:
+                connection = self._writing()
+                _driver(connection).execute("BEGIN IMMEDIATE")
+                return connection
+            except (DBAPIError, sqlite3.Error, StoreBusy) as exc:
+                if not _is_busy(exc) or time.monotonic() >= deadline:
+                    raise
+            time.sleep(_POLL_S)
 
     def _writing(self) -> Connection:
         """The connection that writes, on files that are still in their place."""
@@ -115,11 +162,13 @@ class Database:
         if verdict == "database_gone":
             raise StoreError(
                 f"the database {self.path} has been removed or replaced while the relay was running: nothing can be "
-                "stored; put it back, or restart the relay to begin with the file that is there now"
+                "stored; put it back, or stop the relay and put a copy there with `relay restore FILE`"
             )
         if verdict == "journal_gone":
             self._save_journal()
         if self._connection is None or self._connection.closed or self._connection.invalidated:
+            if not journal.holds_something(self.path):
+                journal.forget(self.lock.path)
             self._connection = self._writer.connect()
             self._unknown_files = True  # until the first transaction has opened them
         return self._connection
@@ -144,25 +193,30 @@ class Database:
             connection.invalidate()
             connection.close()
 
-    def _translate(self, exc: Exception) -> None:
-        """Raises StoreError for what an operator can mend; lets bugs fly."""
+    def _explain(self, exc: DBAPIError | sqlite3.Error) -> StoreError | None:
+        """What an operator can mend; None for a bug, which flies as it is."""
         original = exc.orig if isinstance(exc, DBAPIError) else exc
         if not isinstance(original, sqlite3.OperationalError) and type(original) is not sqlite3.DatabaseError:
-            return
+            return None
         if getattr(original, "sqlite_errorcode", None) == sqlite3.SQLITE_ERROR:
-            return  # a statement of ours is wrong: a bug, and nobody else's commit fails for it
+            return None  # a statement of ours is wrong: a bug, and nobody else's commit fails for it
+        if _is_busy(exc):
+            return StoreBusy(f"the database {self.path} is locked by another program")
         text = str(original)
-        if "locked" in text or "busy" in text:
-            raise StoreBusy(f"the database {self.path} is locked by another program") from exc
-        self._forget_connection()
         remedy = next((what for words, what in _REMEDIES.items() if words in text), "look at the disk")
-        raise StoreError(f"the database {self.path} cannot be used: {text}; {remedy}") from exc
+        return StoreError(f"the database {self.path} cannot be used: {text}; {remedy}")
 
     def _engine(self, *, read_only: bool) -> Engine:
         engine = create_engine(
             f"sqlite:///{self.path}",
-            connect_args={"isolation_level": None, "check_same_thread": False, "timeout": _BUSY_MS / 1000},
-            pool_reset_on_return=None if not read_only else "rollback",
+            connect_args={
+                "isolation_level": None,
+                "check_same_thread": False,
+                "timeout": _READER_BUSY_MS / 1000 if read_only else 0,  # `_begin` waits for the writer
+            },
+            pool_reset_on_return="rollback" if read_only else None,
+            pool_size=_READERS_KEPT,
+            max_overflow=-1,  # there are never more than threads, and none of them waits for another's reader
         )
 
         def on_connect(connection: Any, _record: Any) -> None:
@@ -171,18 +225,11 @@ class Database:
                 cursor.execute(pragma)
             cursor.close()
 
+        event.listen(engine, "do_connect", self._admit)
         event.listen(engine, "connect", on_connect)
         if read_only:
             event.listen(engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN"))
-        else:
-            event.listen(engine, "begin", _begin_writing)
         return engine
-
-
-def _begin_writing(connection: Connection) -> None:
-    """Immediate: a deferred transaction would check before it may insert."""
-    if not _driver(connection).in_transaction:
-        _driver(connection).execute("BEGIN IMMEDIATE")
 
 
 def _driver(connection: Connection) -> sqlite3.Connection:
@@ -191,11 +238,22 @@ def _driver(connection: Connection) -> sqlite3.Connection:
     return found
 
 
+def _is_busy(exc: Exception) -> bool:
+    """Does another program hold the database, for a while?"""
+    if isinstance(exc, StoreBusy):
+        return True
+    original = exc.orig if isinstance(exc, DBAPIError) else exc
+    return isinstance(original, sqlite3.OperationalError) and any(word in str(original) for word in ("locked", "busy"))
+
+
 @contextmanager
-def _transaction(connection: Connection) -> Iterator[Connection]:
-    """Begun and committed on the driver: SQLAlchemy's own cost more than a small commit's statements."""
+def _transaction(begin: Callable[[], Connection]) -> Iterator[Connection]:
+    """Begun and committed on the driver: SQLAlchemy's own cost more than a small commit's statements.
+
+    Begun as immediate: a deferred transaction would check before it may insert.
+    """
+    connection = begin()
     driver = _driver(connection)
-    driver.execute("BEGIN IMMEDIATE")
     try:
         yield connection
         driver.commit()
@@ -212,19 +270,18 @@ _REMEDIES = {
     "readonly": "let the user that runs the relay write to it; the relay goes on by itself",
     "read-only": "let the user that runs the relay write to it; the relay goes on by itself",
     "unable to open": "let the user that runs the relay open it",
-    "malformed": "stop the relay, and go back to a copy made with `relay backup`",
+    "malformed": "stop the relay, and go back to a copy with `relay restore FILE`",
 }
 
 _WRITER_PRAGMAS = (
-    f"PRAGMA busy_timeout={_BUSY_MS}",
     "PRAGMA auto_vacuum=INCREMENTAL",  # before WAL and the first table, or it has no effect
     "PRAGMA journal_mode=WAL",
     "PRAGMA synchronous=FULL",
     "PRAGMA foreign_keys=ON",
     "PRAGMA mmap_size=0",
+    f"PRAGMA journal_size_limit={16 * 1024 * 1024}",  # what a long reader made it grow to is given back
 )
 _READER_PRAGMAS = (
-    f"PRAGMA busy_timeout={_BUSY_MS}",
     "PRAGMA query_only=ON",
     "PRAGMA wal_autocheckpoint=0",  # readers never checkpoint
     "PRAGMA mmap_size=0",

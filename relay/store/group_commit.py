@@ -28,13 +28,13 @@ _COMPANY_MAX = 12
 
 
 class _Waiting:
-    __slots__ = ("error", "item", "leads", "operation", "over", "result", "woken")
+    __slots__ = ("committed", "deadline", "error", "item", "leads", "operation", "over", "result", "woken")
 
-    def __init__(self, operation: Operation[Any, Any], item: Any) -> None:
-        self.operation, self.item = operation, item
+    def __init__(self, operation: Operation[Any, Any], item: Any, deadline: float) -> None:
+        self.operation, self.item, self.deadline = operation, item, deadline
         self.result: Any = None
         self.error: BaseException | None = None
-        self.over = self.leads = False
+        self.over = self.leads = self.committed = False
         self.woken = threading.Lock()  # held until it is woken: a third of an Event's price
         self.woken.acquire()
 
@@ -69,7 +69,7 @@ class GroupCommit:
         Raises StoreBusy when that was not confirmed within `timeout` seconds, StoreError when it failed,
         and whatever the operation raised for this item alone.
         """
-        mine = _Waiting(operation, item)
+        mine = _Waiting(operation, item, time.monotonic() + timeout)
         with self._mutex:
             self._queue.append(mine)
             mine.leads = not self._led
@@ -82,9 +82,11 @@ class GroupCommit:
         if not mine.over:
             if company_s:
                 self._gather(company_s)
-            self._lead(timeout)
+            self._lead(mine.deadline)
         if mine.error is not None:
             raise mine.error
+        if not mine.committed:
+            raise StoreBusy("the commit was not confirmed: the thread that made it has been ended")
         result: Result = mine.result
         return result
 
@@ -110,12 +112,13 @@ class GroupCommit:
             else:  # completed at the last instant: the lock has been released for us
                 self._complete.acquire()
 
-    def _lead(self, timeout: float) -> None:
+    def _lead(self, deadline: float) -> None:
+        """Commits for all that wait. What the leader has waited for its turn is over: nobody waits twice."""
         with self._mutex:
             batch = [self._queue.popleft() for _ in range(min(_BATCH, len(self._queue)))]
         self._began = time.monotonic()
         try:
-            self._commit(batch, self._began + timeout)
+            self._commit(batch, deadline)
         finally:
             self._began = None
             with self._mutex:
@@ -138,6 +141,8 @@ class GroupCommit:
                     results = operation(connection, [member.item for member in members])
                     for member, result in zip(members, results, strict=True):
                         member.result = result
+            for member in batch:
+                member.committed = True
         except StoreError as exc:
             for waiting in batch:
                 waiting.error = exc

@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from relay.errors import StoreBusy, StoreError
+from relay.store.files import open_private
 
 _POLL_S = 0.002
 
@@ -28,16 +29,16 @@ class FileLock:
         self._fd: int | None = None
         self._pid = 0
 
-    def try_acquire(self) -> bool:
-        """Raises StoreError when the file cannot be opened."""
+    def try_acquire(self, *, shared: bool = False) -> bool:
+        """Raises StoreError when the file cannot be opened. `shared`: others may hold it too, if they share it."""
         if self._fd is None or self._pid != os.getpid():
             try:
-                self._fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+                self._fd = open_private(self.path)
             except OSError as exc:
                 raise StoreError(f"the lock file {self.path} cannot be opened: {exc.strerror}") from exc
             self._pid = os.getpid()
         try:
-            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(self._fd, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
         except BlockingIOError:
             return False
         return True
@@ -60,6 +61,7 @@ class WriteLock:
     """Held by the one thread of the one process that writes."""
 
     def __init__(self, path: Path) -> None:
+        self.path = path
         self._threads = threading.Lock()
         self._processes = FileLock(path)
 
@@ -83,3 +85,34 @@ class WriteLock:
 
     def close(self) -> None:
         self._processes.close()
+
+
+class Presence:
+    """Shared by all processes that have the database open; held alone by who puts another file in its place."""
+
+    def __init__(self, path: Path) -> None:
+        self._lock = FileLock(path)
+        self._mutex = threading.Lock()
+
+    def enter(self) -> None:
+        """From now on until `leave` nobody has it alone. Raises StoreError while somebody has."""
+        with self._mutex:
+            if not self._lock.try_acquire(shared=True):
+                raise StoreError("a copy is just being put in the database's place (`relay restore`); start again")
+
+    def leave(self) -> None:
+        with self._mutex:
+            self._lock.close()
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Raises StoreError while any process has the database open, this one too."""
+        lock = FileLock(self._lock.path)
+        try:
+            if not lock.try_acquire():
+                raise StoreError(
+                    "a process has the database open: stop the relay (web and `relay work`) and every `relay` command"
+                )
+            yield
+        finally:
+            lock.close()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import time
 from datetime import datetime
 from pathlib import Path
 
@@ -15,7 +16,9 @@ from alembic.config import Config
 from sqlalchemy import text
 
 from relay.errors import StoreError
-from relay.store.database import Database
+from relay.store import copies
+from relay.store.backup import copy_whole
+from relay.store.database import WRITE_TIMEOUT_S, Database
 from relay.store.schema import VERSION
 from relay.store.version import current, refuse_newer
 
@@ -32,13 +35,15 @@ def migrate(database: Database, now: datetime) -> str | None:
         raise StoreError(f"the folder {folder} does not exist; create it, or set another storage.url")
     with database.lock.held(_LOCK_TIMEOUT_S):
         try:
-            _create_private(database)
+            database.refuse_foreign_journal()
+            if not database.exists():
+                _create_private(database)
             before = current(database)
             if before == VERSION:
                 return before
             if before is not None:
-                refuse_newer(database, before)
-                _copy(database, before, now)
+                refuse_newer(database.path, before)
+                copy_whole(database.path, copies.name_for(database.path, before, now))
             _upgrade(database)
             return before
         except (sqlite3.Error, OSError) as exc:
@@ -47,22 +52,13 @@ def migrate(database: Database, now: datetime) -> str | None:
 
 def _create_private(database: Database) -> None:
     """It holds phones and recording links: nobody else may read it. SQLite makes its other files alike."""
-    if not database.exists():
-        os.close(os.open(database.path, os.O_CREAT | os.O_RDWR, 0o600))
-
-
-def _copy(database: Database, before: str, now: datetime) -> None:
-    """A consistent copy before the schema changes, beside the file."""
-    copy = Path(f"{database.path}.bak-{before}-{now:%Y%m%d%H%M%S}")
-    with database.writer_engine().connect() as connection:
-        connection.connection.cursor().execute("VACUUM INTO ?", (str(copy),))
+    os.close(os.open(database.path, os.O_CREAT | os.O_RDWR, 0o600))
 
 
 def _upgrade(database: Database) -> None:
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
-    with database.writer_engine().connect() as connection:
-        connection.execute(text("SELECT 1"))  # begins: BEGIN IMMEDIATE
+    with database.transaction(time.monotonic() + WRITE_TIMEOUT_S) as connection:
+        connection.execute(text("SELECT 1"))  # for Alembic, too, it has begun
         config.attributes["connection"] = connection
         command.upgrade(config, "head")
-        connection.commit()

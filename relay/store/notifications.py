@@ -171,7 +171,8 @@ def _known(connection: Connection, batch: Sequence[Prepared]) -> dict[_Key, _Fir
 
 
 def _repeats(new: NewEvent, first: _First) -> bool:
-    return bool(new.duplicate_window) and new.received_at - first.received_at <= new.duplicate_window
+    """Not of an event that seems to come long after it: that one was taken by a clock that was ahead."""
+    return bool(new.duplicate_window) and abs(new.received_at - first.received_at) <= new.duplicate_window
 
 
 def _row(new: NewEvent, event_id: str) -> dict[str, Any]:

@@ -11,10 +11,10 @@ from sqlalchemy.dialects.sqlite import insert
 
 from relay.errors import StoreBusy
 from relay.events import TokenPair
-from relay.store import version
+from relay.store import heartbeats, version
 from relay.store.database import Database
 from relay.store.schema import tokens
-from relay.times import from_us, to_us
+from relay.times import from_us, now_utc, to_us
 
 _ALONE_WITHIN_S = 30.0  # an exchange is one request
 _POLL_S = 0.05
@@ -41,7 +41,7 @@ class Vault:
 
     @contextmanager
     def alone(self) -> Iterator[None]:
-        """Nobody else, in whatever process, exchanges the tokens meanwhile.
+        """Nobody else, in whatever process, exchanges the tokens meanwhile, and the store has just taken a write.
 
         Raises StoreError where the new pair could not be kept, StoreBusy when another exchange does not end.
         """
@@ -53,6 +53,8 @@ class Vault:
                 if time.monotonic() >= ends:
                     raise StoreBusy(f"another process has been exchanging the tokens of {self._target} for too long")
                 time.sleep(_POLL_S)
+            with self._database.write(_WRITE_TIMEOUT_S) as connection:
+                heartbeats.beat(connection, "tokens", now_utc())
             yield
         finally:
             lock.close()

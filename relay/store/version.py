@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from sqlalchemy import inspect, text
 
 from relay.errors import SchemaMismatch, StoreError
@@ -30,16 +32,16 @@ def expect_current(database: Database) -> None:
     if found is None:
         raise StoreError(f"{database.path} is not the relay's database; run `python -m relay migrate`")
     if found != VERSION:
-        refuse_newer(database, found)
+        refuse_newer(database.path, found)
         raise SchemaMismatch(
             f"{database.path} is of version {found}, this program expects {VERSION}; run `python -m relay migrate`"
         )
 
 
-def refuse_newer(database: Database, found: str) -> None:
+def refuse_newer(path: Path, found: str) -> None:
     """Raises SchemaMismatch when a newer program has made this database."""
     if found > VERSION:
         raise SchemaMismatch(
-            f"{database.path} is of version {found}, newer than this program's {VERSION}; "
+            f"{path} is of version {found}, newer than this program's {VERSION}; "
             "start the newer program, or go back to the copy it made"
         )

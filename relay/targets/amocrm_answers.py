@@ -15,11 +15,12 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from relay.events import Outcome, OutcomeName
-from relay.targets import texts
+from relay.targets import statuses, texts
 from relay.targets.client import Answer, Setback
 
 _ENTITY_NOT_FOUND = 263  # recorded: nobody has the phone
 _NO_RIGHT_OR_UNPAID = re.compile(r"код ошибки 244|\b244\b", re.IGNORECASE)
+_WORDS_MAX = 500
 _A_MOMENT = timedelta(seconds=1)
 
 
@@ -33,7 +34,6 @@ class Rule(Struct, frozen=True):
 _BY_STATUS: dict[int, Rule] = {
     400: Rule("refused"),
     401: Rule("misconfigured", "wrong, revoked or over: make a new long-lived token", matter="unauthorized"),
-    402: Rule("misconfigured", "the account is not paid for"),
     403: Rule("misconfigured", "no right to this: let an administrator make the token"),
     404: Rule("misconfigured", "is the url the account's own address, and the pipeline there?"),
     408: Rule("later"),
@@ -49,6 +49,8 @@ def read(answer: Answer, now: datetime) -> dict[str, Any]:
     """The document of a success; empty where there is none (204, or an empty body). Raises Setback."""
     document = _document(answer)
     if 200 <= answer.status < 300:
+        if document is None and not answer.is_whole:
+            raise Setback(Outcome(name="unclear", status=answer.status, reason=texts.BROKEN_OFF))
         if document is None and answer.body.strip():
             raise Setback(Outcome(name="failed", status=answer.status, reason="that is no answer of amoCRM's API"))
         if document and document.get("errors"):
@@ -85,8 +87,11 @@ def read_token(answer: Answer, now: datetime) -> dict[str, Any]:
 def _rule(answer: Answer, document: dict[str, Any] | None) -> Rule:
     if answer.status == 403 and document is None:
         return _BLOCKED  # nginx's page instead of JSON
-    if answer.status == 400 and document is not None and _NO_RIGHT_OR_UNPAID.search(str(document.get("detail"))):
+    if answer.status == 400 and document is not None and _NO_RIGHT_OR_UNPAID.search(texts.said(document.get("detail"))):
         return Rule("misconfigured", "no right to this, or the account is not paid for")
+    mend = statuses.remedy(answer)
+    if mend is not None:
+        return Rule("misconfigured", mend)
     if answer.status in _BY_STATUS:
         return _BY_STATUS[answer.status]
     if answer.status >= 500:
@@ -116,13 +121,16 @@ def _errors(document: dict[str, Any]) -> list[dict[str, Any]]:
 
 def _words(document: dict[str, Any]) -> str:
     """amoCRM's own words, with the fields that it did not like."""
-    parts = [str(document[name]) for name in ("title", "detail", "hint") if document.get(name)]
-    parts += [str(error.get("title") or error.get("detail") or "") for error in _errors(document)]
+    parts = [texts.said(document.get(name)) for name in ("title", "detail", "hint")]
+    parts += [texts.said(error.get("title")) or texts.said(error.get("detail")) for error in _errors(document)]
     invalid = document.get("validation-errors")
     for entry in invalid if isinstance(invalid, list) else []:
         found = _errors(entry) if isinstance(entry, dict) else []
-        parts += [f"{error.get('path')}: {error.get('detail') or error.get('code')}" for error in found]
-    return "; ".join(part for part in parts if part)
+        parts += [
+            f"{texts.said(error.get('path'))}: {texts.said(error.get('detail')) or texts.said(error.get('code'))}"
+            for error in found
+        ]
+    return "; ".join(part for part in parts if part)[:_WORDS_MAX]
 
 
 def _document(answer: Answer) -> dict[str, Any] | None:

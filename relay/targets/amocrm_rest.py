@@ -65,7 +65,8 @@ class Rest:
         headers = {**_HEADERS, "Authorization": f"Bearer {token}", "X-Relay-Delivery": delivery}
         body = None if said is None else json.dumps(said, ensure_ascii=False).encode()
         leave()
-        return read(self._client().request(method, self._url + path, headers, body), self._clock())
+        answer = self._client().request(method, self._url + path, headers, body, secrets=(token,))
+        return read(answer, self._clock())
 
     def _present(self, tokens: Tokens, leave: Leave) -> TokenPair:
         pair = tokens.known()
@@ -81,12 +82,11 @@ class Rest:
             "client_id": self._settings.client_id, "client_secret": self._settings.client_secret,
             "grant_type": "refresh_token", "refresh_token": refresh, "redirect_uri": self._settings.redirect_uri,
         }  # fmt: skip
+        url = f"{self._url}/oauth2/access_token"
         leave()
         now = self._clock()
         try:
-            answer = self._client().request(
-                "POST", f"{self._url}/oauth2/access_token", _HEADERS, json.dumps(said).encode()
-            )
+            answer = self._client().request("POST", url, _HEADERS, json.dumps(said).encode(), secrets=(refresh,))
         except Setback as exc:  # whatever became of the exchange, the delivery was surely not taken
             raise Setback(replace(exc.outcome, name="unreachable", reason=f"OAuth: {exc.outcome.reason}")) from exc
         found = amocrm_answers.read_token(answer, now)

@@ -48,7 +48,10 @@ class Vault(Protocol):
         """On disk when it returns."""
 
     def alone(self) -> AbstractContextManager[None]:
-        """Nobody else, in whatever process, exchanges the tokens meanwhile."""
+        """Nobody else, in whatever process, exchanges the tokens meanwhile; the new pair can be kept.
+
+        Raises StoreError where it could not.
+        """
 
 
 class Adapter(ABC):

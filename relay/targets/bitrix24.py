@@ -128,8 +128,8 @@ class _Call(Journey[course.Step]):
         started = (story.started_at or event.received_at).astimezone(ZoneInfo(event.zone))
         params = {
             "USER_ID": self._user or self._settings.default_user, "PHONE_NUMBER": story.client,
-            "TYPE": 2 if story.direction == "in" else 1, "CALL_START_DATE": started.isoformat(timespec="seconds"),
-            "CRM_CREATE": int(self._settings.create_lead), "SHOW": int(show),
+            "TYPE": course.call_type(story), "CALL_START_DATE": started.isoformat(timespec="seconds"),
+            "CRM_CREATE": int(self._settings.create_lead), "SHOW": int(show), "ADD_TO_CHAT": 0,
             "EXTERNAL_CALL_ID": event.session or event.id,
         }  # fmt: skip
         if story.line:
@@ -150,11 +150,18 @@ class _Call(Journey[course.Step]):
         return default
 
     def _ask(self) -> None:
-        """Whether the call stands among the finished ones; without the right to ask, it is finished once more."""
+        """Whether the call stands among the finished ones, and with a recording.
+
+        Without the right to ask it is finished, and the recording attached, once more: a repeat replaces it.
+        """
         self._has_asked = True
         found = self._optional("voximplant.statistic.get", {"FILTER": {"CALL_ID": self._call_id}})
-        if isinstance(found, list) and found:
+        rows = [row for row in found if isinstance(row, dict)] if isinstance(found, list) else []
+        if rows and not self._done.get("finished"):
             self._remember(finished=True)
+        attaching = self._done.get("attaching")
+        if attaching and any(row.get("RECORD_FILE_ID") or row.get("CALL_RECORD_URL") for row in rows):
+            self._remember(recorded=attaching)
 
     def _finish(self, step: course.Finish) -> None:
         params: dict[str, Any] = {
@@ -192,11 +199,15 @@ class _Call(Journey[course.Step]):
             params |= recordings.as_file(link, self._shipment.event.session or self._shipment.event.id, self._settings)
         else:
             params["RECORD_URL"] = link
+        digest = hashlib.blake2b(link.encode(), digest_size=8).hexdigest()
+        self._remember(attaching=digest)
         try:
             self._call("telephony.externalcall.attachrecord", params)
         except Setback as exc:
+            if exc.outcome.name != "unclear":
+                self._remember(attaching=None)
             raise _about_the_recording(exc) from exc
-        self._remember(recorded=hashlib.blake2b(link.encode(), digest_size=8).hexdigest())
+        self._remember(recorded=digest)
 
     # --- requests
 

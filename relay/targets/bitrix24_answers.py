@@ -16,11 +16,12 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from relay.events import Outcome, OutcomeName
-from relay.targets import texts
+from relay.targets import statuses, texts
 from relay.targets.client import Answer, Setback
 
 Matter = Literal["", "call_not_found", "user_unknown", "expired_token", "moved", "blocked"]
 
+_SAID_MAX = 500
 _HOUR = timedelta(hours=1)
 _OPERATION_TIME = timedelta(minutes=10)  # the documented window, where the answer does not say when it ends
 
@@ -79,10 +80,8 @@ _BY_TEXT: tuple[tuple[re.Pattern[str], Rule], ...] = tuple(
 _BY_STATUS: dict[int, Rule] = {
     400: Rule("refused"),
     401: Rule("misconfigured", _WEBHOOK),
-    402: Rule("misconfigured", "the portal's subscription has ended"),
     403: Rule("misconfigured", "the employee who made the webhook has no right to this"),
     404: Rule("misconfigured", "is the webhook's address whole?"),
-    410: Rule("misconfigured", "the portal does not exist any more"),
     429: Rule("later", wait=timedelta(seconds=2)),
     500: Rule("failed"),
 }
@@ -96,6 +95,8 @@ def read(answer: Answer, now: datetime) -> Any:
         raise Setback(Outcome(name="misconfigured", status=answer.status, reason=reason), "moved")
     if 200 <= answer.status < 300 and document is not None and "error" not in document and "result" in document:
         return document["result"]
+    if 200 <= answer.status < 300 and document is None and not answer.is_whole:
+        raise Setback(Outcome(name="unclear", status=answer.status, reason=texts.BROKEN_OFF))
     raise _trouble(answer, document or {}, now)
 
 
@@ -110,9 +111,9 @@ def read_token(answer: Answer, now: datetime) -> dict[str, Any]:
 
 def _trouble(answer: Answer, document: dict[str, Any], now: datetime) -> Setback:
     """What an answer that is no success means."""
-    code, text = str(document.get("error") or ""), str(document.get("error_description") or "")
-    rule = _rule(code, text, answer.status)
-    said = " ".join(part for part in (code, text) if part) or texts.words(answer.body)
+    code, text = texts.said(document.get("error")), texts.said(document.get("error_description"))
+    rule = _rule(code, text, answer)
+    said = " ".join(part for part in (code, text) if part)[:_SAID_MAX] or texts.words(answer.body)
     reason = f"{answer.status} {said}".strip() + (f" ({rule.remedy})" if rule.remedy else "")
     wait = rule.wait
     if rule.name == "later":
@@ -122,13 +123,16 @@ def _trouble(answer: Answer, document: dict[str, Any], now: datetime) -> Setback
     return Setback(outcome, rule.matter)
 
 
-def _rule(code: str, text: str, status: int) -> Rule:
+def _rule(code: str, text: str, answer: Answer) -> Rule:
     known = _BY_CODE.get(code.lower())
     if known is not None:
         return known
     for pattern, rule in _BY_TEXT:
         if pattern.search(text):
             return rule
+    status, mend = answer.status, statuses.remedy(answer)
+    if mend is not None:
+        return Rule("misconfigured", mend)
     if status in _BY_STATUS:
         return _BY_STATUS[status]
     if status >= 500:

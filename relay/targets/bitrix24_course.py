@@ -38,7 +38,7 @@ class Hide(Struct, frozen=True):
 
 
 class Ask(Struct, frozen=True):
-    """Was it finished? It had been sent before, and it is not known what came of it."""
+    """Was it finished, was the recording attached? It had been sent before, and it is not known what came of it."""
 
 
 class Finish(Struct, frozen=True):
@@ -67,6 +67,13 @@ class View(Struct, frozen=True, kw_only=True):
     @property
     def shown(self) -> tuple[int, ...]:
         return tuple(self.done.get("shown") or ())
+
+
+def call_type(story: Story) -> int:
+    """TYPE: an outgoing call, an incoming one, or a call-back. That those are UIS's sources for it is inferred."""
+    if story.is_call_back:
+        return 4
+    return 2 if story.direction == "in" else 1
 
 
 def next_step(view: View, target: Bitrix24Target) -> Step | Keep | Nothing | Refuse:
@@ -138,6 +145,8 @@ def _record(view: View, target: Bitrix24Target) -> Step | Keep | Nothing | Refus
     if not view.done.get("finished"):
         is_kept = view.done.get("record_waits") == link
         return Nothing("the recording waits for the end of the call") if is_kept else Keep(link)
+    if view.done.get("attaching") and not view.done.get("recorded") and not view.asked:
+        return Ask()
     if not view.done.get("recorded"):
         return Attach(link)
     return Nothing("" if view.acted else "the call is finished, and has its recording already")

@@ -46,7 +46,7 @@ class Directory:
             ("crm.duplicate.findbycomm", {"type": "PHONE", "values": ["+70000000000"]},
              "right crm: calls are not bound to clients"),
             ("voximplant.statistic.get", {"FILTER": {"CALL_ID": "none"}},
-             "right to see call details: an unclear end of a call is repeated without asking"),
+             "right to see call details: an unclear end of a call, or a recording, is repeated without asking"),
         ):  # fmt: skip
             try:
                 self._rest.call(method, params, leave)

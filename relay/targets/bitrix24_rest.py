@@ -72,14 +72,16 @@ class Rest:
     def _call(self, method: str, params: Mapping[str, Any], pair: TokenPair | None, leave: Leave, delivery: str) -> Any:
         said = dict(params) if pair is None else {**params, "auth": pair.access}
         body = json.dumps(said, ensure_ascii=False).encode()
-        answer = self._post(f"{method}.json", body, leave, delivery)
+        secrets = () if pair is None else (pair.access,)
+        answer = self._post(f"{method}.json", body, leave, delivery, secrets)
         if answer.status in _MOVED and self._follow(answer, method):
-            answer = self._post(f"{method}.json", body, leave, delivery)
+            answer = self._post(f"{method}.json", body, leave, delivery, secrets)
         return bitrix24_answers.read(answer, self._clock())
 
-    def _post(self, path: str, body: bytes, leave: Leave, delivery: str) -> Answer:
+    def _post(self, path: str, body: bytes, leave: Leave, delivery: str, secrets: tuple[str, ...]) -> Answer:
         leave()
-        return self._client().request("POST", self._base + path, {**_HEADERS, "X-Relay-Delivery": delivery}, body)
+        headers = {**_HEADERS, "X-Relay-Delivery": delivery}
+        return self._client().request("POST", self._base + path, headers, body, secrets=secrets)
 
     def _follow(self, answer: Answer, method: str) -> bool:
         """Takes over a renamed portal's new address: only within the cloud, because the secret goes there."""
@@ -111,7 +113,7 @@ class Rest:
         now = self._clock()
         url = f"{self._settings.oauth_url.rstrip('/')}/oauth/token/?{urlencode(query)}"
         try:
-            answer = self._client().request("GET", url, {"Accept": "application/json"})
+            answer = self._client().request("GET", url, {"Accept": "application/json"}, secrets=(refresh,))
         except Setback as exc:  # whatever became of the exchange, the delivery was surely not taken
             raise Setback(replace(exc.outcome, name="unreachable", reason=f"OAuth: {exc.outcome.reason}")) from exc
         found = bitrix24_answers.read_token(answer, now)

@@ -7,7 +7,6 @@ when it is the certificate); everything after may have been (unclear).
 from __future__ import annotations
 
 import http.client
-import threading
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -15,28 +14,32 @@ from typing import Any
 import requests
 import urllib3
 from msgspec import Struct
-from requests.adapters import HTTPAdapter
+from msgspec.structs import replace
 from requests.cookies import extract_cookies_to_jar
-from urllib3.connection import HTTPConnection, HTTPSConnection
-from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
 from relay.errors import RelayError
 from relay.events import Outcome
 from relay.settings import ROOT, Target
 from relay.targets import texts
+from relay.targets.connections import Admit, TellingAdapter, exchanging
+from relay.targets.deadlines import WATCHDOG, Deadline
+from relay.targets.masks import Mask, secrets_of
+from relay.targets.statuses import REMEDIES
 
 _BODY_MAX = 64 * 1024
+_SLOW_LINE = 256 * 1024  # bytes a second
 _IDLE_MAX_S = 4.0  # servers close at 5; a request into a closing connection may have been taken or not
 _REASON_MAX = 500
 _PHRASE_MAX = 1000  # in bytes
 
 
 class Answer(Struct, frozen=True):
-    """What a target answered. Header names are in lower case."""
+    """What a target answered. Header names are in lower case; their values are acted upon, and shown nowhere."""
 
     status: int
     headers: Mapping[str, str]
-    body: bytes
+    body: bytes  #: the target's secrets are hidden in it
+    is_whole: bool = True  #: did the body come to its end, and not break off?
     phrase: str = ""  #: of the status line, where it is not the usual one: 1C puts its words there
 
 
@@ -54,16 +57,22 @@ class NoAnswer(Setback):
 
 
 class Client:
-    """One thread's connection to one target. Keeps cookies; follows no redirect; every wait has an end."""
+    """One thread's connection to one target. Keeps cookies; follows no redirect; every wait has an end.
 
-    def __init__(self, settings: Target) -> None:
+    The target's own secrets are hidden in what it answers, before anything reads it. `admit` says to which addresses
+    it may connect; without it, to all.
+    """
+
+    def __init__(self, settings: Target, *, mask: Mask | None = None, admit: Admit | None = None) -> None:
         self._timeout = (settings.connect_timeout.total_seconds(), settings.timeout.total_seconds())
         self._proxies = {"http": settings.proxy, "https": settings.proxy} if settings.proxy else {}
         ca_file = None if settings.ca_file is None else str(ROOT / settings.ca_file)
         self._verify: bool | str = ca_file or True if settings.verify_tls else False
+        self._mask = Mask(secrets_of(settings)) if mask is None else mask
+        self._admit = admit
         self._session = requests.Session()
         self._session.trust_env = False  # reads the environment for every request: half the speed
-        self._adapter = _TellingAdapter()
+        self._adapter = TellingAdapter()
         self._session.mount("http://", self._adapter)
         self._session.mount("https://", self._adapter)
         if not settings.verify_tls:
@@ -77,30 +86,42 @@ class Client:
 
     def request(
         self, method: str, url: str, headers: Mapping[str, str], body: bytes | None = None, *,
-        body_max: int = _BODY_MAX,
+        body_max: int = _BODY_MAX, secrets: tuple[str, ...] = (),
     ) -> Answer:  # fmt: skip
-        """One request; of the answer's body at most `body_max` bytes. Raises NoAnswer."""
+        """One request; of the answer's body at most `body_max` bytes. Raises NoAnswer.
+
+        `secrets` are in this request beside those of the settings, and are hidden in the answer as well.
+        """
         if time.monotonic() - self._used_at > _IDLE_MAX_S:
             self._adapter.forget_connections()
-        began = time.monotonic()
-        _STOOD.now = False
-        try:
-            # the session's own `send` adds hooks and redirects, which we do not have, for a twentieth of the time
-            response = self._adapter.send(
-                self._prepare(method, url, headers, body), timeout=self._timeout, stream=True,
-                verify=self._verify, proxies=self._proxies,
-            )  # fmt: skip
-        except requests.RequestException as exc:
-            raise NoAnswer(translate(exc, stood=_STOOD.now)) from exc
-        try:
-            content = _read(response, began + self._timeout[0] + self._timeout[1], body_max)
-        finally:
-            response.close()
-            self._used_at = time.monotonic()
+        prepared = self._prepare(method, url, headers, body)
+        with WATCHDOG.within(self._patience(body, body_max)) as deadline, exchanging(deadline, self._admit) as exchange:
+            try:
+                # the session's own `send` adds hooks and redirects, which we do not have, for a twentieth of the time
+                response = self._adapter.send(
+                    prepared, timeout=self._timeout, stream=True, verify=self._verify, proxies=self._proxies
+                )
+            except requests.RequestException as exc:
+                outcome = _late(stood=exchange.stood) if deadline.has_passed else translate(exc, stood=exchange.stood)
+                masked = self._mask.text(outcome.reason, *secrets)  # it may quote what the target said
+                raise NoAnswer(replace(outcome, reason=masked)) from exc
+            try:
+                if deadline.has_passed:  # in the middle of the headers, whose end a closed connection looks like
+                    raise NoAnswer(_late(stood=True))
+                content, is_whole = _read(response, deadline, body_max)
+            finally:
+                response.close()
+                self._used_at = time.monotonic()
         if "set-cookie" in response.headers:
             extract_cookies_to_jar(self._session.cookies, response.request, response.raw)  # type: ignore[no-untyped-call]
-        headers = {name.lower(): value for name, value in response.headers.items()}
-        return Answer(response.status_code, headers, content, _phrase(response))
+        given = {name.lower(): value for name, value in response.headers.items()}
+        phrase = self._mask.text(_phrase(response), *secrets)
+        return Answer(response.status_code, given, self._mask(content, *secrets), is_whole, phrase)
+
+    def _patience(self, body: bytes | None, body_max: int) -> float:
+        """The seconds that a request may take in all; a recording is given what a slow line needs for it."""
+        beyond = max(len(body or b""), body_max) - _BODY_MAX
+        return sum(self._timeout) + max(beyond, 0) / _SLOW_LINE
 
     def close(self) -> None:
         self._session.close()
@@ -114,7 +135,9 @@ class Client:
             try:
                 known = self._prepared[method, url] = requests.Request(method, url).prepare()
             except (requests.RequestException, ValueError) as exc:
-                raise NoAnswer(Outcome(name="misconfigured", reason=f"the url cannot be used: {exc}")) from exc
+                # its text holds the url
+                reason = f"the url cannot be used ({type(exc).__name__}): mend it"
+                raise NoAnswer(Outcome(name="misconfigured", reason=reason)) from exc
         prepared = known.copy()
         prepared.headers.update(headers)
         if body is not None:
@@ -132,78 +155,24 @@ def _phrase(response: requests.Response) -> str:
     return texts.words(given.encode("latin-1", "replace")[:_PHRASE_MAX])
 
 
-def _read(response: requests.Response, deadline: float, body_max: int) -> bytes:
-    """The body up to its maximum and up to the deadline; a body that is cut does not cost the status."""
+def _read(response: requests.Response, deadline: Deadline, body_max: int) -> tuple[bytes, bool]:
+    """The body up to its maximum and up to the deadline, and whether it came to its end.
+
+    A body that is cut does not cost the status.
+    """
     parts: list[bytes] = []
     size = 0
+    ended = False
     try:
-        while size < body_max and time.monotonic() < deadline:
+        while size < body_max and not ended:
             # what is there; `read` would lose half a block
             part = response.raw.read1(min(body_max, 65536), decode_content=True)
-            if not part:
-                break
+            ended = not part
             parts.append(part)
             size += len(part)
     except (urllib3.exceptions.HTTPError, OSError):
-        pass  # the status has decided; what there is of the body is enough
-    return b"".join(parts)[:body_max]
-
-
-# --- did the connection stand?
-
-
-class _Stood(threading.local):
-    """Whether this thread's request found a connection: TCP, and TLS where there is TLS."""
-
-    now: bool = False
-
-
-class _Telling:
-    """A connection that tells when it stands: urllib3 raises the same errors before and after."""
-
-    def connect(self) -> None:
-        super().connect()  # type: ignore[misc]  # a mixin: urllib3's classes have it
-        _STOOD.now = True
-
-    def request(self, *args: Any, **kwargs: Any) -> None:
-        if self.sock is not None:  # type: ignore[attr-defined]
-            _STOOD.now = True
-        super().request(*args, **kwargs)  # type: ignore[misc]
-
-
-class _TellingHTTP(_Telling, HTTPConnection):
-    pass
-
-
-class _TellingHTTPS(_Telling, HTTPSConnection):
-    pass
-
-
-class _HTTPPool(HTTPConnectionPool):
-    ConnectionCls = _TellingHTTP
-
-
-class _HTTPSPool(HTTPSConnectionPool):
-    ConnectionCls = _TellingHTTPS
-
-
-class _TellingAdapter(HTTPAdapter):
-    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
-        super().init_poolmanager(*args, **kwargs)
-        self.poolmanager.pool_classes_by_scheme = {"http": _HTTPPool, "https": _HTTPSPool}
-
-    def proxy_manager_for(self, *args: Any, **kwargs: Any) -> Any:
-        manager = super().proxy_manager_for(*args, **kwargs)
-        manager.pool_classes_by_scheme = {"http": _HTTPPool, "https": _HTTPSPool}
-        return manager
-
-    def forget_connections(self) -> None:
-        self.poolmanager.clear()
-        for manager in self.proxy_manager.values():
-            manager.clear()
-
-
-_STOOD = _Stood()
+        ended = False  # the status has decided; what there is of the body is enough
+    return b"".join(parts)[:body_max], ended and not deadline.has_passed
 
 
 # --- foreign errors to outcomes; the first match wins
@@ -217,6 +186,15 @@ _NEVER_SENT: tuple[type[Exception], ...] = (
 )
 
 
+def _late(*, stood: bool) -> Outcome:
+    """The deadline has passed before the status and the headers were there."""
+    if stood:
+        return Outcome(
+            name="unclear", reason="no answer, though the request may have arrived: it was not whole in time"
+        )
+    return Outcome(name="unreachable", reason="no connection: connecting took too long")
+
+
 def translate(exc: requests.RequestException, *, stood: bool) -> Outcome:
     """The outcome of a request that ended in this error. `stood`: had the connection been made?"""
     why = _why(exc)
@@ -224,6 +202,8 @@ def translate(exc: requests.RequestException, *, stood: bool) -> Outcome:
         return Outcome(name="misconfigured", reason=f"the address or a header cannot be used: {why}")
     if stood:
         return Outcome(name="unclear", reason=f"no answer, though the request may have arrived: {why}")
+    if isinstance(exc, requests.exceptions.ProxyError) and "Tunnel connection failed: 407" in str(exc):
+        return Outcome(name="misconfigured", reason=f"407: {REMEDIES[407]}")
     if isinstance(exc, requests.exceptions.ProxyError):
         return Outcome(name="unreachable", reason=f"the proxy cannot be reached: {why}")
     if isinstance(exc, requests.exceptions.SSLError):

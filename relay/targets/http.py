@@ -8,15 +8,14 @@ from urllib.parse import urlencode, urlsplit
 
 from relay.events import Outcome, OutcomeName
 from relay.settings import HttpTarget
-from relay.targets import contents, texts
+from relay.targets import contents, statuses, texts
 from relay.targets.base import Adapter, Shipment, Steps, Vault
 from relay.targets.client import Answer, NoAnswer
 from relay.times import Clock
 
 _LATER = (408, 425, 429, 502, 503, 504)
-_MISCONFIGURED = (401, 402, 403, 404, 405, 407, 410, 426)
+_MISCONFIGURED = (401, 403, 404, 405, 426)
 _SAID_BY_A_RESTART = (403, 404)
-_FAILED = (409, 423)  # a conflict or a lock: of this event, and it may pass
 
 
 class Http(Adapter):
@@ -52,7 +51,7 @@ class Http(Adapter):
             answer = self.client.request("HEAD", self._url, {**self.settings.headers, "User-Agent": "uis-relay"})
         except NoAnswer as exc:
             return exc.outcome
-        if answer.status in (401, 407):
+        if answer.status == 401 or statuses.remedy(answer) is not None:
             return self._outcome(answer)
         return Outcome(name="delivered", reason=f"answers {answer.status} to HEAD")
 
@@ -60,9 +59,11 @@ class Http(Adapter):
         status = answer.status
         if 200 <= status < 300 or status in self.settings.delivered_statuses:
             return Outcome(name="delivered", status=status)
-        name, said = _name(status), texts.words(answer.body)
+        mend, said = statuses.remedy(answer), texts.words(answer.body)
+        name = _name(status) if mend is None else "misconfigured"
+        shown = str(status) if mend is None else f"{status} ({mend})"
         return Outcome(
-            name=name, status=status, reason=f"{status}: {said}" if said else str(status),
+            name=name, status=status, reason=f"{shown}: {said}" if said else shown,
             wait=texts.retry_after(answer.headers, self._clock()) if name == "later" else None,
             target_is="perhaps_restarting" if status in _SAID_BY_A_RESTART else None,
         )  # fmt: skip
@@ -81,8 +82,8 @@ def _name(status: int) -> OutcomeName:
         return "later"
     if status in _MISCONFIGURED or status < 400:
         return "misconfigured"  # below 400: a redirect, the url is not the receiver's own
-    if status in _FAILED or status == 500:
-        return "failed"
+    if status in (409, 500):
+        return "failed"  # a conflict, which may pass, or this event made it stumble
     return "later" if status > 500 else "refused"
 
 

@@ -67,7 +67,7 @@ class OneC(Adapter):
         }
         endpoint = event.endpoint if event.endpoint != "any" else _ENDPOINT_OF_KIND[call.kind]
         try:
-            answer = self._exchange(f"{self._url}/{endpoint}", headers, content)
+            answer = self._exchange(f"{self._url}/{endpoint}", headers, content, steps)
         except NoAnswer as exc:
             return exc.outcome
         return _naming_unfit(_naming_unshown(self._outcome(answer), call), content)
@@ -92,7 +92,8 @@ class OneC(Adapter):
             suspicious_ok=self.settings.suspicious_ok, now=self._clock(),
         )  # fmt: skip
 
-    def _exchange(self, url: str, headers: dict[str, str], content: bytes) -> Answer:
+    def _exchange(self, url: str, headers: dict[str, str], content: bytes, steps: Steps) -> Answer:
+        steps.leave()
         if self.settings.session == "auto":
             return self.client.request("POST", url, headers, content)
         if _SESSION_COOKIE in self.client.cookies:
@@ -100,6 +101,7 @@ class OneC(Adapter):
             if answer.status not in _SESSION_LOST:
                 return answer
             self.client.cookies.clear()
+            steps.leave()
         return self.client.request("POST", url, {**headers, "IBSession": "start"}, content)
 
 

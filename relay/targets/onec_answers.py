@@ -13,11 +13,19 @@ from datetime import datetime
 from typing import Any, Literal
 
 from relay.events import Outcome, OutcomeName
+from relay.targets import statuses
 from relay.targets.client import Answer
-from relay.targets.texts import decoded, retry_after, without_markup
+from relay.targets.texts import decoded, is_page, retry_after, said, without_markup
 
 _TEXT_MAX = 500
-_HANDLER = re.compile(r"\{HTTP(Сервис|Service)\.")  # `{HTTPСервис.UIScom.Модуль(12)}: …`: an exception of the handler
+_PATTERN_MAX = 4096
+_DESCRIPTION = re.compile(r"<descr\b[^<>]*>([^<]*)</descr>")
+# `{УИСИнтеграция HTTPСервис.UIScom.Модуль(12)}: …`, `{ОбщийМодуль.X.Модуль(55,8)}: …`: an exception, of whatever module
+_EXCEPTION = re.compile(
+    r"\{[^{}]{1,200}\.(?:Модуль|Module|Форма|Form)\w{0,40}\(\d{1,9}(?:,\s?\d{1,9})?\)\}\s?:|\{HTTP(?:Сервис|Service)\."
+    r"|^\W{0,5}(?:Ошибка|Error):\s?\{"
+)
+_NEAR_THE_START = 300  # signs: a handler may say a few words, or open a document, before it repeats the exception
 _LOCKED = re.compile(
     r"Начало сеанса с информационной базой запрещено|Startup of infobase session is not allowed", re.IGNORECASE
 )
@@ -25,7 +33,7 @@ _LOCKED = re.compile(
 _NO_LICENCE = re.compile(
     r"свободной лицензии|Не найдена лицензия|No free licen[cs]e|Licen[cs]e not found", re.IGNORECASE
 )
-_PLATFORM_PAGE = re.compile(r"\s*(<!DOCTYPE|<html|<\?xml|1C:Enterprise 8 application error|<exception)", re.IGNORECASE)
+_PLATFORM_PAGE = re.compile(r"(<!DOCTYPE|<html|<\?xml|1C:Enterprise 8 application error|<exception)", re.IGNORECASE)
 
 _BY_STATUS: dict[int, OutcomeName] = {
     401: "misconfigured",  # login or password, or the user may not log in
@@ -59,13 +67,16 @@ def read(
     """The outcome that an answer stands for."""
     status, text = answer.status, words(answer.body) or answer.phrase
     if 200 <= status < 300:
-        if suspicious_ok == "fail" and _HANDLER.match(text):
-            return Outcome(name="failed", status=status, reason=f"the handler answered {status} with an error: {text}")
+        suspicion = _suspicion(text, answer.body) if suspicious_ok == "fail" else None
+        if suspicion is not None:
+            return Outcome(name="failed", status=status, reason=f"{suspicion.format(status)}: {text}")
         return Outcome(name="delivered", status=status)
     if status in delivered_statuses:
         return Outcome(name="delivered", status=status, reason=text)
-    name = _name(status, text, answer.body)
-    remedy = f" ({_REMEDY[status]})" if status in _REMEDY and not _LOCKED.search(text) else ""
+    at_fault = statuses.remedy(answer)
+    name = _name(status, text, answer.body, is_at_fault=at_fault is not None)
+    mend = at_fault or _REMEDY.get(status)
+    remedy = f" ({mend})" if mend and not _LOCKED.search(text) else ""
     return Outcome(
         name=name, status=status, reason=f"{status}{remedy}: {text}" if text else f"{status}{remedy}",
         target_is="perhaps_restarting" if name == "misconfigured" and status in _SAID_BY_A_RESTART else None,
@@ -73,15 +84,26 @@ def read(
     )  # fmt: skip
 
 
-def _name(status: int, text: str, body: bytes) -> OutcomeName:
+def _suspicion(text: str, body: bytes) -> str | None:
+    """What makes a success look like none: an exception's text, or a page where a handler would say something short."""
+    if _EXCEPTION.search(text[:_NEAR_THE_START]):
+        return "the handler answered {} with an error"
+    if is_page(decoded(body)):
+        return "a page was answered with {}; is the url the HTTP service's own?"
+    return None
+
+
+def _name(status: int, text: str, body: bytes, *, is_at_fault: bool) -> OutcomeName:
     if _LOCKED.search(text) or _NO_LICENCE.search(text):
         return "later"  # maintenance, or licences that come and go within seconds
+    if is_at_fault:
+        return "misconfigured"
     if status in _BY_STATUS:
         return _BY_STATUS[status]
     if 300 <= status < 400:
         return "misconfigured"  # a redirect: the url is not the service's own
     if status >= 500:
-        return "later" if _PLATFORM_PAGE.match(decoded(body)) or status != 500 else "failed"
+        return "later" if _PLATFORM_PAGE.match(decoded(body).lstrip()) or status != 500 else "failed"
     return "refused"
 
 
@@ -91,7 +113,7 @@ def words(body: bytes) -> str:
     found = _from_json(text) if text.startswith("{") else None
     if found is None and text.startswith("<"):
         found = _from_markup(text)
-    return re.sub(r"\s+", " ", text if found is None else found).strip()[:_TEXT_MAX]
+    return re.sub(r"\s+", " ", (text if found is None else found)[:_PATTERN_MAX]).strip()[:_TEXT_MAX]
 
 
 def _from_json(text: str) -> str | None:
@@ -100,18 +122,18 @@ def _from_json(text: str) -> str | None:
     except (ValueError, RecursionError):
         return None
     exception: Any = document.get("exception") if isinstance(document, dict) else None
-    lines: list[str] = []
+    lines: dict[str, None] = {}  # each once, in their order
     while isinstance(exception, dict):
-        for line in str(exception.get("descr", "")).splitlines():
+        for line in said(exception.get("descr")).splitlines():
             # `HTTP: Forbidden` and the line under it only repeat the request
-            if line.strip() and not line.startswith(("HTTP:", "Ошибка при выполнении запроса")) and line not in lines:
-                lines.append(line.strip())
+            if line.strip() and not line.startswith(("HTTP:", "Ошибка при выполнении запроса")):
+                lines[line.strip()] = None
         exception = exception.get("inner")
     return "; ".join(lines) if lines else None
 
 
 def _from_markup(text: str) -> str:
-    descriptions = re.findall(r"<descr\b[^>]*>(.*?)</descr>", text, re.DOTALL)
+    descriptions = _DESCRIPTION.findall(text[:_PATTERN_MAX])
     if descriptions:
         return html.unescape("; ".join(descriptions))
     _, heading, after = text.partition("application error:</h2>")

@@ -11,6 +11,7 @@ from msgspec import Struct
 from relay.events import CallEvent
 from relay.settings import CrmTarget
 
+_CALL_BACKS = ("sitephone", "callapi")
 Stage = Literal["ringing", "over", "recorded", "nothing"]
 
 
@@ -57,6 +58,12 @@ class Story(Struct, frozen=True):
     @property
     def started_at(self) -> datetime | None:
         return next((call.started_at for call in self.said if call.started_at), None)
+
+    @property
+    def is_call_back(self) -> bool:
+        """Did UIS call both, because a site, a program or the automatic call-back asked for it?"""
+        sources = ((call.call_source or "").strip().lower() for call in self.said)
+        return any(source in _CALL_BACKS or source.startswith("auto_back_call_") for source in sources)
 
     @property
     def is_answered(self) -> bool:

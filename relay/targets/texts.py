@@ -9,8 +9,15 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 
-_WAIT_MAX_S = 10**8  # three years: what is longer is no time, and timedelta has an end
+BROKEN_OFF = "the answer broke off: what was asked may have been done"
+_WAIT_MAX_S = 10**8  # three years: what is longer is no time, and timedelta and datetime have an end
+_DIGITS_MAX = 9
 _WORDS_MAX = 500
+_PATTERN_MAX = 4096  # signs of a text that patterns look at; a target may answer anything, and no answer costs time
+_PAGE_MAX = 4 * _PATTERN_MAX  # of a page, which may begin with a long style
+_HIDDEN = re.compile(r"<(/?)(title|style|script)\b[^<>]*>?", re.IGNORECASE)
+_TAG = re.compile(r"<[^<>]*(?:>|\Z)")
+_BEGINS_A_PAGE = re.compile(r"<(?:!doctype\s{1,9}html|html|body)\b", re.IGNORECASE)
 
 
 def decoded(body: bytes) -> str:
@@ -27,16 +34,41 @@ def decoded(body: bytes) -> str:
         return body.decode("utf-8", "replace")
 
 
+def is_page(text: str) -> bool:
+    """Is it a page for people, and no document for programs?"""
+    return bool(_BEGINS_A_PAGE.search(text[:_PATTERN_MAX])) if text.lstrip()[:1] == "<" else False
+
+
 def without_markup(page: str) -> str:
     """The words of an HTML page, without its title."""
-    plain = re.sub(r"<(title|style|script)\b.*?</\1>", " ", page, flags=re.DOTALL | re.IGNORECASE)
-    return html.unescape(re.sub(r"<[^>]+>", " ", plain))
+    return html.unescape(_TAG.sub(" ", _without_hidden(page)[:_PATTERN_MAX]))
+
+
+def _without_hidden(page: str) -> str:
+    """A page without what it does not show. Looks at each sign once, however often the page begins such an element."""
+    shown, begins, hidden = [], 0, ""
+    page = page[:_PAGE_MAX]
+    for tag in _HIDDEN.finditer(page):
+        is_end, name = bool(tag[1]), tag[2].lower()
+        if not hidden and not is_end:
+            shown.append(page[begins : tag.start()])
+            hidden = name
+        elif is_end and name == hidden:
+            begins, hidden = tag.end(), ""
+    return " ".join(shown if hidden else [*shown, page[begins:]])
+
+
+def said(value: object) -> str:
+    """A text or a number out of a document, cut; empty for what is neither: to print a deep list costs the stack."""
+    if isinstance(value, str):
+        return value[:_PATTERN_MAX]
+    return str(value) if isinstance(value, int | float) and not isinstance(value, bool) else ""
 
 
 def words(body: bytes) -> str:
     """What an answer says, page or text, in one line of at most 500 characters."""
     text = decoded(body).strip()
-    text = without_markup(text) if text.startswith("<") else text
+    text = without_markup(text) if text.startswith("<") else text[:_PATTERN_MAX]
     return re.sub(r"\s+", " ", text).strip()[:_WORDS_MAX]
 
 
@@ -45,11 +77,11 @@ def retry_after(headers: Mapping[str, str], now: datetime) -> timedelta | None:
     given = headers.get("retry-after", "").strip()
     if not given:
         return None
-    if given.isdigit():
-        return timedelta(seconds=min(int(given), _WAIT_MAX_S))
+    if given.isascii() and given.isdigit():
+        return timedelta(seconds=int(given) if len(given) < _DIGITS_MAX else _WAIT_MAX_S)
     try:
         at = parsedate_to_datetime(given)
-    except ValueError:
+    except (ValueError, OverflowError):  # 23:5999999999 is the latter
         return None
     at = at if at.tzinfo else at.replace(tzinfo=UTC)
-    return max(at - now, timedelta(0))
+    return min(max(at - now, timedelta(0)), timedelta(seconds=_WAIT_MAX_S))

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from alembic import command
+from alembic.config import Config
+from sqlalchemy import create_engine
 
 from relay import settings as settings_room
 from relay import start, wiring
@@ -14,6 +18,7 @@ from relay.sandbox.bitrix24 import Bitrix24
 from relay.sandbox.onec import OneC
 from relay.sandbox.server import Sandbox
 from relay.settings import Settings
+from relay.store import migrate
 from relay.wiring import Relay
 from tests.calls import rendered
 from tests.conftest import FakeClock
@@ -58,6 +63,31 @@ def base(clock: FakeClock) -> Iterator[Sandbox]:
     sandbox = Sandbox(OneC("Обмен УИС", "пароль", clock=clock)).start()
     yield sandbox
     sandbox.close()
+
+
+@pytest.fixture
+def certificate(tmp_path: Path) -> tuple[Path, Path]:
+    """A certificate of 127.0.0.1 that nobody vouches for, and its key."""
+    certificate, key = tmp_path / "cert.pem", tmp_path / "key.pem"
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", key, "-out", certificate, "-days", "2",
+         "-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1"], check=True, capture_output=True,
+    )  # fmt: skip
+    return certificate, key
+
+
+@pytest.fixture
+def old_database(tmp_path: Path) -> Path:
+    """What the first version of the relay has left."""
+    engine = create_engine(f"sqlite:///{tmp_path / 'relay.db'}")
+    config = Config()
+    config.set_main_option("script_location", str(Path(migrate.__file__).parent / "migrations"))
+    with engine.connect() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0001")
+        connection.commit()
+    engine.dispose()
+    return tmp_path / "relay.db"
 
 
 @pytest.fixture

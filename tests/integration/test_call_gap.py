@@ -312,7 +312,7 @@ def test_a_step_of_the_clock_neither_shortens_the_gap_nor_makes_an_hour_of_it(
     clock.forward(seconds=noticed_s)
     before = clock()
     clock.forward(seconds=step_s)
-    spaced.store.follow_clock("onec", hand._epoch, before, clock(), SPAN)
+    spaced.store.follow_clock({"onec": hand._epoch}, before, clock(), {"onec": SPAN})
     passed += noticed_s
 
     left = (waiting(spaced).due_at - clock()).total_seconds()
@@ -334,7 +334,7 @@ def test_what_got_its_turn_after_the_step_but_before_it_was_noticed_waits_as_it_
     post(spaced, rendered("answered", call_session_id=7))
     hand._record(job.delivery, job.epoch, Outcome(name="delivered"))
     clock.forward(seconds=0.2)
-    spaced.store.follow_clock("onec", hand._epoch, expected + timedelta(seconds=0.2), clock(), SPAN)
+    spaced.store.follow_clock({"onec": hand._epoch}, expected + timedelta(seconds=0.2), clock(), {"onec": SPAN})
 
     assert (waiting(spaced).due_at - clock()).total_seconds() == pytest.approx(0.9, abs=0.001)
 

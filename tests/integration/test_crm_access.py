@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -14,11 +15,12 @@ from click.testing import CliRunner
 from structlog.testing import capture_logs
 
 from relay.cli import main
-from relay.errors import StoreBusy
+from relay.errors import StoreBusy, StoreError
 from relay.events import TokenPair
 from relay.sandbox.server import Sandbox
 from relay.settings import Secret
 from relay.store import Store
+from relay.targets.base import Vault
 from relay.targets.tokens import Tokens
 from relay.wiring import Relay
 from tests.conftest import FakeClock
@@ -153,6 +155,62 @@ def test_two_processes_exchange_a_token_once(relay: Relay) -> None:
 
     assert [one.access for one in found] == ["new", "new"]
     assert asked == ["configured"]
+
+
+class FailingVault:
+    """Takes no pair until it has refused `failures` of them."""
+
+    def __init__(self, vault: Vault, failures: int) -> None:
+        self._vault, self.failures, self.others = vault, failures, list[bool]()
+
+    def load(self) -> TokenPair | None:
+        return self._vault.load()
+
+    def save(self, pair: TokenPair) -> None:
+        if self.failures:
+            self.failures -= 1
+            raise StoreError("the disk is full")
+        self._vault.save(pair)
+
+    def alone(self) -> AbstractContextManager[None]:
+        return self._vault.alone()
+
+
+def test_a_pair_that_could_not_be_saved_is_kept_saved_again_and_used_only_then(relay: Relay) -> None:
+    """The refresh token has been used up: its successor is all that there is."""
+    vault = FailingVault(relay.store.vault("onec"), 3)
+    asked: list[str] = []
+    meanwhile: list[TokenPair | None] = []
+
+    def exchange(refresh: str, seed: str) -> TokenPair:
+        asked.append(refresh)
+        return pair(seed, access="new", refresh="next")
+
+    def pause(_: float) -> None:
+        meanwhile.append(tokens.known())
+        lock = relay.store.database.token_lock("onec")
+        assert not lock.try_acquire()  # nobody else exchanges what is on disk: it has been used up
+        lock.close()
+
+    tokens = Tokens(Secret("configured"), vault, pause=pause)
+    assert tokens.renewed(None, exchange).access == "new"
+    assert meanwhile == [None] * 3
+    assert asked == ["configured"]
+    stored = relay.store.vault("onec").load()
+    assert stored is not None
+    assert stored.refresh == "next"
+
+
+def test_no_token_is_used_up_while_the_store_takes_no_writes(relay: Relay) -> None:
+    """To take the write lock is not enough: the disk must take something."""
+    with relay.store.database.write() as connection:
+        connection.exec_driver_sql("PRAGMA query_only=ON")  # as a disk that has become read-only
+
+    def exchange(_refresh: str, _seed: str) -> TokenPair:
+        raise AssertionError("the token would be used up")
+
+    with pytest.raises(StoreError, match="write"):
+        Tokens(Secret("configured"), relay.store.vault("onec")).renewed(None, exchange)
 
 
 def test_without_a_database_no_token_is_used_up(make_settings: Any) -> None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import sqlite3
+import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from multiprocessing import get_context
@@ -84,7 +87,7 @@ def test_a_file_that_may_not_be_written(make_relay: Callable[..., Relay], tmp_pa
         part.chmod(0o755)
     files = list(tmp_path.glob("relay.db*"))
     for file in files:
-        file.chmod(0o444 if file.suffix != ".lock" else 0o666)
+        file.chmod(0o666 if file.suffix in (".lock", ".open") else 0o444)
     with nobody():
         refused(client.post(IN, data=body(1)), "write")
         assert stored_as_root(tmp_path) == 0
@@ -107,6 +110,70 @@ def test_a_database_that_another_program_has_locked(relay: Relay, client: Any) -
     shell.close()
     assert client.post(IN, data=body(2)).status_code == 200
     assert stored(relay) == 2
+
+
+@pytest.mark.parametrize("connected", [True, False])
+def test_every_request_has_its_503_of_a_locked_database_after_2_s_in_all(
+    relay: Relay, client: Any, connected: bool
+) -> None:
+    """Not 2 s for its turn, 2 s for the lock and 2 s for the counting of the refusal."""
+    if connected:
+        assert client.post(IN, data=body(1)).status_code == 200
+    shell = sqlite3.connect(relay.store.database.path, isolation_level=None)
+    shell.execute("BEGIN IMMEDIATE")
+    waits: list[float] = []
+
+    def ask(number: int) -> None:
+        began = time.monotonic()
+        refused(client.post(IN, data=body(number)), "send it again")
+        waits.append(time.monotonic() - began)
+
+    threads = [threading.Thread(target=ask, args=(number,)) for number in range(2, 8)]
+    for thread in threads:
+        thread.start()
+        while not relay.store.stalled_s():  # the first has its commit to itself, the others wait for it
+            pass
+    for thread in threads:
+        thread.join()
+    shell.execute("ROLLBACK")
+    shell.close()
+    assert len(waits) == 6
+    assert max(waits) < 2 * 2  # less than two waits in a row
+
+
+def test_a_lock_that_another_program_gives_back_in_time_costs_nobody_a_refusal(relay: Relay, client: Any) -> None:
+    shell = sqlite3.connect(relay.store.database.path, isolation_level=None, check_same_thread=False)
+    shell.execute("BEGIN IMMEDIATE")
+    unlock = threading.Timer(0.3, shell.execute, ["ROLLBACK"])
+    unlock.start()
+    assert client.post(IN, data=body(1)).status_code == 200
+    unlock.join()
+    shell.close()
+
+
+def test_readers_however_many_and_slow_hold_up_nobody_elses_reading(relay: Relay) -> None:
+    """The dispatcher's: without it, it cannot renew its leases."""
+    with contextlib.ExitStack() as slow:
+        for _ in range(40):
+            slow.enter_context(relay.store.database.read())
+        assert relay.store.leases() == {}
+
+
+def test_a_journal_that_a_slow_reader_made_grow_shrinks_again(relay: Relay) -> None:
+    journal = relay.store.database.path.with_name("relay.db-wal")
+    with relay.store.database.read() as reader:
+        reader.exec_driver_sql("SELECT count(*) FROM events").fetchall()
+        while journal.stat().st_size < 24_000_000:
+            write(relay, 2_000_000)
+    for _ in range(3):
+        write(relay, 10)
+    assert journal.stat().st_size <= 16 * 1024 * 1024
+
+
+def write(relay: Relay, size: int) -> None:
+    with relay.store.database.write() as connection:
+        connection.exec_driver_sql("DELETE FROM heartbeats")
+        connection.exec_driver_sql("INSERT INTO heartbeats VALUES (hex(randomblob(?)), 1)", (size // 2,))
 
 
 @pytest.mark.parametrize("gone", [["-wal"], ["-shm"], ["-wal", "-shm"]])
@@ -142,7 +209,7 @@ def test_a_database_that_was_removed_or_replaced_is_said_clearly(relay: Relay, c
     if replaced:
         path.write_bytes(b"")
     relay.store.database._files._looked_at = float("-inf")
-    refused(client.post(IN, data=body(2)), "removed or replaced", "put it back, or restart")
+    refused(client.post(IN, data=body(2)), "removed or replaced", "put it back, or stop", "relay restore FILE")
 
     path.unlink(missing_ok=True)
     path.with_name("away").rename(path)

@@ -5,20 +5,19 @@ from __future__ import annotations
 import sqlite3
 import threading
 from collections.abc import Callable
+from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
-from alembic import command
-from alembic.config import Config
 from click.testing import CliRunner
-from sqlalchemy import create_engine, event, func, select
+from sqlalchemy import event, func, select
 
 from relay import start, wiring
 from relay.cli import main
 from relay.events import Attempt
-from relay.store import Claim, Replay, Result, Selection, migrate, schema
+from relay.store import Claim, Replay, Result, Selection, schema
 from relay.wiring import Relay
 from tests.calls import rendered
 from tests.lanes import post, states
@@ -187,18 +186,11 @@ def test_a_backup_that_cannot_be_made_says_why(kept: Relay, tmp_path: Path, name
 
 
 def test_a_database_of_the_first_version_is_brought_up_with_everything_in_it(
-    make_settings: Callable[..., Any], tmp_path: Path
+    old_database: Path, make_settings: Callable[..., Any], tmp_path: Path
 ) -> None:
     settings = make_settings()
-    engine = create_engine(f"sqlite:///{tmp_path / 'relay.db'}")
-    config = Config()
-    config.set_main_option("script_location", str(Path(migrate.__file__).parent / "migrations"))
-    with engine.connect() as connection:
-        config.attributes["connection"] = connection
-        command.upgrade(config, "0001")
-        connection.exec_driver_sql("INSERT INTO targets (name, state, epoch) VALUES ('onec', 'open', 5)")
-        connection.commit()
-    engine.dispose()
+    with closing(sqlite3.connect(old_database, isolation_level=None)) as connection:
+        connection.execute("INSERT INTO targets (name, state, epoch) VALUES ('onec', 'open', 5)")
 
     assert start.migrate(settings) == "0001"
     assert len(list(tmp_path.glob("relay.db.bak-0001-*"))) == 1
@@ -243,7 +235,7 @@ def test_after_a_step_of_the_clock_waits_have_their_length_and_ages_their_value(
     before, after = clock(), clock() + timedelta(hours=hours)
     clock.now = after
     post(relay, rendered("incoming", call_session_id=3))  # since the step, before it was noticed
-    relay.store.follow_clock("onec", epoch, before, after)
+    relay.store.follow_clock({"onec": epoch}, before, after, {})
 
     first, second, third = relay.store.deliveries(Selection())
     assert first.due_at - after == timedelta(minutes=9)
@@ -259,7 +251,7 @@ def test_after_a_step_of_the_clock_waits_have_their_length_and_ages_their_value(
 
 def test_a_step_is_followed_by_the_owner_alone(relay: Relay, clock: Any) -> None:
     relay.store.take_over("onec", "me")
-    relay.store.follow_clock("onec", 7, clock(), clock() + timedelta(hours=1))
+    relay.store.follow_clock({"onec": 7}, clock(), clock() + timedelta(hours=1), {})
     assert relay.store.standstills("onec") == ()
 
 

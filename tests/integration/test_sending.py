@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import socket
 import ssl
-import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -134,14 +133,9 @@ def test_a_server_that_does_not_speak_tls_is_misconfigured() -> None:
     assert "verify_tls" in found.reason
 
 
-def test_a_certificate_that_is_not_trusted_is_misconfigured(tmp_path: Path) -> None:
-    key, certificate = tmp_path / "key.pem", tmp_path / "cert.pem"
-    subprocess.run(
-        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", key, "-out", certificate, "-days", "2",
-         "-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1"], check=True, capture_output=True,
-    )  # fmt: skip
+def test_a_certificate_that_is_not_trusted_is_misconfigured(certificate: tuple[Path, Path]) -> None:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate, key)
+    context.load_cert_chain(*certificate)
 
     def serve(connection: socket.socket) -> None:
         try:
@@ -155,7 +149,7 @@ def test_a_certificate_that_is_not_trusted_is_misconfigured(tmp_path: Path) -> N
         secure = url.replace("http:", "https:")
         assert outcome_of(secure).name == "misconfigured"
         assert outcome_of(secure, replace(QUICK, verify_tls=False)).status == 200
-        assert outcome_of(secure, replace(QUICK, ca_file=str(certificate))).status == 200
+        assert outcome_of(secure, replace(QUICK, ca_file=str(certificate[0]))).status == 200
 
 
 def test_no_answer_in_time_is_unclear() -> None:
@@ -226,6 +220,17 @@ def test_a_proxy_that_is_away_is_unreachable(unused_port: int) -> None:
     found = outcome_of("http://127.0.0.1:9/in", replace(QUICK, proxy=f"http://127.0.0.1:{unused_port}"))
 
     assert found.name == "unreachable"
+
+
+def test_a_proxy_that_wants_a_login_is_a_matter_of_the_configuration() -> None:
+    def serve(connection: socket.socket) -> None:
+        connection.recv(4096)
+        connection.sendall(b"HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\n\r\n")
+
+    with server(serve) as url:
+        found = outcome_of("https://127.0.0.1:9/in", replace(QUICK, proxy=url.removesuffix("/in")))
+
+    assert (found.name, "login" in found.reason) == ("misconfigured", True)
 
 
 def test_an_address_that_cannot_be_used_is_misconfigured() -> None:

@@ -47,10 +47,11 @@ def claim(store: Store, at: datetime = NOON + timedelta(seconds=1)) -> Any:
 
 
 def result(job: Any, state: Any = "delivered", *, due_at: datetime = NOON) -> Result:
+    outcome: Any = "delivered" if state == "delivered" else "later"
     return Result(
         delivery=job.delivery, epoch=job.epoch, state=state, due_at=due_at, failures=0, unclear=0,
         delivered_at=NOON if state == "delivered" else None, reason=None, remote=None,
-        attempt=Attempt(number=job.delivery.attempts + 1, at=NOON, took_ms=1, status=200, outcome="delivered", reason=""),
+        attempt=Attempt(number=job.delivery.attempts + 1, at=NOON, took_ms=1, status=200, outcome=outcome, reason=""),
     )  # fmt: skip
 
 
@@ -216,6 +217,43 @@ def test_a_poisonous_neighbour_costs_only_itself(store: Store) -> None:
     assert answers == {"slow": "stored slow", "a": "stored a", "poison": "poison", "b": "stored b"}
 
 
+def test_nobody_is_told_that_he_is_stored_when_the_thread_that_commits_for_all_is_ended(store: Store) -> None:
+    commits = GroupCommit(store.database)
+    entered, go_on = threading.Event(), threading.Event()
+
+    def operation(_: Any, batch: Any) -> list[str]:
+        if batch == ["slow"]:
+            entered.set()
+            go_on.wait(5)
+        else:
+            raise SystemExit
+        return ["stored"] * len(batch)
+
+    answers: dict[str, str] = {}
+
+    def run(item: str) -> None:
+        try:
+            answers[item] = commits.run(operation, item, 10)
+        except BaseException as exc:
+            answers[item] = type(exc).__name__
+
+    first = threading.Thread(target=run, args=("slow",))
+    first.start()
+    entered.wait(5)
+    others = []
+    for number, item in enumerate(("leader", "follower"), 1):
+        others.append(threading.Thread(target=run, args=(item,)))
+        others[-1].start()
+        while len(commits._queue) < number:
+            threading.Event().wait(0.001)
+    go_on.set()
+    for thread in (first, *others):
+        thread.join()
+
+    assert answers == {"slow": "stored", "leader": "SystemExit", "follower": "StoreBusy"}
+    assert commits.run(lambda _, batch: batch, "next") == "next"  # and it goes on
+
+
 def test_a_lock_held_by_another_program_is_busy_and_stores_nothing(store: Store) -> None:
     other = sqlite3.connect(store.database.path, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
@@ -346,6 +384,49 @@ def test_a_late_delivered_settles_what_waits(store: Store) -> None:
     store.record(result(job, "delivered"))
 
     assert states(store) == ["delivered"]
+
+
+def attempts(store: Store) -> list[list[int]]:
+    return [[tried.number for tried in tries] for event in store.events(Selection()) for _, tries in store.whole(event)]
+
+
+@pytest.mark.parametrize("state", ["due", "delivered", "dead"])
+def test_a_result_whose_commit_was_not_confirmed_may_be_recorded_again(store: Store, state: str) -> None:
+    store.add(notification())
+    job = claim(store)
+    for _ in range(3):
+        store.record(result(job, state))
+
+    assert (states(store), attempts(store)) == ([state], [[1]])
+
+
+def test_a_result_that_is_recorded_again_does_not_settle_the_next_try(store: Store) -> None:
+    store.add(notification())
+    first = claim(store)
+    store.record(result(first, "due"))
+    second = claim(store)
+    assert second is not None
+    store.record(result(first, "due"))
+    assert states(store) == ["sending"]
+
+    store.record(result(second, "delivered"))
+    assert (states(store), attempts(store)) == (["delivered"], [[1, 2]])
+
+
+@pytest.mark.parametrize("ahead", [timedelta(hours=3), timedelta(days=365)])
+def test_an_event_of_a_clock_that_was_ahead_swallows_no_repeat_of_a_later_day(store: Store, ahead: timedelta) -> None:
+    first = store.add(notification(at=NOON + ahead))
+    second = store.add(notification(at=NOON))
+    third = store.add(notification(at=NOON + timedelta(minutes=1)))
+
+    assert [one.duplicate for one in (first, second, third)] == [False, False, True]
+    assert third.event == second.event
+
+
+def test_of_two_that_come_at_once_the_later_one_may_be_stored_first(store: Store) -> None:
+    """Its time is taken before the commit: a repeat may seem to be a moment older than what it repeats."""
+    assert not store.add(notification(at=NOON)).duplicate
+    assert store.add(notification(at=NOON - timedelta(milliseconds=20))).duplicate
 
 
 def test_what_was_not_begun_goes_back_without_counting(store: Store) -> None:

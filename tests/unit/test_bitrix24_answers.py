@@ -275,7 +275,7 @@ def test_a_call_is_registered_with_the_offset_of_its_zone_and_without_its_plus_i
 
     assert json.loads(web.calls[0].request.body) == {
         "USER_ID": 1, "PHONE_NUMBER": "+79005550123", "TYPE": 2, "CALL_START_DATE": "2026-03-10T11:19:38+03:00",
-        "CRM_CREATE": 1, "SHOW": 0, "EXTERNAL_CALL_ID": "7", "LINE_NUMBER": "74955550100",
+        "CRM_CREATE": 1, "SHOW": 0, "ADD_TO_CHAT": 0, "EXTERNAL_CALL_ID": "7", "LINE_NUMBER": "74955550100",
     }  # fmt: skip
     assert web.calls[0].request.headers["X-Relay-Delivery"] == "01a2-delivery"
 

@@ -117,8 +117,8 @@ STATUSES = [
     *[(status, "misconfigured", "a redirect: another address is the receiver's own") for status in (301, 302, 308)],
     *[(status, "misconfigured", "nothing can be taken") for status in (401, 402, 403, 404, 405, 407, 410, 426)],
     *[(status, "later", "it asks for time") for status in (408, 425, 429, 502, 503, 504, 520, 599)],
-    *[(status, "failed", "this event made it stumble") for status in (409, 423, 500)],
-    *[(status, "refused", "never taken as it is") for status in (400, 406, 413, 415, 418, 422)],
+    *[(status, "failed", "this event made it stumble") for status in (409, 500)],
+    *[(status, "refused", "never taken as it is") for status in (400, 406, 413, 418, 422)],
 ]
 
 

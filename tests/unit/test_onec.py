@@ -44,7 +44,7 @@ def web() -> Iterator[responses.RequestsMock]:
 
 
 def send(settings: OneCTarget = SETTINGS, shipment: Any = None, *, at: datetime = NOW, steps: Any = None) -> Any:
-    return OneC(settings, lambda: at).send(shipment or job(), steps)
+    return OneC(settings, lambda: at).send(shipment or job(), steps or Memory())
 
 
 def test_the_request_is_the_one_that_uis_makes_with_credentials_in_utf_8(web: responses.RequestsMock) -> None:
@@ -195,8 +195,8 @@ def sessions_of(web: responses.RequestsMock) -> list[tuple[str | None, str | Non
 def test_a_manual_session_is_started_and_kept(web: responses.RequestsMock) -> None:
     web.post(f"{URL}/in", status=200, headers={"Set-Cookie": "ibsession=one"})
     adapter = OneC(MANUAL, lambda: NOW)
-    adapter.send(job(), None)
-    adapter.send(job(), None)
+    adapter.send(job(), Memory())
+    adapter.send(job(), Memory())
 
     assert sessions_of(web) == [("start", None), (None, "ibsession=one")]
 
@@ -208,14 +208,14 @@ def test_a_lost_session_is_started_anew_once(web: responses.RequestsMock, status
     web.post(f"{URL}/in", status=200, headers={"Set-Cookie": "ibsession=two"})
     adapter = OneC(MANUAL, lambda: NOW)
 
-    assert [adapter.send(job(), None).name for _ in range(2)] == ["delivered", "delivered"]
+    assert [adapter.send(job(), Memory()).name for _ in range(2)] == ["delivered", "delivered"]
     assert sessions_of(web) == [("start", None), (None, "ibsession=one"), ("start", None)]
 
 
 def test_an_error_in_a_fresh_session_is_the_targets_answer(web: responses.RequestsMock) -> None:
     web.post(f"{URL}/in", status=400, body="нет")
 
-    assert OneC(MANUAL, lambda: NOW).send(job(), None).name == "refused"
+    assert OneC(MANUAL, lambda: NOW).send(job(), Memory()).name == "refused"
     assert len(web.calls) == 1
 
 
@@ -223,7 +223,7 @@ def test_a_session_is_finished_at_the_end(web: responses.RequestsMock) -> None:
     web.post(f"{URL}/in", status=200, headers={"Set-Cookie": "ibsession=one"})
     web.get(f"{URL}/ping", status=200)
     adapter = OneC(MANUAL, lambda: NOW)
-    adapter.send(job(), None)
+    adapter.send(job(), Memory())
     adapter.close()
 
     assert sessions_of(web)[-1] == ("finish", "ibsession=one")

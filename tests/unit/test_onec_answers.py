@@ -24,7 +24,7 @@ def outcome_of(
     status: int, body: bytes = b"", headers: dict[str, str] | None = None, phrase: str = "", **options: Any
 ) -> Any:
     options = {"delivered_statuses": (417,), "suspicious_ok": "fail", **options}
-    return onec_answers.read(Answer(status, headers or {}, body, phrase), now=NOW, **options)
+    return onec_answers.read(Answer(status, headers or {}, body, phrase=phrase), now=NOW, **options)
 
 
 @pytest.mark.parametrize(
@@ -80,6 +80,47 @@ def test_the_phrase_of_the_status_line_is_given_where_the_body_says_nothing() ->
     assert outcome_of(417, phrase=phrase).reason == phrase
     assert outcome_of(400, phrase="Error in JSON. Not structure!").reason == "400: Error in JSON. Not structure!"
     assert outcome_of(400, "недопустимое имя".encode(), phrase="Error").reason == "400: недопустимое имя"
+
+
+MODULE = "Поле объекта не обнаружено (direction)"
+# what comes with a 2xx, and is no success
+SUSPICIOUS = [
+    f"{{HTTPСервис.UIScom.Модуль(12)}}: {MODULE}",
+    f"{{УИСИнтеграция HTTPСервис.UIScom.Модуль(12)}}: {MODULE}",
+    f"{{HTTPService.UIScom.Module(12)}}: {MODULE}",
+    f"{{ОбщийМодуль.Звонки.Модуль(55)}}: {MODULE}",
+    f"{{ОбщийМодуль.Звонки.Модуль(55,8)}}: {MODULE}",
+    f"{{ОбщийМодуль.Звонки.Модуль(55, 8)}}: {MODULE}",
+    f"{{РегистрСведений.ИсторияЗвонков.МодульНабораЗаписей(3)}}: {MODULE}",
+    f"{{ВнешняяОбработка.Приём.МодульОбъекта(10)}}: {MODULE}",
+    f"{{Обработка.Приём.Форма.Форма.Форма(4)}}: {MODULE}",
+    f"Ошибка: {{ОбщийМодуль.Звонки.Модуль(55)}}: {MODULE}",
+    f"Ошибка: {{(1)}}: {MODULE}",
+    f"Ошибка при записи звонка:\n{{ОбщийМодуль.Звонки.Модуль(55)}}: {MODULE}",
+    f'{{"error":"{{ОбщийМодуль.Звонки.Модуль(55)}}: {MODULE}"}}',
+    "<!DOCTYPE html>\n<html><body><form action='/login'>Вход</form></body></html>",
+    "\ufeff\r\n<HTML><HEAD><TITLE>IIS Windows Server</TITLE></HEAD><BODY><img src='iisstart.png'></BODY></HTML>",
+    "<!-- сайт --><html><body>Добро пожаловать</body></html>",
+    "<?xml version='1.0'?>\n<!DOCTYPE html PUBLIC '-//W3C//DTD XHTML 1.0 Strict//EN' ''>\n<html></html>",
+]
+FINE = [
+    "OK", "Записано: {12}", '{"result":true,"module":"Модуль(12)"}', "<?xml version='1.0'?><result>ok</result>",
+    "Пинг", "Ошибка не найдена", '{"Ошибка":false}', "x" * 400 + "{ОбщийМодуль.X.Модуль(1)}: во вложенном тексте",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("said", SUSPICIOUS)
+@pytest.mark.parametrize("status", [200, 201])
+def test_a_success_that_carries_an_exception_or_a_page_is_none(said: str, status: int) -> None:
+    found = outcome_of(status, said.encode())
+
+    assert (found.name, found.status) == ("failed", status)
+    assert outcome_of(status, said.encode(), suspicious_ok="accept").name == "delivered"
+
+
+@pytest.mark.parametrize("said", FINE)
+def test_a_success_with_a_text_of_its_own_is_one(said: str) -> None:
+    assert outcome_of(200, said.encode()).name == "delivered"
 
 
 def test_417_can_be_told_to_be_a_refusal() -> None:

@@ -101,6 +101,18 @@ def test_a_wait_that_was_asked_for_is_never_cut_short_and_nothing_is_due_in_the_
     assert pause <= max(POLICY.retry_max * 1.25, wait or timedelta(0))
 
 
+def test_a_target_may_ask_for_an_hour_and_gets_no_more() -> None:
+    hour = timedelta(hours=1)
+    for asked in (None, timedelta(0), timedelta(minutes=59), hour):
+        outcome = Outcome(name="later", reason="busy", wait=asked)
+        assert schedule.within(outcome, POLICY.retry_after_max) is outcome
+    for asked in (timedelta(hours=1, seconds=1), timedelta(days=3), timedelta.max):
+        outcome = schedule.within(Outcome(name="later", reason="busy", wait=asked), POLICY.retry_after_max)
+        assert outcome.wait == hour
+        assert outcome.reason.startswith("busy")
+        assert "retry_after_max" in outcome.reason
+
+
 @given(st.integers(1, 200), st.floats(0, 1, exclude_max=True))
 def test_pauses_grow_and_noise_only_lengthens(tries: int, noise: float) -> None:
     assert (

@@ -67,6 +67,7 @@ def test_the_defaults_of_a_1c(read: Any) -> None:
     assert (target.order, target.attempts, target.unclear, target.concurrency) == ("call", 12, "retry", 2)
     assert (target.retry_first, target.retry_max) == (timedelta(seconds=5), timedelta(hours=1))
     assert target.give_up_after == timedelta(days=14)
+    assert target.retry_after_max == timedelta(hours=1)
     assert target.delivered_statuses == (417,)
     assert (target.body, target.empty, target.session, target.suspicious_ok) == ("template", "null", "auto", "fail")
     assert target.events == ("incoming", "answered", "lost", "outgoing", "finished")
@@ -94,6 +95,7 @@ give_up_after = "2w"
 attempts = 3
 retry_first = "1s"
 retry_max = "10m"
+retry_after_max = "2h"
 unclear = "hold"
 expire = {{ incoming = "10m" }}
 delivered_statuses = [417, 409]
@@ -140,6 +142,8 @@ MISTAKES = [
     (SOURCE + TARGET + 'retry_first = "2h"', "targets.onec.retry_first", "retry_max"),
     (SOURCE + TARGET + 'call_gap = "2m"', "targets.onec.call_gap", "at most 1m"),
     (SOURCE + TARGET + "call_gap = 1.1", "targets.onec.call_gap", '"30s"'),
+    (SOURCE + TARGET + "retry_after_max = 0", "targets.onec.retry_after_max", "more than 0"),
+    (SOURCE + TARGET + 'retry_after_max = "31d"', "targets.onec.retry_after_max", "at most 30d"),
     (SOURCE + TARGET + "delivered_statuses = [17]", "targets.onec.delivered_statuses", "200 to 599"),
     (SOURCE + TARGET.replace("https://", "ftp://"), "targets.onec.url", "http://"),
     (SOURCE + TARGET.replace("https://", "https://u:p@"), "targets.onec.url", "username"),
@@ -206,6 +210,10 @@ OTHER_MISTAKES = [
     (B24 + 'users = { "101" = "Ivan" }', "users", '"101" = 12'),
     (B24 + 'show_to = "everybody"', "show_to", "employee, all, nobody"),
     (B24 + 'attach_record = "file"', "attach_record", "link, upload, off"),
+    (B24 + 'record_hosts = ["https://records.example.ru/"]', "record_hosts[0]", "records.example.ru"),
+    (B24 + 'record_hosts = ["a.example.ru", "b.example.ru:80"]', "record_hosts[1]", "alone"),
+    (B24 + 'record_hosts = "records.example.ru"', "record_hosts", "array"),
+    (B24 + 'record_ca_file = "certs/none.pem"', "record_ca_file", "there is no file"),
     (B24 + 'client_id = "x"\nclient_secret = "s"\nrefresh_token = "r"', "client_id", "webhook needs none"),
     (B24 + 'url = "https://x.test"', "url", "no such key"),
     (APP.replace('client_secret = "s"\n', ""), "client_secret", "OAuth"),
