@@ -9,6 +9,7 @@ RelayError
  - NotFound          no event, delivery or target of that name
  - Conflict          somebody else changed it meanwhile, or its state forbids it
  - Interrupted       the work on a delivery must end here: the lane stops, or is another process's
+    - OwnershipLost  and what had just been done could not be remembered any more
 """
 
 from __future__ import annotations
@@ -48,3 +49,7 @@ class Conflict(RelayError):
 
 class Interrupted(RelayError):
     """The work on a delivery must end here: the lane stops, or is another process's. Nothing was lost."""
+
+
+class OwnershipLost(Interrupted):
+    """The lane is another process's since a request was made: what came of it is that process's to find out."""

@@ -6,6 +6,7 @@ import json
 import threading
 import time
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 from relay import wiring
@@ -59,7 +60,17 @@ def all_are(relay: Relay, state: str) -> Callable[[], bool]:
 
 
 def received(onec: Sandbox) -> list[dict[str, Any]]:
-    return [{**json.loads(record["body"]), "endpoint": record["endpoint"]} for record in onec.onec.state()["records"]]
+    return [{**json.loads(record["body"]), "endpoint": record["endpoint"]} for record in onec.onec.state()["writes"]]
+
+
+class Seconds:
+    """A monotonic clock that stands until it is moved."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
 
 
 class Scripted:
@@ -75,6 +86,45 @@ class Scripted:
 
     def close(self) -> None:
         pass
+
+
+class Told(Scripted):
+    """A target that does what the script says, and may use what it is lent."""
+
+    def __init__(self, settings: Target, script: Callable[[Job, Any], Outcome]) -> None:
+        super().__init__(settings, lambda job: Outcome(name="delivered"))
+        self._told = script
+
+    def send(self, shipment: Job, steps: Any = None) -> Outcome:
+        self.sent.append(shipment.delivery.id)
+        return self._told(shipment, steps)
+
+
+class Failing:
+    """A store of which one method fails for a while, before or after it has done its work."""
+
+    def __init__(self, store: Any, method: str, error: Exception, *, times: int, done: bool = False) -> None:
+        self._store, self._method, self._error, self._left, self._done = store, method, error, times, done
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self._store, name)
+        if name != self._method:
+            return found
+
+        def fail(*args: Any) -> Any:
+            if self._left <= 0:
+                return found(*args)
+            self._left -= 1
+            if self._done:
+                found(*args)
+            raise self._error
+
+        return fail
+
+
+def with_store(store: Any) -> Any:
+    """What a dispatcher needs of a relay."""
+    return SimpleNamespace(store=store)
 
 
 def dispatch(relay: Relay, *targets: Scripted, clock: Clock = wiring.now_utc, **more: Any) -> Dispatcher:

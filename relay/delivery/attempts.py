@@ -51,7 +51,7 @@ class Attempts:
     def send(self, job: Job, may_send: Callable[[], bool]) -> Outcome:
         """Tries again within seconds while no connection is made; all else is for the database's patience.
 
-        `may_send` is asked before each further request. Raises StoreError, and Interrupted when the work must end.
+        `may_send` is asked before each request. Raises StoreError, and Interrupted when the work must end.
         """
         steps = Steps(job, self._store, self._gate, self._stopping, may_send)
         patience = Retrying(
@@ -63,7 +63,9 @@ class Attempts:
         )
         try:
             outcome: Outcome = self._adapter.send(job, steps)
-            return patience(self._again, job, steps, [outcome]) if outcome.name == "unreachable" else outcome
+            if outcome.name == "unreachable":
+                outcome = patience(self._again, job, steps, [outcome])
+            return schedule.within(outcome, self._policy.retry_after_max)
         except (StoreError, Interrupted):
             raise
         except Exception as exc:  # a fault of ours: the delivery keeps its place, and the reason is seen
@@ -91,6 +93,7 @@ class Attempts:
             delivery=delivery, epoch=epoch, state=verdict.state, due_at=verdict.due_at, failures=verdict.failures,
             unclear=verdict.unclear, delivered_at=now if verdict.state == "delivered" else None,
             reason=verdict.reason, remote=outcome.remote or delivery.remote, attempt=attempt,
+            call_free_at=schedule.call_free_at(outcome, self._policy, now),
         )  # fmt: skip
 
     def expired(self, job: Job, now: datetime) -> Result | None:

@@ -76,6 +76,12 @@ def resumed(health: Health, now: datetime) -> Health:
     return replace(at_start(health, now), asked_until=None)
 
 
+def believable(health: Health, now: datetime, longest: timedelta) -> Health:
+    """As it was saved, without what a clock that was ahead left behind, and without a wait longer than is allowed."""
+    limits = {"since": now, "forbidden_since": now, "asked_until": now + longest}
+    return replace(health, **{name: min(at, limits[name]) for name in limits if (at := getattr(health, name))})
+
+
 def shifted(health: Health, step: timedelta) -> Health:
     """Its waits, moved with a clock that has stepped."""
     moments = ("since", "probe_at", "asked_until", "forbidden_since")

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
+from functools import partial
 
 import structlog
 
@@ -18,12 +19,13 @@ from relay.delivery.lane import Lane
 from relay.delivery.lease import Lease
 from relay.delivery.upkeep import Upkeep
 from relay.errors import StoreError
-from relay.store import Job, LeaseRow, Store
+from relay.store import Job, Store
 from relay.times import Clock
 
 log = structlog.get_logger("relay.delivery")
 
 _SWEEP_S = 0.2  # what other processes took in, or changed, reaches a lane within a quarter of a second
+_REMOVED_EVERY_S = 15.0
 _GRACE_S = 18.0  # from SIGTERM: gunicorn kills after 20
 
 
@@ -37,6 +39,7 @@ class Dispatcher:
         self._clockwork = Clockwork(clock, monotonic)
         self._steps: list[tuple[datetime, datetime]] = []  # of the clock, not yet followed
         self._lease: Lease | None = None
+        self._removed_at = float("-inf")
         self._stopping = threading.Event()
         self._told_at: float | None = None
         self._ticked_at: float | None = None
@@ -127,11 +130,11 @@ class Dispatcher:
             log.warning("clock.stepped", by_s=round((step[1] - step[0]).total_seconds(), 1))
             self._steps.append(step)
         self._renew(self._lease)
+        self._follow_clock()
         self._contend(self._lease)
-        while self._steps:
-            for name in self.owned():
-                self._upkeep[name].follow_clock(*self._steps[0])
-            self._steps.pop(0)
+        if self._monotonic() - self._removed_at >= _REMOVED_EVERY_S:
+            self._removed_at = self._monotonic()
+            self._hold_removed(self._lease)
         for name in self.owned():
             self._upkeep[name].sweep()
 
@@ -142,6 +145,16 @@ class Dispatcher:
         for name in set(self.owned()) - still:
             self._lanes[name].disown()
             log.warning("dispatcher.lane_lost", target=name, reason="another process has taken it over")
+
+    def _follow_clock(self) -> None:
+        """The lanes that were this process's when it stepped; one that is taken over now is looked at as a whole."""
+        while self._steps:
+            before, after = self._steps[0]
+            lanes = {name: epoch for name, lane in self._lanes.items() if (epoch := lane.epoch) is not None}
+            self._store.follow_clock(lanes, before, after, {name: self._lanes[name].policy.call_gap for name in lanes})
+            self._steps.pop(0)
+            for name in lanes:
+                self._upkeep[name].clock_stepped(before, after)
 
     def _contend(self, lease: Lease) -> None:
         """Takes over the lanes that are nobody's; at once when their owner has ended."""
@@ -154,14 +167,15 @@ class Dispatcher:
             epoch = lease.contend(lane.name, present.get(lane.name))
             if epoch is not None:
                 self._upkeep[lane.name].begin(epoch)
-                lane.own(epoch, lease.holds)
+                lane.own(epoch, partial(lease.holds, lane.name))
                 taken.append(lane.name)
         if taken:
             log.info("dispatcher.delivering", targets=taken)
-            self._hold_removed(lease, {name: row for name, row in present.items() if name not in self._lanes})
 
-    def _hold_removed(self, lease: Lease, removed: Mapping[str, LeaseRow]) -> None:
-        for name, row in removed.items():
-            if self._store.left_sending(name) and lease.contend(name, row) is not None:
+    def _hold_removed(self, lease: Lease) -> None:
+        """What targets that are not configured here had in `sending`, once nobody works their lanes any more."""
+        for name, row in self._store.leases().items():
+            if name not in self._lanes and self._store.left_sending(name) and lease.contend(name, row) is not None:
                 for delivery, epoch in self._store.left_sending(name):
                     upkeep.hold(self._store, delivery, epoch, self._clock())
+                lease.let_go(name)

@@ -10,8 +10,7 @@ import random
 import threading
 from collections.abc import Callable
 from datetime import timedelta
-
-from msgspec import Struct
+from typing import Self
 
 from relay.delivery import breaker
 from relay.delivery.breaker import Breaker
@@ -23,10 +22,36 @@ _GAP_FIRST_S, _GAP_MAX_S, _GAP_LAST_S = 0.1, 5.0, 0.01
 _ASK_AGAIN_S = 1.0
 
 
-class Permit(Struct, frozen=True):
-    """Leave to make one request."""
+class Permit:
+    """Leave to make one request.
 
-    probe: bool  #: the target is not well: this is to see whether it is again
+    A context: at the end of its block it goes back, whatever happened there, unless it was settled or kept.
+    """
+
+    def __init__(self, gate: Gate, *, probe: bool) -> None:
+        self.probe = probe  #: the target is not well: this is to see whether it is again
+        self.is_used = False  #: requests may have been made with it
+        self._gate, self._is_kept = gate, False
+
+    def keep(self) -> Self:
+        """Let it outlive the present block: whoever gets it opens one of his own."""
+        self._is_kept = True
+        return self
+
+    def settle(self, outcome: Outcome, call: str) -> tuple[Health, Health]:
+        """Tell the gate what the request came to; the target's health before and after."""
+        return self._gate.settle(self, outcome, call)
+
+    def give_back(self) -> None:
+        self._gate.take_back(self)
+
+    def __enter__(self) -> Self:
+        self._is_kept = False
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if not self._is_kept:
+            self.give_back()
 
 
 class Gate:
@@ -35,7 +60,7 @@ class Gate:
         self._mutex = threading.Lock()
         self._breaker = Breaker()
         self._paused = False
-        self._probing = False
+        self._permits: set[Permit] = set()  # that are out
         self._gap_s = 0.0  # between requests, after the target asked for time
         self._free_at = 0.0  # monotonic
 
@@ -56,7 +81,7 @@ class Gate:
         """Goes on where the former owner of the lane was."""
         with self._mutex:
             self._breaker = Breaker(health=breaker.at_start(health, self._clock()))
-            self._probing = False
+            self._permits.clear()
 
     def hold(self, paused: bool) -> None:
         """By the operator, or no longer."""
@@ -64,8 +89,9 @@ class Gate:
             self._paused = paused
 
     def resume(self) -> None:
-        """The operator asks for a probe at once."""
+        """The operator asks for a probe at once: as if nothing were under way."""
         with self._mutex:
+            self._permits.clear()
             self._breaker = Breaker(health=breaker.resumed(self._breaker.health, self._clock()))
             self._gap_s = self._free_at = 0.0
 
@@ -87,14 +113,15 @@ class Gate:
             if wait > 0:
                 return wait
             probe = health.state != "open"
-            if probe and self._probing:
+            if probe and any(permit.probe for permit in self._permits):
                 return _ASK_AGAIN_S
             if wait := self._bucket.take():
                 return wait
             if self._gap_s:
                 self._free_at = self._monotonic() + self._gap_s
-            self._probing = self._probing or probe
-            return Permit(probe)
+            permit = Permit(self, probe=probe)
+            self._permits.add(permit)
+            return permit
 
     def take_more(self) -> float:
         """Leave for a further request of the same delivery: 0, or the seconds after which to ask again."""
@@ -107,23 +134,24 @@ class Gate:
                 self._free_at = self._monotonic() + self._gap_s
             return 0.0
 
-    def give_back(self, permit: Permit) -> None:
-        """A permit that no request was made with."""
+    def take_back(self, permit: Permit) -> None:
+        """A permit of which nothing was learned; nothing happens when it is back already."""
         with self._mutex:
-            self._bucket.give_back()
-            if permit.probe:
-                self._probing = False
+            if permit not in self._permits:
+                return
+            self._permits.remove(permit)
+            if not permit.is_used:
+                self._bucket.give_back()
 
     def settle(self, permit: Permit, outcome: Outcome, call: str) -> tuple[Health, Health]:
         """Learns what the request came to; the target's health before and after."""
         with self._mutex:
+            self._permits.discard(permit)
             before = self._breaker.health
             self._breaker = breaker.after(
                 self._breaker, outcome, call, probe=permit.probe, now=self._clock(),
                 noise=random.random(),  # noqa: S311  it spreads, and protects nothing
             )  # fmt: skip
-            if permit.probe:
-                self._probing = False
             if outcome.target_is == "not_asked":
                 self._bucket.give_back()
                 return before, before

@@ -16,15 +16,15 @@ from typing import NamedTuple
 import structlog
 from msgspec.structs import replace
 
-from relay.delivery import reports
+from relay.delivery import breaker, reports
 from relay.delivery.attempts import Adapter, Attempts
 from relay.delivery.breaker import call_of
 from relay.delivery.bucket import Bucket
 from relay.delivery.gate import Gate, Permit
 from relay.delivery.reports import Watch
-from relay.errors import Interrupted, StoreError
+from relay.errors import Interrupted, OwnershipLost, StoreError
 from relay.events import Health, Outcome
-from relay.store import Claim, Job, Store
+from relay.store import Claim, Job, Result, Store
 from relay.times import Clock
 
 log = structlog.get_logger("relay.delivery")
@@ -60,7 +60,7 @@ class Lane:
         self._bell = threading.Condition()
         self._rings = 0  # reasons to look for something due
         self._idle = 0  # threads that wait for the bell
-        self._promised = 0  # of them, to notifications that are just being stored
+        self._promised: list[Permit] = []  # of them, to notifications that are just being stored
         self._handed: deque[_Held] = deque()
         self._threads: list[threading.Thread] = []
         self._turn = 0
@@ -70,7 +70,7 @@ class Lane:
         """The lane is this process's. `may_send` is asked before each request: does the lease still hold?"""
         self._may_send = may_send
         self._saved = self._store.health(self.name)
-        self.gate.begin(self._saved)
+        self.gate.begin(breaker.believable(self._saved, self._clock(), self.policy.retry_after_max))
         self.attempts.standstills = self._store.standstills(self.name)
         self.epoch = epoch
         if not self._threads:
@@ -96,31 +96,29 @@ class Lane:
         if not self._bell.acquire(blocking=False):  # the lane is busy with itself
             return None
         try:
-            free = self._idle - self._promised - len(self._handed)
-            if self.epoch is None or self._rings or free < 1 or self._stopping.is_set() or not self.gate.is_open:
+            free, epoch = self._idle - len(self._promised) - len(self._handed), self.epoch
+            if epoch is None or self._rings or free < 1 or self._stopping.is_set() or not self.gate.is_open:
                 return None
             if not isinstance(permit := self.gate.take(), Permit):
                 return None
-            if permit.probe:
-                self.gate.give_back(permit)
-                return None
-            self._promised += 1
-            return self.epoch
+            with permit:
+                if permit.probe:
+                    return None
+                self._promised.append(permit.keep())
+            return epoch
         finally:
             self._bell.release()
 
     def release(self) -> None:
         """The promise is not needed."""
         with self._bell:
-            self._promised -= 1
-            self.gate.give_back(Permit(probe=False))
+            self._promised.pop().give_back()
             self._bell.notify()
 
     def take(self, job: Job) -> None:
         """The promise is kept: the job goes to the free hand."""
         with self._bell:
-            self._promised -= 1
-            self._handed.append(_Held(job, Permit(probe=False)))
+            self._handed.append(_Held(job, self._promised.pop()))
             self._bell.notify()
 
     def handed(self) -> set[int]:
@@ -181,17 +179,13 @@ class Lane:
 
     def _take_next(self, permit: Permit) -> _Held | None:
         """Claims what is due next; without such, the permit goes back."""
-        job, epoch = None, self.epoch
-        try:
-            if epoch is not None:
-                job = self._store.claim(self._claim(permit, epoch))
-        finally:
+        with permit:
+            epoch = self.epoch
+            job = None if epoch is None else self._store.claim(self._claim(permit, epoch))
             if job is None:
-                self.gate.give_back(permit)
-        if job is None:
-            return None
-        self.wake()  # where there was one there may be more, for a neighbour
-        return _Held(job, permit)
+                return None
+            self.wake()  # where there was one there may be more, for a neighbour
+            return _Held(job, permit.keep())
 
     def _wait(self) -> Permit | _Held | None:
         """Something that was handed over, or leave to claim."""
@@ -200,7 +194,7 @@ class Lane:
                 if self._handed:
                     return self._handed.popleft()
                 wait = 1.0
-                if self._rings and self.epoch is not None and self._idle >= self._promised:
+                if self._rings and self.epoch is not None and self._idle >= len(self._promised):
                     permit = self.gate.take()
                     if isinstance(permit, Permit):
                         self._rings -= 1
@@ -219,39 +213,47 @@ class Lane:
         fresh_since = now.replace(microsecond=0) - _FRESH if every_second else None
         return Claim(self.name, epoch, now, fresh_since, permit.probe)
 
+    def _is_ours(self, job: Job) -> bool:
+        """Asked before each request: may it still be made by this process?"""
+        return self.epoch == job.epoch and self._may_send()
+
     def _deliver(self, held: _Held) -> _Held | None:
         """Sends one and records it; returns the next one, claimed in the same commit."""
         job, permit = held
-        if not self._may_send():  # another process may have the lane
-            self._put_back(job)
-            self.gate.give_back(permit)
-            return None
-        began = self._clock()
-        expired = self.attempts.expired(job, began)
-        if expired is not None:
-            self.gate.give_back(permit)
-            self._store.record(expired)
-            self.wake()
-            return None
-        if began - job.delivery.aged_from > _FRESH:
-            self._behind_at = self._monotonic()
-        self.in_flight[job.delivery.seq] = (job, began)
-        try:
-            started = self._monotonic()
-            outcome = self.attempts.send(job, self._may_send)
-            took_ms = int((self._monotonic() - started) * 1000)
-            before, after = self.gate.settle(permit, outcome, call_of(job.delivery))
-            reports.health(self.name, before, after)
-            return self._record(job, began, outcome, took_ms)
-        except Interrupted:  # between two requests: what was done is remembered
-            self._put_back(job)
-            self.gate.give_back(permit)
-            return None
-        except BaseException:  # whatever it was: it may have been sent
-            self.unrecorded.add(job.delivery.seq)
-            raise
-        finally:
-            self.in_flight.pop(job.delivery.seq, None)
+        with permit:
+            began = self._clock()
+            if not self._is_ours(job):
+                self._put_back(job)
+                return None
+            expired = self.attempts.expired(job, began)
+            if expired is not None:
+                self._store.record(expired)
+                self.wake()
+                return None
+            if began - job.delivery.aged_from > _FRESH:
+                self._behind_at = self._monotonic()
+            self.in_flight[job.delivery.seq] = (job, began)
+            try:
+                return self._send(job, permit, began)
+            except OwnershipLost as exc:  # as `sending` it is found by whoever has the lane now
+                log.warning("delivery.lane_lost", **reports.fields(job.delivery), reason=str(exc))
+                return None
+            except Interrupted:  # between two requests: what was done is remembered
+                self._put_back(job)
+                return None
+            except BaseException:  # whatever it was: it may have been sent
+                self.unrecorded.add(job.delivery.seq)
+                raise
+            finally:
+                self.in_flight.pop(job.delivery.seq, None)
+
+    def _send(self, job: Job, permit: Permit, began: datetime) -> _Held | None:
+        started, permit.is_used = self._monotonic(), True
+        outcome = self.attempts.send(job, lambda: self._is_ours(job))
+        took_ms = int((self._monotonic() - started) * 1000)
+        before, after = permit.settle(outcome, call_of(job.delivery))
+        reports.health(self.name, before, after)
+        return self._record(job, began, outcome, took_ms)
 
     def _record(self, job: Job, began: datetime, outcome: Outcome, took_ms: int) -> _Held | None:
         """Writes it down, however long the store takes: what is not recorded would be sent again."""
@@ -261,36 +263,28 @@ class Lane:
         reports.attempt(job.delivery, result, outcome)
         self._watch(job.delivery, outcome, result)
         while True:
-            permit, then = self._following()
-            health = self.gate.health
             try:
-                following = self._store.record(
-                    replace(result, then=then, health=None if health == self._saved else health)
-                )
-            except BaseException as exc:  # the permit goes back whatever it was
-                if permit is not None:
-                    self.gate.give_back(permit)
-                if not isinstance(exc, StoreError) or self._stopping.is_set():
+                return self._write(result)
+            except StoreError as exc:
+                if self._stopping.is_set():
                     raise
                 log.error("delivery.not_recorded", **reports.fields(job.delivery), reason=str(exc))
                 self._stopping.wait(_STORE_RETRY_S)
-                continue
-            self._saved = health
-            if permit is None:
-                self.wake()  # somebody may do it when there is leave again
-            elif following is None:
-                self.gate.give_back(permit)
-            else:
-                return _Held(following, permit)
-            return None
 
-    def _following(self) -> tuple[Permit | None, Claim | None]:
-        """Leave to go on at once with the next one, if there is."""
-        epoch = self.epoch
-        if epoch is None or self._stopping.is_set():
-            return None, None
-        permit = self.gate.take()
-        return (permit, self._claim(permit, epoch)) if isinstance(permit, Permit) else (None, None)
+    def _write(self, result: Result) -> _Held | None:
+        """With leave to go on at once, the next one is claimed in the same commit."""
+        health, epoch = self.gate.health, self.epoch
+        result = replace(result, health=None if health == self._saved else health)
+        permit = self.gate.take() if epoch is not None and not self._stopping.is_set() else None
+        if epoch is None or not isinstance(permit, Permit):
+            self._store.record(result)
+            self._saved = health
+            self.wake()  # somebody may do it when there is leave again
+            return None
+        with permit:
+            following = self._store.record(replace(result, then=self._claim(permit, epoch)))
+            self._saved = health
+            return None if following is None else _Held(following, permit.keep())
 
     def _put_back(self, job: Job) -> None:
         try:

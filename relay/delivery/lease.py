@@ -22,16 +22,16 @@ class Lease:
         self.owner = uuid.uuid4().hex[:12]
         self._store, self._monotonic = store, monotonic
         self._lock = store.owner_lock(self.owner)
-        self._renewed_at = float("-inf")
+        self._renewed_at: dict[str, float] = {}  # by lane: one that another has taken over is not among them
         self._seen: dict[str, tuple[LeaseRow, float]] = {}  # a lane's lease, and since when it has not moved
 
     def begin(self) -> None:
         """From now on others can see that this process lives. Raises StoreError."""
         self._lock.try_acquire()
 
-    def holds(self) -> bool:
-        """May this process still send?"""
-        return self._monotonic() - self._renewed_at < _HOLDS_FOR_S
+    def holds(self, target: str) -> bool:
+        """May this process still send to the target?"""
+        return self._monotonic() - self._renewed_at.get(target, float("-inf")) < _HOLDS_FOR_S
 
     def contend(self, target: str, present: LeaseRow | None) -> int | None:
         """The epoch under which the lane is now this process's; None while it is another's. Raises StoreError."""
@@ -39,22 +39,27 @@ class Lease:
             return None
         began = self._monotonic()
         epoch = self._store.take_over(target, self.owner, present)
-        if epoch is not None and not self.holds():
-            self._renewed_at = began
+        if epoch is not None:
+            self._renewed_at[target] = began
         return epoch
 
     def renew(self) -> set[str] | None:
         """The lanes that are still this process's; None when it is not time yet. Raises StoreError."""
         began = self._monotonic()
-        if began - self._renewed_at < _RENEW_EVERY_S:
+        if began - min(self._renewed_at.values(), default=began) < _RENEW_EVERY_S:
             return None
         still = self._store.renew(self.owner)
-        self._renewed_at = began
+        self._renewed_at = dict.fromkeys(still, began)
         return still
+
+    def let_go(self, target: str) -> None:
+        """Another may take over this lane at once. Raises StoreError."""
+        self._renewed_at.pop(target, None)
+        self._store.release(self.owner, target)
 
     def end(self) -> None:
         """Lets go: another may take over at once. Raises StoreError."""
-        self._renewed_at = float("-inf")
+        self._renewed_at = {}
         try:
             self._store.release(self.owner)
         finally:

@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from typing import assert_never
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from relay.delivery import ages
 from relay.events import Delivery, DeliveryState, Kind, Outcome, Standstill
@@ -55,6 +56,14 @@ def decide(
             assert_never(outcome.name)
 
 
+def within(outcome: Outcome, longest: timedelta) -> Outcome:
+    """A target may ask for time, but not for more than this."""
+    if outcome.wait is None or outcome.wait <= longest:
+        return outcome
+    reason = f"{outcome.reason} (it asked to wait for {outcome.wait}; retry_after_max = {longest})"
+    return replace(outcome, wait=longest, reason=reason)
+
+
 def is_expired(
     delivery: Delivery, expire: dict[Kind, timedelta], now: datetime, standstills: Sequence[Standstill] = ()
 ) -> bool:
@@ -72,6 +81,17 @@ def pause(policy: Target, tries: int, noise: float) -> timedelta:
     """The wait after so many tries: from `retry_first`, doubling, to `retry_max`, and a little longer."""
     doubled = policy.retry_first * 2 ** min(max(tries - 1, 0), 40) if tries < 40 else policy.retry_max
     return min(doubled, policy.retry_max) * (1 + _JITTER * noise)
+
+
+def call_free_at(outcome: Outcome, policy: Target, now: datetime) -> datetime | None:
+    """When the next delivery of the same call may go out, if the target may have written something; else None."""
+    may_have_written = outcome.name in ("delivered", "failed", "unclear")
+    return now + policy.call_gap if policy.call_gap and may_have_written else None
+
+
+def longest_wait(policy: Target) -> timedelta:
+    """The longest that a delivery waits for its next try."""
+    return max(policy.retry_max * (1 + _JITTER), policy.retry_after_max)
 
 
 class _Again(Struct, frozen=True):

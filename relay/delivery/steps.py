@@ -16,7 +16,7 @@ class Steps:
     def __init__(
         self, job: Job, store: Store, gate: Gate, stopping: threading.Event, may_send: Callable[[], bool]
     ) -> None:
-        self._delivery, self._store, self._gate = job.delivery, store, gate
+        self._job, self._delivery, self._store, self._gate = job, job.delivery, store, gate
         self._stopping, self._may_send = stopping, may_send
         self._has_leave = True  # the permit that the delivery was claimed with
 
@@ -29,18 +29,16 @@ class Steps:
         return self._store.done(self._delivery)
 
     def remember(self, **done: Any) -> None:
-        """Adds to it; on disk when it returns. Raises StoreError."""
-        self._store.remember(self._delivery, done)
+        """Adds to it; on disk when it returns. Raises StoreError, and OwnershipLost when it is another's to do now."""
+        self._store.remember(self._delivery, self._job.epoch, done)
 
     def leave(self) -> None:
         """Waits for leave to make one more request. Raises Interrupted when none will be given any more."""
-        if self._has_leave:
-            self._has_leave = False
-            return
         while True:
             if self._stopping.is_set() or not self._may_send():
                 raise Interrupted("the relay stops, or another process has the lane")
-            wait = self._gate.take_more()
+            had_leave, self._has_leave = self._has_leave, False
+            wait = 0.0 if had_leave else self._gate.take_more()
             if not wait:
                 return
             self._stopping.wait(wait)

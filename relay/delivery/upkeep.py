@@ -11,7 +11,7 @@ import structlog
 
 from relay.delivery import ages, reports, schedule
 from relay.delivery.lane import Lane
-from relay.events import Attempt, Delivery, DeliveryState, Kind, Outcome
+from relay.events import Attempt, Delivery, DeliveryState, Kind, Outcome, Standstill
 from relay.store import Ending, Orders, Result, Store
 from relay.times import Clock, to_us
 
@@ -19,6 +19,7 @@ log = structlog.get_logger("relay.delivery")
 
 _ORPHANS_EVERY_S = 15.0
 _OUTLIVED_EVERY_S = 60.0
+_CLOCK_WAS_AHEAD = "they were due later than any wait allows: the clock had been ahead"
 
 
 class Upkeep:
@@ -29,6 +30,7 @@ class Upkeep:
         self._orders: Orders | None = None
         self._suspects: set[int] = set()  # `sending` on disk, but in no thread's hands
         self._orphans_at = self._outlived_at = float("-inf")
+        self._is_new = False  # there may be waits left of a clock that was ahead
 
     def begin(self, epoch: int) -> None:
         """The lane has just been taken over: what its former owner had in `sending` may have arrived."""
@@ -37,10 +39,12 @@ class Upkeep:
                 self._take_in(delivery, theirs, "the relay was killed while the answer was awaited")
         _, self._orders = self._store.look(self._lane.name)
         self._lane.gate.hold(self._orders.paused)
-        self._suspects = set()
+        self._suspects, self._is_new = set(), True
         self._orphans_at, self._outlived_at = self._monotonic(), float("-inf")
 
     def sweep(self) -> None:
+        if self._is_new:
+            self._is_new = self._shorten_waits()
         due_at, orders = self._store.look(self._lane.name)
         if orders != self._orders:
             self._obey(orders)
@@ -49,17 +53,21 @@ class Upkeep:
         if self._monotonic() - self._orphans_at >= _ORPHANS_EVERY_S:
             self._orphans_at = self._monotonic()
             self._take_in_orphans()
-        if self._monotonic() - self._outlived_at >= _OUTLIVED_EVERY_S:
+        if self._monotonic() - self._outlived_at >= _OUTLIVED_EVERY_S and not self._end_outlived():
             self._outlived_at = self._monotonic()
-            self._end_outlived()
 
-    def follow_clock(self, before: datetime, after: datetime) -> None:
-        """The wall clock has stepped: the waits of this lane keep their length."""
-        lane = self._lane
-        if lane.epoch is not None:
-            self._store.follow_clock(lane.name, lane.epoch, before, after)
-            lane.attempts.standstills = self._store.standstills(lane.name)
-            lane.gate.shift(after - before)
+    def clock_stepped(self, before: datetime, after: datetime) -> None:
+        """The wall clock has stepped, and the store has followed: the waits of this lane keep their length."""
+        attempts = self._lane.attempts
+        attempts.standstills = (*attempts.standstills, Standstill(before, after))
+        self._lane.gate.shift(after - before)
+
+    def _shorten_waits(self) -> bool:
+        """Ends waits that nothing explains but a clock that was ahead. Are there more?"""
+        shortened = self._store.shorten_waits(self._lane.name, self._clock(), schedule.longest_wait(self._lane.policy))
+        if shortened:
+            log.warning("delivery.wait_shortened", target=self._lane.name, count=shortened, reason=_CLOCK_WAS_AHEAD)
+        return shortened > 0
 
     def _obey(self, orders: Orders) -> None:
         known, self._orders = self._orders, orders
@@ -92,24 +100,31 @@ class Upkeep:
         is_well = self._lane.gate.is_well
         self._store.record(self._lane.attempts.result(delivery, epoch, began, outcome, is_open=is_well))
 
-    def _end_outlived(self) -> None:
-        """While a target is not open hardly anything is tried: what is too old has to be looked for."""
+    def _end_outlived(self) -> bool:
+        """While a target is not open hardly anything is tried: what is too old has to be looked for.
+
+        Ends one page of it, for the other lanes wait meanwhile, and so does the lease. Is there more?
+        """
         now, policy = self._clock(), self._lane.policy
         for kind, limit in policy.expire.items():
-            self._end(limit, now, kind, "expired", schedule.expiry(limit))
+            if self._end(limit, now, kind, "expired", schedule.expiry(limit)):
+                return True
         health = self._lane.gate.health
         why = f"; the target is {health.state}: {health.reason}" if health.state != "open" else ""
-        self._end(policy.give_up_after, now, None, "dead", f"given up after {policy.give_up_after}{why}")
+        return self._end(policy.give_up_after, now, None, "dead", f"given up after {policy.give_up_after}{why}")
 
-    def _end(self, limit: timedelta, now: datetime, kind: Kind | None, state: DeliveryState, reason: str) -> None:
+    def _end(self, limit: timedelta, now: datetime, kind: Kind | None, state: DeliveryState, reason: str) -> bool:
+        """Has it ended something? Then there may be more."""
         born_before = ages.born_before(limit, now, self._lane.attempts.standstills)
-        while found := self._store.outlived(self._lane.name, born_before, kind):
-            endings = [Ending(delivery, state, _last_words(delivery, reason)) for delivery in found]
-            ended = self._store.end(endings)
-            level = log.error if state == "dead" else log.warning
-            level("delivery.outlived", target=self._lane.name, now=state, count=ended, reason=reason)
-            if not ended:
-                return
+        found = self._store.outlived(self._lane.name, born_before, kind)
+        if not found:
+            return False
+        gap = self._lane.policy.call_gap
+        endings = [Ending(delivery, state, _last_words(delivery, reason), now, gap) for delivery in found]
+        ended = self._store.end(endings)
+        level = log.error if state == "dead" else log.warning
+        level("delivery.outlived", target=self._lane.name, now=state, count=ended, reason=reason)
+        return ended > 0
 
 
 def hold(store: Store, delivery: Delivery, epoch: int, now: datetime) -> None:

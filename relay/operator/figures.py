@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from datetime import datetime
 
 from relay.operator.records import JSONDict
+from relay.store import TargetFigures
 from relay.times import iso
 from relay.wiring import Relay
 
@@ -18,10 +19,17 @@ def targets(relay: Relay, since: datetime, only: str | None = None) -> Iterator[
             figures = relay.store.target_figures(name, since)
             yield {
                 "target": name, "kind": configured[name].kind if name in configured else None,
-                "state": figures.state if name in configured else "removed", "reason": figures.reason,
+                "state": figures.state if name in configured else "removed", "reason": _reason(figures, relay.clock()),
                 "due": figures.due, "oldest_due_at": iso(figures.oldest_due_at), "delivered_24h": figures.delivered,
                 "dead": figures.dead, "last_error": figures.last_error,
             }  # fmt: skip
+
+
+def _reason(figures: TargetFigures, now: datetime) -> str | None:
+    """Why it is not open, and until when it wants to be left alone."""
+    asked_until = figures.asked_until
+    asked = None if asked_until is None or asked_until <= now else f"asked to wait until {iso(asked_until)}"
+    return "; ".join(part for part in (figures.reason, asked) if part) or None
 
 
 def sources(relay: Relay, since: datetime, only: str | None = None) -> Iterator[JSONDict]:

@@ -12,7 +12,7 @@ from sqlalchemy.dialects.sqlite import insert
 
 from relay.events import CallEvent, Delivery
 from relay.store.hot import Hot
-from relay.store.schema import call_links, events
+from relay.store.schema import call_links, events, targets
 
 _calls = msgspec.json.Decoder(CallEvent)
 _said = Hot(
@@ -31,11 +31,16 @@ _done = Hot(
     )
 )  # fmt: skip
 
+_is_current = Hot(
+    select(targets.c.name).where(targets.c.name == bindparam("target"), targets.c.epoch == bindparam("epoch"))
+)
+
 
 class Memo(Struct, frozen=True):
     """What has just been done for a delivery's call."""
 
     delivery: Delivery
+    epoch: int  #: of the lane, when the delivery was claimed
     done: dict[str, Any]
 
 
@@ -54,14 +59,19 @@ def done(connection: Connection, delivery: Delivery) -> dict[str, Any]:
     return {} if found is None else dict(msgspec.json.decode(found[0]))
 
 
-def remember(connection: Connection, batch: Sequence[Memo]) -> list[None]:
-    """Adds to what has been done: what is not named stays."""
-    for memo in batch:
-        text = msgspec.json.encode({**done(connection, memo.delivery), **memo.done}).decode()
-        key = {"target": memo.delivery.target, "source": memo.delivery.source, "session": _session(memo.delivery)}
-        statement = insert(call_links).values(**key, done=text)
-        connection.execute(statement.on_conflict_do_update(index_elements=list(key), set_={"done": text}))
-    return [None] * len(batch)
+def remember(connection: Connection, batch: Sequence[Memo]) -> list[bool]:
+    """Adds to what has been done: what is not named stays. False: the lane has been taken over since."""
+    return [_remember_one(connection, memo) for memo in batch]
+
+
+def _remember_one(connection: Connection, memo: Memo) -> bool:
+    if not _is_current.rows(connection, target=memo.delivery.target, epoch=memo.epoch):
+        return False
+    text = msgspec.json.encode({**done(connection, memo.delivery), **memo.done}).decode()
+    key = {"target": memo.delivery.target, "source": memo.delivery.source, "session": _session(memo.delivery)}
+    statement = insert(call_links).values(**key, done=text)
+    connection.execute(statement.on_conflict_do_update(index_elements=list(key), set_={"done": text}))
+    return True
 
 
 def forget(connection: Connection, calls: Iterable[tuple[str, str]]) -> None:

@@ -92,10 +92,22 @@ class HotInsert:
 
 
 class HotUpdate:
-    """Different values for many rows in one statement; a row is found by `key` and must agree in `also`."""
+    """Different values for many rows in one statement; a row is found by `key` and must agree in `also`.
 
-    def __init__(self, table: Table, *, key: str, also: Sequence[str], values: Sequence[str], where: str) -> None:
-        self.columns = (key, *also, *values)
+    `where` may compare the row with `new`, which has, besides the values, the columns named in `seen`.
+    """
+
+    def __init__(
+        self,
+        table: Table,
+        *,
+        key: str,
+        also: Sequence[str],
+        values: Sequence[str],
+        where: str,
+        seen: Sequence[str] = (),
+    ) -> None:
+        self.columns = (key, *also, *values, *seen)
         same = " AND ".join(f"{table.name}.{name} = new.{name}" for name in (key, *also))
         self._head = f"WITH new({', '.join(self.columns)}) AS (VALUES "
         self._row = f"({','.join('?' * len(self.columns))})"

@@ -56,7 +56,9 @@ def renew(connection: Connection, owner: str) -> set[str]:
     return set(connection.execute(statement).scalars())
 
 
-def release(connection: Connection, owner: str) -> None:
-    """Another may have its lanes at once."""
+def release(connection: Connection, owner: str, target: str | None = None) -> None:
+    """Another may have its lanes, or this one of them, at once."""
     statement = update(targets).where(targets.c.owner == owner)
+    if target is not None:
+        statement = statement.where(targets.c.name == target)
     connection.execute(statement.values(owner=None, renewals=targets.c.renewals + 1))

@@ -59,6 +59,7 @@ class TargetFigures(Struct, frozen=True, kw_only=True):
     delivered: int
     dead: int
     last_error: str | None
+    asked_until: datetime | None  #: no request before, because the target asked for time; may be over
 
 
 def list_events(database: Database, wanted: Selection, *, newest: int | None = None) -> Iterator[Event]:
@@ -163,10 +164,10 @@ def target_figures(connection: Connection, name: str, since: datetime) -> Target
         return int(connection.execute(statement).scalar_one())
 
     row = connection.execute(
-        select(targets.c.state, targets.c.reason, targets.c.last_error, targets.c.paused_at)
+        select(targets.c.state, targets.c.reason, targets.c.last_error, targets.c.paused_at, targets.c.asked_until)
         .where(targets.c.name == name)
     ).first()  # fmt: skip
-    state, reason, last_error, paused_at = row or ("open", None, None, None)
+    state, reason, last_error, paused_at, asked_until = row or ("open", None, None, None, None)
     if paused_at is not None:
         state, reason = "paused", f"paused by the operator since {iso(from_us(paused_at))}"
     oldest = connection.execute(
@@ -181,6 +182,7 @@ def target_figures(connection: Connection, name: str, since: datetime) -> Target
         delivered=count(DELIVERED, deliveries.c.delivered_at >= to_us(since)),
         dead=count(DEAD),
         last_error=last_error,
+        asked_until=None if asked_until is None else from_us(asked_until),
     )
 
 

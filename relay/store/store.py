@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, TypeVar
 
 from sqlalchemy import Connection
 
-from relay.errors import NotFound
+from relay.errors import NotFound, OwnershipLost
 from relay.events import DEAD_LETTERS, Attempt, CallEvent, Delivery, Event, Health, Standstill
 from relay.store import (
     backup,
@@ -109,9 +109,10 @@ class Store:
         with self.database.write() as connection:
             return leases.renew(connection, owner)
 
-    def release(self, owner: str) -> None:
+    def release(self, owner: str, target: str | None = None) -> None:
+        """Its lanes, or this one of them, are anybody's."""
         with self.database.write() as connection:
-            leases.release(connection, owner)
+            leases.release(connection, owner, target)
 
     def claim(self, wanted: work.Claim) -> work.Job | None:
         return work.job(self._commits.run(work.claim, wanted, _RECORD_TIMEOUT_S), wanted.epoch)
@@ -142,10 +143,25 @@ class Store:
         with self.database.read() as connection:
             return health.load_standstills(connection, target)
 
-    def follow_clock(self, target: str, epoch: int, before: datetime, after: datetime) -> None:
-        """The wall clock has stepped: waits keep their length, and a step forward ages nobody."""
+    def follow_clock(
+        self, lanes: Mapping[str, int], before: datetime, after: datetime, gaps: Mapping[str, timedelta]
+    ) -> None:
+        """The wall clock has stepped: waits keep their length, and a step forward ages nobody.
+
+        All these lanes, given with their epochs, follow it in one commit, and once only. `gaps`: between two
+        deliveries of one call, by the lane's name; what waits for its gap is not tried yet.
+        """
         with self.database.write(_RECORD_TIMEOUT_S) as connection:
-            waiting.follow_clock(connection, target, epoch, before, after)
+            waiting.follow_clock(connection, lanes, before, after, gaps)
+
+    def shorten_waits(self, target: str, now: datetime, longest: timedelta) -> int:
+        """How many had been told to wait by a clock that was ahead; by page, until there are none."""
+        with self.database.read() as connection:
+            found = waiting.overlong(connection, target, now, longest)
+        if found:
+            with self.database.write(_RECORD_TIMEOUT_S) as connection:
+                waiting.shorten(connection, found, now, longest)
+        return len(found)
 
     def outlived(self, target: str, born_before: datetime, kind: str | None = None) -> list[Delivery]:
         """Those that wait since before then, by page; with `kind` only of that kind, and none that was replayed."""
@@ -179,9 +195,13 @@ class Store:
         with self.database.read() as connection:
             return calls.done(connection, delivery)
 
-    def remember(self, delivery: Delivery, done: dict[str, Any]) -> None:
-        """Adds to what has been done for the call; on disk when it returns."""
-        self._commits.run(calls.remember, calls.Memo(delivery, done), _RECORD_TIMEOUT_S)
+    def remember(self, delivery: Delivery, epoch: int, done: dict[str, Any]) -> None:
+        """Adds to what has been done for the call; on disk when it returns.
+
+        Raises OwnershipLost when the lane has another epoch by now: then it is another's to say what was done.
+        """
+        if not self._commits.run(calls.remember, calls.Memo(delivery, epoch, done), _RECORD_TIMEOUT_S):
+            raise OwnershipLost(f"another process has the lane of {delivery.target} by now")
 
     def vault(self, target: str) -> Vault:
         return Vault(self.database, target)
@@ -264,7 +284,7 @@ class Store:
         """How many were put back; those whose state has changed meanwhile are not."""
         return sum(self._in_chunks(changes.replay, wanted))
 
-    def discard(self, wanted: Sequence[Delivery]) -> int:
+    def discard(self, wanted: Sequence[changes.Discard]) -> int:
         return sum(self._in_chunks(changes.discard, wanted))
 
     def discard_events(self, wanted: Sequence[Event]) -> int:

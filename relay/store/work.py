@@ -39,7 +39,14 @@ _take = HotIn(
     .values(state="sending", epoch=bindparam("epoch_"), tried_at=bindparam("now_"))
 )
 _SETTLED = ("state", "attempts", "failures", "unclear", "due_at", "delivered_at", "reason", "remote")
-_settle = HotUpdate(deliveries, key="seq", also=("epoch",), values=_SETTLED, where="deliveries.state = 'sending'")
+_settle = HotUpdate(
+    deliveries,
+    key="seq",
+    also=("epoch",),
+    values=_SETTLED,
+    seen=("tries",),
+    where="deliveries.state = 'sending' AND deliveries.attempts = new.tries",
+)
 _settle_late = Hot(  # an answer that came after the delivery had been taken for unclear
     update(deliveries)
     .where(
@@ -47,6 +54,14 @@ _settle_late = Hot(  # an answer that came after the delivery had been taken for
         deliveries.c.state.in_([literal_column("'due'"), literal_column("'held'")]),
     )
     .values(state="delivered", delivered_at=bindparam("at"), remote=bindparam("remote_"), reason=bindparam("none"))
+)
+_same_attempt = Hot(
+    select(attempts.c.seq).where(
+        attempts.c.delivery_seq == bindparam("row"),
+        attempts.c.number == bindparam("number_"),
+        attempts.c.at == bindparam("at_"),
+        attempts.c.outcome == bindparam("outcome_"),
+    )
 )
 _insert_attempts = HotInsert(attempts, without=("seq",))
 _note_error = Hot(
@@ -110,6 +125,7 @@ class Result(Struct, frozen=True, kw_only=True):
     reason: str | None
     remote: str | None
     attempt: Attempt | None
+    call_free_at: datetime | None = None  #: no other delivery of its call before
     health: Health | None = None  #: the target's, if this attempt has changed it
     then: Claim | None = None  #: claim the lane's next one in the same commit
 
@@ -153,22 +169,29 @@ def _claim_some(connection: Connection, wanted: Claim, count: int) -> list[Row]:
 
 
 def record(connection: Connection, batch: Sequence[Result]) -> list[Row | None]:
-    """Writes each result and its attempt, lets the call's next delivery pass, and claims what is wanted."""
+    """Writes each result and its attempt, lets the call's next delivery pass, and claims what is wanted.
+
+    A result whose commit was made but not confirmed comes again: it changes nothing any more.
+    """
     settled = _settle.run(connection, [_settlement(result) for result in batch])
-    for result in batch:
+    new = [result for result in batch if result.delivery.seq in settled or not _is_known(connection, result)]
+    for result in new:
         if result.delivery.seq not in settled and result.delivered_at is not None:
             late = _settle_late.run(
                 connection, row=result.delivery.seq, at=to_us(result.delivered_at), remote_=result.remote, none=None
             )
             settled |= {result.delivery.seq} if late else set()
+    for result in batch:
         if result.health is not None:
             health.save(connection, result.delivery.target, result.epoch, result.health)
-    _insert_attempts.run(connection, [_attempt(result.delivery, result.attempt) for result in batch if result.attempt])
+    _insert_attempts.run(connection, [_attempt(result.delivery, result.attempt) for result in new if result.attempt])
     for result in batch:
         if result.attempt is not None and result.attempt.outcome != "delivered":
             at = to_us(result.attempt.at)
             _note_error.run(connection, target=result.delivery.target, error=result.attempt.reason, at=at)
-    turns.settle(connection, [turns.line_of(result.delivery) for result in batch if result.delivery.seq in settled])
+    lines = [(turns.line_of(result.delivery), result) for result in batch if result.delivery.seq in settled]
+    free_at = {line: to_us(result.call_free_at) for line, result in lines if result.call_free_at is not None}
+    turns.settle(connection, [line for line, _ in lines], free_at)
     wanted = [(place, result.then) for place, result in enumerate(batch) if result.then is not None]
     claimed: list[Row | None] = [None] * len(batch)
     if wanted:
@@ -184,8 +207,22 @@ def _settlement(result: Result) -> dict[str, Any]:
         "attempts": delivery.attempts if attempt is None else attempt.number, "failures": result.failures,
         "unclear": result.unclear, "due_at": to_us(result.due_at),
         "delivered_at": None if result.delivered_at is None else to_us(result.delivered_at),
-        "reason": result.reason, "remote": result.remote,
+        "reason": result.reason, "remote": result.remote, "tries": delivery.attempts,
     }  # fmt: skip
+
+
+def _is_known(connection: Connection, result: Result) -> bool:
+    """Does its attempt stand there already?"""
+    attempt = result.attempt
+    return attempt is not None and bool(
+        _same_attempt.rows(
+            connection,
+            row=result.delivery.seq,
+            number_=attempt.number,
+            at_=to_us(attempt.at),
+            outcome_=attempt.outcome,
+        )
+    )
 
 
 def _attempt(delivery: Delivery, attempt: Attempt) -> dict[str, Any]:

@@ -10,7 +10,8 @@ from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 
 BROKEN_OFF = "the answer broke off: what was asked may have been done"
-_WAIT_MAX_S = 10**8  # three years: what is longer is no time, and timedelta has an end
+_WAIT_MAX_S = 10**8  # three years: what is longer is no time, and timedelta and datetime have an end
+_DIGITS_MAX = 9
 _WORDS_MAX = 500
 _PATTERN_MAX = 4096  # signs of a text that patterns look at; a target may answer anything, and no answer costs time
 _PAGE_MAX = 4 * _PATTERN_MAX  # of a page, which may begin with a long style
@@ -76,11 +77,11 @@ def retry_after(headers: Mapping[str, str], now: datetime) -> timedelta | None:
     given = headers.get("retry-after", "").strip()
     if not given:
         return None
-    if given.isdigit():
-        return timedelta(seconds=min(int(given), _WAIT_MAX_S))
+    if given.isascii() and given.isdigit():
+        return timedelta(seconds=int(given) if len(given) < _DIGITS_MAX else _WAIT_MAX_S)
     try:
         at = parsedate_to_datetime(given)
-    except ValueError:
+    except (ValueError, OverflowError):  # 23:5999999999 is the latter
         return None
     at = at if at.tzinfo else at.replace(tzinfo=UTC)
-    return max(at - now, timedelta(0))
+    return min(max(at - now, timedelta(0)), timedelta(seconds=_WAIT_MAX_S))

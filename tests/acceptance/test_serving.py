@@ -73,7 +73,7 @@ def test_secrets_and_phones_do_not_reach_the_log(make_process: Callable[..., Pro
     process.request("POST", "/trade/hs/UIScom/rec", body)
     process.request("POST", IN + "?token=wrong-horse", body.replace(b"correct", b"other"))
     process.request("POST", IN + "?token=correct-horse", b'{"calling_phone_number":"79005550123"')
-    eventually(lambda: any(r["delivery"] for r in onec.onec.state()["records"]), "delivered")
+    eventually(lambda: any(r["delivery"] for r in onec.onec.state()["writes"]), "delivered")
     process.terminate()
 
     log = process.log.read_text()
@@ -107,7 +107,7 @@ def test_the_command_line_works_beside_the_running_relay(make_process: Callable[
 
     assert done.returncode == 0, done.stderr
     assert "1 delivered" in done.stdout
-    assert len(onec.onec.state()["records"]) == 1
+    assert len(onec.onec.state()["writes"]) == 1
 
 
 def test_only_the_dispatcher(make_process: Callable[..., Process], onec: Sandbox) -> None:
@@ -119,7 +119,7 @@ def test_only_the_dispatcher(make_process: Callable[..., Process], onec: Sandbox
         stderr=subprocess.DEVNULL,
     )  # fmt: skip
     try:
-        eventually(lambda: len(onec.onec.state()["records"]) == 1, "delivered by the worker", alive=worker)
+        eventually(lambda: len(onec.onec.state()["writes"]) == 1, "delivered by the worker", alive=worker)
     finally:
         worker.send_signal(signal.SIGTERM)
         assert worker.wait(25) == 0

@@ -93,6 +93,7 @@ def test_an_owner_that_is_stopped_is_replaced_in_20_s_and_one_that_is_killed_at_
         os.kill(first.child.pid, signal.SIGCONT)
     eventually(lambda: "dispatcher.lane_lost" in first.log.read_text(), "the first learns that it has lost the lane")
 
+    eventually(lambda: set(states(web)) == {"delivered"}, "the second has written its last result too")
     second.kill()
     began = time.monotonic()
     more = Posting(web.port, 400_000, 100)

@@ -18,14 +18,13 @@ from relay.events import Health, Outcome
 from relay.sandbox.amocrm import AmoCrm
 from relay.sandbox.bitrix24 import Bitrix24
 from relay.sandbox.server import Sandbox
-from relay.settings import Target
 from relay.settings.quantities import Rate
-from relay.store import Claim, Job, Selection
+from relay.store import Claim, Discard, Job, Selection
 from relay.wiring import Relay
 from tests.calls import rendered
 from tests.conftest import FakeClock
 from tests.hand import Hand, deliveries
-from tests.lanes import Scripted, dispatch, post
+from tests.lanes import Told, dispatch, post
 from tests.stories import CLIENT, answered, finished, incoming, recorded
 
 
@@ -112,18 +111,6 @@ def test_without_the_limiter_bitrix24_would_refuse(
     assert systems.bitrix24.state()["limited"] > 0
 
 
-class Told(Scripted):
-    """A target that does what the script says, and may use what it is lent."""
-
-    def __init__(self, settings: Target, script: Callable[[Job, Any], Outcome]) -> None:
-        super().__init__(settings, lambda job: Outcome(name="delivered"))
-        self._told = script
-
-    def send(self, shipment: Job, steps: Any = None) -> Outcome:
-        self.sent.append(shipment.delivery.id)
-        return self._told(shipment, steps)
-
-
 def test_work_that_ends_between_two_requests_goes_back_without_counting(relay: Relay, clock: FakeClock) -> None:
     """SIGTERM while a call's steps wait for the rate: nothing was lost, and it is no attempt."""
     waiting = threading.Event()
@@ -172,7 +159,6 @@ def test_no_leave_without_the_lease(relay: Relay, clock: FakeClock) -> None:
     assert job is not None
     gate = Gate(Bucket(None, lambda: 0.0), clock, lambda: 0.0)
     steps = Steps(job, relay.store, gate, threading.Event(), lambda: False)
-    steps.leave()
 
     with pytest.raises(Interrupted):
         steps.leave()
@@ -185,12 +171,16 @@ def test_what_needed_no_request_neither_opens_a_target_nor_costs_a_token(clock: 
     gate.begin(Health(state="down", reason="maintenance"))
     seconds.now += 1000
     permit = gate.take()
-    assert permit == Permit(probe=True)
+    assert isinstance(permit, Permit)
+    assert permit.probe
 
-    gate.settle(Permit(probe=True), Outcome(name="delivered", target_is="not_asked"), "call")
+    permit.is_used = True
+    permit.settle(Outcome(name="delivered", target_is="not_asked"), "call")
 
     assert gate.health.state == "down"
-    assert gate.take() == Permit(probe=True)
+    again = gate.take()
+    assert isinstance(again, Permit)
+    assert again.probe
 
 
 # --- what is remembered of a call
@@ -201,8 +191,9 @@ def test_what_is_remembered_adds_up_and_stays_apart(relay: Relay) -> None:
         post(relay, rendered("incoming", call_session_id=session))
     first, second = relay.store.deliveries(Selection())
 
-    relay.store.remember(first, {"a": 1, "b": 1})
-    relay.store.remember(first, {"b": None, "c": [1, "x"]})
+    epoch = relay.store.take_over("onec", "me") or 0
+    relay.store.remember(first, epoch, {"a": 1, "b": 1})
+    relay.store.remember(first, epoch, {"b": None, "c": [1, "x"]})
 
     assert relay.store.done(first) == {"a": 1, "b": None, "c": [1, "x"]}
     assert relay.store.done(second) == {}
@@ -224,7 +215,7 @@ def test_an_event_without_a_session_is_a_call_of_its_own(relay: Relay) -> None:
     for name in ("a", "b"):
         post(relay, rendered("incoming", call_session_id=None, scenario_name=name))
     first, second = relay.store.deliveries(Selection())
-    relay.store.remember(first, {"a": 1})
+    relay.store.remember(first, relay.store.take_over("onec", "me") or 0, {"a": 1})
 
     assert [len(relay.store.said(one)) for one in (first, second)] == [1, 1]
     assert relay.store.done(second) == {}
@@ -243,7 +234,7 @@ def test_a_calls_memory_lives_as_long_as_any_of_its_events(
     hand.deliver()
     first, without, last = deliveries(relay, "b24")
     for name in ("onec", "amo"):
-        relay.store.discard([one for one in deliveries(relay, name) if one.state == "due"])
+        relay.store.discard([Discard(one, clock()) for one in deliveries(relay, name) if one.state == "due"])
     clock.forward(days=11)
 
     assert relay.housekeeping.prune() == 2
@@ -262,7 +253,7 @@ def test_a_lengthy_wait_is_the_lanes_and_not_the_targets(clock: FakeClock) -> No
     gate = Gate(Bucket(None, seconds), clock, seconds)
     permit = gate.take()
     assert isinstance(permit, Permit)
-    gate.settle(permit, Outcome(name="later", wait=timedelta(0)), "call")
+    permit.settle(Outcome(name="later", wait=timedelta(0)), "call")
 
     assert gate.take_more() > 0
     seconds.now += 10

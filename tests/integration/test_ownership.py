@@ -5,25 +5,18 @@ from __future__ import annotations
 import threading
 from typing import Any
 
+import pytest
+
 from relay import start, wiring
 from relay.delivery.lease import Lease
+from relay.errors import OwnershipLost
 from relay.events import Outcome
 from relay.sandbox.server import Sandbox
 from relay.store import Claim, Job, Selection
 from relay.wiring import Relay
 from tests.calls import rendered
-from tests.lanes import Scripted, all_are, dispatch, eventually, post, states
+from tests.lanes import Scripted, Seconds, Told, all_are, dispatch, eventually, post, states
 from tests.unit.test_schedule import POLICY
-
-
-class Seconds:
-    """A monotonic clock that stands until it is moved."""
-
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 def contend(lease: Lease, relay: Relay) -> int | None:
@@ -35,7 +28,7 @@ def test_a_lane_that_is_nobodys_is_taken_at_once(relay: Relay) -> None:
     lease.begin()
 
     assert contend(lease, relay) == 1
-    assert lease.holds()
+    assert lease.holds("onec")
     lease.end()
 
 
@@ -83,7 +76,7 @@ def test_one_that_does_not_move_for_15_s_is_taken_over_and_has_stopped_sending_b
     for tick in range(200):  # tenths of a second
         owners.now += 0.1
         contenders.now += 0.1
-        if held_until is None and not first.holds():
+        if held_until is None and not first.holds("onec"):
             held_until = tick
         if contend(second, relay) is not None:
             break
@@ -136,6 +129,88 @@ def test_an_owner_that_was_stopped_sends_nothing_more_and_its_late_answers_settl
     assert len(slow.sent) == POLICY.concurrency  # nothing more after it lost the lane
     for delivery in stored.store.deliveries(Selection(states=("delivered",))):
         assert delivery.remote == "the first one's"
+
+
+def test_one_that_has_lost_a_lane_does_not_hold_it_when_it_renews_the_others(relay: Relay) -> None:
+    """Before anybody has told the lane: its threads ask the lease itself."""
+    owners, contenders = Seconds(), Seconds()
+    first, second = Lease(relay.store, owners), Lease(relay.store, contenders)
+    first.begin()
+    second.begin()
+    for target in ("onec", "other"):
+        first.contend(target, relay.store.leases().get(target))
+    contend(second, relay)
+    owners.now += 16
+    contenders.now += 16
+    assert contend(second, relay) == 2
+
+    assert first.renew() == {"other"}
+    assert (first.holds("onec"), first.holds("other"), second.holds("onec")) == (False, True, True)
+    first.end()
+    second.end()
+
+
+def test_an_owner_that_was_stopped_in_a_call_goes_no_step_further_when_it_wakes(stored: Relay) -> None:
+    """It hangs in the first request of a call; another takes over; it wakes, renews, and has its answer."""
+    answer = threading.Event()
+    owners, contenders = Seconds(), Seconds()
+    requests: list[str] = []
+
+    def script(job: Job, steps: Any) -> Outcome:
+        for number in range(3):
+            steps.leave()
+            requests.append(job.delivery.id)
+            assert answer.wait(20)
+            steps.remember(**{f"step {number}": "the first one's"})
+        return Outcome(name="delivered")
+
+    first = dispatch(stored, Told(POLICY, script), monotonic=owners)
+    eventually(lambda: len(requests) == POLICY.concurrency, "the first is sending")
+    first._stopping.set()  # its dispatcher stands still, as after SIGSTOP
+    eventually(lambda: first._thread is not None and not first._thread.is_alive(), "it stands still")
+    later = Scripted(POLICY, lambda _: Outcome(name="later", reason="busy"))
+    second = dispatch(stored, later, monotonic=contenders)
+    eventually(lambda: second.ticked_ago() is not None, "the second contends")
+    owners.now += 16
+    contenders.now += 16
+    eventually(lambda: second.owned() == ["onec"], "the second has taken over")
+
+    first._tick()  # it wakes and renews; only then do the answers come
+    answer.set()
+    eventually(lambda: not first._lanes["onec"].in_flight, "its threads have put down what they held")
+    assert len(requests) == POLICY.concurrency
+    assert [stored.store.done(d) for d in stored.store.deliveries(Selection())] == [{}, {}, {}]
+    second.stop(5)
+    first.stop(1)
+
+
+def test_what_was_done_for_a_call_is_remembered_under_the_lanes_own_epoch_alone(relay: Relay) -> None:
+    post(relay, rendered("incoming"))
+    [delivery] = relay.store.deliveries(Selection())
+    assert relay.store.take_over("onec", "the former") == 1
+    relay.store.remember(delivery, 1, {"call_id": "a"})
+    assert relay.store.take_over("onec", "the present", relay.store.leases()["onec"]) == 2
+    relay.store.remember(delivery, 2, {"call_id": "b"})
+
+    with pytest.raises(OwnershipLost, match="another process"):
+        relay.store.remember(delivery, 1, {"call_id": "c", "shown": [1]})
+    assert relay.store.done(delivery) == {"call_id": "b"}
+
+
+def test_a_promise_is_kept_or_returned_though_the_lane_is_lost_meanwhile(stored: Relay) -> None:
+    """A notification that is being stored while another process takes the lane: no hand stays promised for ever."""
+    seconds = Seconds()
+    busy = Scripted(POLICY, lambda _: Outcome(name="delivered"))
+    dispatcher = dispatch(stored, busy, monotonic=seconds)
+    lane = dispatcher._lanes["onec"]
+    eventually(all_are(stored, "delivered"), "nothing waits")
+    eventually(lambda: bool(dispatcher.reserve(["onec"])), "a hand is promised")
+    lane.disown()
+    dispatcher.release(["onec"])
+    assert not lane._promised
+    assert not dispatcher.reserve(["onec"])
+    assert not lane._promised
+    dispatcher.stop(5)
 
 
 def test_the_removed_lock_file_of_an_owner_that_lives_costs_it_the_lane_but_nothing_else(

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from relay.errors import SchemaMismatch, StoreBusy, StoreError
 from relay.events import Attempt, CallEvent
-from relay.store import Claim, Consignee, NewEvent, Replay, Result, Selection, Store, schema
+from relay.store import Claim, Consignee, Discard, NewEvent, Replay, Result, Selection, Store, schema
 from relay.store.group_commit import GroupCommit
 from relay.store.migrate import migrate
 from relay.store.schema import VERSION
@@ -47,10 +47,11 @@ def claim(store: Store, at: datetime = NOON + timedelta(seconds=1)) -> Any:
 
 
 def result(job: Any, state: Any = "delivered", *, due_at: datetime = NOON) -> Result:
+    outcome: Any = "delivered" if state == "delivered" else "later"
     return Result(
         delivery=job.delivery, epoch=job.epoch, state=state, due_at=due_at, failures=0, unclear=0,
         delivered_at=NOON if state == "delivered" else None, reason=None, remote=None,
-        attempt=Attempt(number=job.delivery.attempts + 1, at=NOON, took_ms=1, status=200, outcome="delivered", reason=""),
+        attempt=Attempt(number=job.delivery.attempts + 1, at=NOON, took_ms=1, status=200, outcome=outcome, reason=""),
     )  # fmt: skip
 
 
@@ -333,7 +334,7 @@ def test_a_replay_of_what_has_changed_meanwhile_does_nothing(store: Store) -> No
     store.add(notification())
     store.record(result(claim(store), "dead"))
     [dead] = store.deliveries(Selection())
-    assert store.discard([dead]) == 1
+    assert store.discard([Discard(dead, NOON)]) == 1
 
     assert store.replay([Replay(dead, NOON, NOON)]) == 0
 
@@ -383,6 +384,49 @@ def test_a_late_delivered_settles_what_waits(store: Store) -> None:
     store.record(result(job, "delivered"))
 
     assert states(store) == ["delivered"]
+
+
+def attempts(store: Store) -> list[list[int]]:
+    return [[tried.number for tried in tries] for event in store.events(Selection()) for _, tries in store.whole(event)]
+
+
+@pytest.mark.parametrize("state", ["due", "delivered", "dead"])
+def test_a_result_whose_commit_was_not_confirmed_may_be_recorded_again(store: Store, state: str) -> None:
+    store.add(notification())
+    job = claim(store)
+    for _ in range(3):
+        store.record(result(job, state))
+
+    assert (states(store), attempts(store)) == ([state], [[1]])
+
+
+def test_a_result_that_is_recorded_again_does_not_settle_the_next_try(store: Store) -> None:
+    store.add(notification())
+    first = claim(store)
+    store.record(result(first, "due"))
+    second = claim(store)
+    assert second is not None
+    store.record(result(first, "due"))
+    assert states(store) == ["sending"]
+
+    store.record(result(second, "delivered"))
+    assert (states(store), attempts(store)) == (["delivered"], [[1, 2]])
+
+
+@pytest.mark.parametrize("ahead", [timedelta(hours=3), timedelta(days=365)])
+def test_an_event_of_a_clock_that_was_ahead_swallows_no_repeat_of_a_later_day(store: Store, ahead: timedelta) -> None:
+    first = store.add(notification(at=NOON + ahead))
+    second = store.add(notification(at=NOON))
+    third = store.add(notification(at=NOON + timedelta(minutes=1)))
+
+    assert [one.duplicate for one in (first, second, third)] == [False, False, True]
+    assert third.event == second.event
+
+
+def test_of_two_that_come_at_once_the_later_one_may_be_stored_first(store: Store) -> None:
+    """Its time is taken before the commit: a repeat may seem to be a moment older than what it repeats."""
+    assert not store.add(notification(at=NOON)).duplicate
+    assert store.add(notification(at=NOON - timedelta(milliseconds=20))).duplicate
 
 
 def test_what_was_not_begun_goes_back_without_counting(store: Store) -> None:

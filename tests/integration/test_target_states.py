@@ -16,12 +16,13 @@ from relay import settings as settings_room
 from relay import start, wiring
 from relay.cli import main
 from relay.delivery import dispatcher as dispatcher_room
+from relay.delivery.lease import Lease
 from relay.events import Health, Outcome
 from relay.sandbox.server import Sandbox
 from relay.store import Claim, Job, Selection
 from relay.wiring import Relay
 from tests.calls import rendered
-from tests.lanes import Scripted, all_are, dispatch, eventually, post, post_call, states
+from tests.lanes import Scripted, Seconds, all_are, dispatch, eventually, post, post_call, states
 from tests.unit.test_schedule import POLICY
 
 WITHIN_S = 0.25  # what the command line changes reaches a lane
@@ -168,11 +169,35 @@ def test_the_backlog_of_a_removed_target_is_shown_and_moves_to_another(
         assert "moved 3 of 3 to new" in moved.output
         eventually(all_are(after, "delivered"), "delivered by the other target")
         assert {d.target for d in after.store.deliveries(Selection())} == {"new"}
-        assert len(onec.onec.state()["records"]) == 3
+        assert len(onec.onec.state()["writes"]) == 3
         assert "moved 0 of 0" in run(config, "replay", "--target", "onec", "--to", "new").output
     finally:
         after.stop(5)
         after.close()
+
+
+def test_what_a_removed_target_had_in_flight_is_held_when_its_owner_dies_later(
+    make_relay: Callable[..., Relay], clock: Any
+) -> None:
+    """A process with the old configuration is still there when the new one starts: it ends, and nobody asks again."""
+    relay = make_relay()
+    post(relay, rendered("incoming"))
+    seconds = Seconds()
+    old = Lease(relay.store, seconds)
+    old.begin()
+    epoch = old.contend("onec", None)
+    assert relay.store.claim(Claim("onec", epoch or 0, clock())) is not None
+    new = Scripted(replace(relay.settings.targets["onec"], name="new"), lambda _: Outcome(name="delivered"))
+    dispatcher = dispatch(relay, new, clock=clock, monotonic=seconds)
+    try:
+        eventually(lambda: dispatcher.owned() == ["new"], "the new one delivers")
+        assert states(relay) == ["sending"]
+        old._lock.close()  # as the kernel does for a killed process
+        seconds.now += 16
+        eventually(lambda: states(relay) == ["held"], "it may have arrived: it waits for the operator")
+        eventually(lambda: relay.store.leases()["onec"].owner is None, "let go: it may be configured again")
+    finally:
+        dispatcher.stop(5)
 
 
 def test_a_move_says_what_stays_and_why(make_relay: Callable[..., Relay], tmp_path: Path) -> None:

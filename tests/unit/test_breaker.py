@@ -161,6 +161,16 @@ def test_a_wait_that_was_asked_for_is_never_cut_short_and_noise_only_lengthens(s
         assert at >= (breaker.request_at(quiet.health) or now)
 
 
+def test_what_a_clock_that_was_ahead_has_left_behind_is_not_believed() -> None:
+    hour, year = timedelta(hours=1), NOW + timedelta(days=365)
+    saved = Health(state="down", reason="why", since=year, asked_until=year, forbidden_since=year, probe_at=NOW)
+
+    found = breaker.believable(saved, NOW, hour)
+    assert found == replace(saved, since=NOW, asked_until=NOW + hour, forbidden_since=NOW)
+    assert breaker.believable(found, NOW, hour) == found
+    assert breaker.believable(Health(), NOW, hour) == Health()
+
+
 def test_a_step_of_the_clock_moves_the_waits() -> None:
     ill = after(after(Breaker(), "later"), "later", wait=timedelta(minutes=5)).health
     hour = timedelta(hours=1)
@@ -220,7 +230,7 @@ class LaneMachine(RuleBasedStateMachine):
         delivery = min((one for one in self.waiting if one.due_at <= self.now), key=lambda one: (one.due_at, one.seq))
         self.waiting.remove(delivery)
         outcome = self.outcome(delivery, asked)
-        self.gate.settle(permit, outcome, str(delivery.session))
+        permit.settle(outcome, str(delivery.session))
         others = [at for session, at in self.delivered_at.items() if session != delivery.session]
         verdict = schedule.decide(
             outcome, delivery, self.policy, now=self.now, noise=0.5, is_open=self.gate.is_well,

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -32,10 +34,14 @@ class Time:
         return Gate(Bucket(rate, lambda: self.seconds), lambda: self.wall, lambda: self.seconds)
 
 
-def settle(gate: Gate, name: Any, call: str = "a", wait: float | None = None) -> None:
+def taken(gate: Gate) -> Permit:
     permit = gate.take()
     assert isinstance(permit, Permit)
-    gate.settle(permit, Outcome(name=name, wait=None if wait is None else timedelta(seconds=wait)), call)
+    return permit
+
+
+def settle(gate: Gate, name: Any, call: str = "a", wait: float | None = None) -> None:
+    taken(gate).settle(Outcome(name=name, wait=None if wait is None else timedelta(seconds=wait)), call)
 
 
 def test_a_paused_gate_lets_nothing_through_until_it_is_resumed() -> None:
@@ -43,7 +49,7 @@ def test_a_paused_gate_lets_nothing_through_until_it_is_resumed() -> None:
     gate.hold(True)
     assert not isinstance(gate.take(), Permit)
     gate.hold(False)
-    assert gate.take() == Permit(probe=False)
+    assert not taken(gate).probe
 
 
 def test_while_a_probe_is_under_way_there_is_no_other() -> None:
@@ -53,7 +59,7 @@ def test_while_a_probe_is_under_way_there_is_no_other() -> None:
     time.pass_(1)
     settle(gate, "unreachable")
     time.pass_(2)
-    assert gate.take() == Permit(probe=True)
+    assert taken(gate).probe
     for _ in range(100):
         time.pass_(60)
         assert not isinstance(gate.take(), Permit)
@@ -63,10 +69,72 @@ def test_a_probe_that_was_not_sent_may_be_taken_again() -> None:
     time = Time()
     gate = time.gate()
     gate.begin(Health(state="down", probe_at=NOW))
-    permit = gate.take()
-    assert isinstance(permit, Permit)
-    gate.give_back(permit)
-    assert gate.take() == Permit(probe=True)
+    taken(gate).give_back()
+    assert taken(gate).probe
+
+
+def ill(time: Time, rate: Rate | None = None) -> Gate:
+    """A gate that lets out a probe."""
+    gate = time.gate(rate)
+    gate.begin(Health(state="down", probe_at=NOW))
+    return gate
+
+
+def test_resuming_starts_afresh_whatever_became_of_the_probe() -> None:
+    gate = ill(Time())
+    lost = taken(gate)
+    assert not isinstance(gate.take(), Permit)
+
+    gate.resume()
+    again = taken(gate)
+    assert again.probe
+    lost.give_back()  # it comes back late: the new one is still under way
+    assert not isinstance(gate.take(), Permit)
+
+
+def test_an_outcome_that_nobody_can_reckon_with_does_not_keep_the_permit() -> None:
+    gate = ill(Time())
+    with pytest.raises(OverflowError), taken(gate) as permit:
+        permit.settle(Outcome(name="later", wait=timedelta.max), "a")
+
+    assert taken(gate).probe
+
+
+@given(st.lists(st.sampled_from(["nothing", "fails", "used", "settled", "settling fails", "kept"]), max_size=20))
+def test_every_permit_is_back_at_the_end_of_its_block_unless_it_was_kept(ends: list[str]) -> None:
+    """Whatever happens in the block: no probe is under way then, and what was not used has cost no token."""
+    time = Time()
+    gate = ill(time, Rate(1, 1000))
+    time.pass_(1000)
+    spent = 0
+    for end in ends:
+        time.wall += timedelta(hours=1)  # the rate's clock stands still
+        with contextlib.suppress(RuntimeError, OverflowError), taken(gate) as permit:
+            assert permit.probe
+            permit.is_used = end not in ("nothing", "fails", "kept")
+            if end == "fails":
+                raise RuntimeError
+            if end.startswith("settl"):
+                wait = timedelta.max if end == "settling fails" else None
+                permit.settle(Outcome(name="unreachable", wait=wait), "a")
+            if end == "kept":
+                permit.keep()
+        spent += end in ("used", "settled", "settling fails")
+        if end == "kept":
+            assert not isinstance(gate.take(), Permit)
+            with permit:
+                pass
+    time.wall += timedelta(hours=1)
+    gate.resume()
+    assert tokens(gate) == 1000 - spent
+
+
+def tokens(gate: Gate) -> int:
+    gate.begin(Health())
+    count = 0
+    while isinstance(gate.take(), Permit):
+        count += 1
+    return count
 
 
 @given(
@@ -109,15 +177,15 @@ def test_a_target_that_asks_for_time_is_called_half_as_often_and_recovers() -> N
     for _ in range(4):
         for name in ("later", "delivered"):  # every second one: not enough to call it down
             permit, _ = pauses_until_let_through(time, gate)
-            gate.settle(permit, Outcome(name=name), "a")  # type: ignore[arg-type]
+            permit.settle(Outcome(name=name), "a")  # type: ignore[arg-type]
         permit, waited = pauses_until_let_through(time, gate)
-        gate.give_back(permit)
+        permit.give_back()
         gaps.append(waited)
     assert gaps == sorted(gaps)
     assert gaps[-1] > gaps[0] > 0
     for _ in range(60):
         permit, _ = pauses_until_let_through(time, gate)
-        gate.settle(permit, Outcome(name="delivered"), "a")
+        permit.settle(Outcome(name="delivered"), "a")
     assert isinstance(gate.take(), Permit)
     assert isinstance(gate.take(), Permit)  # as fast as before
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -17,6 +17,7 @@ from relay.settings import OneCTarget, Secret
 from relay.store import Job
 from relay.targets.onec import OneC
 from tests.calls import call_of, rendered
+from tests.steps import Memory
 from tests.unit.test_schedule import FRESH
 
 URL = "https://1c.example.test/trade/hs/UIScom"
@@ -42,8 +43,8 @@ def web() -> Iterator[responses.RequestsMock]:
         yield mock
 
 
-def send(settings: OneCTarget = SETTINGS, shipment: Any = None) -> Any:
-    return OneC(settings, lambda: NOW).send(shipment or job(), None)
+def send(settings: OneCTarget = SETTINGS, shipment: Any = None, *, at: datetime = NOW, steps: Any = None) -> Any:
+    return OneC(settings, lambda: at).send(shipment or job(), steps or Memory())
 
 
 def test_the_request_is_the_one_that_uis_makes_with_credentials_in_utf_8(web: responses.RequestsMock) -> None:
@@ -80,8 +81,19 @@ def test_the_endpoint_is_the_one_it_came_to_and_for_any_follows_the_kind(
     web: responses.RequestsMock, endpoint: str, body: bytes, goes_to: str
 ) -> None:
     web.post(f"{URL}/{goes_to}", status=200)
+    shipment = job(body, endpoint)
+    known = (call_of(rendered("incoming")), shipment.event.call)
 
-    assert send(shipment=job(body, endpoint)).name == "delivered"
+    assert send(shipment=shipment, steps=Memory(*known)).name == "delivered"
+
+
+@pytest.mark.parametrize(("hours", "age"), [(0, "0"), (9, "32400"), (-1, "0")])
+def test_a_handler_is_told_how_old_a_notification_is(web: responses.RequestsMock, hours: int, age: str) -> None:
+    """So that it need not push a card for a call of the night, and yet writes it."""
+    web.post(f"{URL}/in", status=200)
+    send(at=NOW + timedelta(hours=hours))
+
+    assert web.calls[0].request.headers["X-Relay-Age"] == age
 
 
 def test_raw_sends_the_bytes_as_they_came(web: responses.RequestsMock) -> None:
@@ -183,8 +195,8 @@ def sessions_of(web: responses.RequestsMock) -> list[tuple[str | None, str | Non
 def test_a_manual_session_is_started_and_kept(web: responses.RequestsMock) -> None:
     web.post(f"{URL}/in", status=200, headers={"Set-Cookie": "ibsession=one"})
     adapter = OneC(MANUAL, lambda: NOW)
-    adapter.send(job(), None)
-    adapter.send(job(), None)
+    adapter.send(job(), Memory())
+    adapter.send(job(), Memory())
 
     assert sessions_of(web) == [("start", None), (None, "ibsession=one")]
 
@@ -196,14 +208,14 @@ def test_a_lost_session_is_started_anew_once(web: responses.RequestsMock, status
     web.post(f"{URL}/in", status=200, headers={"Set-Cookie": "ibsession=two"})
     adapter = OneC(MANUAL, lambda: NOW)
 
-    assert [adapter.send(job(), None).name for _ in range(2)] == ["delivered", "delivered"]
+    assert [adapter.send(job(), Memory()).name for _ in range(2)] == ["delivered", "delivered"]
     assert sessions_of(web) == [("start", None), (None, "ibsession=one"), ("start", None)]
 
 
 def test_an_error_in_a_fresh_session_is_the_targets_answer(web: responses.RequestsMock) -> None:
     web.post(f"{URL}/in", status=400, body="нет")
 
-    assert OneC(MANUAL, lambda: NOW).send(job(), None).name == "refused"
+    assert OneC(MANUAL, lambda: NOW).send(job(), Memory()).name == "refused"
     assert len(web.calls) == 1
 
 
@@ -211,7 +223,7 @@ def test_a_session_is_finished_at_the_end(web: responses.RequestsMock) -> None:
     web.post(f"{URL}/in", status=200, headers={"Set-Cookie": "ibsession=one"})
     web.get(f"{URL}/ping", status=200)
     adapter = OneC(MANUAL, lambda: NOW)
-    adapter.send(job(), None)
+    adapter.send(job(), Memory())
     adapter.close()
 
     assert sessions_of(web)[-1] == ("finish", "ibsession=one")

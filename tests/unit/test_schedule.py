@@ -101,6 +101,18 @@ def test_a_wait_that_was_asked_for_is_never_cut_short_and_nothing_is_due_in_the_
     assert pause <= max(POLICY.retry_max * 1.25, wait or timedelta(0))
 
 
+def test_a_target_may_ask_for_an_hour_and_gets_no_more() -> None:
+    hour = timedelta(hours=1)
+    for asked in (None, timedelta(0), timedelta(minutes=59), hour):
+        outcome = Outcome(name="later", reason="busy", wait=asked)
+        assert schedule.within(outcome, POLICY.retry_after_max) is outcome
+    for asked in (timedelta(hours=1, seconds=1), timedelta(days=3), timedelta.max):
+        outcome = schedule.within(Outcome(name="later", reason="busy", wait=asked), POLICY.retry_after_max)
+        assert outcome.wait == hour
+        assert outcome.reason.startswith("busy")
+        assert "retry_after_max" in outcome.reason
+
+
 @given(st.integers(1, 200), st.floats(0, 1, exclude_max=True))
 def test_pauses_grow_and_noise_only_lengthens(tries: int, noise: float) -> None:
     assert (
@@ -135,3 +147,27 @@ def test_what_is_too_old_is_not_worth_sending_unless_the_operator_asked() -> Non
     assert not schedule.is_expired(FRESH, limits, NOW + timedelta(minutes=9))
     assert not schedule.is_expired(replace(FRESH, kind="finished"), limits, later)
     assert not schedule.is_expired(replace(FRESH, replayed=True), limits, later)
+
+
+@pytest.mark.parametrize(
+    ("outcome", "waits", "remark"),
+    [
+        ("delivered", True, "written"),
+        ("unclear", True, "perhaps written"),
+        ("failed", True, "the handler may have stumbled after it had written"),
+        ("refused", False, "not written"),
+        ("later", False, "not written"),
+        ("unreachable", False, "not written"),
+        ("misconfigured", False, "not written"),
+    ],
+)
+def test_the_next_of_a_call_keeps_its_distance_from_what_may_have_been_written(
+    outcome: Any, waits: bool, remark: str
+) -> None:
+    free_at = schedule.call_free_at(Outcome(name=outcome), POLICY, NOW)
+
+    assert free_at == (NOW + timedelta(seconds=1.1) if waits else None), remark
+
+
+def test_without_a_gap_a_call_is_free_at_once() -> None:
+    assert schedule.call_free_at(Outcome(name="delivered"), replace(POLICY, call_gap=timedelta(0)), NOW) is None

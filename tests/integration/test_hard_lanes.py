@@ -1,0 +1,132 @@
+"""Lanes whose store fails, whose target says absurd things, and whose results are confirmed too late: they go on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from msgspec.structs import replace
+
+from relay.delivery.lane import Lane
+from relay.delivery.upkeep import Upkeep
+from relay.errors import StoreBusy, StoreError
+from relay.events import Health, Outcome
+from relay.operator import figures
+from relay.settings import Target
+from relay.store import Job, Selection, health
+from relay.wiring import Relay
+from tests.calls import rendered
+from tests.lanes import Failing, Scripted, Told, all_are, dispatch, eventually, post, states, with_store
+from tests.unit.test_schedule import POLICY
+
+ONE = replace(POLICY, concurrency=1, retry_first=timedelta(milliseconds=1), retry_max=timedelta(milliseconds=1))
+
+
+def make_ill(relay: Relay, target: str = "onec") -> None:
+    """A target that is down, with a probe that may go out at once."""
+    epoch = relay.store.take_over(target, "a former owner") or 0
+    ill = Health(state="down", reason="it was", since=relay.clock(), probe_at=relay.clock())
+    with relay.store.database.write() as connection:
+        health.save(connection, target, epoch, ill)
+
+
+@pytest.mark.parametrize("method", ["remember", "said", "done"])
+def test_a_store_that_fails_in_a_probe_does_not_keep_the_target_down(stored: Relay, method: str) -> None:
+    """A full disk while a CRM's call is on its way: when there is space again, the next probe goes out."""
+    make_ill(stored)
+
+    def script(_: Job, steps: Any) -> Outcome:
+        steps.leave()
+        steps.said()
+        steps.done()
+        steps.remember(first="done")
+        return Outcome(name="delivered")
+
+    full: Any = with_store(Failing(stored.store, method, StoreError("the disk is full"), times=1))
+    dispatcher = dispatch(full, Told(ONE, script))
+    try:
+        eventually(lambda: states(stored).count("delivered") == 2, "the others pass; that one may have arrived")
+        assert stored.store.health("onec").state == "open"
+    finally:
+        dispatcher.stop(5)
+
+
+def test_a_fault_in_what_a_probe_comes_to_does_not_keep_the_target_down(stored: Relay) -> None:
+    make_ill(stored)
+    answers = iter([Outcome(name="later", wait=timedelta.min)])  # no adapter says so, and no clock bears it
+    target = Scripted(ONE, lambda _: next(answers, Outcome(name="delivered")))
+    dispatcher = dispatch(stored, target)
+    try:
+        eventually(lambda: states(stored).count("delivered") == 2, "the others pass")
+    finally:
+        dispatcher.stop(5)
+
+
+def test_a_target_that_asks_for_ages_is_asked_again_after_an_hour_and_status_says_when(
+    make_relay: Callable[..., Relay], clock: Any
+) -> None:
+    relay = make_relay()
+    post(relay, rendered("incoming"))
+    began = clock()
+    answers = iter([Outcome(name="later", reason="503", wait=timedelta(days=365 * 7000))])
+    target = Scripted(relay.settings.targets["onec"], lambda _: next(answers, Outcome(name="delivered")))
+    dispatcher = dispatch(relay, target, clock=clock, monotonic=lambda: (clock() - began).total_seconds())
+    try:
+        eventually(lambda: len(target.sent) == 1 and states(relay) == ["due"], "it asked for time")
+        assert status(relay)["reason"] == "asked to wait until 2026-03-02T10:45:00.000+00:00"
+        [delivery] = relay.store.deliveries(Selection())
+        assert delivery.due_at - began == timedelta(hours=1)
+        assert "retry_after_max" in (delivery.reason or "")
+        clock.forward(minutes=59)
+        assert len(target.sent) == 1
+        clock.forward(minutes=2)
+        eventually(all_are(relay, "delivered"), "after an hour")
+        assert status(relay)["reason"] is None
+    finally:
+        dispatcher.stop(5)
+
+
+def status(relay: Relay) -> dict[str, Any]:
+    [record] = figures.targets(relay, relay.clock() - timedelta(hours=24), "onec")
+    return record
+
+
+def test_an_outcome_that_is_confirmed_too_late_is_one_attempt(stored: Relay) -> None:
+    late = Failing(stored.store, "record", StoreBusy("the commit was not confirmed in time"), times=1, done=True)
+    target = Scripted(ONE, lambda _: Outcome(name="delivered", status=200))
+    dispatcher = dispatch(with_store(late), target)
+    try:
+        eventually(lambda: states(stored).count("delivered") == 2, "it goes on")
+    finally:
+        dispatcher.stop(5)
+    tries = [tried for event in stored.store.events(Selection()) for _, tried in stored.store.whole(event)]
+    assert sorted(len(one) for one in tries) == [0, 1, 1]  # what the unconfirmed commit had claimed is found later
+
+
+# --- what has outlived its time
+
+
+def test_a_backlog_that_has_outlived_its_time_ends_by_the_page(make_relay: Callable[..., Relay], clock: Any) -> None:
+    """However long it is: the other lanes and the lease wait meanwhile, so one look ends a page of it at most."""
+    relay = make_relay(target='give_up_after = "14d"')
+    for session in range(450):
+        post(relay, rendered("incoming", call_session_id=session))
+    clock.forward(days=14, minutes=1)
+    upkeep = owned(relay, relay.settings.targets["onec"], clock)
+
+    ended = []
+    while "due" in (found := states(relay)):
+        upkeep.sweep()
+        ended.append(found.count("due") - states(relay).count("due"))
+        assert ended[-1] > 0
+    assert sum(ended) == 450
+    assert max(ended) <= 200
+
+
+def owned(relay: Relay, target: Target, clock: Any) -> Upkeep:
+    """The upkeep of a lane whose threads do not run."""
+    lane = Lane(Scripted(target, lambda _: Outcome(name="delivered")), relay.store, clock)
+    lane.epoch = relay.store.take_over(target.name, "me")
+    return Upkeep(lane, relay.store, clock, lambda: 0.0)
