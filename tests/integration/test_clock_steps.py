@@ -120,7 +120,7 @@ def test_what_a_clock_that_was_ahead_has_stored_is_delivered_at_once(
         order.append((job.delivery.session, job.delivery.kind))
         return Outcome(name="delivered")
 
-    dispatcher = dispatch(relay, Scripted(POLICY, script), clock=clock)
+    dispatcher = dispatch(relay, Scripted(relay.settings.targets["onec"], script), clock=clock)
     try:
         eventually(all_are(relay, "delivered"), "all")
     finally:
