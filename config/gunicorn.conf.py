@@ -3,8 +3,6 @@
 import ctypes
 import os
 import signal
-import socket
-import struct
 import sys
 from typing import Any
 
@@ -15,20 +13,21 @@ from relay.web.ingest import WEB_THREADS
 # On Heroku-style platforms (DYNO is set) the router stands outside; anywhere else only this machine is served,
 # until somebody says otherwise (GUNICORN_CMD_ARGS="--bind 0.0.0.0:8000") or puts nginx in front.
 bind = f"{'0.0.0.0' if os.environ.get('DYNO') else '127.0.0.1'}:{os.environ.get('PORT', '8000')}"
-worker_class = "gthread"
+worker_class = "relay.web.worker.Worker"  # threads that meet whole requests only
 workers = int(os.environ.get("WEB_CONCURRENCY", "1"))
 threads = WEB_THREADS
 preload_app = False  # locks and connections are made after the fork
 graceful_timeout = 20  # the platform kills after 30
 timeout = 30
 keepalive = 5
+worker_connections = 500  # file descriptors: a process may often have 1024
+forwarder_headers = ""  # SCRIPT_NAME and PATH_INFO would be believed
 limit_request_line = 8190  # GET notifications carry everything in the address
 access_log_format = '%(h)s %(t)s "%(m)s %(U)s" %(s)s %(b)s %(D)s'  # without the query: a secret stands there
 control_socket_disable = True  # it would be written into the home directory
 wsgi_app = "wsgi:app"
 
 _ARENA_MAX = -8  # M_ARENA_MAX of <malloc.h>
-SILENCE_MAX = (2, 500_000)  # seconds, microseconds: twice the threads, all silent, hold up the others for 5 s
 _GRACE_S = {signal.SIGTERM: 18.0, signal.SIGINT: 2.0, signal.SIGQUIT: 2.0}
 _told: list[float] = []
 
@@ -38,6 +37,10 @@ def on_starting(server: Any) -> None:
     from relay import metrics, start
 
     logs.configure(os.environ)
+    if server.cfg.is_ssl:
+        sys.exit(
+            "the relay does not start: it speaks no TLS itself; take certfile and keyfile away, and put nginx in front"
+        )
     hosts = [address[0] if isinstance(address, tuple) else str(address) for address in server.cfg.address]
     try:
         found = start.prepare(os.environ, hosts)
@@ -62,7 +65,6 @@ def post_worker_init(worker: Any) -> None:
     from relay.start import dispatches
     from wsgi import relay
 
-    _limit_silence(worker.sockets)
     pinning.start(os.environ)
     if not dispatches(os.environ):
         relay.watch.start()  # it tells where nobody delivers
@@ -70,15 +72,6 @@ def post_worker_init(worker: Any) -> None:
     relay.start()
     for number in _GRACE_S:
         _chain(number, relay.dispatcher.stop_claiming)
-
-
-def _limit_silence(listeners: Any) -> None:
-    """A client that falls silent in the middle of its request gives its thread back: gthread itself waits for ever.
-
-    Linux hands the listening socket's time-out down to each connection.
-    """
-    for listener in listeners:
-        listener.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("ll", *SILENCE_MAX))
 
 
 def worker_exit(server: Any, worker: Any) -> None:

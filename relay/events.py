@@ -12,6 +12,7 @@ from msgspec import Struct
 
 Kind = Literal["incoming", "answered", "lost", "outgoing", "finished", "recorded", "other"]
 KINDS: tuple[Kind, ...] = ("incoming", "answered", "lost", "outgoing", "finished", "recorded", "other")
+NOTIFIED_KINDS = KINDS[:5]  #: those of the five notifications of a usual set-up
 CALL_KINDS = KINDS[:-1]  #: those that say something of a call
 
 EventState = Literal["accepted", "quarantined", "discarded"]

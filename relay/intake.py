@@ -167,7 +167,8 @@ class Intake:
             notes += tuple(
                 f"rule {decision.number}: not for {name}" for name, decision in decisions.items() if not decision.takes
             )
-        return tuple(Consignee(target.name, target.order == "call") for target in taking), notes
+        consignees = (Consignee(one.name, one.order == "call", call_gap=one.call_gap) for one in taking)
+        return tuple(consignees), notes
 
 
 def _receipt(

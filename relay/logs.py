@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import atexit
+import contextlib
 import json
 import logging
+import os
 import re
 import sys
 import threading
 import time
-from collections import deque
 from collections.abc import Mapping, MutableMapping
-from typing import Any, TextIO
+from typing import Any
 
 import structlog
 
@@ -24,44 +25,62 @@ _PHONE = re.compile(r"(?<![\w-])\+?\d[\d()\s-]{8,16}\d(?![\w-])")
 _SECRET = re.compile(r"(?i)((?:token|integration_key|password|secret|authorization)\W{1,4})[^\s\"'&,;]+")
 _PLAIN = re.compile(r"[^\s\"=\\]*")
 _WRITE_EVERY_S = 0.1
+_WAITING_MAX = 2 * 1024 * 1024  # characters of lines that the disk has not taken
 
 
 class Buffered:
-    """Lines to a stream ten times a second, by a thread of its own.
+    """Lines to a descriptor ten times a second, by a thread of its own.
 
     To write each at once costs a busy web process a third of its throughput: every write gives up the GIL.
-    A kill loses at most a tenth of a second of the log, never a notification.
+    A kill loses at most a tenth of a second of the log, never a notification. While the disk takes nothing (or the
+    reader of a pipe stands still) lines wait, up to a bound; what is beyond it is counted, and told when it goes on.
     """
 
-    def __init__(self, stream: TextIO) -> None:
-        self._stream = stream
-        self._lines: deque[str] = deque()
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+        self._lines: list[str] = []
+        self._waiting = 0  # characters
+        self._lost = 0
+        self._unwritten = b""  # taken from the lines, of which the disk has not taken this
         self._started = False
         self._mutex = threading.Lock()
+        self._draining = threading.Lock()  # held while the disk is waited for: nobody who logs needs it
 
     def write(self, line: str) -> None:
-        self._lines.append(line)
-        if not self._started:
-            self._start()
+        with self._mutex:
+            if self._waiting + len(line) > _WAITING_MAX:
+                self._lost += 1
+                return
+            self._lines.append(line)
+            self._waiting += len(line)
+            started, self._started = self._started, True
+        if not started:
+            atexit.register(self.drain)
+            threading.Thread(target=self._run, name="log", daemon=True).start()
 
     def flush(self) -> None:
         """Called after each line: nothing to do."""
 
     def drain(self) -> None:
-        """Writes what has gathered."""
-        with self._mutex:
-            lines = [self._lines.popleft() for _ in range(len(self._lines))]
-            if lines:
-                self._stream.write("".join(lines))
-                self._stream.flush()
+        """Write what has gathered, as far as the disk takes it, and how many lines were lost meanwhile."""
+        with self._draining, contextlib.suppress(OSError):  # tried again in a tenth of a second
+            self._write()
+            lines, lost = self._take()
+            if lost:
+                structlog.get_logger("relay.logs").warning("log.lines_lost", lines=lost)
+                lines += self._take()[0]  # that line
+            self._unwritten = "".join(lines).encode("utf-8", "backslashreplace")
+            self._write()
 
-    def _start(self) -> None:
+    def _write(self) -> None:
+        while self._unwritten:
+            self._unwritten = self._unwritten[os.write(self._descriptor, self._unwritten) :]
+
+    def _take(self) -> tuple[list[str], int]:
         with self._mutex:
-            if self._started:
-                return
-            self._started = True
-        atexit.register(self.drain)
-        threading.Thread(target=self._run, name="log", daemon=True).start()
+            lines, lost = self._lines, self._lost
+            self._lines, self._waiting, self._lost = [], 0, 0
+        return lines, lost
 
     def _run(self) -> None:
         while True:
@@ -69,10 +88,21 @@ class Buffered:
             self.drain()
 
 
+class Foreign(logging.Handler):
+    """What libraries log by Python's own means (Flask an error with its traceback) goes the way of our own lines."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            said = {"logger": record.name, "text": record.getMessage(), "exc_info": record.exc_info}
+            structlog.get_logger("relay.logs").log(record.levelno, "library.said", **said)
+        except Exception:
+            self.handleError(record)
+
+
 def configure(environ: Mapping[str, str], *, buffered: bool = False) -> None:
     """Sets up logging for this process from LOG_LEVEL and LOG_FORMAT. `buffered` is for the web process."""
     level = getattr(logging, environ.get("LOG_LEVEL", "INFO").upper(), logging.INFO)
-    stream: Any = Buffered(sys.stderr) if buffered else sys.stderr
+    stream: Any = Buffered(sys.stderr.fileno()) if buffered else sys.stderr
     structlog.configure(
         processors=[
             structlog.processors.add_log_level,
@@ -85,6 +115,8 @@ def configure(environ: Mapping[str, str], *, buffered: bool = False) -> None:
         logger_factory=structlog.WriteLoggerFactory(stream),
         cache_logger_on_first_use=True,
     )
+    root = logging.getLogger()
+    root.handlers = [*(handler for handler in root.handlers if not isinstance(handler, Foreign)), Foreign()]
 
 
 def _renderer(wanted: str) -> Any:

@@ -23,6 +23,10 @@ def to_us(moment: datetime) -> int:
     return (moment - EPOCH) // _MICROSECOND
 
 
+def span_us(span: timedelta) -> int:
+    return span // _MICROSECOND
+
+
 def from_us(us: int) -> datetime:
     return EPOCH + timedelta(microseconds=us)
 

@@ -36,6 +36,7 @@ password = "пароль"
 retry_first = "200ms"
 retry_max = "1s"
 connect_timeout = "2s"
+{call_gap}
 {target}
 """
 
@@ -73,7 +74,10 @@ def write_config(tmp_path: Path) -> Callable[..., Path]:
         url: str = "http://127.0.0.1:9/trade/hs/UIScom", *, source: str = "", target: str = "", more: str = ""
     ) -> Path:
         file = tmp_path / "relay.toml"
-        text = CONFIG.format(database=tmp_path / "relay.db", url=url, source=source, target=target)
+        # only the tests of the gap wait for it
+        call_gap = "" if "call_gap" in target else 'call_gap = "0s"'
+        database = tmp_path / "relay.db"
+        text = CONFIG.format(database=database, url=url, source=source, target=target, call_gap=call_gap)
         file.write_text(text + more, encoding="utf-8")
         return file
 

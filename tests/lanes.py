@@ -60,7 +60,7 @@ def all_are(relay: Relay, state: str) -> Callable[[], bool]:
 
 
 def received(onec: Sandbox) -> list[dict[str, Any]]:
-    return [{**json.loads(record["body"]), "endpoint": record["endpoint"]} for record in onec.onec.state()["records"]]
+    return [{**json.loads(record["body"]), "endpoint": record["endpoint"]} for record in onec.onec.state()["writes"]]
 
 
 class Seconds:

@@ -17,6 +17,7 @@ targets = ["onec", "b24", "amo"]
 kind = "1c"
 url = "{onec}"
 retry_first = "1ms"
+call_gap = "0s"
 {onec_lines}
 [targets.b24]
 kind = "bitrix24"

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import socket
 import sqlite3
+from datetime import timedelta
 
 import click
 
 from relay import settings, start, targets, wiring
 from relay.alerts import channels, words
 from relay.errors import ConfigError, Conflict
-from relay.settings import Settings
+from relay.settings import OneCTarget, Settings
 from relay.store import Store, copies
 from relay.store.schema import VERSION
 from relay.times import now_utc
 
+_PUSH_WAITS = timedelta(seconds=300)  # the time-out in the receiver's source
 _SAFE_SQLITE = (3, 51, 3)  # before it the WAL-reset bug; our write lock keeps clear of it
 
 
@@ -42,6 +44,11 @@ def _remarks(found: Settings) -> list[str]:
             remarks.append(f"targets.{name} is the sandbox: calls end nowhere")
         elif target.address.startswith("http://"):
             remarks.append(f"targets.{name} is reached over plain http: fine inside your own network only")
+        if isinstance(target, OneCTarget) and target.timeout <= _PUSH_WAITS and not settings.is_sandbox(target):
+            remarks.append(
+                f"targets.{name}: a UIScom service waits for Centrifugo for up to {_PUSH_WAITS.seconds} s, and writes "
+                'the call even so: with timeout = "310s" it is not sent again meanwhile'
+            )
         if not target.verify_tls:
             remarks.append(f"targets.{name}: verify_tls is off; ca_file with the company's certificate is better")
     remarks += [
@@ -51,7 +58,7 @@ def _remarks(found: Settings) -> list[str]:
         remarks.append(
             f"SQLite {sqlite3.sqlite_version} is older than 3.51.3: let no other program write to the database"
         )
-    remarks.append("on a plain server put nginx in front: it holds back slow clients (see the README)")
+    remarks.append("on a plain server put nginx in front: it takes the TLS (see the README)")
     return remarks
 
 

@@ -175,7 +175,9 @@ def _move(relay: Relay, deliveries: list[Delivery], other: str) -> list[Delivery
     """Those that now wait for the other target; what it does not take, or has already, stays where it is."""
     policy, now = relay.settings.targets[other], relay.clock()
     fitting = [delivery for delivery in deliveries if delivery.kind in policy.events]
-    moved = relay.store.move([Move(delivery, other, policy.order == "call", now) for delivery in fitting])
+    moved = relay.store.move(
+        [Move(delivery, other, policy.order == "call", policy.call_gap, now) for delivery in fitting]
+    )
     click.echo(f"moved {moved} of {len(deliveries)} to {other}")
     if len(fitting) < len(deliveries):
         click.echo(f"{len(deliveries) - len(fitting)} stay: {other} does not take events of their kind", err=True)

@@ -25,7 +25,7 @@ _GRACE_S = 18.0  # from the signal; platforms kill after 30 s
 @click.command()
 def work() -> None:
     """Runs only the dispatcher, without a web server."""
-    logs.configure(os.environ)
+    logs.configure(os.environ, buffered=True)
     found = start.prepare(os.environ, ["127.0.0.1"])
     metrics.prepare(found.storage.path)  # a web server beside it shows what is delivered here
     relay = wiring.build(found)

@@ -93,6 +93,7 @@ class Attempts:
             delivery=delivery, epoch=epoch, state=verdict.state, due_at=verdict.due_at, failures=verdict.failures,
             unclear=verdict.unclear, delivered_at=now if verdict.state == "delivered" else None,
             reason=verdict.reason, remote=outcome.remote or delivery.remote, attempt=attempt,
+            call_free_at=schedule.call_free_at(outcome, self._policy, now),
         )  # fmt: skip
 
     def expired(self, job: Job, now: datetime) -> Result | None:

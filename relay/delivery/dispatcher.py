@@ -151,7 +151,7 @@ class Dispatcher:
         while self._steps:
             before, after = self._steps[0]
             lanes = {name: epoch for name, lane in self._lanes.items() if (epoch := lane.epoch) is not None}
-            self._store.follow_clock(lanes, before, after)
+            self._store.follow_clock(lanes, before, after, {name: self._lanes[name].policy.call_gap for name in lanes})
             self._steps.pop(0)
             for name in lanes:
                 self._upkeep[name].clock_stepped(before, after)

@@ -83,6 +83,12 @@ def pause(policy: Target, tries: int, noise: float) -> timedelta:
     return min(doubled, policy.retry_max) * (1 + _JITTER * noise)
 
 
+def call_free_at(outcome: Outcome, policy: Target, now: datetime) -> datetime | None:
+    """When the next delivery of the same call may go out, if the target may have written something; else None."""
+    may_have_written = outcome.name in ("delivered", "failed", "unclear")
+    return now + policy.call_gap if policy.call_gap and may_have_written else None
+
+
 def longest_wait(policy: Target) -> timedelta:
     """The longest that a delivery waits for its next try."""
     return max(policy.retry_max * (1 + _JITTER), policy.retry_after_max)

@@ -119,7 +119,9 @@ class Upkeep:
         found = self._store.outlived(self._lane.name, born_before, kind)
         if not found:
             return False
-        ended = self._store.end([Ending(delivery, state, _last_words(delivery, reason)) for delivery in found])
+        gap = self._lane.policy.call_gap
+        endings = [Ending(delivery, state, _last_words(delivery, reason), now, gap) for delivery in found]
+        ended = self._store.end(endings)
         level = log.error if state == "dead" else log.warning
         level("delivery.outlived", target=self._lane.name, now=state, count=ended, reason=reason)
         return ended > 0

@@ -3,7 +3,8 @@
 What it does with a POST: the body is read as JSON (empty, not JSON, no object, or a name in it that is no identifier:
 400, and nothing is kept);
 a record is written; then the call is pushed to a channel named after the extension, and where there is no
-extension the answer is 417 although the record stands. Every POST writes a record, also a repeated one.
+extension the answer is 417 although the record stands. Every POST writes a record, also a repeated one; what a
+record replaces says the register.
 """
 
 from __future__ import annotations
@@ -18,7 +19,9 @@ from typing import Any
 
 from werkzeug.http import parse_options_header
 
+from relay.sandbox.onec_register import Register
 from relay.sandbox.reply import FAULTS, FAULTS_AFTER_WRITING, HTML, IN_FRONT, JSON, Failures, Reply
+from relay.times import Clock, now_utc
 
 _IDENTIFIER = re.compile(r"[^\W\d]\w*")
 _BOM = b"\xef\xbb\xbf"
@@ -68,6 +71,7 @@ FAILURES: dict[str, Reply] = {
     "bad_request": Reply(400, "недопустимое имя свойства".encode()),
     "bad_gateway": Reply(502, b"<html><h1>502 Bad Gateway</h1></html>", HTML),
     "unavailable": Reply(503, b"<html><h1>503 Service Temporarily Unavailable</h1></html>", HTML, {"Retry-After": "1"}),
+    "push_fails": Reply(417, phrase="Error Centrifugo send to channel: 101 !"),
     "ok_with_module_error": Reply(200, "{ОбщийМодуль.Звонки.Модуль(55)}: Значение не является значением".encode()),
     "ok_with_caught_error": Reply(200, "Ошибка: {УИСИнтеграция HTTPСервис.UIScom.Модуль(12)}: Нет прав".encode()),
     "ok_login_page": Reply(
@@ -76,16 +80,17 @@ FAILURES: dict[str, Reply] = {
     **IN_FRONT,
     **FAULTS,
 }
-_WRITES_FIRST = {*FAULTS_AFTER_WRITING, "ok_bom"}
+_WRITES_FIRST = {*FAULTS_AFTER_WRITING, "ok_bom", "push_fails"}
 
 
 class OneC:
     """One base. Thread-safe; `fail` says what the next requests come to."""
 
-    def __init__(self, username: str | None = None, password: str = "") -> None:
+    def __init__(self, username: str | None = None, password: str = "", *, clock: Clock = now_utc) -> None:
         self._user = None if username is None else f"{username}:{password}"
         self._mutex = threading.Lock()
-        self._records: list[dict[str, Any]] = []
+        self._writes: list[dict[str, Any]] = []
+        self._register = Register(clock)
         self._requests = 0
         self._sessions: dict[str, bool] = {}  # IBSession cookies; False: it has expired
         self._lost_answers = 0
@@ -106,18 +111,23 @@ class OneC:
 
     def reset(self) -> None:
         with self._mutex:
-            self._records.clear()
+            self._writes.clear()
+            self._register.clear()
             self._requests = 0
         self._failures.clear()
 
     def state(self) -> dict[str, Any]:
         with self._mutex:
-            return {"requests": self._requests, "records": list(self._records)}
+            return {
+                "requests": self._requests,
+                "writes": list(self._writes),
+                "records": self._register.records(),
+            }
 
     def recorded(self) -> int:
-        """How many records there are; `state` copies them all."""
+        """How many notifications were written, also those whose record a later one has replaced."""
         with self._mutex:
-            return len(self._records)
+            return len(self._writes)
 
     def answer(self, method: str, endpoint: str, headers: Callable[[str], str | None], body: bytes) -> Reply:
         """What the base answers; `headers` gives a header's value."""
@@ -179,32 +189,19 @@ class OneC:
         if not isinstance(said, dict):
             return Reply(400, "Ошибка чтения JSON".encode())
         call = {name.lower(): value for name, value in said.items()}
-        extension = self._channel(endpoint, call)
-        self._records.append(
-            {
-                "endpoint": endpoint,
-                "direction": "in" if call.get("direction") == "in" else "out",
-                "call_session_id": call.get("call_session_id"),
-                "channel": extension,
-                "body": text,
-                "delivery": headers("X-Relay-Delivery"),
-            }
-        )
-        pushes = endpoint == "rec" or (endpoint == "in" and call.get("direction") == "in")
-        has_channel = extension not in (None, "") and not str(extension).startswith("{")
-        if pushes and not has_channel:
-            return Reply(417, headers=added)
+        write = {
+            "endpoint": endpoint,
+            "direction": "in" if call.get("direction") == "in" else "out",
+            "call_session_id": call.get("call_session_id"),
+            "body": text,
+            "delivery": headers("X-Relay-Delivery"),
+        }
+        channel = self._register.write(endpoint, call, write)
+        self._writes.append({**write, "channel": channel})
+        pushes = endpoint == "rec" or call.get("direction") == "in"  # /out is the same handler as /in
+        if pushes and channel in (None, ""):
+            return Reply(417, headers=added, phrase="Error Centrifugo send to channel:  !")
         return Reply(200, headers=added)
-
-    def _channel(self, endpoint: str, call: dict[str, Any]) -> Any:
-        """Whom the call is shown to: at its end "" keeps what an earlier row of it had, null erases that."""
-        given = call.get("extension_phone_number", "")
-        given = "" if isinstance(given, str) and given.startswith("{") else given
-        if given != "" or endpoint != "rec":
-            return given
-        session = call.get("call_session_id")
-        earlier = (row["channel"] for row in reversed(self._records) if row["call_session_id"] == session)
-        return next(earlier, "")
 
 
 def _charset(content_type: str | None) -> str:

@@ -31,6 +31,7 @@ class Reply(Struct, frozen=True):
     body: bytes = b""
     content_type: str = TEXT
     headers: dict[str, str] = {}
+    phrase: str | None = None  #: in the status line, where it is not the usual one
     fault: Fault | None = None  #: what the server does instead of answering
 
 

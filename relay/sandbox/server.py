@@ -175,7 +175,9 @@ def _send(reply: Reply, closing: threading.Event) -> Response:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # close sends RST
         os.close(connection.detach())  # `close` would wait for the server's own file objects on it
         raise ConnectionAbortedError("as told by /_fail")
-    return Response(reply.body, reply.status, reply.headers, content_type=reply.content_type)
+    # 1C writes the phrase in UTF-8; WSGI wants its bytes as letters of latin-1
+    phrase = None if reply.phrase is None else f"{reply.status} {reply.phrase.encode().decode('latin-1')}"
+    return Response(reply.body, phrase or reply.status, reply.headers, content_type=reply.content_type)
 
 
 def _drip(connection: socket.socket, closing: threading.Event, beginning: bytes, drop: bytes) -> None:

@@ -16,12 +16,22 @@ from urllib.parse import urlsplit
 from relay.settings.files import ROOT
 from relay.settings.rules import AMOCRM_KEYS, Rule
 from relay.settings.sandbox import is_loopback
-from relay.settings.schema import AmoCrmTarget, Bitrix24Target, CrmTarget, HttpTarget, Source, Target, UrlTarget
+from relay.settings.schema import (
+    AmoCrmTarget,
+    Bitrix24Target,
+    CrmTarget,
+    HttpTarget,
+    OneCTarget,
+    Source,
+    Target,
+    UrlTarget,
+)
 
 Problem = tuple[str, str]  # the key, and what is wrong with it
 
 _RETRY_AFTER_MOST = timedelta(days=30)
 _WEBHOOK_PATH = re.compile(r"/rest/\d+/[^/]+/?")
+_CALL_GAP_MAX = timedelta(minutes=1)
 _HOST = re.compile(r"[a-z0-9_-]+(\.[a-z0-9_-]+)*|[0-9a-f:.]*:[0-9a-f:.]+", re.IGNORECASE)
 _OWN_HEADERS = ("content-length", "content-type", "host", "transfer-encoding", "x-relay-delivery")
 
@@ -80,6 +90,12 @@ def _address(key: str, given: str) -> Problem | None:
         return key, "must begin with http:// or https:// and name a host"
     if parts.username or parts.password:
         return key, "holds a password; put it into username and password"
+    return None
+
+
+def _onec(target: OneCTarget) -> Problem | None:
+    if target.call_gap > _CALL_GAP_MAX:
+        return "call_gap", "is too much; at most 1m: every event of a call waits for so long behind the one before it"
     return None
 
 
@@ -176,6 +192,6 @@ def _http(target: HttpTarget) -> Problem | None:
 
 
 _CHECKS: tuple[tuple[type[Target], Callable[[Any], Problem | None]], ...] = (
-    (UrlTarget, _url), (AmoCrmTarget, _url), (Target, _every), (CrmTarget, _crm), (Bitrix24Target, _bitrix24),
-    (AmoCrmTarget, _amocrm), (HttpTarget, _http),
+    (UrlTarget, _url), (AmoCrmTarget, _url), (Target, _every), (OneCTarget, _onec), (CrmTarget, _crm),
+    (Bitrix24Target, _bitrix24), (AmoCrmTarget, _amocrm), (HttpTarget, _http),
 )  # fmt: skip

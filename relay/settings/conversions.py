@@ -81,8 +81,8 @@ def _listed(given: Any) -> list[Any]:
 _CONVERSIONS: dict[str, Callable[[Any], Any]] = {
     **dict.fromkeys(
         ("duplicate_window", "keep_delivered", "keep_dead", "timeout", "connect_timeout",
-         "give_up_after", "retry_first", "retry_max", "retry_after_max", "down_for", "backlog_older", "silent_for",
-         "remind_after", "token_ends_in"),
+         "give_up_after", "retry_first", "retry_max", "retry_after_max", "call_gap", "down_for", "backlog_older",
+         "silent_for", "remind_after", "token_ends_in"),
         quantities.duration,
     ),
     **dict.fromkeys(("password", "token", "webhook", "client_secret", "refresh_token"), _secret),

@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 
 from msgspec import Struct
 
-from relay.events import CALL_KINDS, KINDS, Kind
+from relay.events import CALL_KINDS, KINDS, NOTIFIED_KINDS, Kind
 from relay.settings.addresses import AllowList
 from relay.settings.alerts import Alerts
 from relay.settings.quantities import Rate
@@ -92,6 +92,11 @@ class Target(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, tag_
         """Where its requests go; may hold a secret."""
         raise NotImplementedError
 
+    @property
+    def call_gap(self) -> timedelta:
+        """The least time between two deliveries of one call."""
+        return timedelta(0)
+
 
 class UrlTarget(Target, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """A target with an address that is no secret."""
@@ -106,6 +111,7 @@ class UrlTarget(Target, frozen=True, forbid_unknown_fields=True, kw_only=True):
 class OneCTarget(UrlTarget, frozen=True, forbid_unknown_fields=True, kw_only=True, tag="1c"):
     """A 1C HTTP service like UIScom; `url` ends with `/hs/UIScom`."""
 
+    events: tuple[Kind, ...] = NOTIFIED_KINDS
     delivered_statuses: tuple[int, ...] = (417,)  #: the receiver stores the event and then answers 417
     username: str | None = None
     password: Secret | None = None
@@ -113,6 +119,7 @@ class OneCTarget(UrlTarget, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     empty: Literal["null", "string"] = "null"
     session: Literal["auto", "manual"] = "auto"
     suspicious_ok: Literal["fail", "accept"] = "fail"
+    call_gap: timedelta = timedelta(seconds=1.1)  #: its register has one record of a call for each second
 
 
 class CrmTarget(Target, frozen=True, forbid_unknown_fields=True, kw_only=True):

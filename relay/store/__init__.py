@@ -5,7 +5,7 @@ Knows neither Flask nor targets nor when to try again.
 
 from __future__ import annotations
 
-from relay.store.changes import Admission, Replay
+from relay.store.changes import Admission, Discard, Replay
 from relay.store.health import Orders
 from relay.store.leases import LeaseRow
 from relay.store.notifications import Consignee, NewEvent, Stored
@@ -23,6 +23,7 @@ __all__ = [
     "Calls",
     "Claim",
     "Consignee",
+    "Discard",
     "Ending",
     "Hour",
     "Job",

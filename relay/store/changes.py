@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from msgspec import Struct
 from sqlalchemy import Connection, bindparam, update
@@ -48,6 +48,13 @@ class Replay(Struct, frozen=True):
     delivery: Delivery
     due_at: datetime
     now: datetime
+    call_gap: timedelta = timedelta(0)  #: between two deliveries of one call
+
+
+class Discard(Struct, frozen=True):
+    delivery: Delivery
+    now: datetime
+    call_gap: timedelta = timedelta(0)
 
 
 class Admission(Struct, frozen=True, kw_only=True):
@@ -72,17 +79,23 @@ def _replay_one(connection: Connection, wanted: Replay) -> bool:
         connection, row=delivery.seq, seen=delivery.state, due=to_us(wanted.due_at), now=to_us(wanted.now),
         zero=0, alone=turns.line_of(delivery).session is None,
     )  # fmt: skip
-    turns.settle(connection, [turns.line_of(delivery)])
+    _let_pass(connection, wanted)
     return bool(changed)
 
 
-def discard(connection: Connection, batch: Sequence[Delivery]) -> list[bool]:
+def discard(connection: Connection, batch: Sequence[Discard]) -> list[bool]:
     """Out of the queue for good; the later ones of its call may pass."""
     results = []
-    for delivery in batch:
-        results.append(bool(_discard.run(connection, row=delivery.seq, seen=delivery.state)))
-        turns.settle(connection, [turns.line_of(delivery)])
+    for wanted in batch:
+        results.append(bool(_discard.run(connection, row=wanted.delivery.seq, seen=wanted.delivery.state)))
+        _let_pass(connection, wanted)
     return results
+
+
+def _let_pass(connection: Connection, changed: Replay | Discard) -> None:
+    """Whoever is the first of the call now, when the call is free."""
+    line = turns.line_of(changed.delivery)
+    turns.settle(connection, [line], turns.free_at(connection, {line: changed.call_gap}, to_us(changed.now)))
 
 
 def discard_events(connection: Connection, batch: Sequence[Event]) -> list[bool]:

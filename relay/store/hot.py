@@ -98,7 +98,14 @@ class HotUpdate:
     """
 
     def __init__(
-        self, table: Table, *, key: str, also: Sequence[str], values: Sequence[str], seen: Sequence[str], where: str
+        self,
+        table: Table,
+        *,
+        key: str,
+        also: Sequence[str],
+        values: Sequence[str],
+        where: str,
+        seen: Sequence[str] = (),
     ) -> None:
         self.columns = (key, *also, *values, *seen)
         same = " AND ".join(f"{table.name}.{name} = new.{name}" for name in (key, *also))

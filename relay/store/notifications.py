@@ -54,6 +54,7 @@ class Consignee(Struct, frozen=True):
     target: str
     ordered: bool  #: does the order within a call hold for it
     epoch: int | None = None  #: of its lane, when that has a free hand: claim the delivery for it in the same commit
+    call_gap: timedelta = timedelta(0)  #: between two deliveries of one call
 
     def line(self, source: str, call: CallEvent) -> turns.Line:
         return turns.Line(self.target, source, call.session_id if self.ordered else None)
@@ -203,11 +204,15 @@ def _insert_behind(connection: Connection, made: list[dict[str, Any]], delivery_
     lines = [turns.Line(row["target"], row["source"], row["session"] if row["ordered"] else None) for row in made]
     waiting = turns.waiting(connection, lines)
     epochs = _present_epochs(connection, made)
+    gaps = {line: row["call_gap"] for row, line in zip(made, lines, strict=True)}
+    free_at = turns.free_at(connection, gaps, max((row["aged_from"] for row in made), default=0))
     for seq, (row, line) in enumerate(zip(made, lines, strict=True), delivery_seq + 1):
         row["seq"], row["turn"] = seq, line not in waiting
         if line.session is not None:
             waiting.add(line)
-        taken = row["turn"] and row["wanted"] is not None and row["wanted"] == epochs.get(row["target"])
+        row["due_at"] = max(row["aged_from"], free_at.get(line, 0))
+        may_go = row["turn"] and row["due_at"] == row["aged_from"]
+        taken = may_go and row["wanted"] is not None and row["wanted"] == epochs.get(row["target"])
         # for a lane that has a free hand: claimed in this very commit
         row["state"], row["epoch"] = ("sending", row["wanted"]) if taken else ("due", 0)
         row["tried_at"] = row["due_at"] if taken else None
@@ -227,7 +232,7 @@ def _deliveries(consignees: Sequence[Consignee], call: CallEvent, source: str, n
             "id": new_id(now), "target": consignee.target, "kind": call.kind, "source": source,
             "session": call.session_id, "ordered": consignee.ordered, "attempts": 0, "failures": 0, "unclear": 0,
             "due_at": at, "aged_from": at, "replayed": False, "delivered_at": None, "reason": None, "remote": None,
-            "wanted": consignee.epoch,
+            "wanted": consignee.epoch, "call_gap": consignee.call_gap,
         }
         for consignee in consignees
     ]  # fmt: skip

@@ -143,13 +143,16 @@ class Store:
         with self.database.read() as connection:
             return health.load_standstills(connection, target)
 
-    def follow_clock(self, lanes: Mapping[str, int], before: datetime, after: datetime) -> None:
+    def follow_clock(
+        self, lanes: Mapping[str, int], before: datetime, after: datetime, gaps: Mapping[str, timedelta]
+    ) -> None:
         """The wall clock has stepped: waits keep their length, and a step forward ages nobody.
 
-        All these lanes, given with their epochs, follow it in one commit, and once only.
+        All these lanes, given with their epochs, follow it in one commit, and once only. `gaps`: between two
+        deliveries of one call, by the lane's name; what waits for its gap is not tried yet.
         """
         with self.database.write(_RECORD_TIMEOUT_S) as connection:
-            waiting.follow_clock(connection, lanes, before, after)
+            waiting.follow_clock(connection, lanes, before, after, gaps)
 
     def shorten_waits(self, target: str, now: datetime, longest: timedelta) -> int:
         """How many had been told to wait by a clock that was ahead; by page, until there are none."""
@@ -281,7 +284,7 @@ class Store:
         """How many were put back; those whose state has changed meanwhile are not."""
         return sum(self._in_chunks(changes.replay, wanted))
 
-    def discard(self, wanted: Sequence[Delivery]) -> int:
+    def discard(self, wanted: Sequence[changes.Discard]) -> int:
         return sum(self._in_chunks(changes.discard, wanted))
 
     def discard_events(self, wanted: Sequence[Event]) -> int:

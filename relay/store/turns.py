@@ -2,21 +2,28 @@
 
 `turn` is kept in the row, so that the search for the next due delivery never wades through those that must wait.
 A delivery without a session, or to a target without order, always has its turn.
+
+Some targets need time between two deliveries of one call (`call_gap`). It stands in `due_at` of the one whose turn
+it is: so it holds whoever delivers, and moves along when the clock steps.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import NamedTuple
+import json
+from collections.abc import Iterable, Mapping
+from datetime import timedelta
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, bindparam, select, update
+from sqlalchemy import Connection, bindparam, func, literal_column, select
 
 from relay.events import Delivery
-from relay.store.hot import HotIn
-from relay.store.schema import UNFINISHED, deliveries
+from relay.store.hot import Hot, HotIn, HotUpdate
+from relay.store.schema import UNFINISHED, deliveries, events
+from relay.times import span_us
 
 _lines = HotIn(
-    select(deliveries.c.session, deliveries.c.seq, deliveries.c.state, deliveries.c.turn)
+    select(deliveries.c.session, deliveries.c.seq, deliveries.c.state, deliveries.c.turn, deliveries.c.due_at)
     .where(
         deliveries.c.target == bindparam("target"),
         deliveries.c.source == bindparam("source"),
@@ -26,9 +33,27 @@ _lines = HotIn(
     )
     .order_by(deliveries.c.event_seq)
 )
-_give_turn = HotIn(
-    update(deliveries).where(deliveries.c.seq.in_(bindparam("among", expanding=True))).values(turn=bindparam("turn_"))
+_give_turn = HotUpdate(deliveries, key="seq", also=(), values=("turn", "due_at"), where="deliveries.state = 'due'")
+_RECENT = 20  # events of a call: more are only in the "call" of a template whose session is a constant
+_sessions = func.json_each(bindparam("sessions")).table_valued("value")
+_recent = (
+    select(events.c.seq)
+    .where(events.c.source == bindparam("source"), events.c.session == _sessions.c.value)
+    .order_by(events.c.seq.desc())
+    .limit(literal_column(str(_RECENT)))
+    .correlate(_sessions)
 )
+# `due_at` of what has ended is when its last attempt ended; of what waits for another try it lies ahead
+_last_due = (
+    select(func.max(deliveries.c.due_at))
+    .where(
+        deliveries.c.event_seq.in_(_recent),
+        deliveries.c.target == bindparam("target"),
+        deliveries.c.attempts > literal_column("0"),
+    )
+    .correlate(_sessions)
+)
+_last_sent = Hot(select(_sessions.c.value, _last_due.scalar_subquery()))
 
 
 class Line(NamedTuple):
@@ -52,23 +77,40 @@ def waiting(connection: Connection, lines: Iterable[Line]) -> set[Line]:
     }
 
 
-def settle(connection: Connection, lines: Iterable[Line]) -> None:
-    """In each line gives the turn to the first that is due; to none while one is being sent."""
-    turn: dict[bool, list[int]] = {True: [], False: []}
+def free_at(connection: Connection, gaps: Mapping[Line, timedelta], now: int) -> dict[Line, int]:
+    """When the next delivery of a line may go out, where something of it was sent. Without a gap a line is always free.
+
+    What will be tried again, or was tried by a clock that ran ahead, counts as sent just now.
+    """
+    return {
+        line: min(at, now) + span_us(gaps[line])
+        for (target, source), among in _by_target(line for line, gap in gaps.items() if gap).items()
+        for session, at in _last_sent.rows(connection, sessions=json.dumps([*among]), target=target, source=source)
+        for line in (Line(target, source, session),)
+        if at is not None
+    }
+
+
+def settle(connection: Connection, lines: Iterable[Line], free_at: Mapping[Line, int] = MappingProxyType({})) -> None:
+    """In each line gives the turn to the first that is due; to none while one is being sent.
+
+    Who gets it now does not go out before the line is free.
+    """
+    changed: list[dict[str, Any]] = []
     for (target, source), among in _by_target(lines).items():
         passed: set[str] = set()  # calls whose turn has been given
         waiting = _lines.among(connection, sorted(among), target=target, source=source)
-        busy = {session for session, _, state, _ in waiting if state == "sending"}
-        for session, seq, state, has_turn in waiting:
+        busy = {session for session, _, state, *_ in waiting if state == "sending"}
+        for session, seq, state, has_turn, due_at in waiting:
             if state != "due":
                 continue
             due_now = session not in busy and session not in passed
             passed.add(session)
             if bool(has_turn) != due_now:
-                turn[due_now].append(seq)
-    for given, seqs in turn.items():
-        if seqs:
-            _give_turn.run_among(connection, seqs, turn_=given)
+                earliest = free_at.get(Line(target, source, session), due_at) if due_now else due_at
+                changed.append({"seq": seq, "turn": due_now, "due_at": max(due_at, earliest)})
+    if changed:
+        _give_turn.run(connection, changed)
 
 
 def _by_target(lines: Iterable[Line]) -> dict[tuple[str, str], set[str]]:

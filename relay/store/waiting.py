@@ -39,6 +39,8 @@ class Ending(Struct, frozen=True):
     delivery: Delivery
     state: DeliveryState
     reason: str
+    now: datetime
+    call_gap: timedelta
 
 
 class Move(Struct, frozen=True):
@@ -47,6 +49,7 @@ class Move(Struct, frozen=True):
     delivery: Delivery
     target: str
     ordered: bool
+    call_gap: timedelta
     now: datetime
 
 
@@ -65,7 +68,9 @@ def outlived(connection: Connection, target: str, born_before: datetime, kind: s
 def end(connection: Connection, batch: Sequence[Ending]) -> list[bool]:
     """False: its state was no longer the one that was seen."""
     ended = [bool(_end.run(connection, row=one.delivery.seq, state_=one.state, reason_=one.reason)) for one in batch]
-    turns.settle(connection, [turns.line_of(one.delivery) for one in batch])
+    gaps = {turns.line_of(one.delivery): one.call_gap for one in batch}
+    now = max((to_us(one.now) for one in batch), default=0)
+    turns.settle(connection, gaps, turns.free_at(connection, gaps, now))
     return ended
 
 
@@ -85,17 +90,21 @@ def _move_one(connection: Connection, wanted: Move) -> bool:
         now=to_us(wanted.now), alone=alone, zero=0, none=None,
     )  # fmt: skip
     there = turns.Line(wanted.target, delivery.source, delivery.session if wanted.ordered else None)
-    turns.settle(connection, [turns.line_of(delivery), there])
+    free_at = turns.free_at(connection, {there: wanted.call_gap}, to_us(wanted.now))
+    turns.settle(connection, [turns.line_of(delivery), there], free_at)
     return bool(moved)
 
 
-def follow_clock(connection: Connection, lanes: Mapping[str, int], before: datetime, after: datetime) -> None:
+def follow_clock(
+    connection: Connection, lanes: Mapping[str, int], before: datetime, after: datetime, gaps: Mapping[str, timedelta]
+) -> None:
     """The wall clock has stepped from `before` to `after`; `lanes` are those of the owner, with their epochs.
 
     Waits keep their length. A step forward ages nobody; a step back makes those that wait younger by it.
-    What was taken or tried since the step, before it was noticed, stays as it is. A lane follows a step once,
-    however often it is told: the standstill that the same commit writes says that it has. (One that ends before it
-    begins, after a step back, is no span of time to anybody.)
+    What was taken or tried since the step, before it was noticed, stays as it is, and so does what has got its turn
+    since (`gaps` between two deliveries of one call). A lane follows a step once, however often it is told: the
+    standstill that the same commit writes says that it has. (One that ends before it begins, after a step back, is
+    no span of time to anybody.)
     """
     for target, epoch in lanes.items():
         its_own = exists().where(targets.c.name == target, targets.c.epoch == epoch)
@@ -105,19 +114,21 @@ def follow_clock(connection: Connection, lanes: Mapping[str, int], before: datet
             standstills.c.ended_at == to_us(after),
         )
         if connection.execute(select(its_own & ~followed)).scalar():
-            _shift_waits(connection, target, before, after)
+            _shift_waits(connection, target, before, after, gaps.get(target, timedelta(0)))
             health.add_standstill(connection, target, before, after)
 
 
-def _shift_waits(connection: Connection, target: str, before: datetime, after: datetime) -> None:
+def _shift_waits(connection: Connection, target: str, before: datetime, after: datetime, call_gap: timedelta) -> None:
     step = (after - before) // timedelta(microseconds=1)
     waiting = update(deliveries).where(deliveries.c.target == target, UNFINISHED, deliveries.c.state == "due")
     tried_at = deliveries.c.tried_at
     if after > before:
-        waiting = waiting.where(deliveries.c.due_at > to_us(before), tried_at <= to_us(before))
+        in_its_gap = tried_at.is_(None) & (deliveries.c.due_at <= to_us(before + call_gap))
+        waiting = waiting.where(deliveries.c.due_at > to_us(before), (tried_at <= to_us(before)) | in_its_gap)
     else:
         since_the_step = tried_at.is_not(None) & tried_at.between(to_us(after - _SECOND), to_us(after))
-        waiting = waiting.where(deliveries.c.due_at > to_us(after), ~since_the_step)
+        in_its_gap = tried_at.is_(None) & (deliveries.c.due_at <= to_us(after + call_gap))
+        waiting = waiting.where(deliveries.c.due_at > to_us(after), ~since_the_step, ~in_its_gap)
     connection.execute(waiting.values(due_at=deliveries.c.due_at + step))
 
 

@@ -125,6 +125,7 @@ class Result(Struct, frozen=True, kw_only=True):
     reason: str | None
     remote: str | None
     attempt: Attempt | None
+    call_free_at: datetime | None = None  #: no other delivery of its call before
     health: Health | None = None  #: the target's, if this attempt has changed it
     then: Claim | None = None  #: claim the lane's next one in the same commit
 
@@ -188,7 +189,9 @@ def record(connection: Connection, batch: Sequence[Result]) -> list[Row | None]:
         if result.attempt is not None and result.attempt.outcome != "delivered":
             at = to_us(result.attempt.at)
             _note_error.run(connection, target=result.delivery.target, error=result.attempt.reason, at=at)
-    turns.settle(connection, [turns.line_of(result.delivery) for result in batch if result.delivery.seq in settled])
+    lines = [(turns.line_of(result.delivery), result) for result in batch if result.delivery.seq in settled]
+    free_at = {line: to_us(result.call_free_at) for line, result in lines if result.call_free_at is not None}
+    turns.settle(connection, [line for line, _ in lines], free_at)
     wanted = [(place, result.then) for place, result in enumerate(batch) if result.then is not None]
     claimed: list[Row | None] = [None] * len(batch)
     if wanted:

@@ -6,6 +6,7 @@ when it is the certificate); everything after may have been (unclear).
 
 from __future__ import annotations
 
+import http.client
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -19,6 +20,7 @@ from requests.cookies import extract_cookies_to_jar
 from relay.errors import RelayError
 from relay.events import Outcome
 from relay.settings import ROOT, Target
+from relay.targets import texts
 from relay.targets.connections import Admit, TellingAdapter, exchanging
 from relay.targets.deadlines import WATCHDOG, Deadline
 from relay.targets.masks import Mask, secrets_of
@@ -29,6 +31,7 @@ _SLOW_LINE = 256 * 1024  # bytes a second
 _IDLE_MAX_S = 4.0  # servers close at 5; a request into a closing connection may have been taken or not
 _REASON_MAX = 500
 _PREPARED_MAX = 64
+_PHRASE_MAX = 1000  # in bytes
 
 
 class Answer(Struct, frozen=True):
@@ -38,6 +41,7 @@ class Answer(Struct, frozen=True):
     headers: Mapping[str, str]
     body: bytes  #: the target's secrets are hidden in it
     is_whole: bool = True  #: did the body come to its end, and not break off?
+    phrase: str = ""  #: of the status line, where it is not the usual one: 1C puts its words there
 
 
 class Setback(RelayError):
@@ -112,7 +116,8 @@ class Client:
         if "set-cookie" in response.headers:
             extract_cookies_to_jar(self._session.cookies, response.request, response.raw)  # type: ignore[no-untyped-call]
         given = {name.lower(): value for name, value in response.headers.items()}
-        return Answer(response.status_code, given, self._mask(content, *secrets), is_whole)
+        phrase = self._mask.text(_phrase(response), *secrets)
+        return Answer(response.status_code, given, self._mask(content, *secrets), is_whole, phrase)
 
     def _patience(self, body: bytes | None, body_max: int) -> float:
         """The seconds that a request may take in all; a recording is given what a slow line needs for it."""
@@ -144,6 +149,13 @@ class Client:
         if self._session.cookies:
             prepared.prepare_cookies(self._session.cookies)
         return prepared
+
+
+def _phrase(response: requests.Response) -> str:
+    given = response.reason or ""
+    if given.lower() == http.client.responses.get(response.status_code, "").lower():
+        return ""
+    return texts.words(given.encode("latin-1", "replace")[:_PHRASE_MAX])
 
 
 def _read(response: requests.Response, deadline: Deadline, body_max: int) -> tuple[bytes, bool]:

@@ -9,13 +9,14 @@ import contextlib
 import json
 import re
 from base64 import b64encode
+from datetime import timedelta
 from typing import Any
 
 from msgspec.structs import replace
 
-from relay.events import Kind, Outcome
+from relay.events import CallEvent, Kind, Outcome
 from relay.settings import OneCTarget
-from relay.targets import contents, onec_answers
+from relay.targets import contents, onec_answers, recorded
 from relay.targets.base import Adapter, Shipment, Steps, Vault
 from relay.targets.client import Answer, NoAnswer
 from relay.times import Clock
@@ -24,6 +25,10 @@ _ENDPOINT_OF_KIND: dict[Kind, str] = {
     "incoming": "in", "answered": "in", "lost": "in", "outgoing": "out",
     "finished": "rec", "recorded": "rec", "other": "in",
 }  # fmt: skip
+_NOTHING_KNOWN = (
+    "nothing else is known of this call: 1C would write an outgoing call without a number; "
+    "send the call's other notifications through the relay too"
+)
 _IDENTIFIER = re.compile(r"[^\W\d]\w*")
 _NAMES_MAX, _NAME_MAX = 10, 50
 _SESSION_COOKIE = "ibsession"
@@ -44,17 +49,28 @@ class OneC(Adapter):
             self._headers["Authorization"] = "Basic " + b64encode(user).decode("ascii")
 
     def send(self, shipment: Shipment, steps: Steps) -> Outcome:
-        event = shipment.event
-        if event.call is None:
+        event, call = shipment.event, shipment.event.call
+        if call is None:
             return Outcome(name="refused", reason="the event is quarantined: there is nothing to send")
-        content, content_type = contents.content(event, event.call, self.settings)
-        headers = {**self._headers, "Content-Type": content_type, "X-Relay-Delivery": shipment.delivery.id}
-        endpoint = event.endpoint if event.endpoint != "any" else _ENDPOINT_OF_KIND[event.call.kind]
+        if call.kind == "recorded" and self.settings.body != "raw":
+            call = recorded.completed(steps.said())
+            if call.direction is None and self.settings.body == "template":
+                return Outcome(name="refused", target_is="not_asked", reason=_NOTHING_KNOWN)
+            event = replace(event, endpoint="any")  # its own fields alone would overwrite those of the call
+        content, content_type = contents.content(event, call, self.settings)
+        age = max(self._clock() - event.received_at, timedelta(0))
+        headers = {
+            **self._headers,
+            "Content-Type": content_type,
+            "X-Relay-Delivery": shipment.delivery.id,
+            "X-Relay-Age": str(int(age.total_seconds())),
+        }
+        endpoint = event.endpoint if event.endpoint != "any" else _ENDPOINT_OF_KIND[call.kind]
         try:
             answer = self._exchange(f"{self._url}/{endpoint}", headers, content, steps)
         except NoAnswer as exc:
             return exc.outcome
-        return _naming_unfit(self._outcome(answer), content)
+        return _naming_unfit(_naming_unshown(self._outcome(answer), call), content)
 
     def check(self) -> Outcome:
         """`GET /ping`, which the receiver answers without touching the base's data."""
@@ -87,6 +103,14 @@ class OneC(Adapter):
             self.client.cookies.clear()
             steps.leave()
         return self.client.request("POST", url, {**headers, "IBSession": "start"}, content)
+
+
+def _naming_unshown(outcome: Outcome, call: CallEvent) -> Outcome:
+    """Say that the call is stored but was not shown: with an extension 417 means that the push to it failed."""
+    if outcome.status != 417 or outcome.name != "delivered" or not call.extension:
+        return outcome
+    why = f": {outcome.reason}" if outcome.reason else ""
+    return replace(outcome, reason=f"stored, but 1C could not show it to extension {call.extension}{why}")
 
 
 def _naming_unfit(outcome: Outcome, content: bytes) -> Outcome:

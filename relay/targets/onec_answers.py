@@ -65,7 +65,7 @@ def read(
     answer: Answer, *, delivered_statuses: tuple[int, ...], suspicious_ok: Literal["fail", "accept"], now: datetime
 ) -> Outcome:
     """The outcome that an answer stands for."""
-    status, text = answer.status, words(answer.body)
+    status, text = answer.status, words(answer.body) or answer.phrase
     if 200 <= status < 300:
         suspicion = _suspicion(text, answer.body) if suspicious_ok == "fail" else None
         if suspicion is not None:

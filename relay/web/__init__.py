@@ -30,9 +30,14 @@ class RelayApp(Flask):
     Flask's contexts, session and routing cost a notification more than its reading (measured: 70 of 190 us).
     """
 
-    def __init__(self, ingest: Ingest) -> None:
+    def __init__(self, ingest: Ingest, max_body: int) -> None:
         super().__init__("relay.web", static_folder=None)
-        self._ingest = ingest
+        self._ingest, self._max_body = ingest, max_body
+
+    @property
+    def largest_body(self) -> int:
+        """What the server need receive at all: a notification, or a form of the page."""
+        return max(self._max_body, self.config["MAX_CONTENT_LENGTH"] or 0)
 
     def wsgi_app(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         if "/hs/" not in environ["PATH_INFO"].lower():
@@ -52,7 +57,7 @@ class RelayApp(Flask):
 def create_app(relay: Relay, *, delivers: bool = True) -> Flask:
     """Builds the application. Starts nothing. `delivers`: is this process's dispatcher to be ready too?"""
     ingest = Ingest(relay)
-    app = RelayApp(ingest)
+    app = RelayApp(ingest, relay.settings.max_body)
     app.url_map.merge_slashes = False
     app.json.ensure_ascii = False  # type: ignore[attr-defined]  # the default provider has both
     app.json.sort_keys = False  # type: ignore[attr-defined]

@@ -20,7 +20,6 @@ from werkzeug.exceptions import (
     MethodNotAllowed,
     NotFound,
     RequestEntityTooLarge,
-    RequestTimeout,
     ServiceUnavailable,
     Unauthorized,
 )
@@ -149,14 +148,11 @@ class Ingest:
             raise too_large
         parts: list[bytes] = []
         size, stream = 0, request.stream
-        try:
-            while part := stream.read(limit + 1 - size):  # a stream may give less than it was asked for
-                parts.append(part)
-                size += len(part)
-                if size > limit:
-                    raise too_large
-        except (TimeoutError, BlockingIOError) as exc:  # the listening socket's time-out: the server's configuration
-            raise RequestTimeout("the body did not come in time; send it again") from exc
+        while part := stream.read(limit + 1 - size):  # a stream may give less than it was asked for
+            parts.append(part)
+            size += len(part)
+            if size > limit:
+                raise too_large
         return b"".join(parts)
 
     def _count(self, request: Request, source: Source, refusal: HTTPException, began: float) -> None:

@@ -69,7 +69,7 @@ class Posting:
 
 def arrived(onec: Sandbox) -> list[tuple[str, str]]:
     """(mark, delivery id) in the order of arrival, each arrival once."""
-    return [(json.loads(record["body"])["external_id"], record["delivery"]) for record in onec.onec.state()["records"]]
+    return [(json.loads(record["body"])["external_id"], record["delivery"]) for record in onec.onec.state()["writes"]]
 
 
 def wait_for_all(onec: Sandbox, accepted: list[str], within_s: float = 60) -> None:

@@ -1,4 +1,4 @@
-"""Slow clients, and a disk that takes nothing more, at the real server."""
+"""A body that never ends, and a disk that takes nothing more, at the real server."""
 
 from __future__ import annotations
 
@@ -19,31 +19,14 @@ from tests.acceptance.posting import Posting, wait_for_all
 from tests.calls import rendered
 
 HALF = b"POST /trade/hs/UIScom/in?token=correct-horse HTTP/1.1\r\nHost: relay\r\nContent-Le"
-OTHERS_WAIT_AT_MOST_S = 5.0
 IN = "/trade/hs/UIScom/in?token=correct-horse"
-
-
-def test_32_half_sent_headers_do_not_stop_the_others_for_longer_than_the_time_out(
-    make_process: Callable[..., Process], onec: Sandbox
-) -> None:
-    process = make_process(onec.onec_url).start()
-    with contextlib.ExitStack() as stack:
-        for _ in range(32):
-            silent = stack.enter_context(socket.create_connection(("127.0.0.1", process.port)))
-            silent.sendall(HALF)
-        began = time.monotonic()
-        status, answer = process.request("POST", IN, rendered("incoming"))
-        took = time.monotonic() - began
-    assert (status, answer["status"]) == (200, "accepted")
-    assert took < OTHERS_WAIT_AT_MOST_S + 2  # and the machine is noisy
-    process.terminate()
 
 
 def test_a_body_that_stops_half_way_is_answered_and_stores_nothing(
     make_process: Callable[..., Process], onec: Sandbox
 ) -> None:
     process = make_process(onec.onec_url).start()
-    with socket.create_connection(("127.0.0.1", process.port), timeout=20) as slow:
+    with socket.create_connection(("127.0.0.1", process.port), timeout=60) as slow:
         slow.sendall(HALF + b"ngth: 500\r\n\r\n{")
         answer = slow.recv(4096)
     assert answer.startswith(b"HTTP/1.1 408")

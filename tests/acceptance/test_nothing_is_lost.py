@@ -29,6 +29,7 @@ password = "пароль"
 retry_first = "200ms"
 retry_max = "1s"
 concurrency = 3
+call_gap = "0s"
 """
 
 

@@ -39,6 +39,7 @@ url = "{url}/trade/hs/UIScom"
 username = "uis"
 password = "{mark}-onec"
 retry_first = "100ms"
+call_gap = "0s"
 [targets.b24]
 kind = "bitrix24"
 webhook = "{url}/rest/1/{mark}-hook/"

@@ -37,6 +37,7 @@ def test_a_body_without_a_length_is_limited_too(make_process: Callable[..., Proc
     [
         ({"DYNO": "web.1"}, "RELAY_DEMO=1"),
         ({"GUNICORN_CMD_ARGS": "--bind 0.0.0.0:0"}, "RELAY_DEMO=1"),
+        ({"GUNICORN_CMD_ARGS": f"--certfile {__file__}"}, "put nginx in front"),
         ({"RELAY_DISPATCH": "maybe"}, "RELAY_DISPATCH"),
         ({"RELAY_CONFIG": "/nowhere.toml"}, "/nowhere.toml"),
         ({"DATABASE_URL": "postgres://x"}, "DATABASE_URL"),
@@ -72,7 +73,7 @@ def test_secrets_and_phones_do_not_reach_the_log(make_process: Callable[..., Pro
     process.request("POST", "/trade/hs/UIScom/rec", body)
     process.request("POST", IN + "?token=wrong-horse", body.replace(b"correct", b"other"))
     process.request("POST", IN + "?token=correct-horse", b'{"calling_phone_number":"79005550123"')
-    eventually(lambda: any(r["delivery"] for r in onec.onec.state()["records"]), "delivered")
+    eventually(lambda: any(r["delivery"] for r in onec.onec.state()["writes"]), "delivered")
     process.terminate()
 
     log = process.log.read_text()
@@ -106,7 +107,7 @@ def test_the_command_line_works_beside_the_running_relay(make_process: Callable[
 
     assert done.returncode == 0, done.stderr
     assert "1 delivered" in done.stdout
-    assert len(onec.onec.state()["records"]) == 1
+    assert len(onec.onec.state()["writes"]) == 1
 
 
 def test_only_the_dispatcher(make_process: Callable[..., Process], onec: Sandbox) -> None:
@@ -118,7 +119,7 @@ def test_only_the_dispatcher(make_process: Callable[..., Process], onec: Sandbox
         stderr=subprocess.DEVNULL,
     )  # fmt: skip
     try:
-        eventually(lambda: len(onec.onec.state()["records"]) == 1, "delivered by the worker", alive=worker)
+        eventually(lambda: len(onec.onec.state()["writes"]) == 1, "delivered by the worker", alive=worker)
     finally:
         worker.send_signal(signal.SIGTERM)
         assert worker.wait(25) == 0

@@ -58,6 +58,14 @@ def stored(make_settings: Callable[..., Settings]) -> Iterator[Relay]:
 
 
 @pytest.fixture
+def base(clock: FakeClock) -> Iterator[Sandbox]:
+    """A simulated 1C whose clock is the test's."""
+    sandbox = Sandbox(OneC("Обмен УИС", "пароль", clock=clock)).start()
+    yield sandbox
+    sandbox.close()
+
+
+@pytest.fixture
 def certificate(tmp_path: Path) -> tuple[Path, Path]:
     """A certificate of 127.0.0.1 that nobody vouches for, and its key."""
     certificate, key = tmp_path / "cert.pem", tmp_path / "key.pem"
@@ -86,7 +94,7 @@ def old_database(tmp_path: Path) -> Path:
 def systems(clock: FakeClock) -> Iterator[Sandbox]:
     """All three; what counts requests by the second is off, because a test's hand does not wait."""
     bitrix24 = Bitrix24(clock=clock, limited=False)
-    running = Sandbox(OneC(), bitrix24=bitrix24, amocrm=AmoCrm(clock=clock, limited=False)).start()
+    running = Sandbox(OneC(clock=clock), bitrix24=bitrix24, amocrm=AmoCrm(clock=clock, limited=False)).start()
     yield running
     running.close()
 

@@ -13,7 +13,7 @@ from sqlalchemy.exc import IntegrityError
 from relay.delivery import ages, schedule
 from relay.errors import StoreBusy
 from relay.events import Delivery, Outcome
-from relay.store import Claim, Replay, Result, Selection
+from relay.store import Claim, Discard, Replay, Result, Selection
 from relay.wiring import Relay
 from tests.calls import rendered
 from tests.conftest import FakeClock
@@ -81,20 +81,20 @@ def test_all_lanes_follow_a_step_or_none_does(make_relay: Callable[..., Relay], 
     with relay.store.database.write() as connection:
         connection.exec_driver_sql(f"CREATE TRIGGER other_fails {trigger}")
     with pytest.raises(IntegrityError):
-        relay.store.follow_clock(lanes, *step)
+        relay.store.follow_clock(lanes, *step, {})
     assert {name: only(relay, name) for name in lanes} == before
 
     with relay.store.database.write() as connection:
         connection.exec_driver_sql("DROP TRIGGER other_fails")
     for _ in range(3):
-        relay.store.follow_clock(lanes, *step)
+        relay.store.follow_clock(lanes, *step, {})
     assert {name: only(relay, name).due_at for name in lanes} == {name: d.due_at + HOUR for name, d in before.items()}
     assert [len(relay.store.standstills(name)) for name in lanes] == [1, 1]
 
 
 def test_a_step_back_is_kept_in_mind_but_is_no_time_that_stood_still(relay: Relay, clock: Any) -> None:
     lanes = {"onec": relay.store.take_over("onec", "me") or 0}
-    relay.store.follow_clock(lanes, clock(), clock() - HOUR)
+    relay.store.follow_clock(lanes, clock(), clock() - HOUR, {})
 
     standstills = relay.store.standstills("onec")
     assert len(standstills) == 1
@@ -120,7 +120,7 @@ def test_what_a_clock_that_was_ahead_has_stored_is_delivered_at_once(
         order.append((job.delivery.session, job.delivery.kind))
         return Outcome(name="delivered")
 
-    dispatcher = dispatch(relay, Scripted(POLICY, script), clock=clock)
+    dispatcher = dispatch(relay, Scripted(relay.settings.targets["onec"], script), clock=clock)
     try:
         eventually(all_are(relay, "delivered"), "all")
     finally:
@@ -140,11 +140,11 @@ def test_a_wait_is_shortened_to_what_was_told_and_one_that_is_right_stays(relay:
 
     right = stored(1)
     replayed = stored(2)
-    relay.store.discard([replayed])
+    relay.store.discard([Discard(replayed, clock())])
     relay.store.replay([Replay(replace(replayed, state="discarded"), clock() + 30 * HOUR, clock())])
     clock.now += YEAR
     fresh, tried, spaced = stored(3), stored(4), stored(5)
-    relay.store.discard([fresh, right])
+    relay.store.discard([Discard(fresh, clock()), Discard(right, clock())])
     assert relay.store.claim(Claim("onec", epoch, clock())) is not None  # the replayed one, then: both were due
     job = relay.store.claim(Claim("onec", epoch, clock()))
     assert job is not None
@@ -163,7 +163,7 @@ def test_a_wait_is_shortened_to_what_was_told_and_one_that_is_right_stays(relay:
             attempt=None,
         )
     )
-    relay.store.discard([spaced])
+    relay.store.discard([Discard(spaced, clock())])
     relay.store.replay([Replay(replace(spaced, state="discarded"), clock() + 5 * HOUR, clock())])
     relay.store.replay([Replay(replace(fresh, state="discarded"), clock(), clock())])
     clock.now -= YEAR

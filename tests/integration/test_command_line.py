@@ -370,6 +370,16 @@ def test_check_says_that_it_is_right(operator: Operator) -> None:
     assert "right" in operator.run("check")
 
 
+@pytest.mark.parametrize(("timeout", "is_advised"), [("30s", True), ("5m", True), ("310s", False)])
+def test_check_advises_a_time_out_that_outlasts_the_message_server_of_1c(
+    operator: Operator, write_config: Any, timeout: str, is_advised: bool
+) -> None:
+    """UIScom waits for it for 300 s, and writes the call after that all the same."""
+    write_config(url="https://1c.example.test/trade/hs/UIScom", target=f'timeout = "{timeout}"')
+
+    assert ('timeout = "310s"' in operator.run("check")) == is_advised
+
+
 def test_check_names_what_is_wrong_and_exits_with_2(operator: Operator, write_config: Any) -> None:
     write_config(target='timeot = "3s"')
 

@@ -19,7 +19,7 @@ from relay.sandbox.amocrm import AmoCrm
 from relay.sandbox.bitrix24 import Bitrix24
 from relay.sandbox.server import Sandbox
 from relay.settings.quantities import Rate
-from relay.store import Claim, Job, Selection
+from relay.store import Claim, Discard, Job, Selection
 from relay.wiring import Relay
 from tests.calls import rendered
 from tests.conftest import FakeClock
@@ -234,7 +234,7 @@ def test_a_calls_memory_lives_as_long_as_any_of_its_events(
     hand.deliver()
     first, without, last = deliveries(relay, "b24")
     for name in ("onec", "amo"):
-        relay.store.discard([one for one in deliveries(relay, name) if one.state == "due"])
+        relay.store.discard([Discard(one, clock()) for one in deliveries(relay, name) if one.state == "due"])
     clock.forward(days=11)
 
     assert relay.housekeeping.prune() == 2

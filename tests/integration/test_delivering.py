@@ -33,10 +33,10 @@ def test_the_five_notifications_of_a_call_arrive_in_order_as_uis_would_have_sent
 
     eventually(all_are(relay, "delivered"), "all delivered")
     sent = [list(json.loads(rendered(kind, call_session_id=7)).items()) for kind in STANDARD]  # type: ignore[arg-type]
-    arrived = [list(json.loads(record["body"]).items()) for record in onec.onec.state()["records"]]
+    arrived = [list(json.loads(record["body"]).items()) for record in onec.onec.state()["writes"]]
     order = ["incoming", "answered", "lost", "outgoing", "finished"]
     assert arrived == [sent[STANDARD.index(kind)] for kind in order]  # type: ignore[arg-type]
-    assert [record["endpoint"] for record in onec.onec.state()["records"]] == ["in", "in", "in", "out", "rec"]
+    assert [record["endpoint"] for record in onec.onec.state()["writes"]] == ["in", "in", "in", "out", "rec"]
 
 
 def test_the_answer_417_of_a_stored_event_is_not_repeated(running: Any, onec: Sandbox) -> None:
@@ -115,7 +115,7 @@ def test_what_may_have_arrived_is_sent_again_under_the_same_id_and_held_after_th
     post(relay, rendered("incoming"))
 
     eventually(all_are(relay, "held"), "held")
-    records = onec.onec.state()["records"]
+    records = onec.onec.state()["writes"]
     assert len(records) == 3
     assert len({record["delivery"] for record in records}) == 1
 
@@ -126,7 +126,7 @@ def test_unclear_can_wait_for_the_operator_at_once(running: Any, onec: Sandbox) 
     post(relay, rendered("incoming"))
 
     eventually(all_are(relay, "held"), "held")
-    assert len(onec.onec.state()["records"]) == 1
+    assert len(onec.onec.state()["writes"]) == 1
 
 
 def test_what_is_too_old_expires_without_a_request(running: Any, make_settings: Any, onec: Sandbox) -> None:

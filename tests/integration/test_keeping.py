@@ -235,7 +235,7 @@ def test_after_a_step_of_the_clock_waits_have_their_length_and_ages_their_value(
     before, after = clock(), clock() + timedelta(hours=hours)
     clock.now = after
     post(relay, rendered("incoming", call_session_id=3))  # since the step, before it was noticed
-    relay.store.follow_clock({"onec": epoch}, before, after)
+    relay.store.follow_clock({"onec": epoch}, before, after, {})
 
     first, second, third = relay.store.deliveries(Selection())
     assert first.due_at - after == timedelta(minutes=9)
@@ -251,7 +251,7 @@ def test_after_a_step_of_the_clock_waits_have_their_length_and_ages_their_value(
 
 def test_a_step_is_followed_by_the_owner_alone(relay: Relay, clock: Any) -> None:
     relay.store.take_over("onec", "me")
-    relay.store.follow_clock({"onec": 7}, clock(), clock() + timedelta(hours=1))
+    relay.store.follow_clock({"onec": 7}, clock(), clock() + timedelta(hours=1), {})
     assert relay.store.standstills("onec") == ()
 
 

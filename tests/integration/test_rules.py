@@ -72,7 +72,7 @@ def test_missed_calls_get_a_responsible_by_the_line(
     [call] = systems.amocrm.state()["calls"]
     assert (row["USER_ID"], row["STATUS_CODE"]) == (13, "304")
     assert (call["responsible_user_id"], call["call_status"]) == (504143, 6)
-    assert [record["endpoint"] for record in systems.onec.state()["records"]] == ["in", "in", "rec"]
+    assert [record["endpoint"] for record in systems.onec.state()["writes"]] == ["in", "in", "rec"]
 
 
 UNKNOWN = "79005550777"

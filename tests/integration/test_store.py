@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from relay.errors import SchemaMismatch, StoreBusy, StoreError
 from relay.events import Attempt, CallEvent
-from relay.store import Claim, Consignee, NewEvent, Replay, Result, Selection, Store, schema
+from relay.store import Claim, Consignee, Discard, NewEvent, Replay, Result, Selection, Store, schema
 from relay.store.group_commit import GroupCommit
 from relay.store.migrate import migrate
 from relay.store.schema import VERSION
@@ -334,7 +334,7 @@ def test_a_replay_of_what_has_changed_meanwhile_does_nothing(store: Store) -> No
     store.add(notification())
     store.record(result(claim(store), "dead"))
     [dead] = store.deliveries(Selection())
-    assert store.discard([dead]) == 1
+    assert store.discard([Discard(dead, NOON)]) == 1
 
     assert store.replay([Replay(dead, NOON, NOON)]) == 0
 

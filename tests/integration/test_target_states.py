@@ -169,7 +169,7 @@ def test_the_backlog_of_a_removed_target_is_shown_and_moves_to_another(
         assert "moved 3 of 3 to new" in moved.output
         eventually(all_are(after, "delivered"), "delivered by the other target")
         assert {d.target for d in after.store.deliveries(Selection())} == {"new"}
-        assert len(onec.onec.state()["records"]) == 3
+        assert len(onec.onec.state()["writes"]) == 3
         assert "moved 0 of 0" in run(config, "replay", "--target", "onec", "--to", "new").output
     finally:
         after.stop(5)

@@ -53,6 +53,7 @@ ALLOWED: dict[str, set[str]] = {
 }
 FOREIGN: dict[str, set[str]] = {  # what a room must not know
     "flask": {"web", "sandbox"},
+    "gunicorn": {"web"},
     "sqlalchemy": {"store"},
     "alembic": {"store"},
     "requests": {"targets", "cli", "sandbox"},

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -43,8 +43,8 @@ def web() -> Iterator[responses.RequestsMock]:
         yield mock
 
 
-def send(settings: OneCTarget = SETTINGS, shipment: Any = None) -> Any:
-    return OneC(settings, lambda: NOW).send(shipment or job(), Memory())
+def send(settings: OneCTarget = SETTINGS, shipment: Any = None, *, at: datetime = NOW, steps: Any = None) -> Any:
+    return OneC(settings, lambda: at).send(shipment or job(), steps or Memory())
 
 
 def test_the_request_is_the_one_that_uis_makes_with_credentials_in_utf_8(web: responses.RequestsMock) -> None:
@@ -81,8 +81,19 @@ def test_the_endpoint_is_the_one_it_came_to_and_for_any_follows_the_kind(
     web: responses.RequestsMock, endpoint: str, body: bytes, goes_to: str
 ) -> None:
     web.post(f"{URL}/{goes_to}", status=200)
+    shipment = job(body, endpoint)
+    known = (call_of(rendered("incoming")), shipment.event.call)
 
-    assert send(shipment=job(body, endpoint)).name == "delivered"
+    assert send(shipment=shipment, steps=Memory(*known)).name == "delivered"
+
+
+@pytest.mark.parametrize(("hours", "age"), [(0, "0"), (9, "32400"), (-1, "0")])
+def test_a_handler_is_told_how_old_a_notification_is(web: responses.RequestsMock, hours: int, age: str) -> None:
+    """So that it need not push a card for a call of the night, and yet writes it."""
+    web.post(f"{URL}/in", status=200)
+    send(at=NOW + timedelta(hours=hours))
+
+    assert web.calls[0].request.headers["X-Relay-Age"] == age
 
 
 def test_raw_sends_the_bytes_as_they_came(web: responses.RequestsMock) -> None:

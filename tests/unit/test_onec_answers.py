@@ -20,9 +20,11 @@ def recorded(name: str) -> bytes:
     return (DATA / f"onec_{name}").read_bytes()
 
 
-def outcome_of(status: int, body: bytes = b"", headers: dict[str, str] | None = None, **options: Any) -> Any:
+def outcome_of(
+    status: int, body: bytes = b"", headers: dict[str, str] | None = None, phrase: str = "", **options: Any
+) -> Any:
     options = {"delivered_statuses": (417,), "suspicious_ok": "fail", **options}
-    return onec_answers.read(Answer(status, headers or {}, body), now=NOW, **options)
+    return onec_answers.read(Answer(status, headers or {}, body, phrase=phrase), now=NOW, **options)
 
 
 @pytest.mark.parametrize(
@@ -70,6 +72,14 @@ def test_what_an_answer_means(status: int, body: bytes, outcome: str, words: str
     assert words in found.reason
     assert found.status == status
     assert "\ufeff" not in found.reason
+
+
+def test_the_phrase_of_the_status_line_is_given_where_the_body_says_nothing() -> None:
+    phrase = "Error Centrifugo send to channel: 101 !"
+
+    assert outcome_of(417, phrase=phrase).reason == phrase
+    assert outcome_of(400, phrase="Error in JSON. Not structure!").reason == "400: Error in JSON. Not structure!"
+    assert outcome_of(400, "недопустимое имя".encode(), phrase="Error").reason == "400: недопустимое имя"
 
 
 MODULE = "Поле объекта не обнаружено (direction)"

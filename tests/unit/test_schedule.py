@@ -147,3 +147,27 @@ def test_what_is_too_old_is_not_worth_sending_unless_the_operator_asked() -> Non
     assert not schedule.is_expired(FRESH, limits, NOW + timedelta(minutes=9))
     assert not schedule.is_expired(replace(FRESH, kind="finished"), limits, later)
     assert not schedule.is_expired(replace(FRESH, replayed=True), limits, later)
+
+
+@pytest.mark.parametrize(
+    ("outcome", "waits", "remark"),
+    [
+        ("delivered", True, "written"),
+        ("unclear", True, "perhaps written"),
+        ("failed", True, "the handler may have stumbled after it had written"),
+        ("refused", False, "not written"),
+        ("later", False, "not written"),
+        ("unreachable", False, "not written"),
+        ("misconfigured", False, "not written"),
+    ],
+)
+def test_the_next_of_a_call_keeps_its_distance_from_what_may_have_been_written(
+    outcome: Any, waits: bool, remark: str
+) -> None:
+    free_at = schedule.call_free_at(Outcome(name=outcome), POLICY, NOW)
+
+    assert free_at == (NOW + timedelta(seconds=1.1) if waits else None), remark
+
+
+def test_without_a_gap_a_call_is_free_at_once() -> None:
+    assert schedule.call_free_at(Outcome(name="delivered"), replace(POLICY, call_gap=timedelta(0)), NOW) is None

@@ -70,7 +70,8 @@ def test_the_defaults_of_a_1c(read: Any) -> None:
     assert target.retry_after_max == timedelta(hours=1)
     assert target.delivered_statuses == (417,)
     assert (target.body, target.empty, target.session, target.suspicious_ok) == ("template", "null", "auto", "fail")
-    assert len(target.events) == 7
+    assert target.events == ("incoming", "answered", "lost", "outgoing", "finished")
+    assert target.call_gap == timedelta(seconds=1.1)
     assert (target.rate, target.expire, target.verify_tls) == (None, {}, True)
 
 
@@ -83,6 +84,7 @@ body = "normalised"
 empty = "string"
 session = "manual"
 suspicious_ok = "accept"
+call_gap = "0s"
 events = ["incoming", "finished"]
 concurrency = 4
 rate = "5/s burst 10"
@@ -107,6 +109,7 @@ proxy = "http://proxy.example.test:3128"
     assert target.rate == settings.schema.Rate(5.0, 10)
     assert target.expire == {"incoming": timedelta(minutes=10)}
     assert target.connect_timeout == timedelta(milliseconds=500)
+    assert target.call_gap == timedelta(0)
 
 
 def test_a_source_inherits_what_it_does_not_set(read: Any) -> None:
@@ -137,6 +140,8 @@ MISTAKES = [
     (SOURCE + TARGET + 'password = "file:/nowhere/at/all"', "targets.onec.password", "/nowhere/at/all"),
     (SOURCE + TARGET + 'ca_file = "/nowhere.pem"', "targets.onec.ca_file", "/nowhere.pem"),
     (SOURCE + TARGET + 'retry_first = "2h"', "targets.onec.retry_first", "retry_max"),
+    (SOURCE + TARGET + 'call_gap = "2m"', "targets.onec.call_gap", "at most 1m"),
+    (SOURCE + TARGET + "call_gap = 1.1", "targets.onec.call_gap", '"30s"'),
     (SOURCE + TARGET + "retry_after_max = 0", "targets.onec.retry_after_max", "more than 0"),
     (SOURCE + TARGET + 'retry_after_max = "31d"', "targets.onec.retry_after_max", "at most 30d"),
     (SOURCE + TARGET + "delivered_statuses = [17]", "targets.onec.delivered_statuses", "200 to 599"),

@@ -1,0 +1,274 @@
+"""gunicorn's threaded worker, but its threads meet whole requests only.
+
+gthread lends a thread to whoever has connected, for as long as he takes to send and to read: sixteen slow clients,
+and nobody else is served. Here the main loop receives, without waiting for anybody, and a thread gets a request when
+its last byte has come; what a client does not read at once, the main loop sends when he does. So a slow client costs
+a socket and what he has sent, for 15 s at most; and how a request ended (cut off, late, misframed) is known before
+any of it is taken.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import selectors
+import socket
+import time
+from collections.abc import Callable
+from concurrent.futures import Future
+from datetime import datetime
+from functools import partial
+from typing import Any
+
+import structlog
+from gunicorn import http
+from gunicorn.http import errors, wsgi
+from gunicorn.workers.gthread import ThreadWorker
+from werkzeug.exceptions import (
+    BadRequest,
+    HTTPException,
+    InternalServerError,
+    RequestEntityTooLarge,
+    RequestTimeout,
+)
+
+from relay.web.answers import refusal
+from relay.web.connection import Connection, Reader, refused
+from relay.web.framing import Frame, Framing
+
+log = structlog.get_logger("relay.web")
+
+REQUEST_S = 15.0  # from a request's first byte to its last, and again for its answer to be read
+_SILENT_S = 5  # a connection that has sent nothing yet stays with the kernel
+_STOPPING_S = 2.0  # a stopping worker waits so long for the rest of a request
+_PARTING_S = 2.0  # for the client to close first: closed on bytes not read, it would lose our answer
+_SWEEP_EVERY_S = 0.5
+_TOGETHER = 32 * 1024 * 1024  # bytes of unfinished requests, at most
+_PIECE = 16 * 1024
+_CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+
+
+class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
+    alive: bool
+
+    def __init__(self, *args: Any, **more: Any) -> None:
+        super().__init__(*args, **more)
+        self._watched: set[Connection] = set()
+        self._sweep_at = 0.0
+
+    def run(self) -> None:
+        for listener in self.sockets:
+            if listener.sock.family in (socket.AF_INET, socket.AF_INET6) and hasattr(socket, "TCP_DEFER_ACCEPT"):
+                listener.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_DEFER_ACCEPT, _SILENT_S)
+        super().run()
+
+    # In the main loop, which waits for nobody.
+
+    def accept(self, listener: Any) -> None:
+        try:
+            sock, client = listener.accept()
+        except OSError as exc:
+            if exc.errno not in (errno.EAGAIN, errno.ECONNABORTED):
+                raise
+            return
+        sock.setblocking(False)
+        self.nr_conns += 1
+        if self.nr_conns >= self.worker_connections and self._watched:  # whoever has least time left makes room
+            self._close(min(self._watched, key=lambda conn: conn.deadline))
+        conn = Connection(sock, client, listener.getsockname(), self._framing())
+        conn.deadline = self._in(self.cfg.keepalive)
+        self._receive(conn)
+
+    def _in(self, seconds: float) -> float:
+        return time.monotonic() + (seconds if self.alive else min(seconds, _STOPPING_S))
+
+    def _framing(self) -> Framing:
+        return Framing(self.wsgi.largest_body)
+
+    def _receive(self, conn: Connection) -> None:
+        try:
+            piece = conn.sock.recv(_PIECE)
+        except BlockingIOError:
+            return self._watch(conn, selectors.EVENT_READ, self._receive)
+        except OSError:
+            return self._close(conn)
+        if piece:
+            if not conn.received:
+                conn.deadline = self._in(REQUEST_S)
+            conn.received += piece
+            return self._look(conn)
+        if conn.received:
+            cut = BadRequest("the connection ended before the request did; nothing of it was taken")
+            return self._hand_over(conn, Frame(len(conn.received), cut))
+        return self._close(conn)
+
+    def _look(self, conn: Connection) -> None:
+        """Give the request to a thread if it is whole."""
+        frame = conn.framing.advance(conn.received) if conn.received else None
+        if frame is not None:
+            return self._hand_over(conn, frame)
+        if conn.framing.waits_for_continue:
+            conn.framing.waits_for_continue = False
+            with contextlib.suppress(OSError):
+                conn.sock.send(_CONTINUE)
+        self._watch(conn, selectors.EVENT_READ, self._receive)
+        if len(conn.received) > _PIECE:
+            self._limit_memory()
+        return None
+
+    def _limit_memory(self) -> None:
+        """End the largest of the requests that come in when together they hold too much."""
+        if sum(len(conn.received) for conn in self._watched) > max(_TOGETHER, 2 * self.wsgi.largest_body):
+            largest = max(self._watched, key=lambda conn: len(conn.received))
+            full = RequestEntityTooLarge("too much is being received at once; send it again")
+            self._hand_over(largest, Frame(len(largest.received), full))
+
+    def _hand_over(self, conn: Connection, frame: Frame) -> None:
+        self._unwatch(conn)
+        conn.take(frame)
+        self.enqueue_req(conn)
+
+    def finish_request(self, conn: Connection, fs: Future[None]) -> None:
+        if fs.cancelled() or fs.exception() is not None:
+            return self._close(conn)
+        return self._go_on(conn)
+
+    def _go_on(self, conn: Connection) -> None:
+        """After an answer: the rest of it, the next request, or the end."""
+        if conn.unsent:
+            if not conn.events:  # the first look: what follows gets no more time
+                conn.deadline = time.monotonic() + REQUEST_S
+            self._watch(conn, selectors.EVENT_WRITE, self._send)
+        elif conn.keep:
+            conn.framing = self._framing()
+            conn.deadline = self._in(REQUEST_S if conn.received else self.cfg.keepalive)
+            self._look(conn)
+        else:
+            conn.deadline = self._in(_PARTING_S)
+            with contextlib.suppress(OSError):  # the client has gone: discard says so
+                conn.sock.shutdown(socket.SHUT_WR)
+            self._part(conn)
+
+    def _send(self, conn: Connection) -> None:
+        try:
+            conn.flush()
+        except OSError:
+            return self._close(conn)
+        return self._go_on(conn)
+
+    def _part(self, conn: Connection) -> None:
+        try:
+            over = conn.discard()
+        except OSError:
+            over = True
+        if over:
+            self._close(conn)
+        else:
+            self._watch(conn, selectors.EVENT_READ, self._part)
+
+    def _watch(self, conn: Connection, events: int, ready: Callable[[Connection], None]) -> None:
+        conn.ready = ready
+        if conn.events == events:
+            return
+        if conn.events:
+            self.poller.modify(conn.sock, events, partial(self._on_ready, conn))
+        else:
+            self.poller.register(conn.sock, events, partial(self._on_ready, conn))
+        conn.events = events
+        self._watched.add(conn)
+
+    def _on_ready(self, conn: Connection, _sock: socket.socket) -> None:
+        if conn in self._watched:  # else it was ended by what else happened in this turn
+            conn.ready(conn)
+
+    def _unwatch(self, conn: Connection) -> None:
+        if conn.events:
+            conn.events = 0
+            self._watched.discard(conn)
+            self.poller.unregister(conn.sock)
+
+    def _close(self, conn: Connection) -> None:
+        self._unwatch(conn)
+        self.nr_conns -= 1
+        conn.sock.close()
+
+    def murder_pending(self) -> None:
+        """Called in each turn of the loop: end what has had its time."""
+        now = time.monotonic()
+        if now < self._sweep_at:
+            return
+        self._sweep_at = now + _SWEEP_EVERY_S
+        for conn in [conn for conn in self._watched if conn.deadline <= now]:
+            if conn.received and conn.ready == self._receive:
+                late = RequestTimeout(f"the request did not come whole within {REQUEST_S:.0f} s; send it again")
+                self._hand_over(conn, Frame(len(conn.received), late))
+            else:
+                self._close(conn)
+
+    def _cap_keepalive(self, deadline: float) -> None:
+        for conn in self._watched:
+            conn.deadline = min(conn.deadline, deadline)
+
+    # In a thread of the pool.
+
+    def handle(self, conn: Connection) -> None:
+        """Answer one request."""
+        try:
+            self._serve(conn)
+        except errors.ParseException as exc:
+            _refuse(conn, refused(exc), type(exc).__name__)
+        except HTTPException as exc:  # what Connection.recv met while the head was read
+            _refuse(conn, exc, type(exc).__name__)
+        except Exception:
+            log.exception("web.failed")
+            if not conn.is_answered:
+                _refuse(conn, InternalServerError())
+
+    def _serve(self, conn: Connection) -> None:
+        began = datetime.now()  # noqa: DTZ005  gunicorn's access log takes the difference
+        parser = http.get_parser(self.cfg, conn, conn.client)
+        request = next(parser)
+        request.body.reader = Reader(request.body.reader)
+        response, environ = wsgi.create(request, conn, conn.client, conn.server, self.cfg)
+        environ["wsgi.multithread"] = True
+        self._count_request()
+        if not (self.alive and conn.keep):
+            response.force_close()
+        chunks = self.wsgi(environ, response.start_response)
+        try:
+            for chunk in chunks:
+                response.write(chunk)
+            response.close()
+            conn.keep = conn.keep and not response.should_close() and _is_read(parser)
+            with contextlib.suppress(OSError):  # the client has gone: the main loop learns it from its next look
+                conn.flush()
+        finally:
+            self.log.access(response, request, environ, datetime.now() - began)  # noqa: DTZ005
+            if hasattr(chunks, "close"):
+                chunks.close()
+
+    def _count_request(self) -> None:
+        self.nr += 1
+        if self.nr >= self.max_requests and self.alive:
+            self.log.info("Autorestarting worker after current request.")
+            self.alive = False
+
+
+def _is_read(parser: Any) -> bool:
+    """Is nothing left of the request, however gunicorn reads it? Else nobody knows what the next one would be."""
+    try:
+        return bool(parser.finish_body()) and not parser.unreader.buf.getvalue()
+    except HTTPException:
+        return False
+
+
+def _refuse(conn: Connection, exc: HTTPException, error: str | None = None) -> None:
+    if error is not None:
+        address = conn.client[0] if isinstance(conn.client, tuple) else None
+        log.warning("request.refused", status=exc.code, error=error, address=address)
+    response = refusal(exc)
+    head = "".join(f"{name}: {value}\r\n" for name, value in response.headers)
+    conn.unsent[:] = f"HTTP/1.1 {response.status}\r\nConnection: close\r\n{head}\r\n".encode() + response.get_data()
+    conn.keep = False
+    with contextlib.suppress(OSError):
+        conn.flush()
