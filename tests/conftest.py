@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import socket
+import sys
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import hypothesis
 import pytest
+import structlog
+from structlog.testing import capture_logs
 
 from relay import settings as settings_room
 from relay import start, wiring
@@ -57,6 +61,16 @@ class FakeClock:
 @pytest.fixture
 def clock() -> FakeClock:
     return FakeClock()
+
+
+@pytest.fixture
+def logged(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Any]]:
+    """What the relay writes into the log; a module's own logger may be cached from a test before."""
+    with capture_logs() as lines:
+        for name, module in list(sys.modules.items()):
+            if name.startswith("relay.") and hasattr(module, "log"):
+                monkeypatch.setattr(module, "log", structlog.get_logger())
+        yield lines
 
 
 @pytest.fixture

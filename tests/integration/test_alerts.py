@@ -11,9 +11,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
-import structlog
 from click.testing import CliRunner
-from structlog.testing import capture_logs
 
 from relay import wiring
 from relay.alerts import channels as channels_room
@@ -91,15 +89,6 @@ def another_place() -> Iterator[Place]:
 
 
 Logged = list[Any]
-
-
-@pytest.fixture
-def logged(monkeypatch: pytest.MonkeyPatch) -> Iterator[Logged]:
-    """What this room writes into the log."""
-    with capture_logs() as lines:
-        for module in ("channels", "listener", "watch"):  # the modules' own loggers may be cached already
-            monkeypatch.setattr(f"relay.alerts.{module}.log", structlog.get_logger())
-        yield lines
 
 
 class Here:

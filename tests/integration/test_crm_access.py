@@ -10,9 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import structlog
 from click.testing import CliRunner
-from structlog.testing import capture_logs
 
 from relay.cli import main
 from relay.errors import StoreBusy, StoreError
@@ -348,13 +346,11 @@ def test_a_lock_on_the_tokens_that_is_not_let_go_is_said(relay: Relay, monkeypat
 
 @pytest.mark.parametrize(("days", "warned"), [(10, True), (40, False)])
 def test_the_log_warns_of_a_long_lived_tokens_end(
-    days: int, warned: bool, make_crm: Any, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+    days: int, warned: bool, make_crm: Any, clock: FakeClock, logged: list[Any]
 ) -> None:
     ends = (clock.now + timedelta(days=days)).timestamp()
     relay = make_crm(amo_access=f'token = "{str.__str__(jwt(ends))}"')
 
-    with capture_logs() as lines:
-        monkeypatch.setattr("relay.housekeeping.log", structlog.get_logger())  # the module's own may be cached already
-        relay.housekeeping.warn()
+    relay.housekeeping.warn()
 
-    assert [line["target"] for line in lines if line["event"] == "target.warning"] == ["amo"] * warned
+    assert [line["target"] for line in logged if line["event"] == "target.warning"] == ["amo"] * warned

@@ -5,11 +5,11 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
-from structlog.testing import capture_logs
 
 from relay.sandbox.server import Sandbox
 from relay.web import create_app
@@ -109,14 +109,13 @@ def test_a_store_that_fails_is_known_after_a_second_and_one_that_works_again_too
     assert client.get("/readyz").status_code == 200
 
 
-def test_readiness_tells_the_log_what_it_does_not_tell_strangers(relay: Relay) -> None:
+def test_readiness_tells_the_log_what_it_does_not_tell_strangers(relay: Relay, logged: list[Any]) -> None:
     relay.store.close()
-    with capture_logs() as lines:
-        answer = client_of(Probes(relay, delivers=False)).get("/readyz")
+    answer = client_of(Probes(relay, delivers=False)).get("/readyz")
 
     assert "relay.db" not in answer.text
-    assert [line["event"] for line in lines] == ["readyz.store_unusable"]
-    assert "relay.db" in lines[0]["reason"]
+    assert [line["event"] for line in logged] == ["readyz.store_unusable"]
+    assert "relay.db" in logged[0]["reason"]
 
 
 def test_who_asks_while_the_store_hangs_waits_for_the_one_look_and_not_for_ever(

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from structlog.testing import capture_logs
 
 from relay.settings.addresses import AllowList, read_network, site
 from relay.settings.sandbox import is_loopback
@@ -79,15 +78,14 @@ def test_only_what_was_sent_from_this_machine_itself_is_on_it(environ: dict[str,
     assert is_on_this_machine(environ) == is_here
 
 
-def test_a_proxy_that_nobody_told_of_is_named_once() -> None:
+def test_a_proxy_that_nobody_told_of_is_named_once(logged: list[Any]) -> None:
     app = tell_of_unknown_proxy(lambda environ, _start: [str(environ["n"]).encode()])
     start: Any = None
-    with capture_logs() as lines:
-        answers = [
-            app({"n": number, "REMOTE_ADDR": "127.0.0.1", **headers}, start)
-            for number, headers in enumerate([{}, {"HTTP_X_FORWARDED_FOR": "192.0.2.7"}] * 3)
-        ]
+    answers = [
+        app({"n": number, "REMOTE_ADDR": "127.0.0.1", **headers}, start)
+        for number, headers in enumerate([{}, {"HTTP_X_FORWARDED_FOR": "192.0.2.7"}] * 3)
+    ]
 
     assert [b"".join(answer) for answer in answers] == [b"0", b"1", b"2", b"3", b"4", b"5"]
-    assert [(line["event"], line["address"]) for line in lines] == [("web.unknown_proxy", "127.0.0.1")]
-    assert "trusted_proxies" in lines[0]["reason"]
+    assert [(line["event"], line["address"]) for line in logged] == [("web.unknown_proxy", "127.0.0.1")]
+    assert "trusted_proxies" in logged[0]["reason"]
