@@ -2,12 +2,12 @@
 
 import os
 
-from relay import logs
-from relay.settings import read
-from relay.start import dispatches
+from relay.bootstrap import dispatch_enabled
+from relay.config import read
+from relay.observability import logging
 from relay.web import create_app
 from relay.wiring import build
 
-logs.configure(os.environ, buffered=True)
+logging.configure(os.environ, buffered=True)
 relay = build(read())
-app = create_app(relay, delivers=dispatches(os.environ))
+app = create_app(relay, delivers=dispatch_enabled(os.environ))

@@ -6,8 +6,8 @@ import signal
 import sys
 from typing import Any
 
-from relay import logs
 from relay.errors import RelayError
+from relay.observability import logging
 from relay.web.ingest import WEB_THREADS
 
 # On Heroku-style platforms (DYNO is set) the router stands outside; anywhere else only this machine is served,
@@ -34,16 +34,17 @@ _told: list[float] = []
 
 def on_starting(server: Any) -> None:
     """Refuses a configuration that would lose calls; brings the database to the newest schema."""
-    from relay import metrics, start
+    from relay import bootstrap
+    from relay.observability import metrics
 
-    logs.configure(os.environ)
+    logging.configure(os.environ)
     if server.cfg.is_ssl:
         sys.exit(
             "the relay does not start: it speaks no TLS itself; take certfile and keyfile away, and put nginx in front"
         )
     hosts = [address[0] if isinstance(address, tuple) else str(address) for address in server.cfg.address]
     try:
-        found = start.prepare(os.environ, hosts)
+        found = bootstrap.prepare(os.environ, hosts)
     except RelayError as exc:
         sys.exit(f"the relay does not start: {exc}")
     metrics.prepare(found.storage.path)  # the workers add up
@@ -61,12 +62,12 @@ def post_fork(server: Any, worker: Any) -> None:
 
 def post_worker_init(worker: Any) -> None:
     """The app is loaded and gunicorn has set its signal handlers: now the lanes may run."""
-    from relay import pinning
-    from relay.start import dispatches
+    from relay import cpu_affinity
+    from relay.bootstrap import dispatch_enabled
     from wsgi import relay
 
-    pinning.start(os.environ)
-    if not dispatches(os.environ):
+    cpu_affinity.start(os.environ)
+    if not dispatch_enabled(os.environ):
         relay.watch.start()  # it tells where nobody delivers
         return
     relay.start()

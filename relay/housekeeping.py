@@ -9,10 +9,11 @@ from typing import Protocol
 
 import structlog
 
+from relay.clock import Clock
+from relay.config import Storage
 from relay.errors import StoreError
-from relay.settings import Storage
-from relay.store import Store, copies
-from relay.times import Clock
+from relay.store import Store
+from relay.store.sqlite import copies
 
 log = structlog.get_logger("relay.housekeeping")
 
@@ -47,7 +48,7 @@ class Housekeeping:
         now = self._clock()
         deleted = self._store.prune(
             now - self._storage.keep_delivered, now - self._storage.keep_dead,
-            breathe=lambda: self._stopping.wait(breather_s),
+            should_stop=lambda: self._stopping.wait(breather_s),
         )  # fmt: skip
         if forgotten := copies.forget(self._store.database.path, now):
             log.info("retention.copies_deleted", files=forgotten)

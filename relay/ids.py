@@ -6,7 +6,7 @@ import os
 import random
 from datetime import datetime
 
-from relay.times import to_us
+from relay.clock import to_us
 
 
 class _Noise:
@@ -28,6 +28,6 @@ _noise = _Noise()
 def new_id(now: datetime) -> str:
     """Not a secret: its noise need not be unguessable, only unlike any other."""
     stamp = f"{to_us(now) // 1000:012x}"
-    noise = f"{_noise.bits(74):019x}"
-    variant = "89ab"[int(noise[0], 16) & 3]
-    return f"{stamp[:8]}-{stamp[8:]}-7{noise[1:4]}-{variant}{noise[4:7]}-{noise[7:]}"
+    jitter = f"{_noise.bits(74):019x}"
+    variant = "89ab"[int(jitter[0], 16) & 3]
+    return f"{stamp[:8]}-{stamp[8:]}-7{jitter[1:4]}-{variant}{jitter[4:7]}-{jitter[7:]}"

@@ -7,20 +7,20 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from relay import targets
-from relay.alerts.facts import Gathering
-from relay.alerts.watch import Watch
-from relay.delivery.bucket import Bucket
+from relay.alerts.loop import AlertLoop
+from relay.alerts.snapshot import SnapshotCollector
+from relay.clock import Clock, now_utc
+from relay.config import Settings, Target
+from relay.config.types import Rate
 from relay.delivery.dispatcher import Dispatcher
 from relay.delivery.lane import Lane
+from relay.delivery.token_bucket import TokenBucket
 from relay.errors import ConfigError
 from relay.housekeeping import Housekeeping
-from relay.intake import Intake
-from relay.metrics import Metrics
-from relay.refusals import Refusals
-from relay.settings import Settings, Target
-from relay.settings.quantities import Rate
+from relay.ingest.rejections import Refusals
+from relay.ingest.service import Intake
+from relay.observability.metrics import Metrics
 from relay.store import Store
-from relay.times import Clock, now_utc
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,7 +35,7 @@ class Relay:
     refusals: Refusals
     housekeeping: Housekeeping
     metrics: Metrics
-    watch: Watch
+    watch: AlertLoop
 
     def start(self) -> None:
         """Delivers from now on; after the fork, in a web process or in `relay work`."""
@@ -58,14 +58,14 @@ class Relay:
 def build(settings: Settings, *, clock: Clock = now_utc) -> Relay:
     store = Store(settings.storage.url)
     buckets = _buckets(settings)
-    adapters = [targets.build(target, clock, store.vault(target.name)) for target in settings.targets.values()]
+    adapters = [targets.build(target, clock, store.token_store(target.name)) for target in settings.targets.values()]
     metrics = Metrics(settings, store, clock)
     lanes = [
         Lane(adapter, store, clock, bucket=buckets[adapter.settings.name], watch=metrics.attempted)
         for adapter in adapters
     ]
     dispatcher = Dispatcher(lanes, store, clock)
-    ends = {adapter.settings.name: at for adapter in adapters if (at := adapter.access_ends_at()) is not None}
+    ends = {adapter.settings.name: at for adapter in adapters if (at := adapter.expires_at()) is not None}
     return Relay(
         settings=settings, store=store, clock=clock, dispatcher=dispatcher, metrics=metrics,
         intake=Intake(settings, store, clock, dispatcher), refusals=Refusals(store, clock),
@@ -73,20 +73,20 @@ def build(settings: Settings, *, clock: Clock = now_utc) -> Relay:
             store, settings.storage, clock, dispatcher,
             lambda now: [(adapter.settings.name, what) for adapter in adapters for what in adapter.warnings(now)],
         ),
-        watch=Watch(settings, store, dispatcher, Gathering(settings, store, clock, ends)),
+        watch=AlertLoop(settings, store, dispatcher, SnapshotCollector(settings, store, clock, ends)),
     )  # fmt: skip
 
 
-def _buckets(settings: Settings) -> dict[str, Bucket]:
+def _buckets(settings: Settings) -> dict[str, TokenBucket]:
     """One for each target; targets with a rate on one host share it, and the lower of their rates."""
     slowest: dict[tuple[str, str], Rate] = {}
     for target in settings.targets.values():
         if target.rate is not None:
             host = _host(target)
             slowest[host] = min(slowest.get(host, target.rate), target.rate, key=lambda rate: rate.per_second)
-    shared = {host: Bucket(rate, time.monotonic) for host, rate in slowest.items()}
+    shared = {host: TokenBucket(rate, time.monotonic) for host, rate in slowest.items()}
     return {
-        target.name: Bucket(None, time.monotonic) if target.rate is None else shared[_host(target)]
+        target.name: TokenBucket(None, time.monotonic) if target.rate is None else shared[_host(target)]
         for target in settings.targets.values()
     }
 

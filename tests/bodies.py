@@ -8,7 +8,7 @@ from __future__ import annotations
 import random
 from urllib.parse import quote, urlencode
 
-from relay.sandbox.damage import DAMAGES
+from relay.sandbox.corruption import DAMAGES
 from relay.uis.rendering import template_slots
 from relay.uis.variables import VARIABLES
 from tests.calls import STANDARD, VALUES, rendered

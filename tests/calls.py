@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from relay.events import CallEvent, Kind
-from relay.intake import Understood, understand
+from relay.ingest.service import ParseResult, parse
+from relay.models import CallEvent, Kind
 from relay.sandbox.uis import render
 from relay.uis.rendering import template_text
 
@@ -49,8 +49,8 @@ def rendered(kind: Kind, **changes: Any) -> bytes:
     return render(template_text(kind), {**values, **changes})
 
 
-def read(body: bytes, endpoint: str = "in", *, is_query: bool = False, zone: ZoneInfo = MOSCOW) -> Understood:
-    return understand(body, is_query=is_query, endpoint=endpoint, zone=zone)
+def read(body: bytes, endpoint: str = "in", *, is_query: bool = False, zone: ZoneInfo = MOSCOW) -> ParseResult:
+    return parse(body, is_query=is_query, endpoint=endpoint, zone=zone)
 
 
 def call_of(body: bytes, endpoint: str = "in", *, is_query: bool = False, zone: ZoneInfo = MOSCOW) -> CallEvent:

@@ -14,11 +14,11 @@ import pytest
 import structlog
 from structlog.testing import capture_logs
 
-from relay import settings as settings_room
-from relay import start, wiring
+from relay import bootstrap, wiring
+from relay import config as settings_room
+from relay.config import Settings
 from relay.sandbox.onec import OneC
 from relay.sandbox.server import Sandbox
-from relay.settings import Settings
 from relay.wiring import Relay
 
 hypothesis.settings.register_profile("relay", deadline=None)  # machines are noisy: no test is about time
@@ -113,7 +113,7 @@ def make_relay(make_settings: Callable[..., Settings], clock: FakeClock) -> Iter
 
     def make(*args: str, **more: str) -> Relay:
         settings = make_settings(*args, **more)
-        start.migrate(settings)
+        bootstrap.migrate(settings)
         made.append(wiring.build(settings, clock=clock))
         return made[-1]
 

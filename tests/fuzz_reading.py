@@ -20,12 +20,12 @@ from typing import Any
 
 import relay.uis as room
 from relay.errors import MalformedEvent
-from relay.events import ENDPOINTS
+from relay.models import ENDPOINTS
 from relay.store import rows
-from relay.uis import body as bodies
+from relay.uis import parser as bodies
+from relay.uis.credentials import find_and_mask, split_query
 from relay.uis.normalise import normalise
 from relay.uis.rendering import as_record, render
-from relay.uis.secrets import find_and_mask, split_query
 from tests.bodies import SIZE_MAX, mutated, seeds
 from tests.calls import MOSCOW
 

@@ -7,13 +7,13 @@ from collections.abc import Callable
 from typing import Any
 
 from relay import targets
-from relay.delivery.attempts import Attempts
-from relay.delivery.bucket import Bucket
-from relay.delivery.gate import Gate, Permit
-from relay.events import Delivery, Outcome
+from relay.delivery.runner import AttemptRunner
+from relay.delivery.throttle import Permit, Throttle
+from relay.delivery.token_bucket import TokenBucket
+from relay.models import Delivery, Outcome
 from relay.store import Claim, Selection
 from relay.targets.base import Adapter
-from relay.targets.client import Answer, Client
+from relay.targets.http_client import Client, Response
 from relay.wiring import Relay
 from tests.conftest import FakeClock
 from tests.lanes import post
@@ -31,24 +31,24 @@ class Hand:
 
     def __init__(
         self, relay: Relay, target: str, clock: FakeClock, moment: Moment = lambda what: None, *,
-        gate: Gate | None = None, stopping: threading.Event | None = None,
+        throttle: Throttle | None = None, stopping: threading.Event | None = None,
     ) -> None:  # fmt: skip
         self._relay, self._target, self._clock, self._moment = relay, target, clock, moment
         self._epoch = relay.store.take_over(target, f"hand of {target}", relay.store.leases().get(target))
         self._adapter = _watched(
-            targets.build(relay.settings.targets[target], clock, relay.store.vault(target)), moment
+            targets.build(relay.settings.targets[target], clock, relay.store.token_store(target)), moment
         )
-        self._gate = gate or Gate(Bucket(None, lambda: 0.0), clock, lambda: 0.0)
+        self._throttle = throttle or Throttle(TokenBucket(None, lambda: 0.0), clock, lambda: 0.0)
         self._stopping = stopping or threading.Event()
         store: Any = _Watched(relay.store, moment)
-        self._attempts = Attempts(self._adapter, store, self._gate, clock, self._stopping)
+        self._attempts = AttemptRunner(self._adapter, store, self._throttle, clock, self._stopping)
 
     def deliver(self) -> list[Outcome]:
         """Everything that is due now."""
         assert self._epoch is not None
         outcomes: list[Outcome] = []
         while (job := self._relay.store.claim(Claim(self._target, self._epoch, self._clock()))) is not None:
-            while not isinstance(wait := self._gate.take(), Permit):
+            while not isinstance(wait := self._throttle.take(), Permit):
                 self._stopping.wait(wait)
             outcome = self._attempts.send(job, lambda: True)
             self._moment("answered")
@@ -58,7 +58,7 @@ class Hand:
 
     def take_in(self) -> None:
         """What a killed hand had in its fingers may have arrived, as for a lane's new owner."""
-        for delivery, epoch in self._relay.store.left_sending(self._target):
+        for delivery, epoch in self._relay.store.in_flight(self._target):
             self._record(delivery, epoch, Outcome(name="unclear", reason="killed"))
 
     def close(self) -> None:
@@ -87,9 +87,9 @@ class _Watched:
 
 def _watched(adapter: Adapter, moment: Moment) -> Adapter:
     client: Client = adapter.client
-    send: Callable[..., Answer] = client.request
+    send: Callable[..., Response] = client.request
 
-    def request(method: str, url: str, *args: Any, **more: Any) -> Answer:
+    def request(method: str, url: str, *args: Any, **more: Any) -> Response:
         moment(f"to send {method} {url}")
         answer = send(method, url, *args, **more)
         moment(f"sent {method} {url}")

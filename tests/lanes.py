@@ -10,13 +10,13 @@ from types import SimpleNamespace
 from typing import Any
 
 from relay import wiring
+from relay.clock import Clock
+from relay.config import Target
 from relay.delivery.dispatcher import Dispatcher
 from relay.delivery.lane import Lane
-from relay.events import Outcome
+from relay.models import Outcome
 from relay.sandbox.server import Sandbox
-from relay.settings import Target
-from relay.store import Job, Selection
-from relay.times import Clock
+from relay.store import ClaimedDelivery, Selection
 from relay.wiring import Relay
 from tests.calls import rendered
 
@@ -26,7 +26,7 @@ LONG_S = 20.0
 
 def post(relay: Relay, body: bytes, endpoint: str = "in") -> str:
     receipt = relay.intake.accept(relay.settings.sources[TRADE], endpoint, body, is_query=False)
-    relay.intake.pass_on(receipt)
+    relay.intake.dispatch(receipt)
     assert receipt.status == "accepted"
     return receipt.event
 
@@ -76,11 +76,11 @@ class Seconds:
 class Scripted:
     """A target that does what the script says; each step is an outcome or something to wait for."""
 
-    def __init__(self, settings: Target, script: Callable[[Job], Outcome]) -> None:
+    def __init__(self, settings: Target, script: Callable[[ClaimedDelivery], Outcome]) -> None:
         self.settings, self._script = settings, script
         self.sent: list[str] = []
 
-    def send(self, shipment: Job, steps: Any = None) -> Outcome:
+    def send(self, shipment: ClaimedDelivery, steps: Any = None) -> Outcome:
         self.sent.append(shipment.delivery.id)
         return self._script(shipment)
 
@@ -91,11 +91,11 @@ class Scripted:
 class Told(Scripted):
     """A target that does what the script says, and may use what it is lent."""
 
-    def __init__(self, settings: Target, script: Callable[[Job, Any], Outcome]) -> None:
+    def __init__(self, settings: Target, script: Callable[[ClaimedDelivery, Any], Outcome]) -> None:
         super().__init__(settings, lambda job: Outcome(name="delivered"))
         self._told = script
 
-    def send(self, shipment: Job, steps: Any = None) -> Outcome:
+    def send(self, shipment: ClaimedDelivery, steps: Any = None) -> Outcome:
         self.sent.append(shipment.delivery.id)
         return self._told(shipment, steps)
 

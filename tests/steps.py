@@ -9,8 +9,8 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from relay.events import CallEvent, Event, TokenPair
-from relay.store import Job
+from relay.models import CallEvent, Event, TokenPair
+from relay.store import ClaimedDelivery
 from tests.calls import call_of
 from tests.stories import Notification
 from tests.unit.test_schedule import FRESH
@@ -59,11 +59,11 @@ def understood(notifications: list[Notification]) -> list[CallEvent]:
     return [call_of(body, endpoint) for endpoint, body in notifications]
 
 
-def shipment(call: CallEvent, *, received_at: datetime = NOW) -> Job:
+def shipment(call: CallEvent, *, received_at: datetime = NOW) -> ClaimedDelivery:
     """A delivery of this call's notification."""
     event = Event(
         seq=1, id="01a2-event", source="trade", endpoint="in", kind=call.kind, state="accepted",
         session=call.session_id, received_at=received_at, raw=b"{}", edited=None, query=False, zone="Europe/Moscow",
         call=call, problem=None, notes=(), repeats=(), repeated=0,
     )  # fmt: skip
-    return Job(replace(FRESH, id="01a2-delivery", session=call.session_id, kind=call.kind), event, 1)
+    return ClaimedDelivery(replace(FRESH, id="01a2-delivery", session=call.session_id, kind=call.kind), event, 1)

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 import structlog
 
-from relay.settings import Alerts, Secret
+from relay.config import Alerts, Secret
 
 log = structlog.get_logger("relay.alerts")
 

@@ -9,9 +9,10 @@ from typing import Any
 
 import click
 
-from relay import __version__, logs
-from relay.cli import configuration, inspection, keeping, mending, running
+from relay import __version__
+from relay.cli import check, maintain, replay, run, show
 from relay.errors import ConfigError, RelayError
+from relay.observability import logging
 
 EXIT_FAILED, EXIT_USAGE = 1, 2
 
@@ -41,13 +42,13 @@ def main() -> None:
     Takes call notifications, keeps them, and delivers each to every target in the order of the call.
     What could not be delivered: `dead`; one event whole: `show ID`; once more: `replay`.
     """
-    logs.configure({"LOG_LEVEL": "WARNING", **os.environ})
+    logging.configure({"LOG_LEVEL": "WARNING", **os.environ})
 
 
 for _command in (
-    configuration.check, inspection.status, inspection.events, inspection.show, inspection.explain, inspection.dead,
-    mending.replay, mending.edit, mending.discard, running.work, running.simulate, running.sandbox,
-    keeping.pause, keeping.resume, configuration.migrate, keeping.prune, keeping.backup,
-    keeping.restore,
+    check.check, show.status, show.events, show.show, show.explain, show.dead,
+    replay.replay, replay.edit, replay.discard, run.work, run.simulate, run.sandbox,
+    maintain.pause, maintain.resume, check.migrate, maintain.prune, maintain.backup,
+    maintain.restore,
 ):  # fmt: skip
     main.add_command(_command)

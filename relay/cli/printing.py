@@ -6,7 +6,7 @@ import json
 
 import click
 
-from relay.operator.records import JSONDict
+from relay.operations.serializers import JSONDict
 
 
 def print_json(record: JSONDict) -> None:

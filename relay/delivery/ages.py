@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
-from relay.events import Standstill
+from relay.models import Standstill
 
 
 def age(since: datetime, now: datetime, standstills: Sequence[Standstill]) -> timedelta:

@@ -13,14 +13,14 @@ from functools import partial
 
 import structlog
 
-from relay.delivery import upkeep
-from relay.delivery.clockwork import Clockwork
+from relay.clock import Clock
+from relay.delivery import lane_maintenance
+from relay.delivery.clock_jump import ClockJumpDetector
 from relay.delivery.lane import Lane
+from relay.delivery.lane_maintenance import LaneMaintenance
 from relay.delivery.lease import Lease
-from relay.delivery.upkeep import Upkeep
 from relay.errors import StoreError
-from relay.store import Job, Store
-from relay.times import Clock
+from relay.store import ClaimedDelivery, Store
 
 log = structlog.get_logger("relay.delivery")
 
@@ -34,9 +34,9 @@ class Dispatcher:
         self, lanes: Sequence[Lane], store: Store, clock: Clock, *, monotonic: Callable[[], float] = time.monotonic
     ) -> None:
         self._lanes = {lane.name: lane for lane in lanes}
-        self._upkeep = {lane.name: Upkeep(lane, store, clock, monotonic) for lane in lanes}
+        self._maintenance = {lane.name: LaneMaintenance(lane, store, clock, monotonic) for lane in lanes}
         self._store, self._clock, self._monotonic = store, clock, monotonic
-        self._clockwork = Clockwork(clock, monotonic)
+        self._clockwork = ClockJumpDetector(clock, monotonic)
         self._steps: list[tuple[datetime, datetime]] = []  # of the clock, not yet followed
         self._lease: Lease | None = None
         self._removed_at = float("-inf")
@@ -69,7 +69,7 @@ class Dispatcher:
         for name in targets:
             self._lanes[name].release()
 
-    def begin(self, jobs: Iterable[Job]) -> None:
+    def begin(self, jobs: Iterable[ClaimedDelivery]) -> None:
         """The promised hands get to work."""
         for job in jobs:
             self._lanes[job.delivery.target].take(job)
@@ -136,14 +136,14 @@ class Dispatcher:
             self._removed_at = self._monotonic()
             self._hold_removed(self._lease)
         for name in self.owned():
-            self._upkeep[name].sweep()
+            self._maintenance[name].sweep()
 
     def _renew(self, lease: Lease) -> None:
         still = lease.renew() if self.owned() else None
         if still is None:
             return
         for name in set(self.owned()) - still:
-            self._lanes[name].disown()
+            self._lanes[name].lose_ownership()
             log.warning("dispatcher.lane_lost", target=name, reason="another process has taken it over")
 
     def _follow_clock(self) -> None:
@@ -154,7 +154,7 @@ class Dispatcher:
             self._store.follow_clock(lanes, before, after, {name: self._lanes[name].policy.call_gap for name in lanes})
             self._steps.pop(0)
             for name in lanes:
-                self._upkeep[name].clock_stepped(before, after)
+                self._maintenance[name].clock_stepped(before, after)
 
     def _contend(self, lease: Lease) -> None:
         """Takes over the lanes that are nobody's; at once when their owner has ended."""
@@ -166,8 +166,8 @@ class Dispatcher:
         for lane in missing:
             epoch = lease.contend(lane.name, present.get(lane.name))
             if epoch is not None:
-                self._upkeep[lane.name].begin(epoch)
-                lane.own(epoch, partial(lease.holds, lane.name))
+                self._maintenance[lane.name].begin(epoch)
+                lane.gain_ownership(epoch, partial(lease.holds, lane.name))
                 taken.append(lane.name)
         if taken:
             log.info("dispatcher.delivering", targets=taken)
@@ -175,7 +175,7 @@ class Dispatcher:
     def _hold_removed(self, lease: Lease) -> None:
         """What targets that are not configured here had in `sending`, once nobody works their lanes any more."""
         for name, row in self._store.leases().items():
-            if name not in self._lanes and self._store.left_sending(name) and lease.contend(name, row) is not None:
-                for delivery, epoch in self._store.left_sending(name):
-                    upkeep.hold(self._store, delivery, epoch, self._clock())
+            if name not in self._lanes and self._store.in_flight(name) and lease.contend(name, row) is not None:
+                for delivery, epoch in self._store.in_flight(name):
+                    lane_maintenance.hold(self._store, delivery, epoch, self._clock())
                 lease.let_go(name)

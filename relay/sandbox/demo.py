@@ -15,9 +15,9 @@ from pathlib import Path
 
 import requests
 
-from relay import settings
+from relay import config
+from relay.config import ROOT
 from relay.errors import RelayError
-from relay.settings import ROOT
 
 _READY_WITHIN_S = 30.0
 _STOPS_WITHIN_S = 25.0
@@ -25,11 +25,11 @@ _STOPS_WITHIN_S = 25.0
 
 def main() -> int:
     try:
-        found = settings.read()
+        found = config.read()
     except RelayError as exc:
         print(f"Error: {exc}", file=sys.stderr)
         return 2
-    sandboxes = [name for name, target in found.targets.items() if settings.is_sandbox(target)]
+    sandboxes = [name for name, target in found.targets.items() if config.is_sandbox(target)]
     environ = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"}
     children: list[subprocess.Popen[bytes]] = []
     signal.signal(signal.SIGTERM, _interrupt)

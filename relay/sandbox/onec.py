@@ -19,9 +19,9 @@ from typing import Any
 
 from werkzeug.http import parse_options_header
 
+from relay.clock import Clock, now_utc
+from relay.sandbox.http import FAULTS, FAULTS_AFTER_WRITING, HTML, IN_FRONT, JSON, Failures, Reply
 from relay.sandbox.onec_register import Register
-from relay.sandbox.reply import FAULTS, FAULTS_AFTER_WRITING, HTML, IN_FRONT, JSON, Failures, Reply
-from relay.times import Clock, now_utc
 
 _IDENTIFIER = re.compile(r"[^\W\d]\w*")
 _BOM = b"\xef\xbb\xbf"

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from relay.times import Clock, iso
+from relay.clock import Clock, iso
 
 # what of a notification has a field of its own
 _FIELDS = (

@@ -16,10 +16,10 @@ from flask import Flask, Response, jsonify, request
 from flask.typing import ResponseReturnValue
 from werkzeug.serving import BaseWSGIServer, WSGIRequestHandler, make_server
 
-from relay.sandbox.amocrm import AmoCrm
-from relay.sandbox.bitrix24 import Bitrix24, method_of
+from relay.sandbox.amocrm.server import AmoCrm
+from relay.sandbox.bitrix24.portal import Bitrix24, method_of
+from relay.sandbox.http import Fault, Reply, Request
 from relay.sandbox.onec import OneC
-from relay.sandbox.reply import Fault, Reply, Request
 
 _HANG_MAX_S = 120.0
 _DRIPS: dict[Fault, tuple[bytes, bytes]] = {  # how the answer begins, and what comes ten times a second after that

@@ -13,7 +13,7 @@ from zoneinfo import ZoneInfo
 
 from msgspec import Struct
 
-from relay.events import Kind
+from relay.models import Kind
 from relay.uis.rendering import template_text
 from relay.uis.variables import PLACEHOLDER
 

@@ -5,37 +5,37 @@ Knows neither Flask nor targets nor when to try again.
 
 from __future__ import annotations
 
-from relay.store.changes import Admission, Discard, Replay
-from relay.store.health import Orders
+from relay.store.admin_pages import Call, Calls, Hour, Letters
+from relay.store.inbox import InsertResult, NewEvent, Route
 from relay.store.leases import LeaseRow
-from relay.store.notifications import Consignee, NewEvent, Stored
-from relay.store.pages import Call, Calls, Hour, Letters
+from relay.store.operator_actions import Discard, Reacceptance, Replay
+from relay.store.overdue import Expiry, Reroute
 from relay.store.queries import Selection, TargetFigures
+from relay.store.queue import AttemptResult, Claim, ClaimedDelivery
 from relay.store.sessions import AdminSessions
 from relay.store.store import Store
-from relay.store.waiting import Ending, Move
-from relay.store.work import Claim, Job, Result
+from relay.store.target_state import OperatorFlags
 
 __all__ = [
     "AdminSessions",
-    "Admission",
+    "AttemptResult",
     "Call",
     "Calls",
     "Claim",
-    "Consignee",
+    "ClaimedDelivery",
     "Discard",
-    "Ending",
+    "Expiry",
     "Hour",
-    "Job",
+    "InsertResult",
     "LeaseRow",
     "Letters",
-    "Move",
     "NewEvent",
-    "Orders",
+    "OperatorFlags",
+    "Reacceptance",
     "Replay",
-    "Result",
+    "Reroute",
+    "Route",
     "Selection",
     "Store",
-    "Stored",
     "TargetFigures",
 ]

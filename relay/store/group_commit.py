@@ -16,11 +16,11 @@ from typing import Any, TypeVar
 from sqlalchemy import Connection
 
 from relay.errors import StoreBusy, StoreError
-from relay.store.database import WRITE_TIMEOUT_S, Database
+from relay.store.sqlite.database import WRITE_TIMEOUT_S, Database
 
 Item = TypeVar("Item")
-Result = TypeVar("Result")
-Operation = Callable[[Connection, Sequence[Item]], Sequence[Result]]
+AttemptResult = TypeVar("AttemptResult")
+Operation = Callable[[Connection, Sequence[Item]], Sequence[AttemptResult]]
 """Does its work for many items at once, inside the transaction, and returns a result for each."""
 
 _BATCH = 64
@@ -58,12 +58,12 @@ class GroupCommit:
 
     def run(
         self,
-        operation: Operation[Item, Result],
+        operation: Operation[Item, AttemptResult],
         item: Item,
         timeout: float = WRITE_TIMEOUT_S,
         *,
-        company_s: float = 0.0,
-    ) -> Result:
+        linger_s: float = 0.0,
+    ) -> AttemptResult:
         """The item's result, after the commit that holds it. `company_s`: so long it may wait for company.
 
         Raises StoreBusy when that was not confirmed within `timeout` seconds, StoreError when it failed,
@@ -80,14 +80,14 @@ class GroupCommit:
         if not mine.leads and not mine.woken.acquire(timeout=timeout):
             self._give_up(mine)
         if not mine.over:
-            if company_s:
-                self._gather(company_s)
+            if linger_s:
+                self._linger(linger_s)
             self._lead(mine.deadline)
         if mine.error is not None:
             raise mine.error
         if not mine.committed:
             raise StoreBusy("the commit was not confirmed: the thread that made it has been ended")
-        result: Result = mine.result
+        result: AttemptResult = mine.result
         return result
 
     def _give_up(self, mine: _Waiting) -> None:
@@ -98,7 +98,7 @@ class GroupCommit:
                 self._queue.remove(mine)  # surely not stored
         raise StoreBusy("the commit was not confirmed in time")
 
-    def _gather(self, within_s: float) -> None:
+    def _linger(self, within_s: float) -> None:
         """Waits for as many as there were the last time, but not for long."""
         with self._mutex:
             self._gathering = len(self._queue) < self._expected

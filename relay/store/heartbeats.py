@@ -7,8 +7,8 @@ from datetime import datetime, timedelta
 from sqlalchemy import Connection, or_
 from sqlalchemy.dialects.sqlite import insert as upsert
 
-from relay.store.schema import heartbeats
-from relay.times import to_us
+from relay.clock import to_us
+from relay.store.tables import heartbeats
 
 _EVERY = timedelta(seconds=10)
 

@@ -9,7 +9,7 @@ from msgspec import Struct
 from sqlalchemy import Connection, select, update
 from sqlalchemy.dialects.sqlite import insert as upsert
 
-from relay.store.schema import targets
+from relay.store.tables import targets
 
 
 class LeaseRow(Struct, frozen=True):

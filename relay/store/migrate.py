@@ -16,10 +16,10 @@ from alembic.config import Config
 from sqlalchemy import text
 
 from relay.errors import StoreError
-from relay.store import copies
-from relay.store.backup import copy_whole
-from relay.store.database import WRITE_TIMEOUT_S, Database
-from relay.store.schema import VERSION
+from relay.store.sqlite import copies
+from relay.store.sqlite.backup import copy_whole
+from relay.store.sqlite.database import WRITE_TIMEOUT_S, Database
+from relay.store.tables import VERSION
 from relay.store.version import current, refuse_newer
 
 _LOCK_TIMEOUT_S = 30.0

@@ -13,11 +13,11 @@ from msgspec import Struct
 from msgspec.structs import replace
 from sqlalchemy import ColumnElement, Connection, Select, TextClause, exists, func, or_, select, text
 
-from relay.events import DEAD_LETTERS, DELIVERY_STATES, EVENT_STATES, Attempt, Delivery, Event
+from relay.clock import from_us, iso, to_us
+from relay.models import DEAD_LETTERS, DELIVERY_STATES, EVENT_STATES, Attempt, Delivery, Event
 from relay.store import rows
-from relay.store.database import Database
-from relay.store.schema import DEAD, DELIVERED, UNFINISHED, attempts, deliveries, events, targets
-from relay.times import from_us, iso, to_us
+from relay.store.sqlite.database import Database
+from relay.store.tables import DEAD, DELIVERED, UNFINISHED, attempts, deliveries, events, targets
 
 _Condition = ColumnElement[bool] | TextClause
 

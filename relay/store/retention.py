@@ -10,10 +10,10 @@ from datetime import datetime
 
 from sqlalchemy import Connection, bindparam, case, delete, func, select
 
-from relay.store import calls, health
-from relay.store.database import Database
-from relay.store.schema import attempts, deliveries, events
-from relay.times import to_us
+from relay.clock import to_us
+from relay.store import call_progress, target_state
+from relay.store.sqlite.database import Database
+from relay.store.tables import attempts, deliveries, events
 
 _PAGE = 500
 _BATCH = 25
@@ -37,7 +37,9 @@ _page = (
 )  # fmt: skip
 
 
-def prune(database: Database, delivered_before: datetime, dead_before: datetime, breathe: Callable[[], bool]) -> int:
+def prune(
+    database: Database, delivered_before: datetime, dead_before: datetime, should_stop: Callable[[], bool]
+) -> int:
     """How many events were deleted. `breathe` is called between batches; True: that is enough for now.
 
     What waits is never deleted. What an operator should look at goes when nothing has happened to it since
@@ -48,11 +50,11 @@ def prune(database: Database, delivered_before: datetime, dead_before: datetime,
         for start in range(0, len(seqs), _BATCH):
             with database.write(_TIMEOUT_S) as connection:
                 deleted += _delete(connection, seqs[start : start + _BATCH])
-            if breathe():
+            if should_stop():
                 return deleted
     with database.write(_TIMEOUT_S) as connection:
-        health.forget_standstills(connection, min(dead_before, delivered_before))
-    _give_back(database, breathe)
+        target_state.forget_standstills(connection, min(dead_before, delivered_before))
+    _give_back(database, should_stop)
     return deleted
 
 
@@ -86,11 +88,11 @@ def _delete(connection: Connection, seqs: Sequence[int]) -> int:
     connection.execute(delete(attempts).where(attempts.c.delivery_seq.in_(their_deliveries)))
     connection.execute(delete(deliveries).where(deliveries.c.event_seq.in_(going)))
     deleted = int(connection.execute(delete(events).where(events.c.seq.in_(going))).rowcount)
-    calls.forget(connection, their_calls)
+    call_progress.forget(connection, their_calls)
     return deleted
 
 
-def _give_back(database: Database, breathe: Callable[[], bool]) -> None:
+def _give_back(database: Database, should_stop: Callable[[], bool]) -> None:
     """Free pages, to the file system."""
     while True:
         with database.write(_TIMEOUT_S) as connection:
@@ -99,5 +101,5 @@ def _give_back(database: Database, breathe: Callable[[], bool]) -> None:
                 return
             # on the driver: each row is a step of its work, and for SQLAlchemy a pragma without columns has no rows
             connection.connection.cursor().execute(f"PRAGMA incremental_vacuum({_PAGES_GIVEN_BACK})").fetchall()
-        if breathe():
+        if should_stop():
             return

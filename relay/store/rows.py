@@ -8,25 +8,25 @@ from typing import Any
 
 import msgspec
 
-from relay.events import Attempt, CallEvent, Delivery, Event
-from relay.store import schema
-from relay.times import from_us
+from relay.clock import from_us
+from relay.models import Attempt, CallEvent, Delivery, Event
+from relay.store import tables
 
 EVENT_COLUMNS = tuple(
-    schema.events.c[name]
+    tables.events.c[name]
     for name in (
         "seq", "id", "source", "endpoint", "kind", "state", "session", "received_at", "raw", "edited",
         "is_query", "zone", "call", "problem", "notes", "repeats", "repeated",
     )
 )  # fmt: skip
 DELIVERY_COLUMNS = tuple(
-    schema.deliveries.c[name]
+    tables.deliveries.c[name]
     for name in (
         "seq", "id", "event_seq", "event", "target", "kind", "source", "session", "ordered", "state", "attempts",
         "failures", "unclear", "due_at", "aged_from", "replayed", "tried_at", "delivered_at", "reason", "remote",
     )
 )  # fmt: skip
-ATTEMPT_COLUMNS = tuple(schema.attempts.c[name] for name in ("number", "at", "took_ms", "status", "outcome", "reason"))
+ATTEMPT_COLUMNS = tuple(tables.attempts.c[name] for name in ("number", "at", "took_ms", "status", "outcome", "reason"))
 
 _NO_DIGIT = re.compile(r"\D")
 

@@ -9,9 +9,9 @@ from datetime import datetime
 
 from sqlalchemy import delete, insert, or_, select
 
-from relay.store.database import Database
-from relay.store.schema import admin_sessions
-from relay.times import to_us
+from relay.clock import to_us
+from relay.store.sqlite.database import Database
+from relay.store.tables import admin_sessions
 
 
 class AdminSessions:

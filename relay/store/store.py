@@ -10,31 +10,31 @@ from typing import Any, TypeVar
 from sqlalchemy import Connection
 
 from relay.errors import NotFound, OwnershipLost
-from relay.events import DEAD_LETTERS, Attempt, CallEvent, Delivery, Event, Health, Standstill
+from relay.models import DEAD_LETTERS, Attempt, CallEvent, Delivery, Event, Standstill, TargetHealth
 from relay.store import (
-    backup,
-    calls,
-    changes,
-    health,
+    call_progress,
     heartbeats,
+    inbox,
     leases,
-    notifications,
+    operator_actions,
+    overdue,
     queries,
-    refusals,
+    queue,
+    rejection_counts,
     retention,
+    target_state,
     version,
-    waiting,
-    work,
 )
-from relay.store.database import Database
+from relay.store.admin_pages import Pages
+from relay.store.alert_state import AlertStateStore
 from relay.store.group_commit import GroupCommit
-from relay.store.health import Orders
 from relay.store.leases import LeaseRow
-from relay.store.lock import FileLock
-from relay.store.pages import Pages
 from relay.store.sessions import AdminSessions
-from relay.store.tokens import Vault
-from relay.store.told import ToldStore
+from relay.store.sqlite import backup
+from relay.store.sqlite.database import Database
+from relay.store.sqlite.lock import FileLock
+from relay.store.target_state import OperatorFlags
+from relay.store.tokens import TokenStore
 
 Item = TypeVar("Item")
 
@@ -50,7 +50,7 @@ class Store:
         self.database = Database(url)
         self._commits = GroupCommit(self.database)
         self.pages = Pages(self.database)
-        self.told = ToldStore(self.database)
+        self.told = AlertStateStore(self.database)
         self.sessions = AdminSessions(self.database)
 
     def expect_current(self) -> None:
@@ -65,15 +65,15 @@ class Store:
         """For how long the commit that is under way has not ended; 0 when none is."""
         return self._commits.stalled_s()
 
-    def add(self, new: notifications.NewEvent) -> notifications.Stored:
+    def add(self, new: inbox.NewEvent) -> inbox.InsertResult:
         """Raises StoreBusy when the commit was not confirmed within 2 s."""
-        prepared = notifications.Prepared(new)
-        self._commits.run(notifications.store, prepared, company_s=_COMPANY_S)
+        prepared = inbox.PendingInsert(new)
+        self._commits.run(inbox.store, prepared, linger_s=_COMPANY_S)
         return prepared.stored()
 
     def add_refusals(self, counts: Mapping[tuple[str, int], int], now: datetime) -> None:
         with self.database.write() as connection:
-            refusals.add_refusals(connection, counts, now)
+            rejection_counts.add_refusals(connection, counts, now)
 
     def prove_writable(self, now: datetime) -> None:
         """Raises StoreError. Commits once in ten seconds, however often and by how many processes it is asked."""
@@ -114,34 +114,34 @@ class Store:
         with self.database.write() as connection:
             leases.release(connection, owner, target)
 
-    def claim(self, wanted: work.Claim) -> work.Job | None:
-        return work.job(self._commits.run(work.claim, wanted, _RECORD_TIMEOUT_S), wanted.epoch)
+    def claim(self, wanted: queue.Claim) -> queue.ClaimedDelivery | None:
+        return queue.job(self._commits.run(queue.claim, wanted, _RECORD_TIMEOUT_S), wanted.epoch)
 
-    def record(self, result: work.Result) -> work.Job | None:
+    def record(self, result: queue.AttemptResult) -> queue.ClaimedDelivery | None:
         """Returns the job that `result.then` claimed in the same commit."""
-        row = self._commits.run(work.record, result, _RECORD_TIMEOUT_S, company_s=_LANES_COMPANY_S)
-        return None if result.then is None else work.job(row, result.then.epoch)
+        row = self._commits.run(queue.record, result, _RECORD_TIMEOUT_S, linger_s=_LANES_COMPANY_S)
+        return None if result.then is None else queue.job(row, result.then.epoch)
 
-    def put_back(self, delivery: Delivery, epoch: int) -> bool:
-        return self._commits.run(work.put_back, (delivery, epoch), _RECORD_TIMEOUT_S)
+    def unclaim(self, delivery: Delivery, epoch: int) -> bool:
+        return self._commits.run(queue.unclaim, (delivery, epoch), _RECORD_TIMEOUT_S)
 
-    def left_sending(self, target: str) -> list[tuple[Delivery, int]]:
+    def in_flight(self, target: str) -> list[tuple[Delivery, int]]:
         """With the epoch of the owner that has or had them."""
         with self.database.read() as connection:
-            return work.left_sending(connection, target)
+            return queue.in_flight(connection, target)
 
-    def health(self, target: str) -> Health:
+    def health(self, target: str) -> TargetHealth:
         with self.database.read() as connection:
-            return health.load(connection, target)
+            return target_state.load(connection, target)
 
-    def look(self, target: str) -> tuple[int | None, Orders]:
+    def look(self, target: str) -> tuple[int | None, OperatorFlags]:
         """When the lane's next delivery is due, in microseconds (None: it has none), and what the operator wants."""
         with self.database.read() as connection:
-            return work.first_due_at(connection, target), health.orders(connection, target)
+            return queue.first_due_at(connection, target), target_state.orders(connection, target)
 
     def standstills(self, target: str) -> tuple[Standstill, ...]:
         with self.database.read() as connection:
-            return health.load_standstills(connection, target)
+            return target_state.load_standstills(connection, target)
 
     def follow_clock(
         self, lanes: Mapping[str, int], before: datetime, after: datetime, gaps: Mapping[str, timedelta]
@@ -152,59 +152,61 @@ class Store:
         deliveries of one call, by the lane's name; what waits for its gap is not tried yet.
         """
         with self.database.write(_RECORD_TIMEOUT_S) as connection:
-            waiting.follow_clock(connection, lanes, before, after, gaps)
+            overdue.follow_clock(connection, lanes, before, after, gaps)
 
     def shorten_waits(self, target: str, now: datetime, longest: timedelta) -> int:
         """How many had been told to wait by a clock that was ahead; by page, until there are none."""
         with self.database.read() as connection:
-            found = waiting.overlong(connection, target, now, longest)
+            found = overdue.overlong(connection, target, now, longest)
         if found:
             with self.database.write(_RECORD_TIMEOUT_S) as connection:
-                waiting.shorten(connection, found, now, longest)
+                overdue.shorten(connection, found, now, longest)
         return len(found)
 
-    def outlived(self, target: str, born_before: datetime, kind: str | None = None) -> list[Delivery]:
+    def list_overdue(self, target: str, born_before: datetime, kind: str | None = None) -> list[Delivery]:
         """Those that wait since before then, by page; with `kind` only of that kind, and none that was replayed."""
         with self.database.read() as connection:
-            return waiting.outlived(connection, target, born_before, kind)
+            return overdue.list_overdue(connection, target, born_before, kind)
 
-    def end(self, endings: Sequence[waiting.Ending]) -> int:
+    def end(self, endings: Sequence[overdue.Expiry]) -> int:
         """How many ended without another try; those whose state has changed meanwhile go on."""
-        return sum(self._in_chunks(waiting.end, endings))
+        return sum(self._in_chunks(overdue.end, endings))
 
-    def move(self, moves: Sequence[waiting.Move]) -> int:
+    def move(self, moves: Sequence[overdue.Reroute]) -> int:
         """How many went to another target; not those that it has already, nor those that have changed meanwhile."""
-        return sum(self._in_chunks(waiting.move, moves))
+        return sum(self._in_chunks(overdue.move, moves))
 
     def another_was_delivered(self, delivery: Delivery, since: datetime) -> bool:
         with self.database.read() as connection:
-            return work.another_was_delivered(connection, delivery, since)
+            return queue.another_was_delivered(connection, delivery, since)
 
     def said(self, delivery: Delivery) -> tuple[CallEvent, ...]:
         """Everything that UIS had said of the call up to this delivery's event, in the order of acceptance."""
         with self.database.read() as connection:
-            return calls.said(connection, delivery.source, delivery.session, delivery.event_seq)
+            return call_progress.said(connection, delivery.source, delivery.session, delivery.event_seq)
 
     def said_of(self, event: Event) -> tuple[CallEvent, ...]:
         """Everything that UIS had said of the event's call up to it, in the order of acceptance."""
         with self.database.read() as connection:
-            return calls.said(connection, event.source, event.session, event.seq)
+            return call_progress.said(connection, event.source, event.session, event.seq)
 
     def done(self, delivery: Delivery) -> dict[str, Any]:
         """What has been done for the call at the delivery's target."""
         with self.database.read() as connection:
-            return calls.done(connection, delivery)
+            return call_progress.done(connection, delivery)
 
     def remember(self, delivery: Delivery, epoch: int, done: dict[str, Any]) -> None:
         """Adds to what has been done for the call; on disk when it returns.
 
         Raises OwnershipLost when the lane has another epoch by now: then it is another's to say what was done.
         """
-        if not self._commits.run(calls.remember, calls.Memo(delivery, epoch, done), _RECORD_TIMEOUT_S):
+        if not self._commits.run(
+            call_progress.remember, call_progress.CallProgress(delivery, epoch, done), _RECORD_TIMEOUT_S
+        ):
             raise OwnershipLost(f"another process has the lane of {delivery.target} by now")
 
-    def vault(self, target: str) -> Vault:
-        return Vault(self.database, target)
+    def token_store(self, target: str) -> TokenStore:
+        return TokenStore(self.database, target)
 
     # --- people
 
@@ -256,7 +258,7 @@ class Store:
 
     def refused_since(self, sources: Sequence[str], since: datetime) -> dict[str, dict[str, int]]:
         with self.database.read() as connection:
-            return refusals.refused_since(connection, sources, since)
+            return rejection_counts.refused_since(connection, sources, since)
 
     def count_states(self, seqs: list[int]) -> dict[str, int]:
         with self.database.read() as connection:
@@ -265,33 +267,33 @@ class Store:
     def pause(self, target: str, now: datetime) -> bool:
         """False: it was paused already."""
         with self.database.write(_RECORD_TIMEOUT_S) as connection:
-            return health.pause(connection, target, now)
+            return target_state.pause(connection, target, now)
 
     def resume(self, target: str, now: datetime) -> bool:
         """Asks for a probe at once. False: it was not paused."""
         with self.database.write(_RECORD_TIMEOUT_S) as connection:
-            return health.resume(connection, target, now)
+            return target_state.resume(connection, target, now)
 
-    def prune(self, delivered_before: datetime, dead_before: datetime, breathe: Callable[[], bool]) -> int:
+    def prune(self, delivered_before: datetime, dead_before: datetime, should_stop: Callable[[], bool]) -> int:
         """How many events were deleted; the file shrinks. `breathe` is called between batches; True ends it."""
-        return retention.prune(self.database, delivered_before, dead_before, breathe)
+        return retention.prune(self.database, delivered_before, dead_before, should_stop)
 
     def back_up(self, copy: Path) -> int:
         """Makes a consistent copy while others write; returns how many events it holds. Raises StoreError."""
         return backup.back_up(self.database.path, copy).events
 
-    def replay(self, wanted: Sequence[changes.Replay]) -> int:
+    def replay(self, wanted: Sequence[operator_actions.Replay]) -> int:
         """How many were put back; those whose state has changed meanwhile are not."""
-        return sum(self._in_chunks(changes.replay, wanted))
+        return sum(self._in_chunks(operator_actions.replay, wanted))
 
-    def discard(self, wanted: Sequence[changes.Discard]) -> int:
-        return sum(self._in_chunks(changes.discard, wanted))
+    def discard(self, wanted: Sequence[operator_actions.Discard]) -> int:
+        return sum(self._in_chunks(operator_actions.discard, wanted))
 
     def discard_events(self, wanted: Sequence[Event]) -> int:
-        return sum(self._in_chunks(changes.discard_events, wanted))
+        return sum(self._in_chunks(operator_actions.discard_events, wanted))
 
-    def admit(self, wanted: changes.Admission) -> bool:
-        return all(self._in_chunks(changes.admit, [wanted]))
+    def admit(self, wanted: operator_actions.Reacceptance) -> bool:
+        return all(self._in_chunks(operator_actions.admit, [wanted]))
 
     def _in_chunks(
         self, change: Callable[[Connection, Sequence[Item]], list[bool]], items: Sequence[Item]

@@ -9,19 +9,19 @@ from contextlib import contextmanager
 from sqlalchemy import Connection, select
 from sqlalchemy.dialects.sqlite import insert
 
+from relay.clock import from_us, now_utc, to_us
 from relay.errors import StoreBusy
-from relay.events import TokenPair
+from relay.models import TokenPair
 from relay.store import heartbeats, version
-from relay.store.database import Database
-from relay.store.schema import tokens
-from relay.times import from_us, now_utc, to_us
+from relay.store.sqlite.database import Database
+from relay.store.tables import tokens
 
 _ALONE_WITHIN_S = 30.0  # an exchange is one request
 _POLL_S = 0.05
 _WRITE_TIMEOUT_S = 10.0
 
 
-class Vault:
+class TokenStore:
     """The tokens of one target."""
 
     def __init__(self, database: Database, target: str) -> None:

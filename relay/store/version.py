@@ -7,8 +7,8 @@ from pathlib import Path
 from sqlalchemy import inspect, text
 
 from relay.errors import SchemaMismatch, StoreError
-from relay.store.database import Database
-from relay.store.schema import VERSION
+from relay.store.sqlite.database import Database
+from relay.store.tables import VERSION
 
 
 def current(database: Database) -> str | None:

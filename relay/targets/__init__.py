@@ -5,19 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from relay.settings import AmoCrmTarget, Bitrix24Target, HttpTarget, OneCTarget, Target
-from relay.targets.amocrm import AmoCrm
-from relay.targets.base import Adapter, Vault
-from relay.targets.bitrix24 import Bitrix24
-from relay.targets.http import Http
-from relay.targets.onec import OneC
-from relay.times import Clock
+from relay.clock import Clock
+from relay.config import AmoCrmTarget, Bitrix24Target, HttpTarget, OneCTarget, Target
+from relay.targets.amocrm.adapter import AmoCrm
+from relay.targets.base import Adapter, TokenStore
+from relay.targets.bitrix24.adapter import Bitrix24
+from relay.targets.onec.adapter import OneC
+from relay.targets.webhook.adapter import Http
 
-KINDS: dict[type[Target], Callable[[Any, Clock, Vault], Adapter]] = {
+KINDS: dict[type[Target], Callable[[Any, Clock, TokenStore], Adapter]] = {
     OneCTarget: OneC, Bitrix24Target: Bitrix24, AmoCrmTarget: AmoCrm, HttpTarget: Http,
 }  # fmt: skip
 
 
-def build(settings: Target, clock: Clock, vault: Vault) -> Adapter:
+def build(settings: Target, clock: Clock, token_store: TokenStore) -> Adapter:
     """The adapter of a target's kind."""
-    return KINDS[type(settings)](settings, clock, vault)
+    return KINDS[type(settings)](settings, clock, token_store)

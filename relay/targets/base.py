@@ -8,9 +8,9 @@ from contextlib import AbstractContextManager
 from datetime import datetime
 from typing import Any, Protocol
 
-from relay.events import CallEvent, Delivery, Event, Outcome, TokenPair
-from relay.settings import Target
-from relay.targets.client import Client
+from relay.config import Target
+from relay.models import CallEvent, Delivery, Event, Outcome, TokenPair
+from relay.targets.http_client import Client
 
 
 class Shipment(Protocol):
@@ -23,7 +23,7 @@ class Shipment(Protocol):
     def event(self) -> Event: ...
 
 
-class Steps(Protocol):
+class CallContext(Protocol):
     """What an adapter is lent for one delivery: the call's memory, and leave for each request."""
 
     def said(self) -> tuple[CallEvent, ...]:
@@ -39,7 +39,7 @@ class Steps(Protocol):
         """Waits for leave to make one request. Raises Interrupted when none will be given any more."""
 
 
-class Vault(Protocol):
+class TokenStore(Protocol):
     """Where the rotating tokens of a target are kept."""
 
     def load(self) -> TokenPair | None: ...
@@ -62,7 +62,7 @@ class Adapter(ABC):
         self._threads = threading.local()
 
     @abstractmethod
-    def send(self, shipment: Shipment, steps: Steps) -> Outcome:
+    def send(self, shipment: Shipment, steps: CallContext) -> Outcome:
         """Makes the requests that a delivery needs; what the target or the network did is an outcome.
 
         Raises Interrupted, and StoreError, between two requests: what was done is remembered.
@@ -72,7 +72,7 @@ class Adapter(ABC):
     def check(self) -> Outcome:
         """Asks the target whether it would take a delivery, without making one. Well or not, the reason has remarks."""
 
-    def access_ends_at(self) -> datetime | None:
+    def expires_at(self) -> datetime | None:
         """When its token ends; None: that is not known, or it is renewed by itself."""
         return None
 

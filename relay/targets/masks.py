@@ -16,7 +16,7 @@ from functools import lru_cache
 from typing import Any
 from urllib.parse import parse_qsl, quote, quote_plus, urlsplit
 
-from relay.settings import Secret, Target
+from relay.config import Secret, Target
 
 MASK = "***"
 _MASK = MASK.encode()

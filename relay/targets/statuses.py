@@ -8,10 +8,10 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from relay.targets.texts import decoded, is_page
+from relay.targets.error_text import decoded, is_page
 
 if TYPE_CHECKING:
-    from relay.targets.client import Answer
+    from relay.targets.http_client import Response
 
 REMEDIES: dict[int, str] = {
     402: "it is not paid for",
@@ -33,7 +33,7 @@ _NOT_THE_RECEIVER = "a web server answers, and not the receiver: mend the url (h
 _PAGE_MAX = 4096
 
 
-def remedy(answer: Answer) -> str | None:
+def remedy(answer: Response) -> str | None:
     """What is to be mended at the target; None when the status does not say that it is the target's fault."""
     if answer.status == 400:
         page = decoded(answer.body[:_PAGE_MAX])

@@ -6,9 +6,9 @@ import re
 from collections.abc import Sequence
 from urllib.parse import unquote_to_bytes
 
-from relay.uis import values
+from relay.uis import coerce
 from relay.uis.encoding import decode
-from relay.uis.reading import JSON, Reading, Unread, different, in_doubt, merged
+from relay.uis.parsed_body import JSON, Ambiguous, ParsedBody, different, in_doubt, merged
 from relay.uis.variables import VARIABLES, is_unsubstituted
 
 _LOOKS = re.compile(r"[\w.\-\[\]%+]{1,100}=")
@@ -21,7 +21,7 @@ def looks_like_form(text: str) -> bool:
     return _LOOKS.match(text) is not None
 
 
-def read(raw: bytes) -> Reading:
+def read(raw: bytes) -> ParsedBody:
     """The fields of a form. Values are text; empty ones are None; JSON lists, and names that stand often, are lists."""
     notes: list[str] = []
     given: list[tuple[str, str]] = []
@@ -33,7 +33,7 @@ def read(raw: bytes) -> Reading:
         elif name:
             given.append((name, value))
     pairs = [(name, _value(value, behind.get(at, ()), name, notes)) for at, (name, value) in enumerate(given)]
-    return Reading(tuple(merged(pairs, _one_or_list)), "form", tuple(notes))
+    return ParsedBody(tuple(merged(pairs, _one_or_list)), "form", tuple(notes))
 
 
 def _pieces(raw: bytes, notes: list[str]) -> list[str]:
@@ -64,13 +64,13 @@ def _unglue(piece: bytes, notes: list[str]) -> list[bytes]:
 def _value(value: str, behind: Sequence[str], name: str, notes: list[str]) -> JSON:
     if behind:
         notes.append(f"{name}: an unescaped & stands in it; left empty")
-        return Unread("&".join((value, *behind)))
+        return Ambiguous("&".join((value, *behind)))
     text = value.strip()
     if not text:
         return None
     if text[0] == "[" and text[-1] == "]":
         try:
-            return values.from_json(text)
+            return coerce.from_json(text)
         except ValueError:
             return value
     return value
@@ -82,7 +82,7 @@ def _one_or_list(name: str, found: list[JSON]) -> JSON:
     if not filled:
         return found[0]
     alike = different(filled)
-    if len(alike) > 1 and any(isinstance(value, Unread) for value in filled):
+    if len(alike) > 1 and any(isinstance(value, Ambiguous) for value in filled):
         return in_doubt(alike)
     return filled if len(alike) > 1 else alike[0]
 

@@ -10,15 +10,15 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from relay.errors import MalformedEvent
-from relay.events import CallEvent
-from relay.uis import kinds, phones, values
-from relay.uis.reading import JSON, Reading, Unfilled, Unread, bounded
+from relay.models import CallEvent
+from relay.uis import classify, coerce, phones
+from relay.uis.parsed_body import JSON, Ambiguous, ParsedBody, Unfilled, bounded
 from relay.uis.variables import VARIABLES, Type
 
-_NOTHING = Reading((), "form")
+_NOTHING = ParsedBody((), "form")
 
 
-def normalise(reading: Reading, endpoint: str, zone: ZoneInfo, *, beside: Reading = _NOTHING) -> CallEvent:
+def normalise(reading: ParsedBody, endpoint: str, zone: ZoneInfo, *, beside: ParsedBody = _NOTHING) -> CallEvent:
     """What UIS said. Raises MalformedEvent when no variable of UIS stands in it.
 
     `beside` is the query beside a body: constants of the customer's, `?shop=north`.
@@ -27,21 +27,21 @@ def normalise(reading: Reading, endpoint: str, zone: ZoneInfo, *, beside: Readin
 
 
 _CONVERSIONS: dict[Type, Callable[[JSON], Any]] = {
-    Type.TEXT: values.text,
-    Type.DIRECTION: values.direction,
-    Type.SESSION: values.key,
-    Type.EXTENSION: values.key,
-    Type.ID: values.integer,
-    Type.IDS: values.integers,
-    Type.SECONDS: values.integer,
-    Type.BOOL: values.boolean,
-    Type.LINK: values.text,
-    Type.LINKS: values.links,
+    Type.TEXT: coerce.text,
+    Type.DIRECTION: coerce.direction,
+    Type.SESSION: coerce.key,
+    Type.EXTENSION: coerce.key,
+    Type.ID: coerce.integer,
+    Type.IDS: coerce.integers,
+    Type.SECONDS: coerce.integer,
+    Type.BOOL: coerce.boolean,
+    Type.LINK: coerce.text,
+    Type.LINKS: coerce.links,
 }
 
 
 class _Normaliser:
-    def __init__(self, reading: Reading, endpoint: str, zone: ZoneInfo) -> None:
+    def __init__(self, reading: ParsedBody, endpoint: str, zone: ZoneInfo) -> None:
         self.endpoint, self.zone = endpoint, zone
         self.notes = list(reading.notes)
         self.known: dict[str, JSON] = {}  # by the variable's name; empty ones are None
@@ -67,19 +67,19 @@ class _Normaliser:
             value = None
         if name not in VARIABLES:
             self._keep(f"{group}.{key}" if group else key, value)
-        elif isinstance(value, Unread):
+        elif isinstance(value, Ambiguous):
             self.known.setdefault(name, None)
             self.doubtful.add(name)
             self._keep(name, value)
         elif name in self.known:
             self._take_second(name, key, value)
         else:
-            self.known[name] = None if values.is_empty(value) else value
+            self.known[name] = None if coerce.is_empty(value) else value
 
     def _take_second(self, name: str, key: str, value: JSON) -> None:
         """A variable that stands in several groups: one value, or none when they differ."""
         before = self.known[name]
-        if values.is_empty(value) or name in self.doubtful:
+        if coerce.is_empty(value) or name in self.doubtful:
             return
         if before is None:
             self.known[name] = value
@@ -90,13 +90,13 @@ class _Normaliser:
             self.doubtful.add(name)
 
     def _keep(self, name: str, value: JSON) -> None:
-        self.extra[str(values.clean(name))] = values.clean(value.text if isinstance(value, Unread) else value)
+        self.extra[str(coerce.clean(name))] = coerce.clean(value.text if isinstance(value, Ambiguous) else value)
 
     def filled(self, *names: str) -> bool:
         """Has any of them a value? One that cannot be read with certainty is a value too."""
         return any(self.known.get(name) is not None or name in self.doubtful for name in names)
 
-    def event(self, beside: Reading) -> CallEvent:
+    def event(self, beside: ParsedBody) -> CallEvent:
         for name, value in self.known.items():
             if value is not None:
                 variable = VARIABLES[name]
@@ -110,14 +110,14 @@ class _Normaliser:
         for key, value in beside.pairs:
             if key not in self.extra:  # what the body says of it counts
                 self._keep(key, None if isinstance(value, Unfilled) else value)
-        notes = tuple(values.clean(note) for note in bounded(self.notes)) if self.notes else ()
+        notes = tuple(coerce.clean(note) for note in bounded(self.notes)) if self.notes else ()
         return CallEvent(**self.call, extra=self.extra, notes=notes)
 
     def _fill(self, field: str | None, kind: Type, name: str, value: JSON) -> None:
         if kind is Type.PHONE:
             typed: Any = self._phone(name, value)
         elif kind is Type.TIME:
-            typed = values.moment(value, self.zone)
+            typed = coerce.moment(value, self.zone)
         elif field is None and kind in (Type.TEXT, Type.LIST):
             typed = value
         else:
@@ -129,7 +129,7 @@ class _Normaliser:
             self.call[field] = typed
 
     def _phone(self, name: str, value: JSON) -> str:
-        phone = phones.parse(values.text(value))
+        phone = phones.parse(coerce.text(value))
         if phone.dtmf is not None:
             self._keep(f"{name}_dtmf", phone.dtmf)
             self.notes.append(f"{name}: keys pressed after the answer were split off")
@@ -140,7 +140,7 @@ class _Normaliser:
     def _complete(self) -> None:
         call = self.call
         self._settle_direction()
-        call["kind"] = kinds.decide(
+        call["kind"] = classify.decide(
             self.endpoint, call.get("direction"), call.get("mnemonic"), self.filled, self.known.keys()
         )
         if not call.get("employee_ids") and "employee_id" in self.loose:
@@ -157,7 +157,7 @@ class _Normaliser:
     def _settle_direction(self) -> None:
         expected = {"in": "in", "out": "out"}.get(self.endpoint)
         given = self.call.get("direction")
-        if given is None and (said := kinds.direction_of(self.call.get("mnemonic"))):
+        if given is None and (said := classify.direction_of(self.call.get("mnemonic"))):
             self.call["direction"] = said
             self.notes.append(f"direction: not sent; taken as {said} from the mnemonic")
         elif given is None and expected:

@@ -15,10 +15,10 @@ from functools import cache
 from importlib.resources import files
 from zoneinfo import ZoneInfo
 
-from relay.events import CallEvent, Kind
-from relay.times import iso
-from relay.uis import phones, values
-from relay.uis.reading import JSON, Reading, Unfilled, Unread
+from relay.clock import iso
+from relay.models import CallEvent, Kind
+from relay.uis import coerce, phones
+from relay.uis.parsed_body import JSON, Ambiguous, ParsedBody, Unfilled
 from relay.uis.variables import VARIABLES, Type, is_text
 
 _TEMPLATES: dict[Kind, str] = {
@@ -46,7 +46,7 @@ def template_slots(kind: Kind) -> tuple[tuple[str, str], ...]:
     return tuple((name, variable) for name, variable in _SLOT.findall(template_text(kind)))
 
 
-def render(reading: Reading, call: CallEvent, *, endpoint: str, zone: ZoneInfo, empty: JSON = None) -> bytes:
+def render(reading: ParsedBody, call: CallEvent, *, endpoint: str, zone: ZoneInfo, empty: JSON = None) -> bytes:
     """The body for a target that knows UIS alone; compact, because the 1C receiver keeps 1024 characters.
 
     `empty` is what stands for a missing value: None (null) or "".
@@ -77,8 +77,8 @@ def dump(pairs: list[tuple[str, JSON]]) -> bytes:
 _json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode  # `dumps` makes one for each value
 
 
-def _as_sent(key: str, value: JSON, reading: Reading) -> JSON:
-    if isinstance(value, Unread):
+def _as_sent(key: str, value: JSON, reading: ParsedBody) -> JSON:
+    if isinstance(value, Ambiguous):
         return None
     if isinstance(value, Unfilled):
         return _left_empty(key, value)
@@ -90,29 +90,29 @@ def _typed(name: str, value: JSON) -> JSON:
     variable = VARIABLES.get(name)
     if variable is None:
         return value
-    if values.is_empty(value):
+    if coerce.is_empty(value):
         return value if value == [] else None
     try:
         match variable.type:
             case Type.SESSION | Type.ID | Type.SECONDS:
-                return values.integer(value)
+                return coerce.integer(value)
             case Type.IDS:
-                return list(values.integers(value))
+                return list(coerce.integers(value))
             case Type.LINKS:
-                return list(values.links(value)) if not isinstance(value, list) else value
+                return list(coerce.links(value)) if not isinstance(value, list) else value
             case Type.BOOL:
-                return values.boolean(value)
+                return coerce.boolean(value)
             case Type.PHONE:
-                return phones.as_uis_writes(phones.parse(values.text(value)).number)
+                return phones.as_uis_writes(phones.parse(coerce.text(value)).number)
             case Type.EXTENSION | Type.DIRECTION | Type.LINK:
-                return values.text(value)
+                return coerce.text(value)
             case Type.TIME | Type.TEXT | Type.LIST:
                 return value
     except ValueError:
         return value
 
 
-def _beyond_template(reading: Reading, slots: Collection[str]) -> Iterator[tuple[str, JSON]]:
+def _beyond_template(reading: ParsedBody, slots: Collection[str]) -> Iterator[tuple[str, JSON]]:
     """The fields of a nested body that its kind's template lacks, each where it stood."""
     for key, value in reading.pairs:
         if isinstance(value, dict):
@@ -136,7 +136,7 @@ def _left_empty(key: str, left: Unfilled) -> JSON:
     return "" if is_text(key, left.text) else None
 
 
-def _by_variable(reading: Reading) -> dict[str, JSON]:
+def _by_variable(reading: ParsedBody) -> dict[str, JSON]:
     flat: dict[str, JSON] = {}
     for key, value in reading.pairs:
         for name, item in value.items() if isinstance(value, dict) else [(key, value)]:

@@ -12,10 +12,10 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 from werkzeug.wrappers import Request, Response
 
 from relay.web import admin, scrape
-from relay.web.answers import refusal
 from relay.web.callers import tell_of_unknown_proxy
+from relay.web.health import Probes
 from relay.web.ingest import Ingest
-from relay.web.probes import Probes
+from relay.web.json import refusal
 from relay.wiring import Relay
 
 if TYPE_CHECKING:

@@ -25,14 +25,14 @@ from werkzeug.exceptions import (
 )
 from werkzeug.wrappers import Request, Response
 
-from relay import metrics
+from relay.config import Source
 from relay.errors import StoreError
-from relay.events import ENDPOINTS
-from relay.intake import Receipt
-from relay.settings import Source
-from relay.uis import secrets
-from relay.web import credentials
-from relay.web.answers import json_response
+from relay.ingest.service import Receipt
+from relay.models import ENDPOINTS
+from relay.observability import metrics
+from relay.uis import credentials
+from relay.web import offered_secrets
+from relay.web.json import json_response
 from relay.wiring import Relay
 
 log = structlog.get_logger("relay.web")
@@ -103,7 +103,7 @@ class Ingest:
         answer = _answer(receipt)
         self._relay.metrics.taken(source.name, receipt.kind, receipt.status, time.perf_counter() - began)
         # after the answer is out: a lane that wakes before would compete with it
-        answer.call_on_close(lambda: self._relay.intake.pass_on(receipt))
+        answer.call_on_close(lambda: self._relay.intake.dispatch(receipt))
         return answer
 
     def _route(self, request: Request) -> tuple[Source, str]:
@@ -128,11 +128,11 @@ class Ingest:
         if not source.allow_from.admits(request.remote_addr or ""):
             raise Forbidden("this address may not send to this source; allow_from of the source names those that may")
         body = self._read_body(request) if request.method == "POST" else b""
-        query, in_query = secrets.split_query(request.query_string)
-        masked, in_body = secrets.find_and_mask(body)
+        query, in_query = credentials.split_query(request.query_string)
+        masked, in_body = credentials.find_and_mask(body)
         if not source.open and not any(
-            credentials.matches(token, source.secrets)
-            for token in (*in_query, *in_body, *credentials.in_headers(request))
+            offered_secrets.matches(token, source.secrets)
+            for token in (*in_query, *in_body, *offered_secrets.in_headers(request))
         ):
             raise Unauthorized(_UNAUTHORISED)
         if masked.strip() or not query:

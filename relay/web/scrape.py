@@ -7,8 +7,8 @@ from flask import Flask, Response, request
 from werkzeug.datastructures import WWWAuthenticate
 from werkzeug.exceptions import Forbidden, HTTPException, Unauthorized
 
-from relay.settings.schema import MetricsAccess
-from relay.web import credentials
+from relay.config.schema import MetricsAccess
+from relay.web import offered_secrets
 from relay.web.callers import is_on_this_machine
 from relay.wiring import Relay
 
@@ -43,7 +43,7 @@ def _refusal(access: MetricsAccess) -> HTTPException | None:
     if not (may_be_anywhere or is_listed or is_on_this_machine(request.environ)):
         return Forbidden(_NOT_FROM_HERE)
     if access.token is None or any(
-        credentials.matches(offered, (access.token,)) for offered in credentials.in_headers(request)
+        offered_secrets.matches(offered, (access.token,)) for offered in offered_secrets.in_headers(request)
     ):
         return None
     return Unauthorized(_NO_TOKEN, www_authenticate=WWWAuthenticate("bearer"))

@@ -32,9 +32,9 @@ from werkzeug.exceptions import (
     RequestTimeout,
 )
 
-from relay.web.answers import refusal
 from relay.web.connection import Connection, Reader, refused
 from relay.web.framing import Frame, Framing
+from relay.web.json import refusal
 
 log = structlog.get_logger("relay.web")
 

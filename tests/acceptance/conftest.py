@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from relay.settings import ROOT
+from relay.config import ROOT
 
 SOAK = os.environ.get("RELAY_SOAK") == "1"
 

@@ -11,7 +11,7 @@ import struct
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
-from relay.sandbox.damage import DAMAGES
+from relay.sandbox.corruption import DAMAGES
 from tests.calls import STANDARD, rendered
 
 SECRET = "correct-horse"
@@ -100,7 +100,7 @@ LINES = [
 ]
 
 
-class Answer(NamedTuple):
+class Response(NamedTuple):
     status: int
     body: bytes
 
@@ -178,7 +178,7 @@ def _chunked(body: bytes, chance: random.Random) -> bytes:
     return _mutated(whole, chance) if chance.random() < 0.2 else whole
 
 
-def exchange(port: int, request: bytes, *, abruptly: bool = False) -> list[Answer]:
+def exchange(port: int, request: bytes, *, abruptly: bool = False) -> list[Response]:
     """Send it, end the sending, and return what is answered; `abruptly`: reset the connection and look at nothing."""
     with socket.create_connection(("127.0.0.1", port), timeout=30) as client:
         if abruptly:
@@ -196,7 +196,7 @@ def exchange(port: int, request: bytes, *, abruptly: bool = False) -> list[Answe
     return list(_answers(bytes(received)))
 
 
-def _answers(received: bytes) -> Iterator[Answer]:
+def _answers(received: bytes) -> Iterator[Response]:
     while received:
         head, _, received = received.partition(b"\r\n\r\n")
         status = int(head.split(b" ")[1])
@@ -206,4 +206,4 @@ def _answers(received: bytes) -> Iterator[Answer]:
         of_a_head = received.startswith(b"HTTP/1.1 ")  # then the length stands for a body that does not follow
         length = 0 if of_a_head else int(fields.get(b"content-length", b"0"))
         body, received = received[:length], received[length:]
-        yield Answer(status, body)
+        yield Response(status, body)

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from relay import settings, start, wiring
-from relay.sandbox.bitrix24 import Bitrix24
+from relay import bootstrap, wiring
+from relay.sandbox.bitrix24.portal import Bitrix24
 from relay.sandbox.server import Sandbox
 from relay.store import Selection
 from tests.acceptance.conftest import SOAK, Process, eventually
@@ -68,8 +68,8 @@ def test_a_kill_between_two_requests_doubles_nothing(
     systems.amocrm.add_contact(CLIENT)
     config = tmp_path / "relay.toml"
     config.write_text(configuration(systems, tmp_path / "relay.db", b24=MANY, amo=MANY), encoding="utf-8")
-    found = settings.read({"RELAY_CONFIG": str(config)})
-    start.migrate(found)
+    found = config.read({"RELAY_CONFIG": str(config)})
+    bootstrap.migrate(found)
     relay = wiring.build(found)
     for endpoint, body in STORIES["answered"]:
         post(relay, body, endpoint)

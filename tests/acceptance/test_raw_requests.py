@@ -16,7 +16,7 @@ import pytest
 
 from relay.store import Selection, Store
 from tests.acceptance.conftest import SOAK, Process, eventually
-from tests.acceptance.raw import SECRET, Answer, exchange, raw_request
+from tests.acceptance.raw import SECRET, Response, exchange, raw_request
 from tests.calls import rendered
 
 IN = f"/trade/hs/UIScom/in?token={SECRET}"
@@ -61,7 +61,7 @@ class Storm:
         with self._mutex:
             return next(self._numbers, None)
 
-    def _note(self, number: int, answers: list[Answer], took_s: float | None) -> None:
+    def _note(self, number: int, answers: list[Response], took_s: float | None) -> None:
         with self._mutex:
             self.statuses.update(answer.status for answer in answers)
             for answer in answers:

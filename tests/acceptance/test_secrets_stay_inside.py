@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from relay.sandbox.amocrm import AmoCrm
-from relay.sandbox.bitrix24 import Bitrix24
+from relay.sandbox.amocrm.server import AmoCrm
+from relay.sandbox.bitrix24.portal import Bitrix24
 from relay.sandbox.onec import OneC
 from relay.sandbox.server import Sandbox
 from tests.acceptance.conftest import Process, eventually

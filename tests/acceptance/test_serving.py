@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
+from relay.config import ROOT, SANDBOX_PORT
 from relay.sandbox.server import Sandbox
-from relay.settings import ROOT, SANDBOX_PORT
 from tests.acceptance.conftest import Process, eventually
 from tests.calls import rendered
 

@@ -7,8 +7,8 @@ import signal
 import threading
 from pathlib import Path
 
-from relay import settings, start, wiring
-from relay.sandbox.bitrix24 import Bitrix24
+from relay import bootstrap, config, wiring
+from relay.sandbox.bitrix24.portal import Bitrix24
 from relay.sandbox.server import Sandbox
 from relay.store import Selection
 from relay.wiring import Relay
@@ -49,8 +49,8 @@ def test_an_owner_that_wakes_after_a_take_over_sends_no_more_than_it_had_begun(
     for number, portal in enumerate(portals):
         configs.append(tmp_path / f"relay-{number}.toml")
         configs[-1].write_text(configuration(portal, tmp_path / "relay.db", b24=PATIENT), encoding="utf-8")
-    found = settings.read({"RELAY_CONFIG": str(configs[0])})
-    start.migrate(found)
+    found = config.read({"RELAY_CONFIG": str(configs[0])})
+    bootstrap.migrate(found)
     relay = wiring.build(found)
     for session in range(CALLS):  # each delivery is a journey: register, finish, attach
         endpoint, body = finished(session)

@@ -11,13 +11,13 @@ from alembic import command
 from alembic.config import Config
 from sqlalchemy import create_engine
 
-from relay import settings as settings_room
-from relay import start, wiring
-from relay.sandbox.amocrm import AmoCrm
-from relay.sandbox.bitrix24 import Bitrix24
+from relay import bootstrap, wiring
+from relay import config as settings_room
+from relay.config import Settings
+from relay.sandbox.amocrm.server import AmoCrm
+from relay.sandbox.bitrix24.portal import Bitrix24
 from relay.sandbox.onec import OneC
 from relay.sandbox.server import Sandbox
-from relay.settings import Settings
 from relay.store import migrate
 from relay.wiring import Relay
 from tests.calls import rendered
@@ -33,7 +33,7 @@ def running(make_settings: Callable[..., Settings]) -> Iterator[Callable[..., Re
 
     def run(*args: str, **more: str) -> Relay:
         settings = make_settings(*args, **more)
-        start.migrate(settings)
+        bootstrap.migrate(settings)
         relay = wiring.build(settings)
         made.append(relay)
         relay.start()
@@ -49,7 +49,7 @@ def running(make_settings: Callable[..., Settings]) -> Iterator[Callable[..., Re
 def stored(make_settings: Callable[..., Settings]) -> Iterator[Relay]:
     """A relay with three calls that wait; nothing is started."""
     settings = make_settings()
-    start.migrate(settings)
+    bootstrap.migrate(settings)
     relay = wiring.build(settings)
     for session in range(3):
         post(relay, rendered("incoming", call_session_id=session))
@@ -108,7 +108,7 @@ def make_crm(tmp_path: Path, systems: Sandbox, clock: FakeClock) -> Iterator[Cal
         text = configuration(systems, tmp_path / "relay.db", oauth=oauth, **more)
         file.write_text(text, encoding="utf-8")
         found = settings_room.read({"RELAY_CONFIG": str(file)})
-        start.migrate(found)
+        bootstrap.migrate(found)
         made.append(wiring.build(found, clock=clock))
         return made[-1]
 

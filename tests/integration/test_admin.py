@@ -18,9 +18,9 @@ from babel.messages.mofile import write_mo
 from babel.messages.pofile import read_po
 from flask.testing import FlaskClient
 
-from relay.events import DELIVERY_STATES, EVENT_STATES, KINDS
+from relay.models import DELIVERY_STATES, EVENT_STATES, KINDS
 from relay.store import Claim, Selection
-from relay.store import work as store_work
+from relay.store import queue as store_work
 from relay.web import admin as admin_room
 from relay.web import create_app
 from relay.wiring import Relay
@@ -86,7 +86,7 @@ def make_dead(relay: Relay, *sessions: int, reason: str = "400: a field is missi
         assert job is not None
         now = relay.clock()
         relay.store.record(
-            store_work.Result(
+            store_work.AttemptResult(
                 delivery=job.delivery, epoch=epoch, state="dead", due_at=now, failures=1, unclear=0, delivered_at=None,
                 reason=reason, remote=None, attempt=None,
             )

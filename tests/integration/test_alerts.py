@@ -15,12 +15,12 @@ from click.testing import CliRunner
 
 from relay import wiring
 from relay.alerts import channels as channels_room
-from relay.alerts.facts import Gathering
-from relay.alerts.watch import Turn, Watch
+from relay.alerts.loop import AlertLoop, Turn
+from relay.alerts.snapshot import SnapshotCollector
 from relay.cli import main
-from relay.events import Health
-from relay.settings import ROOT
-from relay.store import health as health_rows
+from relay.config import ROOT
+from relay.models import TargetHealth
+from relay.store import target_state as health_rows
 from relay.wiring import Relay
 from tests.conftest import FakeClock
 from tests.lanes import eventually, post
@@ -101,10 +101,10 @@ class Here:
         return self.targets
 
 
-def watch_of(relay: Relay, *targets: str, **more: Any) -> Watch:
+def watch_of(relay: Relay, *targets: str, **more: Any) -> AlertLoop:
     """As in a process that owns the lanes of these targets."""
-    gathering = Gathering(relay.settings, relay.store, relay.clock, more)
-    return Watch(relay.settings, relay.store, Here(*(targets or ("onec",))), gathering)
+    gathering = SnapshotCollector(relay.settings, relay.store, relay.clock, more)
+    return AlertLoop(relay.settings, relay.store, Here(*(targets or ("onec",))), gathering)
 
 
 @pytest.fixture
@@ -118,14 +118,14 @@ def made_relay(make_relay: Callable[..., Relay], *places: Place, more: str = "")
     return found
 
 
-def become(relay: Relay, health: Health) -> None:
+def become(relay: Relay, health: TargetHealth) -> None:
     with relay.store.database.write() as connection:
         health_rows.save(connection, "onec", 1, health)
 
 
 def make_down(relay: Relay, state: Any = "down") -> None:
     reason = f"502 for +79005550987 at https://crm.example.test/rest/1/{MARK}/"
-    become(relay, Health(state=state, reason=reason, since=relay.clock()))
+    become(relay, TargetHealth(state=state, reason=reason, since=relay.clock()))
 
 
 def quarantine(relay: Relay, body: bytes = b"not readable") -> None:
@@ -146,7 +146,7 @@ def test_a_target_that_goes_down_and_comes_back_is_told_twice(relay: Relay, plac
     for _ in range(4):
         watch.look()
         clock.forward(minutes=2)
-    become(relay, Health())
+    become(relay, TargetHealth())
     watch.look()
 
     [first, second] = place.said
@@ -209,7 +209,7 @@ def test_a_target_that_is_back_is_given_time_to_catch_up(relay: Relay, place: Pl
     watch = watch_of(relay)
     make_down(relay)
     post(relay, incoming(1)[1])
-    for minutes, health in ((0, None), (60, Health()), (29, None), (1, None)):
+    for minutes, health in ((0, None), (60, TargetHealth()), (29, None), (1, None)):
         clock.forward(minutes=minutes)
         if health is not None:
             watch.look()
@@ -289,7 +289,7 @@ def test_what_a_channel_does_not_take_is_told_with_a_later_look_and_the_log_says
     for _ in range(3):
         watch.look()
         clock.forward(seconds=30)
-    become(relay, Health())
+    become(relay, TargetHealth())
     watch.look()
     place.status = 200
     watch_of(relay).look()  # a restart does not forget it
@@ -479,7 +479,7 @@ def test_the_library_is_not_loaded_where_nobody_is_to_be_told(relay: Relay, make
     settings = make_settings()
 
     assert channels_room.channels(settings.alerts) == []
-    watch = Watch(settings, relay.store, Here("onec"), Gathering(settings, relay.store, relay.clock, {}))
+    watch = AlertLoop(settings, relay.store, Here("onec"), SnapshotCollector(settings, relay.store, relay.clock, {}))
     watch.start()
     assert not [thread for thread in threading.enumerate() if thread.name == "alerts"]
 

@@ -12,11 +12,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from relay import wiring
-from relay.events import Delivery, Outcome
-from relay.operator import mending
-from relay.operator.choosing import Chosen
+from relay.models import Delivery, Outcome
+from relay.operations import actions
+from relay.operations.filters import Chosen
 from relay.sandbox.server import Sandbox
-from relay.store import Claim, Consignee, Ending, Job, NewEvent, Selection
+from relay.store import Claim, ClaimedDelivery, Expiry, NewEvent, Route, Selection
 from relay.wiring import Relay
 from tests.calls import STANDARD, rendered
 from tests.conftest import FakeClock
@@ -157,7 +157,7 @@ def _new(relay: Relay, clock: FakeClock, session: str) -> NewEvent:
         notes=(),
         received_at=clock(),
         duplicate_window=timedelta(0),
-        consignees=(Consignee("onec", True, relay.store.leases()["onec"].epoch, SPAN),),
+        routes=(Route("onec", True, relay.store.leases()["onec"].epoch, SPAN),),
     )
 
 
@@ -180,7 +180,7 @@ def test_without_order_or_without_a_session_nothing_waits(
 # --- after a try that may have written, and after one that has not
 
 
-def _claimed(relay: Relay, clock: FakeClock, epoch: int) -> Job:
+def _claimed(relay: Relay, clock: FakeClock, epoch: int) -> ClaimedDelivery:
     job = relay.store.claim(Claim("onec", epoch, clock()))
     assert job is not None
     return job
@@ -274,13 +274,13 @@ def test_nobody_lets_a_call_go_on_before_its_time(spaced: Relay, clock: FakeCloc
     assert (first.state, second.state) == ("delivered", "due")
     clock.forward(seconds=0.3)
     if act == "discard":
-        assert mending.discard(spaced, Chosen([second], [])) == 1
+        assert actions.discard(spaced, Chosen([second], [])) == 1
     elif act == "end":
-        assert spaced.store.end([Ending(second, "expired", "too old", clock(), SPAN)]) == 1
+        assert spaced.store.end([Expiry(second, "expired", "too old", clock(), SPAN)]) == 1
     else:
         clock.forward(seconds=1)
         hand.deliver()
-        assert mending.replay(spaced, Chosen([first], [])).count == 1
+        assert actions.replay(spaced, Chosen([first], [])).count == 1
 
     assert hand.deliver() == []
     clock.forward(seconds=1.1)

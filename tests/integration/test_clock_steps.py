@@ -10,10 +10,10 @@ import pytest
 from msgspec.structs import replace
 from sqlalchemy.exc import IntegrityError
 
-from relay.delivery import ages, schedule
+from relay.delivery import ages, retry_policy
 from relay.errors import StoreBusy
-from relay.events import Delivery, Outcome
-from relay.store import Claim, Discard, Replay, Result, Selection
+from relay.models import Delivery, Outcome
+from relay.store import AttemptResult, Claim, Discard, Replay, Selection
 from relay.wiring import Relay
 from tests.calls import rendered
 from tests.conftest import FakeClock
@@ -44,7 +44,7 @@ def test_a_step_whose_commit_was_not_confirmed_is_followed_once(relay: Relay, cl
         eventually(lambda: only(relay).due_at != was_due, "the step is followed")
         eventually(lambda: not dispatcher._steps and store._left == 0, "and confirmed at last")
         assert only(relay).due_at == was_due + step
-        assert dispatcher._lanes["onec"].gate.health.asked_until == was_due + step
+        assert dispatcher._lanes["onec"].throttle.health.asked_until == was_due + step
     finally:
         dispatcher.stop(5)
 
@@ -54,7 +54,7 @@ def waiting(relay: Relay, target: str, epoch: int, now: datetime) -> Delivery:
     job = relay.store.claim(Claim(target, epoch, now))
     assert job is not None
     relay.store.record(
-        Result(
+        AttemptResult(
             delivery=job.delivery,
             epoch=epoch,
             state="due",
@@ -131,7 +131,7 @@ def test_what_a_clock_that_was_ahead_has_stored_is_delivered_at_once(
 
 
 def test_a_wait_is_shortened_to_what_was_told_and_one_that_is_right_stays(relay: Relay, clock: FakeClock) -> None:
-    longest = schedule.longest_wait(POLICY)
+    longest = retry_policy.longest_wait(POLICY)
     epoch = relay.store.take_over("onec", "me") or 0
 
     def stored(session: int) -> Delivery:
@@ -150,7 +150,7 @@ def test_a_wait_is_shortened_to_what_was_told_and_one_that_is_right_stays(relay:
     assert job is not None
     assert job.delivery.id == tried.id
     relay.store.record(
-        Result(
+        AttemptResult(
             delivery=job.delivery,
             epoch=epoch,
             state="due",

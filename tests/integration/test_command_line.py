@@ -11,14 +11,14 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from relay import logs, start, wiring
+from relay import bootstrap, wiring
 from relay.cli import main
+from relay.config import ROOT, Settings
 from relay.errors import ConfigError
-from relay.events import Attempt
+from relay.models import Attempt
+from relay.observability import logging
 from relay.sandbox.server import Sandbox
-from relay.settings import ROOT, Settings
-from relay.store import Claim, Selection
-from relay.store import Result as StoreResult
+from relay.store import AttemptResult, Claim, Selection
 from relay.wiring import Relay
 from tests.calls import rendered
 
@@ -52,7 +52,7 @@ class Operator:
         assert job is not None
         attempt = Attempt(number=1, at=now, took_ms=12, status=400, outcome="refused", reason=reason)
         self.relay.store.record(
-            StoreResult(
+            AttemptResult(
                 delivery=job.delivery, epoch=1, state=state, due_at=now, failures=0, unclear=0,
                 delivered_at=now if state == "delivered" else None, reason=reason, remote=None, attempt=attempt,
             )
@@ -65,7 +65,7 @@ class Operator:
 @pytest.fixture
 def operator(make_settings: Callable[..., Settings], tmp_path: Path) -> Any:
     settings = make_settings()
-    start.migrate(settings)
+    bootstrap.migrate(settings)
     relay = wiring.build(settings)
     relay.store.take_over("onec", "somebody")
     yield Operator(relay, {"RELAY_CONFIG": str(tmp_path / "relay.toml")})
@@ -291,7 +291,7 @@ def test_wait_shows_how_it_ended(
     make_settings: Any, tmp_path: Path, onec: Sandbox, mode: str, code: int, says: str
 ) -> None:
     settings = make_settings(onec.onec_url)
-    start.migrate(settings)
+    bootstrap.migrate(settings)
     relay = wiring.build(settings)
     running = Operator(relay, {"RELAY_CONFIG": str(tmp_path / "relay.toml")})
     relay.store.take_over("onec", "somebody")
@@ -415,10 +415,10 @@ def test_check_and_every_start_warn_of_a_short_admin_password(
 ) -> None:
     write_config(more='[admin]\npassword = "short"\n')
 
-    start.prepare(operator.environ, ["127.0.0.1"])
+    bootstrap.prepare(operator.environ, ["127.0.0.1"])
     [warning] = logged
     assert "fewer than 12 characters" in warning["reason"]
-    assert logs.redact(None, "warning", dict(warning))["reason"] == warning["reason"]  # readable in the log too
+    assert logging.redact(None, "warning", dict(warning))["reason"] == warning["reason"]  # readable in the log too
     assert "fewer than 12 characters" in operator.run("check")
 
 
@@ -427,7 +427,7 @@ def test_check_and_every_start_refuse_an_empty_admin_password(operator: Operator
 
     assert "admin.password: is empty" in operator.run("check", code=2)
     with pytest.raises(ConfigError):
-        start.prepare(operator.environ, ["127.0.0.1"])
+        bootstrap.prepare(operator.environ, ["127.0.0.1"])
 
 
 def test_commands_need_a_database_and_none_creates_it(write_config: Any, tmp_path: Path) -> None:

@@ -13,13 +13,13 @@ import pytest
 from click.testing import CliRunner
 
 from relay.cli import main
+from relay.config import Secret
 from relay.errors import StoreBusy, StoreError
-from relay.events import TokenPair
+from relay.models import TokenPair
 from relay.sandbox.server import Sandbox
-from relay.settings import Secret
 from relay.store import Store
-from relay.targets.base import Vault
-from relay.targets.tokens import Tokens
+from relay.targets.base import TokenStore
+from relay.targets.oauth import Tokens
 from relay.wiring import Relay
 from tests.conftest import FakeClock
 from tests.hand import Hand, Killed, deliveries, tell
@@ -60,7 +60,7 @@ def test_tokens_that_have_run_out_are_exchanged_once_and_a_restart_goes_on_with_
         clock.forward(days=2)
 
     assert {one.state for one in deliveries(relay, target)} == {"delivered"}
-    stored = relay.store.vault(target).load()
+    stored = relay.store.token_store(target).load()
     assert stored is not None
     assert stored.refresh.endswith("-4")  # one exchange for each of the three days
 
@@ -98,9 +98,9 @@ def test_a_refresh_token_that_was_used_elsewhere_is_a_matter_of_the_configuratio
     thief = Hand(relay, target, clock)
     tell(relay, [incoming(1)], clock, thief)
     thief.close()
-    stored = relay.store.vault(target).load()
+    stored = relay.store.token_store(target).load()
     assert stored is not None
-    relay.store.vault(target).save(pair(stored.seed, refresh="refresh-1"))
+    relay.store.token_store(target).save(pair(stored.seed, refresh="refresh-1"))
     post(relay, finished()[1], "rec")
     hand = Hand(relay, target, clock)
 
@@ -112,18 +112,18 @@ def test_a_refresh_token_that_was_used_elsewhere_is_a_matter_of_the_configuratio
 
 
 def test_a_newly_configured_refresh_token_begins_anew(relay: Relay) -> None:
-    vault = relay.store.vault("onec")
-    vault.save(pair(seed="of another token"))
+    token_store = relay.store.token_store("onec")
+    token_store.save(pair(seed="of another token"))
     asked: list[str] = []
 
     def exchange(refresh: str, seed: str) -> TokenPair:
         asked.append(refresh)
         return pair(seed, access="new", refresh="next")
 
-    tokens = Tokens(Secret("configured"), vault)
+    tokens = Tokens(Secret("configured"), token_store)
     assert tokens.known() is None
     assert tokens.renewed(None, exchange).access == "new"
-    assert Tokens(Secret("configured"), vault).known() == tokens.known()
+    assert Tokens(Secret("configured"), token_store).known() == tokens.known()
     assert asked == ["configured"]
 
 
@@ -137,8 +137,8 @@ def test_two_processes_exchange_a_token_once(relay: Relay) -> None:
         assert go_on.wait(10)
         return pair(seed, access="new", refresh="next")
 
-    first = Tokens(Secret("configured"), relay.store.vault("onec"))
-    second = Tokens(Secret("configured"), Store(relay.settings.storage.url).vault("onec"))
+    first = Tokens(Secret("configured"), relay.store.token_store("onec"))
+    second = Tokens(Secret("configured"), Store(relay.settings.storage.url).token_store("onec"))
     found: list[TokenPair] = []
     threads = [
         threading.Thread(target=lambda each=each: found.append(each.renewed(None, exchange)))
@@ -158,25 +158,25 @@ def test_two_processes_exchange_a_token_once(relay: Relay) -> None:
 class FailingVault:
     """Takes no pair until it has refused `failures` of them."""
 
-    def __init__(self, vault: Vault, failures: int) -> None:
-        self._vault, self.failures, self.others = vault, failures, list[bool]()
+    def __init__(self, token_store: TokenStore, failures: int) -> None:
+        self._token_store, self.failures, self.others = token_store, failures, list[bool]()
 
     def load(self) -> TokenPair | None:
-        return self._vault.load()
+        return self._token_store.load()
 
     def save(self, pair: TokenPair) -> None:
         if self.failures:
             self.failures -= 1
             raise StoreError("the disk is full")
-        self._vault.save(pair)
+        self._token_store.save(pair)
 
     def alone(self) -> AbstractContextManager[None]:
-        return self._vault.alone()
+        return self._token_store.alone()
 
 
 def test_a_pair_that_could_not_be_saved_is_kept_saved_again_and_used_only_then(relay: Relay) -> None:
     """The refresh token has been used up: its successor is all that there is."""
-    vault = FailingVault(relay.store.vault("onec"), 3)
+    token_store = FailingVault(relay.store.token_store("onec"), 3)
     asked: list[str] = []
     meanwhile: list[TokenPair | None] = []
 
@@ -190,11 +190,11 @@ def test_a_pair_that_could_not_be_saved_is_kept_saved_again_and_used_only_then(r
         assert not lock.try_acquire()  # nobody else exchanges what is on disk: it has been used up
         lock.close()
 
-    tokens = Tokens(Secret("configured"), vault, pause=pause)
+    tokens = Tokens(Secret("configured"), token_store, pause=pause)
     assert tokens.renewed(None, exchange).access == "new"
     assert meanwhile == [None] * 3
     assert asked == ["configured"]
-    stored = relay.store.vault("onec").load()
+    stored = relay.store.token_store("onec").load()
     assert stored is not None
     assert stored.refresh == "next"
 
@@ -208,13 +208,13 @@ def test_no_token_is_used_up_while_the_store_takes_no_writes(relay: Relay) -> No
         raise AssertionError("the token would be used up")
 
     with pytest.raises(StoreError, match="write"):
-        Tokens(Secret("configured"), relay.store.vault("onec")).renewed(None, exchange)
+        Tokens(Secret("configured"), relay.store.token_store("onec")).renewed(None, exchange)
 
 
 def test_without_a_database_no_token_is_used_up(make_settings: Any) -> None:
     store = Store(make_settings().storage.url)
 
-    with pytest.raises(Exception, match="relay migrate"), store.vault("onec").alone():
+    with pytest.raises(Exception, match="relay migrate"), store.token_store("onec").alone():
         raise AssertionError("a token would have been exchanged that could not be kept")
 
 
@@ -338,7 +338,7 @@ def test_a_lock_on_the_tokens_that_is_not_let_go_is_said(relay: Relay, monkeypat
     lock = relay.store.database.token_lock("onec")
     assert lock.try_acquire()
     try:
-        with pytest.raises(StoreBusy, match="onec"), relay.store.vault("onec").alone():
+        with pytest.raises(StoreBusy, match="onec"), relay.store.token_store("onec").alone():
             pass
     finally:
         lock.close()

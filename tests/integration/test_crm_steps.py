@@ -10,16 +10,16 @@ from typing import Any
 
 import pytest
 
-from relay.delivery.bucket import Bucket
-from relay.delivery.gate import Gate, Permit
-from relay.delivery.steps import Steps
+from relay.config.types import Rate
+from relay.delivery.call_context import CallContext
+from relay.delivery.throttle import Permit, Throttle
+from relay.delivery.token_bucket import TokenBucket
 from relay.errors import Interrupted
-from relay.events import Health, Outcome
-from relay.sandbox.amocrm import AmoCrm
-from relay.sandbox.bitrix24 import Bitrix24
+from relay.models import Outcome, TargetHealth
+from relay.sandbox.amocrm.server import AmoCrm
+from relay.sandbox.bitrix24.portal import Bitrix24
 from relay.sandbox.server import Sandbox
-from relay.settings.quantities import Rate
-from relay.store import Claim, Discard, Job, Selection
+from relay.store import Claim, ClaimedDelivery, Discard, Selection
 from relay.wiring import Relay
 from tests.calls import rendered
 from tests.conftest import FakeClock
@@ -78,13 +78,13 @@ def test_a_burst_of_100_calls_is_never_too_fast(
         for endpoint, body in (incoming(session), answered(session), finished(session)):
             post(relay, body, endpoint)
     settings = relay.settings.targets[target]
-    gate = Gate(Bucket(settings.rate, seconds), clock, seconds)
+    throttle = Throttle(TokenBucket(settings.rate, seconds), clock, seconds)
 
     def moment(what: str) -> None:
         if what.startswith("to send"):
             seconds.jitter()
 
-    hand = Hand(relay, target, clock, moment, gate=gate, stopping=Waits(seconds))
+    hand = Hand(relay, target, clock, moment, throttle=throttle, stopping=Waits(seconds))
     hand.deliver()
     hand.close()
 
@@ -115,7 +115,7 @@ def test_work_that_ends_between_two_requests_goes_back_without_counting(relay: R
     """SIGTERM while a call's steps wait for the rate: nothing was lost, and it is no attempt."""
     waiting = threading.Event()
 
-    def script(job: Job, steps: Any) -> Outcome:
+    def script(job: ClaimedDelivery, steps: Any) -> Outcome:
         steps.remember(first="done")
         waiting.set()
         while True:
@@ -134,15 +134,15 @@ def test_work_that_ends_between_two_requests_goes_back_without_counting(relay: R
 
 def test_each_further_request_takes_a_token(relay: Relay, clock: FakeClock) -> None:
     seconds = Seconds()
-    gate = Gate(Bucket(Rate(2, 1), seconds), clock, seconds)
+    throttle = Throttle(TokenBucket(Rate(2, 1), seconds), clock, seconds)
     seconds.now = 10.0
-    assert isinstance(gate.take(), Permit)
+    assert isinstance(throttle.take(), Permit)
     epoch = relay.store.take_over("onec", "me")
     assert epoch is not None
     post(relay, rendered("incoming"))
     job = relay.store.claim(Claim("onec", epoch, clock()))
     assert job is not None
-    steps = Steps(job, relay.store, gate, Waits(seconds), lambda: True)
+    steps = CallContext(job, relay.store, throttle, Waits(seconds), lambda: True)
 
     steps.leave()  # the permit it was claimed with
     assert seconds.now == 10.0
@@ -157,8 +157,8 @@ def test_no_leave_without_the_lease(relay: Relay, clock: FakeClock) -> None:
     post(relay, rendered("incoming"))
     job = relay.store.claim(Claim("onec", epoch, clock()))
     assert job is not None
-    gate = Gate(Bucket(None, lambda: 0.0), clock, lambda: 0.0)
-    steps = Steps(job, relay.store, gate, threading.Event(), lambda: False)
+    throttle = Throttle(TokenBucket(None, lambda: 0.0), clock, lambda: 0.0)
+    steps = CallContext(job, relay.store, throttle, threading.Event(), lambda: False)
 
     with pytest.raises(Interrupted):
         steps.leave()
@@ -167,18 +167,18 @@ def test_no_leave_without_the_lease(relay: Relay, clock: FakeClock) -> None:
 def test_what_needed_no_request_neither_opens_a_target_nor_costs_a_token(clock: FakeClock) -> None:
     """A late event that ends with a note says nothing of a target that is down, and the next probe goes out at once."""
     seconds = Seconds()
-    gate = Gate(Bucket(Rate(0.001, 1), seconds), clock, seconds)
-    gate.begin(Health(state="down", reason="maintenance"))
+    throttle = Throttle(TokenBucket(Rate(0.001, 1), seconds), clock, seconds)
+    throttle.begin(TargetHealth(state="down", reason="maintenance"))
     seconds.now += 1000
-    permit = gate.take()
+    permit = throttle.take()
     assert isinstance(permit, Permit)
     assert permit.probe
 
     permit.is_used = True
-    permit.settle(Outcome(name="delivered", target_is="not_asked"), "call")
+    permit.settle(Outcome(name="delivered", health_hint="not_asked"), "call")
 
-    assert gate.health.state == "down"
-    again = gate.take()
+    assert throttle.health.state == "down"
+    again = throttle.take()
     assert isinstance(again, Permit)
     assert again.probe
 
@@ -250,12 +250,12 @@ def test_a_calls_memory_lives_as_long_as_any_of_its_events(
 def test_a_lengthy_wait_is_the_lanes_and_not_the_targets(clock: FakeClock) -> None:
     """The gap that a 429 makes holds for further requests too."""
     seconds = Seconds()
-    gate = Gate(Bucket(None, seconds), clock, seconds)
-    permit = gate.take()
+    throttle = Throttle(TokenBucket(None, seconds), clock, seconds)
+    permit = throttle.take()
     assert isinstance(permit, Permit)
     permit.settle(Outcome(name="later", wait=timedelta(0)), "call")
 
-    assert gate.take_more() > 0
+    assert throttle.take_more() > 0
     seconds.now += 10
-    assert gate.take_more() == 0
-    assert gate.take_more() > 0
+    assert throttle.take_more() == 0
+    assert throttle.take_more() > 0

@@ -14,10 +14,10 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
+from relay.config import OneCTarget
 from relay.sandbox.server import Sandbox
-from relay.settings import OneCTarget
-from relay.targets.client import Client, NoAnswer
 from relay.targets.deadlines import Watchdog
+from relay.targets.http_client import Client, NoAnswer
 from relay.wiring import Relay
 from tests.conftest import FakeClock
 from tests.hand import Hand, deliveries, tell

@@ -11,14 +11,14 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from relay import start, wiring
+from relay import bootstrap, wiring
 from relay.delivery.dispatcher import Dispatcher
 from relay.delivery.lane import Lane
-from relay.delivery.upkeep import Upkeep
-from relay.events import Delivery, Outcome
+from relay.delivery.lane_maintenance import LaneMaintenance
+from relay.models import Delivery, Outcome
 from relay.sandbox.onec import OneC
 from relay.sandbox.server import Sandbox
-from relay.store import Claim, Job, Selection
+from relay.store import Claim, ClaimedDelivery, Selection
 from relay.wiring import Relay
 from tests.calls import STANDARD, rendered
 from tests.lanes import Scripted, all_are, dispatch, eventually, post, post_call, received, states
@@ -131,7 +131,7 @@ def test_unclear_can_wait_for_the_operator_at_once(running: Any, onec: Sandbox) 
 
 def test_what_is_too_old_expires_without_a_request(running: Any, make_settings: Any, onec: Sandbox) -> None:
     settings = make_settings(onec.onec_url, target='expire = { incoming = "10m" }')
-    start.migrate(settings)
+    bootstrap.migrate(settings)
     yesterday = wiring.build(settings, clock=lambda: wiring.now_utc() - timedelta(days=1))
     post(yesterday, rendered("incoming"))
     post(yesterday, rendered("answered"))
@@ -146,7 +146,7 @@ def test_what_a_killed_process_had_in_flight_is_delivered_after_the_restart(
     make_settings: Any, running: Any, onec: Sandbox
 ) -> None:
     settings = make_settings(onec.onec_url)
-    start.migrate(settings)
+    bootstrap.migrate(settings)
     killed = wiring.build(settings)
     post(killed, rendered("incoming"))
     assert (
@@ -196,7 +196,7 @@ def test_a_bad_event_among_good_ones_dies_with_its_reason_and_an_outage_kills_no
     outage = threading.Event()
     outage.set()
 
-    def stumble(job: Job) -> Outcome:
+    def stumble(job: ClaimedDelivery) -> Outcome:
         bad = job.delivery.session == "0" or outage.is_set()
         return Outcome(name="failed", reason="stumbled", status=500) if bad else Outcome(name="delivered", status=200)
 
@@ -223,7 +223,7 @@ def test_a_bad_event_among_good_ones_dies_with_its_reason_and_an_outage_kills_no
 def test_at_the_end_what_is_in_flight_finishes_and_nothing_new_is_begun(stored: Relay) -> None:
     entered, go_on = threading.Event(), threading.Event()
 
-    def slowly(_: Job) -> Outcome:
+    def slowly(_: ClaimedDelivery) -> Outcome:
         entered.set()
         go_on.wait(10)
         return Outcome(name="delivered", status=200)
@@ -242,7 +242,7 @@ def test_at_the_end_what_is_in_flight_finishes_and_nothing_new_is_begun(stored: 
 def test_what_cannot_finish_is_recorded_as_unclear(stored: Relay) -> None:
     never = threading.Event()
 
-    def hang(_: Job) -> Outcome:
+    def hang(_: ClaimedDelivery) -> Outcome:
         never.wait(30)
         return Outcome(name="delivered")
 
@@ -261,7 +261,7 @@ def test_what_cannot_finish_is_recorded_as_unclear(stored: Relay) -> None:
 def test_a_fault_of_the_adapter_costs_no_event(stored: Relay) -> None:
     calls: list[int] = []
 
-    def fail_first(_: Job) -> Outcome:
+    def fail_first(_: ClaimedDelivery) -> Outcome:
         calls.append(1)
         if len(calls) == 1:
             raise KeyError("a bug")
@@ -297,11 +297,11 @@ def test_what_stands_as_sending_in_nobodys_hands_goes_back(stored: Relay) -> Non
     ticks = iter(range(0, 1000, 20))
     lane = Lane(Scripted(POLICY, lambda _: Outcome(name="delivered")), stored.store, wiring.now_utc)
     lane.epoch = epoch  # its threads do not run
-    upkeep = Upkeep(lane, stored.store, wiring.now_utc, lambda: next(ticks))
+    maintenance = LaneMaintenance(lane, stored.store, wiring.now_utc, lambda: next(ticks))
 
-    upkeep.sweep()
+    maintenance.sweep()
     assert states(stored).count("sending") == 1  # it may only just have been claimed
-    upkeep.sweep()
+    maintenance.sweep()
     assert states(stored).count("sending") == 0
     assert [d.unclear for d in stored.store.deliveries(Selection())] == [0, 0, 0]
 
@@ -315,8 +315,8 @@ def test_what_could_not_be_recorded_may_have_arrived(stored: Relay) -> None:
     lane = Lane(Scripted(POLICY, lambda _: Outcome(name="delivered")), stored.store, wiring.now_utc)
     lane.epoch = epoch
     lane.unrecorded.add(job.delivery.seq)
-    upkeep = Upkeep(lane, stored.store, wiring.now_utc, lambda: next(ticks))
+    maintenance = LaneMaintenance(lane, stored.store, wiring.now_utc, lambda: next(ticks))
 
-    upkeep.sweep()
-    upkeep.sweep()
+    maintenance.sweep()
+    maintenance.sweep()
     assert [d.unclear for d in stored.store.deliveries(Selection())] == [1, 0, 0]

@@ -18,7 +18,7 @@ import pytest
 
 from relay.errors import StoreError
 from relay.store import Selection, Store
-from relay.store import database as database_room
+from relay.store.sqlite import database as database_room
 from relay.web import create_app
 from relay.wiring import Relay
 from tests.calls import rendered

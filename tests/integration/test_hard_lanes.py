@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
+from relay.config import Target
 from relay.delivery.lane import Lane
-from relay.delivery.upkeep import Upkeep
+from relay.delivery.lane_maintenance import LaneMaintenance
 from relay.errors import StoreBusy, StoreError
-from relay.events import Health, Outcome
-from relay.operator import figures
-from relay.settings import Target
-from relay.store import Job, Selection, health
+from relay.models import Outcome, TargetHealth
+from relay.operations import stats
+from relay.store import ClaimedDelivery, Selection, target_state
 from relay.wiring import Relay
 from tests.calls import rendered
 from tests.lanes import Failing, Scripted, Told, all_are, dispatch, eventually, post, states, with_store
@@ -27,9 +27,9 @@ ONE = replace(POLICY, concurrency=1, retry_first=timedelta(milliseconds=1), retr
 def make_ill(relay: Relay, target: str = "onec") -> None:
     """A target that is down, with a probe that may go out at once."""
     epoch = relay.store.take_over(target, "a former owner") or 0
-    ill = Health(state="down", reason="it was", since=relay.clock(), probe_at=relay.clock())
+    ill = TargetHealth(state="down", reason="it was", since=relay.clock(), probe_at=relay.clock())
     with relay.store.database.write() as connection:
-        health.save(connection, target, epoch, ill)
+        target_state.save(connection, target, epoch, ill)
 
 
 @pytest.mark.parametrize("method", ["remember", "said", "done"])
@@ -37,7 +37,7 @@ def test_a_store_that_fails_in_a_probe_does_not_keep_the_target_down(stored: Rel
     """A full disk while a CRM's call is on its way: when there is space again, the next probe goes out."""
     make_ill(stored)
 
-    def script(_: Job, steps: Any) -> Outcome:
+    def script(_: ClaimedDelivery, steps: Any) -> Outcome:
         steps.leave()
         steps.said()
         steps.done()
@@ -89,7 +89,7 @@ def test_a_target_that_asks_for_ages_is_asked_again_after_an_hour_and_status_say
 
 
 def status(relay: Relay) -> dict[str, Any]:
-    [record] = figures.targets(relay, relay.clock() - timedelta(hours=24), "onec")
+    [record] = stats.targets(relay, relay.clock() - timedelta(hours=24), "onec")
     return record
 
 
@@ -114,19 +114,19 @@ def test_a_backlog_that_has_outlived_its_time_ends_by_the_page(make_relay: Calla
     for session in range(450):
         post(relay, rendered("incoming", call_session_id=session))
     clock.forward(days=14, minutes=1)
-    upkeep = owned(relay, relay.settings.targets["onec"], clock)
+    maintenance = owned(relay, relay.settings.targets["onec"], clock)
 
     ended = []
     while "due" in (found := states(relay)):
-        upkeep.sweep()
+        maintenance.sweep()
         ended.append(found.count("due") - states(relay).count("due"))
         assert ended[-1] > 0
     assert sum(ended) == 450
     assert max(ended) <= 200
 
 
-def owned(relay: Relay, target: Target, clock: Any) -> Upkeep:
+def owned(relay: Relay, target: Target, clock: Any) -> LaneMaintenance:
     """The upkeep of a lane whose threads do not run."""
     lane = Lane(Scripted(target, lambda _: Outcome(name="delivered")), relay.store, clock)
     lane.epoch = relay.store.take_over(target.name, "me")
-    return Upkeep(lane, relay.store, clock, lambda: 0.0)
+    return LaneMaintenance(lane, relay.store, clock, lambda: 0.0)

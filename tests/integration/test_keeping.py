@@ -14,10 +14,10 @@ import pytest
 from click.testing import CliRunner
 from sqlalchemy import event, func, select
 
-from relay import start, wiring
+from relay import bootstrap, wiring
 from relay.cli import main
-from relay.events import Attempt
-from relay.store import Claim, Replay, Result, Selection, schema
+from relay.models import Attempt
+from relay.store import AttemptResult, Claim, Replay, Selection, tables
 from relay.wiring import Relay
 from tests.calls import rendered
 from tests.lanes import post, states
@@ -30,7 +30,7 @@ def end(relay: Relay, state: Any) -> None:
     assert job is not None
     now = relay.clock()
     relay.store.record(
-        Result(
+        AttemptResult(
             delivery=job.delivery, epoch=epoch, state=state, due_at=now, failures=0, unclear=0,
             delivered_at=now if state == "delivered" else None, reason=None, remote=None,
             attempt=Attempt(number=1, at=now, took_ms=1, status=200, outcome="delivered", reason=""),
@@ -97,8 +97,8 @@ def test_no_attempt_or_delivery_is_left_without_its_event(kept: Relay, clock: An
     clock.forward(days=400)
     kept.housekeeping.prune()
     with kept.store.database.read() as connection:
-        tables = (schema.events, schema.deliveries, schema.attempts)
-        counts = [connection.execute(select(func.count()).select_from(table)).scalar_one() for table in tables]
+        kept_in = (tables.events, tables.deliveries, tables.attempts)
+        counts = [connection.execute(select(func.count()).select_from(table)).scalar_one() for table in kept_in]
         assert connection.exec_driver_sql("PRAGMA foreign_key_check").fetchall() == []
     assert counts == [1, 1, 0]
 
@@ -122,7 +122,7 @@ def _pages(relay: Relay) -> int:
 
 def test_it_is_deleted_in_batches_between_which_others_write(kept: Relay, clock: Any) -> None:
     clock.forward(days=400)
-    kept.store.prune(clock(), clock(), breathe=lambda: post(kept, rendered("incoming", call_session_id=77)) == "")
+    kept.store.prune(clock(), clock(), should_stop=lambda: post(kept, rendered("incoming", call_session_id=77)) == "")
     assert "77" in sessions(kept)
 
 
@@ -166,7 +166,7 @@ def test_a_backup_made_while_others_write_is_whole(kept: Relay, tmp_path: Path) 
     kept.settings.file.write_text(
         kept.settings.file.read_text(encoding="utf-8").replace(f"{tmp_path}/relay.db", str(copy)), encoding="utf-8"
     )
-    from relay import settings as settings_room
+    from relay import config as settings_room
 
     again = wiring.build(settings_room.read({"RELAY_CONFIG": str(kept.settings.file)}))
     again.store.expect_current()
@@ -192,7 +192,7 @@ def test_a_database_of_the_first_version_is_brought_up_with_everything_in_it(
     with closing(sqlite3.connect(old_database, isolation_level=None)) as connection:
         connection.execute("INSERT INTO targets (name, state, epoch) VALUES ('onec', 'open', 5)")
 
-    assert start.migrate(settings) == "0001"
+    assert bootstrap.migrate(settings) == "0001"
     assert len(list(tmp_path.glob("relay.db.bak-0001-*"))) == 1
     relay = wiring.build(settings)
     post(relay, rendered("incoming"))
@@ -203,7 +203,7 @@ def test_a_database_of_the_first_version_is_brought_up_with_everything_in_it(
 
 def test_the_migrations_make_the_schema_that_the_program_expects(relay: Relay) -> None:
     with relay.store.database.read() as connection:
-        for table in schema.metadata.sorted_tables:
+        for table in tables.metadata.sorted_tables:
             found = {row[1] for row in connection.exec_driver_sql(f"PRAGMA table_info({table.name})")}
             assert found == set(table.c.keys()), table.name
             indexes = {
@@ -225,7 +225,7 @@ def test_after_a_step_of_the_clock_waits_have_their_length_and_ages_their_value(
     job = relay.store.claim(Claim("onec", epoch, clock()))
     assert job is not None
     relay.store.record(
-        Result(
+        AttemptResult(
             delivery=job.delivery, epoch=epoch, state="due", due_at=clock() + timedelta(minutes=10), failures=0,
             unclear=0, delivered_at=None, reason=None, remote=None, attempt=None,
         )

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from relay.settings import ROOT
+from relay.config import ROOT
 
 _COUNT_ARENAS = """
 import ctypes, runpy, sys, threading

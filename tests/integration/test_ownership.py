@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from relay import start, wiring
+from relay import bootstrap, wiring
 from relay.delivery.lease import Lease
 from relay.errors import OwnershipLost
-from relay.events import Outcome
+from relay.models import Outcome
 from relay.sandbox.server import Sandbox
-from relay.store import Claim, Job, Selection
+from relay.store import Claim, ClaimedDelivery, Selection
 from relay.wiring import Relay
 from tests.calls import rendered
 from tests.lanes import Scripted, Seconds, Told, all_are, dispatch, eventually, post, states
@@ -104,7 +104,7 @@ def test_an_owner_that_was_stopped_sends_nothing_more_and_its_late_answers_settl
     answer = threading.Event()
     owners, contenders = Seconds(), Seconds()
 
-    def hang(_: Job) -> Outcome:
+    def hang(_: ClaimedDelivery) -> Outcome:
         answer.wait(20)
         return Outcome(name="delivered", remote="the first one's")
 
@@ -156,7 +156,7 @@ def test_an_owner_that_was_stopped_in_a_call_goes_no_step_further_when_it_wakes(
     owners, contenders = Seconds(), Seconds()
     requests: list[str] = []
 
-    def script(job: Job, steps: Any) -> Outcome:
+    def script(job: ClaimedDelivery, steps: Any) -> Outcome:
         for number in range(3):
             steps.leave()
             requests.append(job.delivery.id)
@@ -205,11 +205,11 @@ def test_a_promise_is_kept_or_returned_though_the_lane_is_lost_meanwhile(stored:
     lane = dispatcher._lanes["onec"]
     eventually(all_are(stored, "delivered"), "nothing waits")
     eventually(lambda: bool(dispatcher.reserve(["onec"])), "a hand is promised")
-    lane.disown()
+    lane.lose_ownership()
     dispatcher.release(["onec"])
-    assert not lane._promised
+    assert not lane._reserved
     assert not dispatcher.reserve(["onec"])
-    assert not lane._promised
+    assert not lane._reserved
     dispatcher.stop(5)
 
 
@@ -230,7 +230,7 @@ def test_the_removed_lock_file_of_an_owner_that_lives_costs_it_the_lane_but_noth
 def test_nothing_is_handed_over_under_an_epoch_that_has_passed(make_settings: Any) -> None:
     """A lane that was taken over between the promise and the commit gets nothing: the event is due for the next."""
     settings = make_settings()
-    start.migrate(settings)
+    bootstrap.migrate(settings)
     relay = wiring.build(settings)
     target = Scripted(POLICY, lambda _: Outcome(name="delivered"))
     dispatcher = dispatch(relay, target)

@@ -13,8 +13,8 @@ from flask.testing import FlaskClient
 
 from relay.sandbox.server import Sandbox
 from relay.web import create_app
-from relay.web import probes as probes_room
-from relay.web.probes import Probes
+from relay.web import health as probes_room
+from relay.web.health import Probes
 from relay.wiring import Relay
 from tests.conftest import FakeClock
 from tests.lanes import eventually

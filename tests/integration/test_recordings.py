@@ -13,9 +13,9 @@ from urllib.parse import quote, unquote
 
 import pytest
 
-from relay.events import Outcome
+from relay.models import Outcome
 from relay.sandbox.server import Sandbox
-from relay.targets import recordings
+from relay.targets.bitrix24 import recordings
 from tests.conftest import FakeClock
 from tests.hand import Hand, deliveries, tell
 from tests.stories import finished, incoming
@@ -55,7 +55,7 @@ def asked() -> list[str]:
 def uis(asked: list[str]) -> Iterator[str]:
     """Where the recordings lie."""
 
-    class Files(BaseHTTPRequestHandler):
+    class WalGuard(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
         def do_GET(self) -> None:
@@ -75,7 +75,7 @@ def uis(asked: list[str]) -> Iterator[str]:
         def log_message(self, *args: Any) -> None:
             """Quiet."""
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Files)
+    server = ThreadingHTTPServer(("127.0.0.1", 0), WalGuard)
     threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
     yield f"http://127.0.0.1:{server.server_port}"
     server.shutdown()
@@ -128,7 +128,7 @@ def test_a_recording_that_cannot_be_had_is_not_the_targets_fault_and_the_call_is
     [found] = hand.deliver()
     hand.close()
 
-    assert (found.name, found.target_is) == (outcome, "well")
+    assert (found.name, found.health_hint) == (outcome, "well")
     assert words in found.reason
     assert uis not in found.reason
     assert len(systems.bitrix24.state()["statistics"]) == 1
@@ -159,7 +159,7 @@ def test_a_recording_that_uis_does_not_give_says_nothing_of_a_target_that_was_no
     [again] = hand.deliver()
     hand.close()
 
-    assert (first[-1].target_is, again.name, again.target_is) == ("well", "failed", "not_asked")
+    assert (first[-1].health_hint, again.name, again.health_hint) == ("well", "failed", "not_asked")
     assert systems.bitrix24.state()["requests"] == asked
 
 
@@ -182,7 +182,7 @@ def test_a_file_that_breaks_off_is_not_attached(
 ) -> None:
     found = attach(uis + path, 'record_hosts = ["127.0.0.1"]', make_crm, clock)
 
-    assert (found.name, found.target_is, "broke off" in found.reason) == ("failed", "well", True)
+    assert (found.name, found.health_hint, "broke off" in found.reason) == ("failed", "well", True)
     assert [row["records"] for row in systems.bitrix24.state()["statistics"]] == [[]]
 
 
@@ -216,7 +216,7 @@ def test_a_link_leads_only_to_hosts_that_are_named(
 
     found = attach(link, setting, make_crm, clock)
 
-    assert (found.name, found.target_is) == ("failed", "well")
+    assert (found.name, found.health_hint) == ("failed", "well")
     assert words in found.reason
     assert [path for path in asked if path.startswith("/talk")] == []
     assert len(systems.bitrix24.state()["statistics"]) == 1

@@ -13,10 +13,11 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from relay import start
+from relay import bootstrap
 from relay.cli import main
 from relay.errors import StoreError
-from relay.store import Selection, Store, journal, migrate
+from relay.store import Selection, Store, migrate
+from relay.store.sqlite import journal
 from relay.wiring import Relay
 from tests.calls import rendered
 from tests.conftest import FakeClock
@@ -89,7 +90,7 @@ def test_a_journal_that_is_not_the_databases_is_refused_and_nothing_is_spoilt(
     put(place.copy, place.database)
     present, old_journal = place.database.read_bytes(), journal.path_of(place.database).read_bytes()
 
-    for begin in (lambda: start.migrate(place.relay.settings), place.sessions):
+    for begin in (lambda: bootstrap.migrate(place.relay.settings), place.sessions):
         with pytest.raises(StoreError, match="relay restore FILE"):
             begin()
     assert place.database.read_bytes() == present
@@ -98,7 +99,7 @@ def test_a_journal_that_is_not_the_databases_is_refused_and_nothing_is_spoilt(
     said = place.restore(place.database)  # the copy that is there already
     assert "5 events" in said
     assert "journal" in said
-    assert start.migrate(place.relay.settings) is not None
+    assert bootstrap.migrate(place.relay.settings) is not None
     assert place.sessions() == [str(session) for session in range(5)]
     assert sqlite3.connect(place.database).execute("PRAGMA integrity_check").fetchone() == ("ok",)
     assert [file.read_bytes() for file in place.folder.glob("relay.db.bak-replaced-*.journal")] == [old_journal]
@@ -129,7 +130,7 @@ def test_a_database_that_is_gone_is_not_begun_anew_beside_its_journal(place: Pla
     place.database.rename(away := place.folder / "away.db")
 
     with pytest.raises(StoreError, match="the database is gone"):
-        start.migrate(place.relay.settings)
+        bootstrap.migrate(place.relay.settings)
     assert not place.database.exists()
     away.rename(place.database)
     assert len(place.sessions()) == 10
@@ -296,7 +297,7 @@ def test_what_root_makes_beside_the_database_belongs_to_the_folders_owner(place:
     place.restore(place.copy)
 
     made = [place.database, *(place.folder / f"relay.db.{name}" for name in ("lock", "open"))]
-    start.migrate(place.relay.settings)
+    bootstrap.migrate(place.relay.settings)
     assert [(file.name, file.stat().st_uid) for file in made] == [(file.name, 65534) for file in made]
 
 

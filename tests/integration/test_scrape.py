@@ -13,7 +13,7 @@ import pytest
 from flask.testing import FlaskClient
 from msgspec import structs
 
-from relay.settings import ROOT
+from relay.config import ROOT
 from relay.web import create_app
 from relay.wiring import Relay
 from tests.calls import rendered

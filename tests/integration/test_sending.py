@@ -17,9 +17,9 @@ import pytest
 import requests
 from msgspec.structs import replace
 
+from relay.config import OneCTarget
 from relay.sandbox.server import Sandbox
-from relay.settings import OneCTarget
-from relay.targets.client import Client, NoAnswer, translate
+from relay.targets.http_client import Client, NoAnswer, translate
 
 ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 QUICK = OneCTarget(

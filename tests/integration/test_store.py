@@ -13,13 +13,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from relay.clock import now_utc
 from relay.errors import SchemaMismatch, StoreBusy, StoreError
-from relay.events import Attempt, CallEvent
-from relay.store import Claim, Consignee, Discard, NewEvent, Replay, Result, Selection, Store, schema
+from relay.models import Attempt, CallEvent
+from relay.store import AttemptResult, Claim, Discard, NewEvent, Replay, Route, Selection, Store, tables
 from relay.store.group_commit import GroupCommit
 from relay.store.migrate import migrate
-from relay.store.schema import VERSION
-from relay.times import now_utc
+from relay.store.tables import VERSION
 
 NOON = datetime(2026, 3, 2, 9, 45, tzinfo=UTC)
 
@@ -38,7 +38,7 @@ def notification(number: int = 1, *, session: str | None = "7", at: datetime = N
     return NewEvent(
         source="trade", endpoint="in", raw=b"%d" % (digest or number), is_query=False, zone="Europe/Moscow",
         digest=digest or number, call=CallEvent(kind="incoming", session_id=session), problem=None,
-        notes=(), received_at=at, duplicate_window=window, consignees=(Consignee("onec", ordered),),
+        notes=(), received_at=at, duplicate_window=window, routes=(Route("onec", ordered),),
     )  # fmt: skip
 
 
@@ -46,9 +46,9 @@ def claim(store: Store, at: datetime = NOON + timedelta(seconds=1)) -> Any:
     return store.claim(Claim("onec", 1, at))
 
 
-def result(job: Any, state: Any = "delivered", *, due_at: datetime = NOON) -> Result:
+def result(job: Any, state: Any = "delivered", *, due_at: datetime = NOON) -> AttemptResult:
     outcome: Any = "delivered" if state == "delivered" else "later"
-    return Result(
+    return AttemptResult(
         delivery=job.delivery, epoch=job.epoch, state=state, due_at=due_at, failures=0, unclear=0,
         delivered_at=NOON if state == "delivered" else None, reason=None, remote=None,
         attempt=Attempt(number=job.delivery.attempts + 1, at=NOON, took_ms=1, status=200, outcome=outcome, reason=""),
@@ -79,7 +79,7 @@ def test_a_reader_cannot_write(store: Store) -> None:
 
 
 def test_migrating_twice_changes_nothing(store: Store) -> None:
-    assert migrate(store.database, now_utc()) == schema.VERSION
+    assert migrate(store.database, now_utc()) == tables.VERSION
     store.expect_current()
 
 
@@ -366,7 +366,7 @@ def test_the_next_one_is_claimed_in_the_commit_that_records_the_last(store: Stor
 def test_a_result_under_an_old_epoch_does_not_overwrite(store: Store) -> None:
     store.add(notification())
     job = claim(store)
-    recovered = store.left_sending("onec")
+    recovered = store.in_flight("onec")
     assert [epoch for _, epoch in recovered] == [1]
     store.record(result(job, "due"))  # the new owner took it for unclear
     assert store.take_over("onec", "another", store.leases()["onec"]) == 2
@@ -432,7 +432,7 @@ def test_of_two_that_come_at_once_the_later_one_may_be_stored_first(store: Store
 def test_what_was_not_begun_goes_back_without_counting(store: Store) -> None:
     store.add(notification())
     job = claim(store)
-    assert store.put_back(job.delivery, job.epoch)
+    assert store.unclaim(job.delivery, job.epoch)
 
     again = claim(store)
     assert (again.delivery.id, again.delivery.attempts, again.delivery.tried_at) == (job.delivery.id, 0, None)
@@ -450,7 +450,7 @@ def test_whatever_happens_a_call_has_one_in_flight_and_keeps_its_order(
 ) -> None:
     """Rule: never two of a call on their way, never a later one while an earlier one waits."""
     with store.database.write() as connection:
-        for table in (schema.attempts, schema.deliveries, schema.events):
+        for table in (tables.attempts, tables.deliveries, tables.events):
             connection.execute(table.delete())
     flying: list[Any] = []
     for number, (step, session) in enumerate(steps):

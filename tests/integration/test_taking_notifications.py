@@ -231,7 +231,7 @@ def test_the_parameters_beside_a_body_that_had_to_be_mended_are_kept(client: Any
     [event] = stored(client)
     assert any("shop=north" in note for note in event.notes)
 
-    client.relay.intake.readmit(event, BODY)
+    client.relay.intake.reprocess(event, BODY)
 
     assert stored(client)[0].call.extra == {"shop": "north", "region": "Юг"}
 

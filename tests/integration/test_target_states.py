@@ -12,14 +12,14 @@ from typing import Any
 from click.testing import CliRunner, Result
 from msgspec.structs import replace
 
-from relay import settings as settings_room
-from relay import start, wiring
+from relay import bootstrap, wiring
+from relay import config as settings_room
 from relay.cli import main
 from relay.delivery import dispatcher as dispatcher_room
 from relay.delivery.lease import Lease
-from relay.events import Health, Outcome
+from relay.models import Outcome, TargetHealth
 from relay.sandbox.server import Sandbox
-from relay.store import Claim, Job, Selection
+from relay.store import Claim, ClaimedDelivery, Selection
 from relay.wiring import Relay
 from tests.calls import rendered
 from tests.lanes import Scripted, Seconds, all_are, dispatch, eventually, post, post_call, states
@@ -148,7 +148,7 @@ def test_the_backlog_of_a_removed_target_is_shown_and_moves_to_another(
 ) -> None:
     config = write_config(f"http://127.0.0.1:{unused_port}/trade/hs/UIScom", target='events = ["incoming", "answered"]')
     before = settings_room.read({"RELAY_CONFIG": str(config)})
-    start.migrate(before)
+    bootstrap.migrate(before)
     relay = wiring.build(before)
     post_call(relay, 7)
     post(relay, rendered("incoming", call_session_id=8))
@@ -229,7 +229,7 @@ def test_without_order_the_deliveries_of_a_call_do_not_wait_for_each_other(store
     hang = threading.Event()
     begun: list[str] = []
 
-    def script(job: Job) -> Outcome:
+    def script(job: ClaimedDelivery) -> Outcome:
         begun.append(str(job.delivery.session))
         hang.wait(10)
         return Outcome(name="delivered")
@@ -250,7 +250,7 @@ def test_a_replayed_event_takes_its_place_among_those_of_its_call_that_still_wai
     refusing = True
     order: list[str] = []
 
-    def script(job: Job) -> Outcome:
+    def script(job: ClaimedDelivery) -> Outcome:
         if job.delivery.session == "0":
             if refusing:
                 return Outcome(name="refused" if job.delivery.kind == "incoming" else "later", reason="no")
@@ -278,7 +278,7 @@ def test_while_a_backlog_drains_new_calls_get_every_second_slot(make_relay: Call
         post(relay, rendered("incoming", call_session_id=session))
     order: list[int] = []
 
-    def script(job: Job) -> Outcome:
+    def script(job: ClaimedDelivery) -> Outcome:
         order.append(int(job.delivery.session or 0))
         return Outcome(name="delivered")
 
@@ -298,14 +298,14 @@ def test_a_poisonous_event_cannot_hold_the_rest_and_what_is_unclear_is_not_a_pro
     """The target is down; of three calls one is unclear: the probe goes with another."""
     epoch = stored.store.take_over("onec", "killed") or 0
     assert stored.store.claim(Claim("onec", epoch, stored.clock())) is not None  # call 0: unclear to the next owner
-    ill = Health(state="down", reason="it was", since=stored.clock(), probe_at=stored.clock())
+    ill = TargetHealth(state="down", reason="it was", since=stored.clock(), probe_at=stored.clock())
     with stored.store.database.write() as connection:
-        from relay.store import health
+        from relay.store import target_state
 
-        health.save(connection, "onec", epoch, ill)
+        target_state.save(connection, "onec", epoch, ill)
     first: list[str] = []
 
-    def script(job: Job) -> Outcome:
+    def script(job: ClaimedDelivery) -> Outcome:
         first.append(str(job.delivery.session))
         return Outcome(name="delivered")
 

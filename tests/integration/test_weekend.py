@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from relay.delivery.bucket import Bucket
-from relay.delivery.gate import Permit
+from relay.config.types import Rate
 from relay.delivery.lane import Lane
-from relay.events import Outcome
-from relay.settings.quantities import Rate
-from relay.store import Job, Selection
+from relay.delivery.throttle import Permit
+from relay.delivery.token_bucket import TokenBucket
+from relay.models import Outcome
+from relay.store import ClaimedDelivery, Selection
 from relay.wiring import Relay
 from tests.acceptance.conftest import SOAK
 from tests.calls import rendered
@@ -37,21 +37,21 @@ class World:
         self.requests: list[tuple[float, str]] = []  # seconds, session
         policy = replace(relay.settings.targets["onec"], rate=RATE)
         target = Scripted(policy, self.answer)
-        self.lane = Lane(target, relay.store, clock, bucket=Bucket(RATE, self.seconds), monotonic=self.seconds)
-        self.lane.own(relay.store.take_over("onec", "the test") or 0, lambda: True)
+        self.lane = Lane(target, relay.store, clock, bucket=TokenBucket(RATE, self.seconds), monotonic=self.seconds)
+        self.lane.gain_ownership(relay.store.take_over("onec", "the test") or 0, lambda: True)
         self.lane.stop_claiming()  # its threads end: the test does their work
         self.lane._stopping.clear()
 
     def seconds(self) -> float:
         return float((self.clock() - self.began).total_seconds())
 
-    def answer(self, job: Job) -> Outcome:
+    def answer(self, job: ClaimedDelivery) -> Outcome:
         self.requests.append((self.seconds(), str(job.delivery.session)))
         return Outcome(name="delivered") if self.is_up else Outcome(name="later", status=502, reason="502")
 
     def work(self) -> bool:
         """What the lane's threads would do now; False: there is nothing, or it must wait."""
-        permit = self.lane.gate.take()
+        permit = self.lane.throttle.take()
         if not isinstance(permit, Permit):
             return False
         held = self.lane._take_next(permit)

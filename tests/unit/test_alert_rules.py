@@ -11,34 +11,34 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from relay.alerts import words
-from relay.alerts.rules import (
+from relay.alerts import messages
+from relay.alerts.evaluate import (
     AT_MOST_EVERY,
     FLAPS_WITHIN,
-    Facts,
-    How,
-    Item,
+    Condition,
+    ConditionKind,
+    Message,
+    Snapshot,
     SourceFact,
     TargetFact,
     Told,
-    Trouble,
-    What,
+    Transition,
     news,
     troubles,
 )
-from relay.settings import Alerts
-from relay.settings.alerts import working_hours
+from relay.config import Alerts
+from relay.config.alerting import working_hours
 
 NOW = datetime(2026, 3, 2, 9, 45, tzinfo=UTC)  # a Monday; 12:45 in Moscow
 MOSCOW = ZoneInfo("Europe/Moscow")
 SAMARA = ZoneInfo("Europe/Samara")
 LIMITS = Alerts()
 MINUTE, HOUR = timedelta(minutes=1), timedelta(hours=1)
-WHATS: tuple[What, ...] = get_args(What)
-HOWS: tuple[How, ...] = get_args(How)
+WHATS: tuple[ConditionKind, ...] = get_args(ConditionKind)
+HOWS: tuple[Transition, ...] = get_args(Transition)
 
 
-def keys(facts: Facts, limits: Alerts = LIMITS) -> list[str]:
+def keys(facts: Snapshot, limits: Alerts = LIMITS) -> list[str]:
     return [trouble.key for trouble in troubles(facts, limits)]
 
 
@@ -46,8 +46,8 @@ def a_target(**more: Any) -> TargetFact:
     return TargetFact(**{"name": "onec", "state": "open", "open_since": NOW - 24 * HOUR, **more})
 
 
-def of_target(**more: Any) -> Facts:
-    return Facts(now=NOW, targets=(a_target(**more),))
+def of_target(**more: Any) -> Snapshot:
+    return Snapshot(now=NOW, targets=(a_target(**more),))
 
 
 def old(minutes: int) -> datetime:
@@ -67,17 +67,17 @@ def old(minutes: int) -> datetime:
         (of_target(oldest_due_at=old(600), open_since=old(29)), [], "it is just back, and catches up"),
         (of_target(oldest_due_at=old(600), open_since=old(30)), ["backlog onec"], "it does not catch up"),
         (of_target(state="down", since=old(1), oldest_due_at=old(60)), [], "why it waits is known"),
-        (Facts(now=NOW, dead={"onec": 1, "b24": 0}), ["dead onec"], "the first"),
-        (Facts(now=NOW, unreadable=2), ["unreadable"], "quarantine"),
-        (Facts(now=NOW, free_bytes=499 << 20), ["disk"], "nearly full"),
-        (Facts(now=NOW, free_bytes=501 << 20), [], "not yet"),
-        (Facts(now=NOW, token_ends={"amo": NOW + timedelta(days=30)}), ["token amo"], "in good time"),
-        (Facts(now=NOW, token_ends={"amo": NOW + timedelta(days=31)}), [], "too early"),
-        (Facts(now=NOW, store_down_since=old(1), unreadable=3), ["store"], "nothing else is known then"),
-        (Facts(now=NOW, store_down_since=NOW), [], "somebody else writes at this moment"),
+        (Snapshot(now=NOW, dead={"onec": 1, "b24": 0}), ["dead onec"], "the first"),
+        (Snapshot(now=NOW, unreadable=2), ["unreadable"], "quarantine"),
+        (Snapshot(now=NOW, free_bytes=499 << 20), ["disk"], "nearly full"),
+        (Snapshot(now=NOW, free_bytes=501 << 20), [], "not yet"),
+        (Snapshot(now=NOW, token_ends={"amo": NOW + timedelta(days=30)}), ["token amo"], "in good time"),
+        (Snapshot(now=NOW, token_ends={"amo": NOW + timedelta(days=31)}), [], "too early"),
+        (Snapshot(now=NOW, store_down_since=old(1), unreadable=3), ["store"], "nothing else is known then"),
+        (Snapshot(now=NOW, store_down_since=NOW), [], "somebody else writes at this moment"),
     ],
 )  # fmt: skip
-def test_what_is_a_trouble(facts: Facts, found: list[str], remark: str) -> None:
+def test_what_is_a_trouble(facts: Snapshot, found: list[str], remark: str) -> None:
     assert keys(facts) == found, remark
 
 
@@ -96,7 +96,7 @@ def test_what_is_a_trouble(facts: Facts, found: list[str], remark: str) -> None:
 def test_silence_counts_in_working_time_of_the_sources_zone(last: str, now: str, silent: bool, remark: str) -> None:
     at, until = (datetime.fromisoformat(each).replace(tzinfo=SAMARA).astimezone(UTC) for each in (last, now))
     source = SourceFact(name="trade", last_at=at, watched_since=at, zone=SAMARA)
-    facts = Facts(now=until, sources=(source,))
+    facts = Snapshot(now=until, sources=(source,))
 
     assert (keys(facts) == ["silent trade"]) is silent, remark
     assert keys(facts, Alerts(silent_for=timedelta(0))) == []
@@ -129,18 +129,18 @@ class People:
         self.told: dict[str, Told] = {}
         self._limits = limits
 
-    def hear(self, facts: Facts, *, deaf: bool = False) -> list[str]:
+    def hear(self, facts: Snapshot, *, deaf: bool = False) -> list[str]:
         found = news(facts, self.told, self._limits)
         self.told = found.missed if deaf else found.told
         return [] if deaf else [f"{item.how} {item.trouble.key}" for item in found.items]
 
 
-def down(at: datetime, state: str = "down") -> Facts:
-    return Facts(now=at, targets=(a_target(state=state, since=at - HOUR),))
+def down(at: datetime, state: str = "down") -> Snapshot:
+    return Snapshot(now=at, targets=(a_target(state=state, since=at - HOUR),))
 
 
-def well(at: datetime) -> Facts:
-    return Facts(now=at, targets=(a_target(),))
+def well(at: datetime) -> Snapshot:
+    return Snapshot(now=at, targets=(a_target(),))
 
 
 def test_a_trouble_is_told_once_reminded_of_once_a_day_and_its_end_is_told_once() -> None:
@@ -179,13 +179,13 @@ def test_there_is_one_message_a_minute_and_what_was_not_said_is_said_then() -> N
     [
         (down(NOW + HOUR, "misconfigured"), ["new target onec"], "it has not come back: it is ill in another way"),
         (of_target(state="paused"), ["paused target onec"], "nor when the operator pauses it"),
-        (Facts(now=NOW), ["gone target onec"], "nor when it is taken out of the configuration"),
+        (Snapshot(now=NOW), ["gone target onec"], "nor when it is taken out of the configuration"),
         (of_target(state="down", since=NOW + HOUR - MINUTE), [], "nor when it fell again between two looks"),
-        (Facts(now=NOW, store_down_since=NOW + HOUR), [], "nor when nothing is known"),
+        (Snapshot(now=NOW, store_down_since=NOW + HOUR), [], "nor when nothing is known"),
         (of_target(), ["over target onec"], "now it has"),
     ],
 )
-def test_what_is_not_well_is_not_said_to_be(after: Facts, said: list[str], remark: str) -> None:
+def test_what_is_not_well_is_not_said_to_be(after: Snapshot, said: list[str], remark: str) -> None:
     people = People()
     people.hear(down(NOW))
 
@@ -205,17 +205,17 @@ def test_a_silent_source_of_which_everything_was_deleted_is_not_said_to_be_heard
     people = People()
     source = SourceFact(name="trade", last_at=NOW, watched_since=NOW, zone=MOSCOW)
 
-    assert people.hear(Facts(now=NOW + 24 * HOUR, sources=(source,))) == ["new silent trade"]
+    assert people.hear(Snapshot(now=NOW + 24 * HOUR, sources=(source,))) == ["new silent trade"]
     later = NOW + 25 * HOUR
-    assert people.hear(Facts(now=later, sources=(replace(source, last_at=None, watched_since=later),))) == []
-    assert people.hear(Facts(now=later, sources=(replace(source, last_at=later),))) == ["over silent trade"]
+    assert people.hear(Snapshot(now=later, sources=(replace(source, last_at=None, watched_since=later),))) == []
+    assert people.hear(Snapshot(now=later, sources=(replace(source, last_at=later),))) == ["over silent trade"]
 
 
 def test_more_dead_letters_are_told_by_the_threshold() -> None:
     people = People(Alerts(dead=5))
 
     def dead(minute: int, count: int) -> list[str]:
-        return people.hear(Facts(now=NOW + minute * MINUTE, dead={"onec": count}))
+        return people.hear(Snapshot(now=NOW + minute * MINUTE, dead={"onec": count}))
 
     assert [dead(0, 4), dead(1, 5), dead(2, 9), dead(3, 10)] == [[], ["new dead onec"], [], ["more dead onec"]]
     assert [dead(4, 2), dead(5, 6), dead(6, 7)] == [[], [], ["more dead onec"]]  # some were replayed
@@ -243,8 +243,8 @@ looks = st.lists(
 )
 
 
-def facts_of(at: datetime, wrong: frozenset[str]) -> Facts:
-    return Facts(
+def facts_of(at: datetime, wrong: frozenset[str]) -> Snapshot:
+    return Snapshot(
         now=at, targets=(a_target(state="down" if "down" in wrong else "open", since=at - HOUR),),
         dead={"onec": int("dead" in wrong)}, free_bytes=0 if "disk" in wrong else 1 << 40,
     )  # fmt: skip
@@ -281,14 +281,14 @@ def test_a_trouble_that_comes_and_goes_all_the_time_is_told_twice_at_most_in_a_d
 
 # --- the words
 
-DOWN = Trouble(what="down", name="onec", since=NOW, count=3)
+DOWN = Condition(what="down", name="onec", since=NOW, count=3)
 
 
 @pytest.mark.parametrize("language", ["ru", "en"])
 @pytest.mark.parametrize("how", HOWS)
 @pytest.mark.parametrize("what", WHATS)
-def test_every_trouble_and_its_end_have_words(what: What, how: How, language: str) -> None:
-    said = words.message((Item(how, Trouble(what=what, name="onec", since=NOW, count=3)),), language, MOSCOW)
+def test_every_trouble_and_its_end_have_words(what: ConditionKind, how: Transition, language: str) -> None:
+    said = messages.message((Message(how, Condition(what=what, name="onec", since=NOW, count=3)),), language, MOSCOW)
 
     assert "{" not in said
     assert "  " not in said
@@ -298,17 +298,19 @@ def test_every_trouble_and_its_end_have_words(what: What, how: How, language: st
 
 
 def test_the_time_is_that_of_the_account() -> None:
-    silent = Trouble(what="silent", name="trade", since=NOW, zone=SAMARA)
+    silent = Condition(what="silent", name="trade", since=NOW, zone=SAMARA)
 
-    assert "02.03 12:45" in words.message((Item("new", DOWN),), "ru", MOSCOW)
-    assert "02.03 13:45" in words.message((Item("new", silent),), "ru", MOSCOW)
-    assert "02.03.2026" in words.message((Item("new", Trouble(what="token", name="amo", since=NOW)),), "ru", MOSCOW)
+    assert "02.03 12:45" in messages.message((Message("new", DOWN),), "ru", MOSCOW)
+    assert "02.03 13:45" in messages.message((Message("new", silent),), "ru", MOSCOW)
+    assert "02.03.2026" in messages.message(
+        (Message("new", Condition(what="token", name="amo", since=NOW)),), "ru", MOSCOW
+    )
 
 
 def test_many_lines_are_summed_up() -> None:
-    items = tuple(Item("new", Trouble(what="down", name=f"t{number}", since=NOW)) for number in range(25))
+    items = tuple(Message("new", Condition(what="down", name=f"t{number}", since=NOW)) for number in range(25))
 
-    said = words.message(items, "en", MOSCOW)
+    said = messages.message(items, "en", MOSCOW)
 
     assert said.count("\n") == 10
     assert "and 15 more" in said
@@ -318,7 +320,7 @@ def test_a_targets_own_words_are_told_on_one_line_without_phones_links_and_secre
     reason = (
         "403 for +7 900 555-09-87\r\nat https://portal.example.test/rest/1/S3CRET/ token=S3CRET {name} " + "x" * 500
     )
-    said = words.message((Item("new", replace(DOWN, reason=reason)),), "ru", MOSCOW)
+    said = messages.message((Message("new", replace(DOWN, reason=reason)),), "ru", MOSCOW)
 
     assert "S3CRET" not in said
     assert "555" not in said

@@ -12,9 +12,9 @@ import pytest
 import responses
 from msgspec.structs import replace
 
-from relay.events import Outcome
-from relay.settings import AmoCrmTarget, Secret
-from relay.targets.amocrm import AmoCrm
+from relay.config import AmoCrmTarget, Secret
+from relay.models import Outcome
+from relay.targets.amocrm.adapter import AmoCrm
 from tests.replies import parsed, text
 from tests.steps import NOW, Drawer, Memory, shipment, understood
 from tests.stories import LINK, OUT, finished, incoming, lost, not_taken, recorded
@@ -119,7 +119,7 @@ def test_a_contact_that_amocrm_does_not_find_yet_is_not_made_twice(web: response
     first, memory = send(finished(), settings=settings)
     second, _ = send(finished(), settings=settings, done=memory.facts)
 
-    assert [(one.name, one.target_is) for one in (first, second)] == [("failed", "well")] * 2
+    assert [(one.name, one.health_hint) for one in (first, second)] == [("failed", "well")] * 2
     assert len([call for call in web.calls if "contacts" in str(call.request.url)]) == 1
 
 
@@ -173,7 +173,7 @@ def test_a_late_pop_up_is_never_shown(web: responses.RequestsMock) -> None:
     in_time = adapter.send(shipment(call, received_at=NOW - timedelta(seconds=30)), Memory(call))
     late = adapter.send(shipment(call, received_at=NOW - timedelta(seconds=31)), Memory(call))
 
-    assert (in_time.name, in_time.target_is, late.name, late.target_is) == (
+    assert (in_time.name, in_time.health_hint, late.name, late.health_hint) == (
         "delivered", None, "delivered", "not_asked",
     )  # fmt: skip
     assert "late" in late.reason
@@ -223,7 +223,7 @@ def test_the_link_that_comes_later_is_noted_at_the_place_of_the_call(web: respon
     found, memory = send(incoming(), finished(full_record_file_link=None), recorded(), done=done)
     again, _ = send(finished(full_record_file_link=None), recorded(), done=memory.facts)
 
-    assert (found.name, again.target_is, len(web.calls)) == ("delivered", "not_asked", 1)
+    assert (found.name, again.health_hint, len(web.calls)) == ("delivered", "not_asked", 1)
     assert LINK in json.loads(web.calls[0].request.body)[0]["params"]["text"]
 
 

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 import responses
 
-from relay.events import Outcome
-from relay.settings import Bitrix24Target, Secret
-from relay.targets.bitrix24 import Bitrix24
+from relay.config import Bitrix24Target, Secret
+from relay.models import Outcome
+from relay.targets.bitrix24.adapter import Bitrix24
 from tests.replies import text
 from tests.steps import NOW, Drawer, Memory, shipment, understood
 from tests.stories import finished, incoming
@@ -115,16 +115,16 @@ BUSINESS = [
 ]
 
 
-@pytest.mark.parametrize(("method", "body", "outcome", "target_is"), BUSINESS)
+@pytest.mark.parametrize(("method", "body", "outcome", "health_hint"), BUSINESS)
 def test_errors_that_are_the_events_own(
-    web: responses.RequestsMock, method: str, body: str, outcome: str, target_is: Any
+    web: responses.RequestsMock, method: str, body: str, outcome: str, health_hint: Any
 ) -> None:
     done = {"register": {}, "finish": DONE, "attachrecord": {**DONE, "finished": True}}[method]
     answers(web, method, 400, text(body))
 
     found, _ = send(finished(), done=done)
 
-    assert (found.name, found.target_is) == (outcome, target_is)
+    assert (found.name, found.health_hint) == (outcome, health_hint)
     assert json.loads(text(body))["error_description"] in found.reason
 
 
@@ -214,7 +214,7 @@ def test_recordings_that_have_to_wait_do_not_hold_up_the_calls(web: responses.Re
 
     found, _ = send(finished(), done={**DONE, "finished": True})
 
-    assert (found.name, found.target_is) == ("later", "well")
+    assert (found.name, found.health_hint) == ("later", "well")
 
 
 @pytest.mark.parametrize("wait", ["7", "Mon, 02 Mar 2026 09:46:07 GMT"])
@@ -284,7 +284,7 @@ def test_a_call_without_a_number_is_refused_at_its_end_and_shown_nowhere_before(
     before, _ = send(incoming(calling_phone_number=None))
     end, _ = send(finished(calling_phone_number=None))
 
-    assert (before.name, before.target_is, end.name, end.target_is) == (
+    assert (before.name, before.health_hint, end.name, end.health_hint) == (
         "delivered", "not_asked", "refused", "not_asked",
     )  # fmt: skip
     assert "number" in end.reason

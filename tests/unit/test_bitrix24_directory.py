@@ -8,11 +8,11 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 
-from relay.events import CallEvent
-from relay.settings import Bitrix24Target, Secret
-from relay.targets.bitrix24_directory import Directory
-from relay.targets.bitrix24_rest import Rest
-from relay.targets.story import Story
+from relay.config import Bitrix24Target, Secret
+from relay.models import CallEvent
+from relay.targets.bitrix24.directory import Directory
+from relay.targets.bitrix24.rest import Rest
+from relay.targets.crm.history import CallHistory
 
 SETTINGS = Bitrix24Target(name="b24", webhook=Secret("https://portal.example.test/rest/1/code/"), default_user=1)
 NOW = datetime(2026, 3, 2, 9, 45, tzinfo=UTC)
@@ -31,7 +31,7 @@ class FakeRest:
 
 def _user_of(directory: Directory, extension: str) -> int | None:
     call = CallEvent(kind="answered", session_id="7", extension=extension)
-    return directory.user_of(Story((call,)), lambda: None)
+    return directory.user_of(CallHistory((call,)), lambda: None)
 
 
 def test_an_extension_is_asked_for_once_an_hour() -> None:

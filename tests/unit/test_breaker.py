@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from msgspec.structs import replace
 
-from relay.delivery import breaker, schedule
-from relay.delivery.breaker import Breaker
-from relay.delivery.bucket import Bucket
-from relay.delivery.gate import Gate, Permit
-from relay.events import Delivery, Health, Outcome
+from relay.delivery import retry_policy, target_health
+from relay.delivery.target_health import Breaker
+from relay.delivery.throttle import Permit, Throttle
+from relay.delivery.token_bucket import TokenBucket
+from relay.models import Delivery, Outcome, TargetHealth
 from tests.unit.test_schedule import FRESH, POLICY
 
 NOW = datetime(2026, 3, 2, 9, 45, tzinfo=UTC)
@@ -23,10 +23,10 @@ NO_ANSWERS = ["later", "unreachable", "unclear", "failed", "misconfigured"]
 
 
 def after(known: Breaker, name: Any, call: str = "a", *, status: int | None = None, probe: bool = False,
-          now: datetime = NOW, wait: timedelta | None = None, noise: float = 0.0,
-          target_is: Any = None) -> Breaker:  # fmt: skip
-    outcome = Outcome(name=name, reason="why", status=status, wait=wait, target_is=target_is)
-    return breaker.after(known, outcome, call, probe=probe, now=now, noise=noise)
+          now: datetime = NOW, wait: timedelta | None = None, jitter: float = 0.0,
+          health_hint: Any = None) -> Breaker:  # fmt: skip
+    outcome = Outcome(name=name, reason="why", status=status, wait=wait, health_hint=health_hint)
+    return target_health.after(known, outcome, call, probe=probe, now=now, jitter=jitter)
 
 
 @pytest.mark.parametrize(
@@ -59,7 +59,7 @@ def test_a_wrong_password_is_known_at_once() -> None:
 
 
 def test_what_a_restarting_1c_says_too_must_last_for_ten_minutes() -> None:
-    perhaps: Any = {"status": 404, "target_is": "perhaps_restarting"}
+    perhaps: Any = {"status": 404, "health_hint": "perhaps_restarting"}
     known = after(after(Breaker(), "misconfigured", **perhaps), "misconfigured", "b", **perhaps)
     assert known.health.state == "down"
     later = after(known, "misconfigured", **perhaps, now=NOW + timedelta(minutes=9, seconds=59), probe=True)
@@ -72,23 +72,27 @@ def test_what_a_restarting_1c_says_too_must_last_for_ten_minutes() -> None:
 
 
 def test_an_error_of_a_target_that_works_opens_it_and_its_wait_is_the_events_own() -> None:
-    ill = Breaker(health=Health(state="down", reason="why", since=NOW, probes=7, probe_at=NOW + timedelta(minutes=1)))
+    ill = Breaker(
+        health=TargetHealth(state="down", reason="why", since=NOW, probes=7, probe_at=NOW + timedelta(minutes=1))
+    )
 
     for name in ("failed", "later"):
-        assert after(ill, name, target_is="well", wait=timedelta(hours=1)) == Breaker()
+        assert after(ill, name, health_hint="well", wait=timedelta(hours=1)) == Breaker()
 
 
 @pytest.mark.parametrize("state", ["open", "down", "misconfigured"])
 def test_an_outcome_without_a_request_says_nothing_of_the_target(state: Any) -> None:
-    known = Breaker(health=Health(state=state, reason="why", since=NOW), suspect="a")
+    known = Breaker(health=TargetHealth(state=state, reason="why", since=NOW), suspect="a")
 
-    assert after(known, "delivered", target_is="not_asked") == known
+    assert after(known, "delivered", health_hint="not_asked") == known
 
 
 @pytest.mark.parametrize("answer", ["delivered", "refused"])
 @pytest.mark.parametrize("state", ["down", "misconfigured"])
 def test_the_first_answer_opens(state: Any, answer: str) -> None:
-    ill = Breaker(health=Health(state=state, reason="why", since=NOW, probes=7, probe_at=NOW + timedelta(minutes=1)))
+    ill = Breaker(
+        health=TargetHealth(state=state, reason="why", since=NOW, probes=7, probe_at=NOW + timedelta(minutes=1))
+    )
 
     assert after(ill, answer) == Breaker()
 
@@ -96,7 +100,7 @@ def test_the_first_answer_opens(state: Any, answer: str) -> None:
 def test_probes_of_a_target_that_is_down_come_after_1_s_and_ever_rarer_up_to_a_minute() -> None:
     known, now, pauses = after(after(Breaker(), "later"), "later"), NOW, []
     for _ in range(9):
-        at = breaker.request_at(known.health)
+        at = target_health.request_at(known.health)
         assert at is not None
         pauses.append((at - now).total_seconds())
         now = at
@@ -108,7 +112,7 @@ def test_probes_of_a_target_that_is_down_come_after_1_s_and_ever_rarer_up_to_a_m
 def test_a_misconfigured_target_is_asked_every_minute_for_an_hour_and_then_every_quarter() -> None:
     known, now, times = after(Breaker(), "misconfigured", status=401), NOW, []
     for _ in range(63):
-        now = breaker.request_at(known.health) or now
+        now = target_health.request_at(known.health) or now
         times.append((now - NOW).total_seconds() / 60)
         known = after(known, "misconfigured", status=401, probe=True, now=now)
 
@@ -124,18 +128,18 @@ def test_what_was_under_way_when_it_went_down_does_not_delay_the_probe() -> None
 
 def test_after_a_restart_a_probe_goes_at_once_but_not_before_the_time_that_was_asked_for() -> None:
     asked = after(after(Breaker(), "later"), "later", wait=timedelta(hours=1)).health
-    restarted = breaker.at_start(asked, NOW + timedelta(minutes=1))
+    restarted = target_health.at_start(asked, NOW + timedelta(minutes=1))
 
-    assert breaker.request_at(restarted) == NOW + timedelta(hours=1)
+    assert target_health.request_at(restarted) == NOW + timedelta(hours=1)
     plain = replace(asked, asked_until=None, probe_at=NOW + timedelta(minutes=1))
-    assert breaker.request_at(breaker.at_start(plain, NOW)) == NOW
+    assert target_health.request_at(target_health.at_start(plain, NOW)) == NOW
 
 
 def test_the_operator_may_ask_at_once_whatever_the_target_asked_for() -> None:
     asked = after(after(Breaker(), "later"), "later", wait=timedelta(hours=1)).health
 
-    assert breaker.request_at(breaker.resumed(asked, NOW)) == NOW
-    assert breaker.resumed(asked, NOW).state == "down"  # until it answers
+    assert target_health.request_at(target_health.resumed(asked, NOW)) == NOW
+    assert target_health.resumed(asked, NOW).state == "down"  # until it answers
 
 
 @given(
@@ -151,31 +155,31 @@ def test_the_operator_may_ask_at_once_whatever_the_target_asked_for() -> None:
 )
 def test_a_wait_that_was_asked_for_is_never_cut_short_and_noise_only_lengthens(steps: Any) -> None:
     known, now, asked = Breaker(), NOW, NOW
-    for name, wait, passed, probe, noise in steps:
+    for name, wait, passed, probe, jitter in steps:
         now += passed
         quiet = after(known, name, wait=wait, now=now, probe=probe)
-        known = after(known, name, wait=wait, now=now, probe=probe, noise=noise)
+        known = after(known, name, wait=wait, now=now, probe=probe, jitter=jitter)
         asked = max(asked, now + (wait or timedelta(0)))
-        at = breaker.request_at(known.health) or now
+        at = target_health.request_at(known.health) or now
         assert at >= asked or asked <= now
-        assert at >= (breaker.request_at(quiet.health) or now)
+        assert at >= (target_health.request_at(quiet.health) or now)
 
 
 def test_what_a_clock_that_was_ahead_has_left_behind_is_not_believed() -> None:
     hour, year = timedelta(hours=1), NOW + timedelta(days=365)
-    saved = Health(state="down", reason="why", since=year, asked_until=year, forbidden_since=year, probe_at=NOW)
+    saved = TargetHealth(state="down", reason="why", since=year, asked_until=year, forbidden_since=year, probe_at=NOW)
 
-    found = breaker.believable(saved, NOW, hour)
+    found = target_health.believable(saved, NOW, hour)
     assert found == replace(saved, since=NOW, asked_until=NOW + hour, forbidden_since=NOW)
-    assert breaker.believable(found, NOW, hour) == found
-    assert breaker.believable(Health(), NOW, hour) == Health()
+    assert target_health.believable(found, NOW, hour) == found
+    assert target_health.believable(TargetHealth(), NOW, hour) == TargetHealth()
 
 
 def test_a_step_of_the_clock_moves_the_waits() -> None:
     ill = after(after(Breaker(), "later"), "later", wait=timedelta(minutes=5)).health
     hour = timedelta(hours=1)
 
-    assert breaker.request_at(breaker.shifted(ill, hour)) == NOW + timedelta(minutes=5) + hour
+    assert target_health.request_at(target_health.shifted(ill, hour)) == NOW + timedelta(minutes=5) + hour
 
 
 # --- the rule as a whole: a lane over a fake clock, with many calls, in a world that changes
@@ -187,7 +191,7 @@ class LaneMachine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.now, self.seconds = NOW, 0.0
-        self.gate = Gate(Bucket(None, lambda: self.seconds), lambda: self.now, lambda: self.seconds)
+        self.throttle = Throttle(TokenBucket(None, lambda: self.seconds), lambda: self.now, lambda: self.seconds)
         self.policy = replace(POLICY, attempts=3)
         self.waiting: list[Delivery] = []
         self.ended: list[tuple[Delivery, str, str | None]] = []
@@ -222,19 +226,19 @@ class LaneMachine(RuleBasedStateMachine):
     @precondition(lambda self: any(one.due_at <= self.now for one in self.waiting))
     @rule(asked=st.sampled_from([None, None, 0.5, 30, 7200]))
     def request(self, asked: float | None) -> None:
-        permit = self.gate.take()
+        permit = self.throttle.take()
         if not isinstance(permit, Permit):
             return
         assert self.now >= self.asked_until, "a wait that was asked for was cut short"
-        assert permit.probe == (self.gate.health.state != "open")
+        assert permit.probe == (self.throttle.health.state != "open")
         delivery = min((one for one in self.waiting if one.due_at <= self.now), key=lambda one: (one.due_at, one.seq))
         self.waiting.remove(delivery)
         outcome = self.outcome(delivery, asked)
         permit.settle(outcome, str(delivery.session))
         others = [at for session, at in self.delivered_at.items() if session != delivery.session]
-        verdict = schedule.decide(
-            outcome, delivery, self.policy, now=self.now, noise=0.5, is_open=self.gate.is_well,
-            others_pass=any(at > (delivery.tried_at or delivery.aged_from) for at in others),
+        verdict = retry_policy.decide(
+            outcome, delivery, self.policy, now=self.now, jitter=0.5, is_open=self.throttle.is_well,
+            target_accepts_others=any(at > (delivery.tried_at or delivery.aged_from) for at in others),
         )  # fmt: skip
         after_it = replace(
             delivery, attempts=delivery.attempts + 1, failures=verdict.failures, due_at=verdict.due_at,

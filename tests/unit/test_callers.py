@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from relay.settings.addresses import AllowList, read_network, site
-from relay.settings.sandbox import is_loopback
+from relay.config.addresses import AllowList, read_network, site
+from relay.config.demo_guard import is_loopback
 from relay.web.callers import is_on_this_machine, tell_of_unknown_proxy
 
 

@@ -11,11 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relay.delivery.bucket import Bucket
-from relay.delivery.clockwork import Clockwork
-from relay.delivery.gate import Gate, Permit
-from relay.events import Health, Outcome
-from relay.settings.quantities import Rate
+from relay.config.types import Rate
+from relay.delivery.clock_jump import ClockJumpDetector
+from relay.delivery.throttle import Permit, Throttle
+from relay.delivery.token_bucket import TokenBucket
+from relay.models import Outcome, TargetHealth
 
 NOW = datetime(2026, 3, 2, 9, 45, tzinfo=UTC)
 
@@ -30,86 +30,86 @@ class Time:
         self.wall += timedelta(seconds=seconds)
         self.seconds += seconds
 
-    def gate(self, rate: Rate | None = None) -> Gate:
-        return Gate(Bucket(rate, lambda: self.seconds), lambda: self.wall, lambda: self.seconds)
+    def throttle(self, rate: Rate | None = None) -> Throttle:
+        return Throttle(TokenBucket(rate, lambda: self.seconds), lambda: self.wall, lambda: self.seconds)
 
 
-def taken(gate: Gate) -> Permit:
-    permit = gate.take()
+def taken(throttle: Throttle) -> Permit:
+    permit = throttle.take()
     assert isinstance(permit, Permit)
     return permit
 
 
-def settle(gate: Gate, name: Any, call: str = "a", wait: float | None = None) -> None:
-    taken(gate).settle(Outcome(name=name, wait=None if wait is None else timedelta(seconds=wait)), call)
+def settle(throttle: Throttle, name: Any, call: str = "a", wait: float | None = None) -> None:
+    taken(throttle).settle(Outcome(name=name, wait=None if wait is None else timedelta(seconds=wait)), call)
 
 
 def test_a_paused_gate_lets_nothing_through_until_it_is_resumed() -> None:
-    gate = Time().gate()
-    gate.hold(True)
-    assert not isinstance(gate.take(), Permit)
-    gate.hold(False)
-    assert not taken(gate).probe
+    throttle = Time().throttle()
+    throttle.hold(True)
+    assert not isinstance(throttle.take(), Permit)
+    throttle.hold(False)
+    assert not taken(throttle).probe
 
 
 def test_while_a_probe_is_under_way_there_is_no_other() -> None:
     time = Time()
-    gate = time.gate()
-    settle(gate, "unreachable")
+    throttle = time.throttle()
+    settle(throttle, "unreachable")
     time.pass_(1)
-    settle(gate, "unreachable")
+    settle(throttle, "unreachable")
     time.pass_(2)
-    assert taken(gate).probe
+    assert taken(throttle).probe
     for _ in range(100):
         time.pass_(60)
-        assert not isinstance(gate.take(), Permit)
+        assert not isinstance(throttle.take(), Permit)
 
 
 def test_a_probe_that_was_not_sent_may_be_taken_again() -> None:
     time = Time()
-    gate = time.gate()
-    gate.begin(Health(state="down", probe_at=NOW))
-    taken(gate).give_back()
-    assert taken(gate).probe
+    throttle = time.throttle()
+    throttle.begin(TargetHealth(state="down", probe_at=NOW))
+    taken(throttle).release()
+    assert taken(throttle).probe
 
 
-def ill(time: Time, rate: Rate | None = None) -> Gate:
+def ill(time: Time, rate: Rate | None = None) -> Throttle:
     """A gate that lets out a probe."""
-    gate = time.gate(rate)
-    gate.begin(Health(state="down", probe_at=NOW))
-    return gate
+    throttle = time.throttle(rate)
+    throttle.begin(TargetHealth(state="down", probe_at=NOW))
+    return throttle
 
 
 def test_resuming_starts_afresh_whatever_became_of_the_probe() -> None:
-    gate = ill(Time())
-    lost = taken(gate)
-    assert not isinstance(gate.take(), Permit)
+    throttle = ill(Time())
+    lost = taken(throttle)
+    assert not isinstance(throttle.take(), Permit)
 
-    gate.resume()
-    again = taken(gate)
+    throttle.resume()
+    again = taken(throttle)
     assert again.probe
-    lost.give_back()  # it comes back late: the new one is still under way
-    assert not isinstance(gate.take(), Permit)
+    lost.release()  # it comes back late: the new one is still under way
+    assert not isinstance(throttle.take(), Permit)
 
 
 def test_an_outcome_that_nobody_can_reckon_with_does_not_keep_the_permit() -> None:
-    gate = ill(Time())
-    with pytest.raises(OverflowError), taken(gate) as permit:
+    throttle = ill(Time())
+    with pytest.raises(OverflowError), taken(throttle) as permit:
         permit.settle(Outcome(name="later", wait=timedelta.max), "a")
 
-    assert taken(gate).probe
+    assert taken(throttle).probe
 
 
 @given(st.lists(st.sampled_from(["nothing", "fails", "used", "settled", "settling fails", "kept"]), max_size=20))
 def test_every_permit_is_back_at_the_end_of_its_block_unless_it_was_kept(ends: list[str]) -> None:
     """Whatever happens in the block: no probe is under way then, and what was not used has cost no token."""
     time = Time()
-    gate = ill(time, Rate(1, 1000))
+    throttle = ill(time, Rate(1, 1000))
     time.pass_(1000)
     spent = 0
     for end in ends:
         time.wall += timedelta(hours=1)  # the rate's clock stands still
-        with contextlib.suppress(RuntimeError, OverflowError), taken(gate) as permit:
+        with contextlib.suppress(RuntimeError, OverflowError), taken(throttle) as permit:
             assert permit.probe
             permit.is_used = end not in ("nothing", "fails", "kept")
             if end == "fails":
@@ -121,18 +121,18 @@ def test_every_permit_is_back_at_the_end_of_its_block_unless_it_was_kept(ends: l
                 permit.keep()
         spent += end in ("used", "settled", "settling fails")
         if end == "kept":
-            assert not isinstance(gate.take(), Permit)
+            assert not isinstance(throttle.take(), Permit)
             with permit:
                 pass
     time.wall += timedelta(hours=1)
-    gate.resume()
-    assert tokens(gate) == 1000 - spent
+    throttle.resume()
+    assert tokens(throttle) == 1000 - spent
 
 
-def tokens(gate: Gate) -> int:
-    gate.begin(Health())
+def tokens(throttle: Throttle) -> int:
+    throttle.begin(TargetHealth())
     count = 0
-    while isinstance(gate.take(), Permit):
+    while isinstance(throttle.take(), Permit):
         count += 1
     return count
 
@@ -144,12 +144,12 @@ def tokens(gate: Gate) -> int:
 def test_a_rate_is_kept_over_restarts(per_second: float, burst: int, pauses: list[float], restarts: list[int]) -> None:
     """In any span of time at most the burst and what the rate gives, also when the process is new."""
     time, rate = Time(), Rate(per_second, burst)
-    gate, sent = time.gate(rate), []
+    throttle, sent = time.throttle(rate), []
     for number, pause in enumerate(pauses):
         if number in restarts:
-            gate = time.gate(rate)
+            throttle = time.throttle(rate)
         time.pass_(pause)
-        while isinstance(gate.take(), Permit):
+        while isinstance(throttle.take(), Permit):
             sent.append(time.seconds)
     for first, began in enumerate(sent):
         for last in range(first, len(sent)):
@@ -158,13 +158,13 @@ def test_a_rate_is_kept_over_restarts(per_second: float, burst: int, pauses: lis
 
 
 def test_a_bucket_is_empty_at_start() -> None:
-    gate = Time().gate(Rate(1.9, 45))
-    assert gate.take() == 1 / 1.9
+    throttle = Time().throttle(Rate(1.9, 45))
+    assert throttle.take() == 1 / 1.9
 
 
-def pauses_until_let_through(time: Time, gate: Gate) -> tuple[Permit, float]:
+def pauses_until_let_through(time: Time, throttle: Throttle) -> tuple[Permit, float]:
     waited = 0.0
-    while not isinstance(permit := gate.take(), Permit):
+    while not isinstance(permit := throttle.take(), Permit):
         waited += permit
         time.pass_(permit)
     return permit, waited
@@ -172,42 +172,42 @@ def pauses_until_let_through(time: Time, gate: Gate) -> tuple[Permit, float]:
 
 def test_a_target_that_asks_for_time_is_called_half_as_often_and_recovers() -> None:
     time = Time()
-    gate = time.gate()
+    throttle = time.throttle()
     gaps = []
     for _ in range(4):
         for name in ("later", "delivered"):  # every second one: not enough to call it down
-            permit, _ = pauses_until_let_through(time, gate)
+            permit, _ = pauses_until_let_through(time, throttle)
             permit.settle(Outcome(name=name), "a")  # type: ignore[arg-type]
-        permit, waited = pauses_until_let_through(time, gate)
-        permit.give_back()
+        permit, waited = pauses_until_let_through(time, throttle)
+        permit.release()
         gaps.append(waited)
     assert gaps == sorted(gaps)
     assert gaps[-1] > gaps[0] > 0
     for _ in range(60):
-        permit, _ = pauses_until_let_through(time, gate)
+        permit, _ = pauses_until_let_through(time, throttle)
         permit.settle(Outcome(name="delivered"), "a")
-    assert isinstance(gate.take(), Permit)
-    assert isinstance(gate.take(), Permit)  # as fast as before
+    assert isinstance(throttle.take(), Permit)
+    assert isinstance(throttle.take(), Permit)  # as fast as before
 
 
 def test_a_step_of_the_wall_clock_neither_shortens_nor_lengthens_what_the_target_asked_for() -> None:
     for hours in (1, -1):
         time = Time()
-        gate = time.gate()
-        settle(gate, "later", wait=600)
+        throttle = time.throttle()
+        settle(throttle, "later", wait=600)
         time.wall += timedelta(hours=hours)
-        gate.shift(timedelta(hours=hours))
+        throttle.shift(timedelta(hours=hours))
         time.pass_(599)
-        assert not isinstance(gate.take(), Permit)
+        assert not isinstance(throttle.take(), Permit)
         time.pass_(2)
-        assert isinstance(gate.take(), Permit)
+        assert isinstance(throttle.take(), Permit)
 
 
 # --- noticing the step
 
 
 def watched(time: Time) -> Callable[[], tuple[datetime, datetime] | None]:
-    return Clockwork(lambda: time.wall, lambda: time.seconds).step
+    return ClockJumpDetector(lambda: time.wall, lambda: time.seconds).step
 
 
 def test_a_clock_that_goes_its_way_has_not_stepped() -> None:
@@ -237,5 +237,5 @@ def test_a_process_stopped_between_the_two_readings_is_no_step() -> None:
         time.pass_(30)  # stopped here
         return time.wall
 
-    clockwork = Clockwork(wall, lambda: time.seconds)
+    clockwork = ClockJumpDetector(wall, lambda: time.seconds)
     assert [clockwork.step() for _ in range(3)] == [None, None, None]

@@ -10,44 +10,41 @@ import pytest
 ROOT = Path(__file__).parents[2]
 RELAY = ROOT / "relay"
 
-VALUES = {"errors", "events", "times", "ids"}
+VALUES = {"errors", "models", "clock", "ids"}
 ALLOWED: dict[str, set[str]] = {
     "errors": set(),
-    "times": set(),
-    "ids": {"times"},
-    "events": set(),
-    "logs": set(),
-    "pinning": set(),
-    "settings": VALUES,
+    "clock": set(),
+    "ids": {"clock"},
+    "models": set(),
+    "cpu_affinity": set(),
+    "config": VALUES,
     "uis": VALUES,
     "store": VALUES,
-    "rules": VALUES | {"settings", "uis"},
-    "intake": VALUES | {"settings", "store", "uis", "rules"},
-    "refusals": VALUES | {"store"},
-    "housekeeping": VALUES | {"settings", "store"},
-    "metrics": VALUES | {"settings", "store"},
-    "alerts": VALUES | {"settings", "store", "logs"},
-    "delivery": VALUES | {"settings", "store"},
-    "targets": VALUES | {"settings", "uis", "rules"},
+    "routing": VALUES | {"config", "uis"},
+    "ingest": VALUES | {"config", "store", "uis", "routing"},
+    "housekeeping": VALUES | {"config", "store"},
+    "observability": VALUES | {"config", "store"},
+    "alerts": VALUES | {"config", "store", "observability"},
+    "delivery": VALUES | {"config", "store"},
+    "targets": VALUES | {"config", "uis", "routing"},
     "wiring": VALUES
-    | {"settings", "uis", "store", "intake", "delivery", "targets", "refusals", "housekeeping", "metrics", "alerts"},
-    "start": VALUES | {"settings", "store", "wiring"},
-    "operator": VALUES | {"settings", "uis", "store", "wiring", "rules"},
-    "web": VALUES | {"settings", "uis", "store", "intake", "wiring", "operator", "logs", "metrics"},
-    "sandbox": VALUES | {"settings", "uis"},
+    | {"config", "uis", "store", "ingest", "delivery", "targets", "housekeeping", "observability", "alerts"},
+    "bootstrap": VALUES | {"config", "store", "wiring"},
+    "operations": VALUES | {"config", "uis", "store", "wiring", "routing"},
+    "web": VALUES | {"config", "uis", "store", "ingest", "wiring", "operations", "observability"},
+    "sandbox": VALUES | {"config", "uis"},
     "cli": VALUES
     | {
-        "settings",
+        "config",
         "uis",
         "store",
-        "intake",
+        "ingest",
         "targets",
         "wiring",
-        "start",
+        "bootstrap",
         "sandbox",
-        "logs",
-        "operator",
-        "metrics",
+        "operations",
+        "observability",
         "alerts",
     },
 }
@@ -57,7 +54,7 @@ FOREIGN: dict[str, set[str]] = {  # what a room must not know
     "sqlalchemy": {"store"},
     "alembic": {"store"},
     "requests": {"targets", "cli", "sandbox"},
-    "prometheus_client": {"metrics"},
+    "prometheus_client": {"observability"},
     "apprise": {"alerts"},
     "click": {"cli"},
     "rich": {"cli"},
@@ -101,7 +98,11 @@ def test_foreign_libraries_stay_in_their_rooms(file: Path) -> None:
 
 def test_pure_rooms_have_no_clock_no_database_and_no_network() -> None:
     forbidden = {"time", "socket", "threading", "sqlite3", "os", "random", "urllib3", "requests"}
-    pure = [*(RELAY / "uis").rglob("*.py"), RELAY / "delivery" / "schedule.py", RELAY / "targets" / "onec_answers.py"]
+    pure = [
+        *(RELAY / "uis").rglob("*.py"),
+        RELAY / "delivery" / "retry_policy.py",
+        *(RELAY / "targets").rglob("responses.py"),
+    ]
     for file in pure:
         assert not {name.split(".")[0] for name in imports(file)} & forbidden, file
 

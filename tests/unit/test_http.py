@@ -14,9 +14,9 @@ import time_machine
 from msgspec.structs import replace
 from standardwebhooks.webhooks import Webhook, WebhookVerificationError
 
-from relay.events import Outcome
-from relay.settings import HttpTarget, Secret
-from relay.targets.http import Http
+from relay.config import HttpTarget, Secret
+from relay.models import Outcome
+from relay.targets.webhook.adapter import Http
 from relay.uis.rendering import as_record
 from tests.calls import rendered
 from tests.steps import NOW, Drawer, Memory
@@ -130,7 +130,7 @@ def test_what_an_answer_means(web: responses.RequestsMock, status: int, outcome:
 
     assert (found.name, found.status) == (outcome, status), remark
     assert ("why it is so" in found.reason) is (outcome != "delivered")
-    assert (found.target_is == "perhaps_restarting") is (status in (403, 404))
+    assert (found.health_hint == "perhaps_restarting") is (status in (403, 404))
 
 
 @pytest.mark.parametrize("status", [409, 404, 302])

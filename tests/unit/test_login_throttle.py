@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relay.web.admin import throttle as throttle_room
-from relay.web.admin.throttle import LoginThrottle, delay
+from relay.web.admin import login_delay as throttle_room
+from relay.web.admin.login_delay import LoginThrottle, delay
 from tests.conftest import FakeClock
 
 

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from relay.logs import hide
+from relay.observability.logging import hide
 
 # stderr stands on a disk that takes nothing; then on one that does
 FULL_DISK = """
 import os, sys, threading, structlog
-from relay import logs
+from relay.observability import logging as logs
 os.dup2(os.open("/dev/full", os.O_WRONLY), 2)
 logs.configure({}, buffered=True)
 log = structlog.get_logger()
@@ -26,7 +26,7 @@ log.info("last")
 """
 FLASK_FAILS = """
 import flask
-from relay import logs
+from relay.observability import logging as logs
 logs.configure({})
 app = flask.Flask("relay.web")
 @app.get("/")

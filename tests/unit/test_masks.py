@@ -15,10 +15,10 @@ import responses
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relay.settings import AmoCrmTarget, Bitrix24Target, HttpTarget, OneCTarget, Secret, Target
-from relay.settings.schema import TARGET_KINDS
+from relay.config import AmoCrmTarget, Bitrix24Target, HttpTarget, OneCTarget, Secret, Target
+from relay.config.schema import TARGET_KINDS
 from relay.targets import build
-from relay.targets.client import Client
+from relay.targets.http_client import Client
 from relay.targets.masks import Mask, secrets_of
 from tests.steps import NOW, Drawer, Memory, shipment, understood
 from tests.stories import finished
@@ -154,8 +154,8 @@ def test_a_page_that_repeats_the_request_gives_no_secret_away(
 ) -> None:
     for method in ("GET", "POST", "HEAD"):
         web.add_callback(method, EVERYTHING, callback=repeats(status))
-    vault = Drawer()
-    adapter = build(target, lambda: NOW, vault)
+    token_store = Drawer()
+    adapter = build(target, lambda: NOW, token_store)
     [call] = understood([finished()])
 
     reasons = [adapter.send(shipment(call), Memory(call)).reason, adapter.check().reason]
@@ -187,12 +187,12 @@ def test_an_access_token_is_hidden_too(web: responses.RequestsMock) -> None:
 def test_a_target_that_gives_the_same_refresh_token_again_is_understood(web: responses.RequestsMock) -> None:
     web.get(GIVEN, json={"access_token": "access-token-1", "refresh_token": "refresh-token-1"})
     web.post(EVERYTHING, json={})
-    vault = Drawer()
+    token_store = Drawer()
 
-    build(TARGETS[2], lambda: NOW, vault).check()
+    build(TARGETS[2], lambda: NOW, token_store).check()
 
-    assert vault.pair is not None
-    assert (vault.pair.access, vault.pair.refresh) == ("access-token-1", "refresh-token-1")
+    assert token_store.pair is not None
+    assert (token_store.pair.access, token_store.pair.refresh) == ("access-token-1", "refresh-token-1")
 
 
 @pytest.mark.parametrize("secret", ["half a letter \udc98", "日本のパスワード"])

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from relay import metrics
+from relay.observability import metrics
 
 WHERE = "PROMETHEUS_MULTIPROC_DIR"
 

@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from relay.intake import understand
+from relay.ingest.service import parse
 from tests.calls import call_of, read
 
 SAMARA = ZoneInfo("Europe/Samara")
@@ -275,7 +275,7 @@ def test_variables_without_a_field_are_kept_and_are_enough_for_an_event(name: st
 
 
 def test_the_parameters_in_the_address_are_kept_beside_what_the_body_says() -> None:
-    understood = understand(
+    understood = parse(
         b'{"call_session_id":1,"shop":"south"}', is_query=False, endpoint="in", zone=ZoneInfo("Europe/Moscow"),
         beside=b"region=%D0%AE%D0%B3&shop=north&empty={{x}}&call_session_id=2",
     )  # fmt: skip
@@ -286,7 +286,7 @@ def test_the_parameters_in_the_address_are_kept_beside_what_the_body_says() -> N
 
 
 def test_parameters_that_cannot_be_read_never_cost_the_event() -> None:
-    understood = understand(
+    understood = parse(
         b'{"call_session_id":1}', is_query=False, endpoint="in", zone=ZoneInfo("Europe/Moscow"),
         beside="a=Ю".encode() + b"%98",
     )  # fmt: skip

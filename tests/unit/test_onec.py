@@ -12,10 +12,10 @@ import pytest
 import responses
 from msgspec.structs import replace
 
-from relay.events import Event
-from relay.settings import OneCTarget, Secret
-from relay.store import Job
-from relay.targets.onec import OneC
+from relay.config import OneCTarget, Secret
+from relay.models import Event
+from relay.store import ClaimedDelivery
+from relay.targets.onec.adapter import OneC
 from tests.calls import call_of, rendered
 from tests.steps import Memory
 from tests.unit.test_schedule import FRESH
@@ -27,14 +27,14 @@ SETTINGS = OneCTarget(name="onec", url=URL, username="Обмен", password=Secr
 
 def job(
     body: bytes = rendered("incoming"), endpoint: str = "in", *, is_query: bool = False, edited: bytes | None = None
-) -> Job:
+) -> ClaimedDelivery:
     call = call_of(body if edited is None else edited, endpoint, is_query=is_query)
     event = Event(
         seq=1, id="e", source="trade", endpoint=endpoint, kind=call.kind, state="accepted", session=call.session_id,
         received_at=NOW, raw=body, edited=edited, query=is_query, zone="Europe/Moscow", call=call, problem=None,
         notes=(), repeats=(), repeated=0,
     )  # fmt: skip
-    return Job(replace(FRESH, id="01a2-delivery"), event, 1)
+    return ClaimedDelivery(replace(FRESH, id="01a2-delivery"), event, 1)
 
 
 @pytest.fixture

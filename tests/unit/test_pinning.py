@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from relay.pinning import choose
+from relay.cpu_affinity import choose
 
 
 @pytest.mark.parametrize(

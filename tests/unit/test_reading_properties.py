@@ -10,10 +10,10 @@ import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from relay.events import CallEvent, Kind
-from relay.sandbox.damage import DAMAGES
+from relay.models import CallEvent, Kind
+from relay.sandbox.corruption import DAMAGES
 from relay.sandbox.uis import render
-from relay.uis import body as bodies
+from relay.uis import parser as bodies
 from relay.uis.rendering import render as as_uis
 from relay.uis.rendering import template_text
 from relay.uis.variables import VARIABLES

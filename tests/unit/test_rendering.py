@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from relay.uis import body as bodies
+from relay.uis import parser as bodies
 from relay.uis.rendering import render
 from tests.calls import ENDPOINT, MOSCOW, STANDARD, VALUES, call_of, rendered
 

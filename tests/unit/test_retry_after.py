@@ -8,14 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relay.targets import texts
+from relay.targets import error_text
 
 NOW = datetime(2026, 3, 2, 9, 45, tzinfo=UTC)
 LONGEST = timedelta(seconds=10**8)
 
 
 def asked(given_: str) -> timedelta | None:
-    return texts.retry_after({"retry-after": given_}, NOW)
+    return error_text.retry_after({"retry-after": given_}, NOW)
 
 
 @pytest.mark.parametrize(

@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relay import rules
+from relay import routing
+from relay.config import AmoCrmTarget, Bitrix24Target, Rule
 from relay.errors import ConfigError
-from relay.events import CallEvent
-from relay.rules import Decision, decide, facts
-from relay.settings import AmoCrmTarget, Bitrix24Target, Rule
+from relay.models import CallEvent
+from relay.routing import Decision, decide, facts
 
 LINE, OTHER_LINE = "+74955550100", "+74955550199"
 CALL = CallEvent(kind="incoming", direction="in", virtual_number=LINE, client_number="+79005550123")
@@ -128,13 +128,13 @@ def test_what_a_rule_sets(target: Any, rule: dict[str, Any], changed: dict[str, 
 
     ruled = replace(target, rules={"trade": (Rule(line=(LINE,), **rule),)})
 
-    found = rules.settings_for(ruled, "trade", [CALL])
+    found = routing.settings_for(ruled, "trade", [CALL])
 
     assert {name: value for name, value in asdict(found).items() if value != getattr(ruled, name)} == {
         name: value for name, value in changed.items() if value != getattr(ruled, name)
     }
-    assert rules.settings_for(ruled, "another", [CALL]) == ruled
-    assert rules.settings_for(ruled, "trade", [call(virtual_number=OTHER_LINE)]) == ruled
+    assert routing.settings_for(ruled, "another", [CALL]) == ruled
+    assert routing.settings_for(ruled, "trade", [call(virtual_number=OTHER_LINE)]) == ruled
 
 
 def test_create_overrides_a_target_that_skips_the_unknown() -> None:
@@ -142,7 +142,7 @@ def test_create_overrides_a_target_that_skips_the_unknown() -> None:
 
     skipping = replace(AMO, unknown_phone="skip", rules={"trade": (Rule(create=True),)})
 
-    assert rules.settings_for(skipping, "trade", [CALL]).unknown_phone == "unsorted"
+    assert routing.settings_for(skipping, "trade", [CALL]).unknown_phone == "unsorted"
 
 
 RULES = st.builds(
@@ -201,13 +201,13 @@ MISTAKES = [
 
 @pytest.mark.parametrize(("lines", "key", "remedy"), MISTAKES, ids=[row[1] + " " + row[2][:20] for row in MISTAKES])
 def test_a_wrong_rule_is_refused_with_its_remedy(tmp_path: Any, lines: str, key: str, remedy: str) -> None:
-    from relay import settings
+    from relay import config
 
     file = tmp_path / "relay.toml"
     file.write_text(f"{SOURCE}[[sources.trade.rules]]\n{lines}\n{TARGETS}", encoding="utf-8")
 
     with pytest.raises(ConfigError) as refused:
-        settings.read({"RELAY_CONFIG": str(file)})
+        config.read({"RELAY_CONFIG": str(file)})
 
     assert f"relay.toml: sources.trade.{key}: " in str(refused.value)
     assert remedy in str(refused.value)

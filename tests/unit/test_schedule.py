@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from relay.delivery import schedule
-from relay.events import Delivery, Outcome
-from relay.settings import OneCTarget
+from relay.config import OneCTarget
+from relay.delivery import retry_policy
+from relay.models import Delivery, Outcome
 
 NOW = datetime(2026, 3, 2, 9, 45, tzinfo=UTC)
 POLICY = OneCTarget(name="onec", url="http://127.0.0.1/")
@@ -23,10 +23,12 @@ FRESH = Delivery(
 )  # fmt: skip
 
 
-def decide(name: Any, delivery: Delivery = FRESH, *, policy: Any = POLICY, now: datetime = NOW, others_pass: bool = True,
-           is_open: bool = True, wait: timedelta | None = None, noise: float = 0.0) -> schedule.Verdict:  # fmt: skip
+def decide(name: Any, delivery: Delivery = FRESH, *, policy: Any = POLICY, now: datetime = NOW, target_accepts_others: bool = True,
+           is_open: bool = True, wait: timedelta | None = None, jitter: float = 0.0) -> retry_policy.Verdict:  # fmt: skip
     outcome = Outcome(name=name, reason="why", wait=wait)
-    return schedule.decide(outcome, delivery, policy, now=now, others_pass=others_pass, is_open=is_open, noise=noise)
+    return retry_policy.decide(
+        outcome, delivery, policy, now=now, target_accepts_others=target_accepts_others, is_open=is_open, jitter=jitter
+    )
 
 
 @pytest.mark.parametrize(
@@ -48,7 +50,7 @@ def test_the_first_attempt(outcome: str, state: str, failures: int, remark: str)
 
 
 def test_a_failure_is_not_counted_while_nothing_else_passes() -> None:
-    assert decide("failed", others_pass=False).failures == 0
+    assert decide("failed", target_accepts_others=False).failures == 0
 
 
 def test_dead_after_so_many_failures_of_its_own() -> None:
@@ -84,15 +86,15 @@ def test_the_last_try_is_at_the_end_of_its_time() -> None:
 @given(
     name=st.sampled_from(["later", "unreachable", "unclear", "failed", "misconfigured"]),
     tries=st.integers(0, 5000),
-    noise=st.floats(0, 1, exclude_max=True),
+    jitter=st.floats(0, 1, exclude_max=True),
     wait=st.one_of(st.none(), st.timedeltas(timedelta(0), timedelta(days=3))),
     age=st.timedeltas(timedelta(0), timedelta(days=13)),
 )
 def test_a_wait_that_was_asked_for_is_never_cut_short_and_nothing_is_due_in_the_past(
-    name: str, tries: int, noise: float, wait: timedelta | None, age: timedelta
+    name: str, tries: int, jitter: float, wait: timedelta | None, age: timedelta
 ) -> None:
     now = NOW + age
-    verdict = decide(name, replace(FRESH, attempts=tries), now=now, wait=wait, noise=noise)
+    verdict = decide(name, replace(FRESH, attempts=tries), now=now, wait=wait, jitter=jitter)
 
     assert verdict.state == "due"
     pause = verdict.due_at - now
@@ -105,32 +107,32 @@ def test_a_target_may_ask_for_an_hour_and_gets_no_more() -> None:
     hour = timedelta(hours=1)
     for asked in (None, timedelta(0), timedelta(minutes=59), hour):
         outcome = Outcome(name="later", reason="busy", wait=asked)
-        assert schedule.within(outcome, POLICY.retry_after_max) is outcome
+        assert retry_policy.within(outcome, POLICY.retry_after_max) is outcome
     for asked in (timedelta(hours=1, seconds=1), timedelta(days=3), timedelta.max):
-        outcome = schedule.within(Outcome(name="later", reason="busy", wait=asked), POLICY.retry_after_max)
+        outcome = retry_policy.within(Outcome(name="later", reason="busy", wait=asked), POLICY.retry_after_max)
         assert outcome.wait == hour
         assert outcome.reason.startswith("busy")
         assert "retry_after_max" in outcome.reason
 
 
 @given(st.integers(1, 200), st.floats(0, 1, exclude_max=True))
-def test_pauses_grow_and_noise_only_lengthens(tries: int, noise: float) -> None:
+def test_pauses_grow_and_noise_only_lengthens(tries: int, jitter: float) -> None:
     assert (
-        schedule.pause(POLICY, tries, 0)
-        <= schedule.pause(POLICY, tries, noise)
-        <= schedule.pause(POLICY, tries, 0) * 1.25
+        retry_policy.pause(POLICY, tries, 0)
+        <= retry_policy.pause(POLICY, tries, jitter)
+        <= retry_policy.pause(POLICY, tries, 0) * 1.25
     )
-    assert schedule.pause(POLICY, tries, 0) <= schedule.pause(POLICY, tries + 1, 0)
+    assert retry_policy.pause(POLICY, tries, 0) <= retry_policy.pause(POLICY, tries + 1, 0)
 
 
 @given(
     st.lists(st.sampled_from(["later", "unreachable", "unclear", "failed", "misconfigured"]), min_size=1), st.booleans()
 )
-def test_nothing_is_retried_for_ever(names: list[str], others_pass: bool) -> None:
+def test_nothing_is_retried_for_ever(names: list[str], target_accepts_others: bool) -> None:
     """Whatever happens, after `give_up_after` it has ended."""
     delivery, now = FRESH, NOW
     for name in names * 1000:
-        verdict = decide(name, delivery, now=now, others_pass=others_pass)
+        verdict = decide(name, delivery, now=now, target_accepts_others=target_accepts_others)
         if verdict.state != "due":
             break
         delivery = replace(delivery, attempts=delivery.attempts + 1, failures=verdict.failures, unclear=verdict.unclear)
@@ -143,10 +145,10 @@ def test_what_is_too_old_is_not_worth_sending_unless_the_operator_asked() -> Non
     limits: Any = {"incoming": timedelta(minutes=10)}
     later = NOW + timedelta(minutes=11)
 
-    assert schedule.is_expired(FRESH, limits, later)
-    assert not schedule.is_expired(FRESH, limits, NOW + timedelta(minutes=9))
-    assert not schedule.is_expired(replace(FRESH, kind="finished"), limits, later)
-    assert not schedule.is_expired(replace(FRESH, replayed=True), limits, later)
+    assert retry_policy.is_expired(FRESH, limits, later)
+    assert not retry_policy.is_expired(FRESH, limits, NOW + timedelta(minutes=9))
+    assert not retry_policy.is_expired(replace(FRESH, kind="finished"), limits, later)
+    assert not retry_policy.is_expired(replace(FRESH, replayed=True), limits, later)
 
 
 @pytest.mark.parametrize(
@@ -164,10 +166,10 @@ def test_what_is_too_old_is_not_worth_sending_unless_the_operator_asked() -> Non
 def test_the_next_of_a_call_keeps_its_distance_from_what_may_have_been_written(
     outcome: Any, waits: bool, remark: str
 ) -> None:
-    free_at = schedule.call_free_at(Outcome(name=outcome), POLICY, NOW)
+    free_at = retry_policy.call_free_at(Outcome(name=outcome), POLICY, NOW)
 
     assert free_at == (NOW + timedelta(seconds=1.1) if waits else None), remark
 
 
 def test_without_a_gap_a_call_is_free_at_once() -> None:
-    assert schedule.call_free_at(Outcome(name="delivered"), replace(POLICY, call_gap=timedelta(0)), NOW) is None
+    assert retry_policy.call_free_at(Outcome(name="delivered"), replace(POLICY, call_gap=timedelta(0)), NOW) is None

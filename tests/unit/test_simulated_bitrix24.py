@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 import requests
 
-from relay.sandbox.bitrix24 import Bitrix24
-from relay.sandbox.bitrix24_failures import MODES
-from relay.sandbox.reply import Reply, Request
+from relay.sandbox.bitrix24.failures import MODES
+from relay.sandbox.bitrix24.portal import Bitrix24
+from relay.sandbox.http import Reply, Request
 from relay.sandbox.server import Sandbox
 from tests import replies
 from tests.conftest import FakeClock

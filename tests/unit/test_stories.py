@@ -7,18 +7,18 @@ from typing import Any
 
 import pytest
 
-from relay.settings import AmoCrmTarget
-from relay.targets.amocrm_course import CALL_STATUSES
-from relay.targets.bitrix24_course import STATUS_CODES
-from relay.targets.endings import ending
-from relay.targets.story import Story, users
+from relay.config import AmoCrmTarget
+from relay.targets.amocrm.plan import CALL_STATUSES
+from relay.targets.bitrix24.plan import STATUS_CODES
+from relay.targets.crm.call_result import call_result
+from relay.targets.crm.history import CallHistory, users
 from tests import stories
 from tests.steps import understood
 from tests.stories import CLIENT_E164, LINK, OUT, STORIES, answered, finished, incoming, lost, not_taken, outgoing
 
 
-def told(*notifications: Any) -> Story:
-    return Story(tuple(understood(list(notifications))))
+def told(*notifications: Any) -> CallHistory:
+    return CallHistory(tuple(understood(list(notifications))))
 
 
 @pytest.mark.parametrize(
@@ -38,7 +38,7 @@ def told(*notifications: Any) -> Story:
 def test_each_notification_has_its_place_in_the_call(story: str, stages: list[str]) -> None:
     said = understood(STORIES[story])
 
-    assert [Story(tuple(said[: count + 1])).stage for count in range(len(said))] == stages
+    assert [CallHistory(tuple(said[: count + 1])).phase for count in range(len(said))] == stages
 
 
 # finish_reason, lost_reason, direction; Bitrix24's code and amoCRM's status
@@ -75,7 +75,7 @@ def test_words_for_the_end_of_a_lost_call(
     finish_reason: str, lost_reason: str, direction: str, code: str, status: int, remark: str
 ) -> None:
     own = OUT if direction == "out" else {}
-    found = ending(told(not_taken(finish_reason=finish_reason, lost_reason=lost_reason, **own)))
+    found = call_result(told(not_taken(finish_reason=finish_reason, lost_reason=lost_reason, **own)))
 
     assert (STATUS_CODES[found.result], CALL_STATUSES[found.result]) == (code, status), remark
     assert (found.seconds, found.reason) == (0, lost_reason)
@@ -96,7 +96,7 @@ def test_words_for_the_end_of_a_lost_call(
     ],
 )  # fmt: skip
 def test_the_end_of_a_call(changes: dict[str, Any], result: str, seconds: int, remark: str) -> None:
-    found = ending(told(incoming(), answered(), finished(**changes)))
+    found = call_result(told(incoming(), answered(), finished(**changes)))
 
     assert (found.result, found.seconds) == (result, seconds), remark
 
@@ -152,7 +152,7 @@ def test_the_end_of_a_call_by_durations_reason_and_status(
         "direction": direction,
         **{names.get(key, key): value for key, value in changes.items()},
     }
-    found = ending(told(("rec", json.dumps(said).encode())))
+    found = call_result(told(("rec", json.dumps(said).encode())))
 
     assert (found.result, found.seconds, found.reason) == expected, remark
 
@@ -160,7 +160,7 @@ def test_the_end_of_a_call_by_durations_reason_and_status(
 def test_a_mnemonic_is_told_by_its_russian_text() -> None:
     story = told(outgoing(), not_taken(finish_reason="subscriber_busy", lost_reason=None, is_lost=None, **OUT))
 
-    assert ending(story).reason == "Абонент занят"
+    assert call_result(story).reason == "Абонент занят"
 
 
 def test_the_call_as_a_whole_is_known_from_whatever_said_it_first() -> None:

@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from relay.targets import texts
-from relay.targets.client import Answer
+from relay.targets import error_text
+from relay.targets.http_client import Response
 from relay.targets.masks import Mask
 from tests.unit.test_statuses import KINDS
 
@@ -89,10 +89,10 @@ STATUSES = (200, 204, 400, 401, 404, 423, 500, 503)
 def test_the_worst_answers_cost_little(kind: str, body: bytes) -> None:
     assert len(body) <= SIZE
     for status in STATUSES:
-        found = KINDS[kind](Answer(status, {}, body))
+        found = KINDS[kind](Response(status, {}, body))
         assert len(found.reason) < 1500
 
-        assert best_of(3, lambda status=status: KINDS[kind](Answer(status, {}, body))) < BAR_S
+        assert best_of(3, lambda status=status: KINDS[kind](Response(status, {}, body))) < BAR_S
 
 
 PIECES = [
@@ -110,7 +110,7 @@ def test_no_repeated_pieces_cost_much(pieces: list[str], before: list[str]) -> N
     body = filled("".join(pieces), before="".join(before))
     for read in KINDS.values():
         for status in (200, 400, 500):
-            assert best_of(2, lambda read=read, status=status: read(Answer(status, {}, body))) < BAR_S
+            assert best_of(2, lambda read=read, status=status: read(Response(status, {}, body))) < BAR_S
 
 
 def best_of(times: int, work: Callable[[], object]) -> float:
@@ -150,4 +150,4 @@ def test_hiding_secrets_costs_little(body: bytes) -> None:
     ],
 )
 def test_the_words_of_a_page(page: str, words: str) -> None:
-    assert texts.words(page.encode()).strip() == words
+    assert error_text.words(page.encode()).strip() == words

@@ -16,7 +16,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings, target
 from hypothesis import strategies as st
 
-from relay.events import ENDPOINTS
+from relay.models import ENDPOINTS
 from relay.uis import phones
 from tests.bodies import NAMES, SIZE_MAX, TOKENS, filled, mutated, seeds
 from tests.calls import call_of, read

@@ -2,7 +2,7 @@
 
 from alembic import context
 
-from relay.store.schema import metadata
+from relay.store.tables import metadata
 
 connection = context.config.attributes["connection"]
 context.configure(

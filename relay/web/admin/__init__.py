@@ -10,9 +10,9 @@ from flask.typing import ResponseReturnValue
 from werkzeug.exceptions import HTTPException
 
 from relay.errors import Conflict, NotFound, RelayError
-from relay.web.admin import calls, dead, events, overview, words
-from relay.web.admin.desk import EXTENSION, Desk
-from relay.web.admin.login import Login, give_number
+from relay.web.admin import calls, dead, events, i18n, overview
+from relay.web.admin.auth import Login, give_number
+from relay.web.admin.context import EXTENSION, AdminContext
 from relay.wiring import Relay
 
 _POLICY = (
@@ -38,13 +38,13 @@ def register(app: Flask, relay: Relay) -> None:
     login = Login(password, relay.store.sessions, relay.clock)
     app.config["MAX_CONTENT_LENGTH"] = FORM_MAX
     app.url_map.converters["session"] = calls.SessionInPath
-    app.extensions[EXTENSION] = Desk(relay)
-    words.install(app)
+    app.extensions[EXTENSION] = AdminContext(relay)
+    i18n.install(app)
     pages = Blueprint(
         "admin", __name__, url_prefix="/admin", template_folder="templates", static_folder="static",
         static_url_path="/static",
     )  # fmt: skip
-    pages.before_request(login.guard)
+    pages.before_request(login.require_login)
     pages.after_request(_protect)
     pages.after_request(give_number)
     pages.register_error_handler(HTTPException, _explain)

@@ -9,8 +9,8 @@ from flask.typing import ResponseReturnValue
 from werkzeug.routing import BaseConverter
 
 from relay.errors import NotFound
-from relay.web.admin.desk import PAGE, before, desk, selection
-from relay.web.admin.words import gettext
+from relay.web.admin.context import PAGE, before, context, selection
+from relay.web.admin.i18n import gettext
 
 _FILTERS = ("phone", "session", "source", "since", "until")
 
@@ -32,7 +32,7 @@ class SessionInPath(BaseConverter):
 
 
 def calls() -> ResponseReturnValue:
-    known = desk()
+    known = context()
     page = known.relay.store.pages.calls(selection(()), before(), PAGE)
     given = {name: value for name in _FILTERS if (value := request.args.get(name, "").strip())}
     return render_template(
@@ -43,7 +43,7 @@ def calls() -> ResponseReturnValue:
 
 def call(source: str, session: str) -> ResponseReturnValue:
     """Raises NotFound for a call that nobody has told of."""
-    known = desk()
+    known = context()
     said = known.relay.store.pages.events_of_call(source, session)
     if not said:
         raise NotFound(gettext("There is no call %(session)s.", session=session))

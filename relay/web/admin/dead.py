@@ -8,12 +8,12 @@ from flask import Blueprint, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 from werkzeug.exceptions import BadRequest
 
-from relay.events import DEAD_LETTERS, KINDS, Delivery, Event
-from relay.operator import mending
-from relay.operator.choosing import DISCARDABLE, REPLAYABLE, Chosen, choose
+from relay.models import DEAD_LETTERS, KINDS, Delivery, Event
+from relay.operations import actions
+from relay.operations.filters import DISCARDABLE, REPLAYABLE, Chosen, choose
 from relay.store import Selection
-from relay.web.admin.desk import PAGE, before, desk, selection
-from relay.web.admin.words import gettext
+from relay.web.admin.context import PAGE, before, context, selection
+from relay.web.admin.i18n import gettext
 
 STATES = (*DEAD_LETTERS, "quarantined")
 _FILTERS = ("target", "source", "kind", "state", "session", "phone", "since", "until")
@@ -27,7 +27,7 @@ def register(pages: Blueprint) -> None:
 
 
 def dead() -> ResponseReturnValue:
-    known = desk()
+    known = context()
     page = known.relay.store.pages.letters(selection(STATES), before(), PAGE)
     return render_template(
         "admin/dead.html", letters=[_letter(found) for found in page.found], next_before=page.next_before,
@@ -49,11 +49,11 @@ def preview(action: str) -> ResponseReturnValue:
 
 
 def change(action: str) -> ResponseReturnValue:
-    relay, chosen = desk().relay, _chosen(action)
+    relay, chosen = context().relay, _chosen(action)
     if action == "discard":
-        done = gettext("Discarded: %(count)s.", count=mending.discard(relay, chosen))
+        done = gettext("Discarded: %(count)s.", count=actions.discard(relay, chosen))
     else:
-        replayed = mending.replay(relay, chosen)
+        replayed = actions.replay(relay, chosen)
         done = gettext("Replayed: %(count)s.", count=replayed.count)
         if replayed.unreadable:
             done += " " + gettext("Still not readable: %(count)s; mend them.", count=len(replayed.unreadable))
@@ -68,7 +68,7 @@ def _chosen(action: str) -> Chosen:
     if wanted.ids:  # an id is a delivery's or an event's: what is ticked is meant, and nothing else
         wanted = Selection(ids=wanted.ids)
     try:
-        return choose(desk().relay, wanted, _ALLOWED[action])
+        return choose(context().relay, wanted, _ALLOWED[action])
     except ValueError as exc:
         raise BadRequest(str(exc)) from exc
 
@@ -90,4 +90,4 @@ def _given() -> dict[str, str]:
 
 
 def _targets() -> list[str]:
-    return list(dict.fromkeys([*desk().relay.settings.targets, *desk().relay.store.target_names()]))
+    return list(dict.fromkeys([*context().relay.settings.targets, *context().relay.store.target_names()]))

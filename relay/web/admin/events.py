@@ -10,12 +10,12 @@ from flask.typing import ResponseReturnValue
 from werkzeug.exceptions import BadRequest
 
 from relay.errors import Conflict
-from relay.events import CallEvent, Event
-from relay.intake import Understood, understand
-from relay.operator import records
-from relay.operator.explaining import Explanation, explain
-from relay.web.admin.desk import desk
-from relay.web.admin.words import gettext, moment
+from relay.ingest.service import ParseResult, parse
+from relay.models import CallEvent, Event
+from relay.operations import serializers
+from relay.operations.explanations import Explanation, explain
+from relay.web.admin.context import context
+from relay.web.admin.i18n import gettext, moment
 
 _BODY_MAX = 1024 * 1024
 
@@ -26,10 +26,10 @@ def register(pages: Blueprint) -> None:
 
 
 def event(wanted: str) -> ResponseReturnValue:
-    found = desk().relay.store.event(wanted)
+    found = context().relay.store.event(wanted)
     return render_template(
-        "admin/event.html", event=found, deliveries=desk().relay.store.whole(found), zone=ZoneInfo(found.zone),
-        raw=records.text(found.raw), edited=None if found.edited is None else records.text(found.edited),
+        "admin/event.html", event=found, deliveries=context().relay.store.whole(found), zone=ZoneInfo(found.zone),
+        raw=serializers.text(found.raw), edited=None if found.edited is None else serializers.text(found.edited),
         understood=_understood(found.call, ZoneInfo(found.zone)), explained=_explained(found),
         shows_links=request.args.get("links") == "shown",
     )  # fmt: skip
@@ -37,22 +37,22 @@ def event(wanted: str) -> ResponseReturnValue:
 
 def _explained(found: Event) -> list[Explanation]:
     """Only where the source has rules: else there is nothing to ask about."""
-    source = desk().relay.settings.sources.get(found.source)
-    return explain(desk().relay, found) if source is not None and source.rules else []
+    source = context().relay.settings.sources.get(found.source)
+    return explain(context().relay, found) if source is not None and source.rules else []
 
 
 def edit(wanted: str) -> ResponseReturnValue:
     """Shows what would be understood of the body before it is saved. Raises Conflict when it is no longer waiting."""
-    found = desk().relay.store.event(wanted)
+    found = context().relay.store.event(wanted)
     zone = ZoneInfo(found.zone)
     if found.state != "quarantined":
         raise Conflict(gettext("Only an event in quarantine can be mended; this one is not any more."))
-    body = request.form.get("body") if request.method == "POST" else records.text(found.body)
+    body = request.form.get("body") if request.method == "POST" else serializers.text(found.body)
     if body is None or len(body) > _BODY_MAX:
         raise BadRequest(gettext("The body is missing, or too long."))
     text = body.replace("\r\n", "\n")  # what a browser makes of the lines
     if request.form.get("do") == "save":
-        understood = desk().relay.intake.readmit(found, text.encode())
+        understood = context().relay.intake.reprocess(found, text.encode())
         if understood.call is not None:
             return redirect(url_for("admin.event", wanted=found.id))
     else:
@@ -60,12 +60,12 @@ def edit(wanted: str) -> ResponseReturnValue:
     return render_template(
         "admin/edit.html", event=found, body=text, problem=understood.problem, notes=understood.notes,
         kind=understood.call.kind if understood.call else None,
-        understood=_understood(understood.call, zone), raw=records.text(found.raw), zone=zone,
+        understood=_understood(understood.call, zone), raw=serializers.text(found.raw), zone=zone,
     )  # fmt: skip
 
 
-def _as_it_would_be(found: Event, text: str) -> Understood:
-    return understand(text.encode(), is_query=False, endpoint=found.endpoint, zone=ZoneInfo(found.zone))
+def _as_it_would_be(found: Event, text: str) -> ParseResult:
+    return parse(text.encode(), is_query=False, endpoint=found.endpoint, zone=ZoneInfo(found.zone))
 
 
 def _understood(call: CallEvent | None, zone: ZoneInfo) -> list[tuple[str, str]]:

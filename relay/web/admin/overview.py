@@ -8,11 +8,11 @@ from typing import Any
 from flask import Blueprint, redirect, render_template, url_for
 from flask.typing import ResponseReturnValue
 
-from relay.operator import figures
-from relay.operator.choosing import refuse_unknown
+from relay.clock import EPOCH
+from relay.operations import stats
+from relay.operations.filters import refuse_unknown
 from relay.store import Hour
-from relay.times import EPOCH
-from relay.web.admin.desk import Desk, desk
+from relay.web.admin.context import AdminContext, context
 
 _DAY = timedelta(hours=24)
 _WIDTH, _HEIGHT, _GAP = 720, 140, 4
@@ -26,9 +26,9 @@ def register(pages: Blueprint) -> None:
 
 
 def overview() -> ResponseReturnValue:
-    known, now = desk(), desk().relay.clock()
-    targets = [_target(known, record, now) for record in figures.targets(known.relay, now - _DAY)]
-    sources = [_source(record) for record in figures.sources(known.relay, now - _DAY)]
+    known, now = context(), context().relay.clock()
+    targets = [_target(known, record, now) for record in stats.targets(known.relay, now - _DAY)]
+    sources = [_source(record) for record in stats.sources(known.relay, now - _DAY)]
     quarantined = known.relay.store.pages.quarantined()
     return render_template(
         "admin/overview.html", targets=targets, sources=sources, zone=known.zone, chart=_chart(known, now),
@@ -37,18 +37,18 @@ def overview() -> ResponseReturnValue:
 
 
 def pause(name: str) -> ResponseReturnValue:
-    refuse_unknown(desk().relay, name, None)
-    desk().relay.store.pause(name, desk().relay.clock())
+    refuse_unknown(context().relay, name, None)
+    context().relay.store.pause(name, context().relay.clock())
     return redirect(url_for("admin.overview"))
 
 
 def resume(name: str) -> ResponseReturnValue:
-    refuse_unknown(desk().relay, name, None)
-    desk().relay.store.resume(name, desk().relay.clock())
+    refuse_unknown(context().relay, name, None)
+    context().relay.store.resume(name, context().relay.clock())
     return redirect(url_for("admin.overview"))
 
 
-def _target(known: Desk, record: dict[str, Any], now: datetime) -> dict[str, Any]:
+def _target(known: AdminContext, record: dict[str, Any], now: datetime) -> dict[str, Any]:
     oldest = record["oldest_due_at"] and datetime.fromisoformat(record["oldest_due_at"])
     is_unwell = record["state"] in ("down", "misconfigured")
     since = known.relay.store.health(record["target"]).since if is_unwell else None
@@ -60,7 +60,7 @@ def _source(record: dict[str, Any]) -> dict[str, Any]:
     return {**record, "last": last, "refused": sum(record["refused_24h"].values())}
 
 
-def _chart(known: Desk, now: datetime) -> dict[str, Any]:
+def _chart(known: AdminContext, now: datetime) -> dict[str, Any]:
     """The bars of each hour: places and sizes in the picture's own units."""
     relay = known.relay
     names = dict.fromkeys([*relay.settings.targets, *relay.store.target_names()])
@@ -74,7 +74,7 @@ def _chart(known: Desk, now: datetime) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _bars(hour: Hour, left: float, slot: float, most: int, known: Desk) -> dict[str, Any]:
+def _bars(hour: Hour, left: float, slot: float, most: int, known: AdminContext) -> dict[str, Any]:
     width = (slot - _GAP) / len(_SERIES)
     bars = []
     for place, name in enumerate(_SERIES):

@@ -1,0 +1,80 @@
+"""What must be right before the relay serves or delivers: configuration, store, and that no call is swallowed."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterable, Mapping
+from contextlib import closing
+
+import structlog
+
+from relay import config, wiring
+from relay.clock import now_utc
+from relay.config import Settings
+from relay.errors import ConfigError, StoreError
+from relay.store import Store, version
+from relay.store.tables import VERSION
+
+log = structlog.get_logger("relay.start")
+
+_SWITCHES = {
+    "RELAY_DISPATCH": ("on", "off"),
+    "RELAY_PIN": ("on", "off"),
+    "LOG_LEVEL": ("info", "debug", "warning", "error", "critical"),
+    "LOG_FORMAT": ("text", "json"),
+}
+
+
+def prepare(environ: Mapping[str, str], hosts: Iterable[str]) -> Settings:
+    """Reads the settings, migrates the store. Raises ConfigError or StoreError. `hosts`: what is listened on."""
+    found = config.read(environ)
+    on_platform = "DYNO" in environ
+    swallowed = config.demo_config_problem(found, hosts, on_platform=on_platform)
+    if swallowed and environ.get("RELAY_DEMO") != "1":
+        raise ConfigError(swallowed)
+    for name, words in _SWITCHES.items():
+        if environ.get(name, words[0]).lower() not in words:
+            raise ConfigError(f"{name} is {environ[name]!r}; set it to one of {', '.join(words)}")
+    if on_platform and "DATABASE_URL" not in environ:
+        log.warning(
+            "start.disk_is_thrown_away",
+            reason="DYNO is set and the store is a file: on Heroku proper it is lost at every restart, "
+            "with all notifications not yet delivered; use a platform with a persistent disk (Dokku with a volume)",
+        )
+    for warning in config.warnings(found):
+        log.warning("start.unwise", reason=warning)
+    _migrate_apart(found, environ)
+    return found
+
+
+def migrate(found: Settings) -> str | None:
+    """Creates or upgrades the database; returns the version it was at before, None for a new one."""
+    from relay.store.migrate import migrate as run  # Alembic is loaded only where it is needed
+
+    with closing(Store(found.storage.url)) as store:
+        before = run(store.database, now_utc())
+        _warn_of_unused_targets(found, store)
+    return before
+
+
+def _migrate_apart(found: Settings, environ: Mapping[str, str]) -> None:
+    """In a process of its own, and only if there is something to do: what it loads would stay in every worker."""
+    with closing(Store(found.storage.url)) as store:
+        _warn_of_unused_targets(found, store)
+        if version.current(store.database) == VERSION:
+            return
+    command = [sys.executable, "-m", "relay", "migrate"]
+    done = subprocess.run(command, cwd=config.ROOT, env=dict(environ), capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise StoreError(done.stderr.strip().removeprefix("Error: "))
+
+
+def _warn_of_unused_targets(found: Settings, store: Store) -> None:
+    for warning in wiring.refuse_unused_targets(found, store):
+        log.warning("start.unused_target", reason=warning)
+
+
+def dispatch_enabled(environ: Mapping[str, str]) -> bool:
+    """Does this process deliver, or does it only take notifications?"""
+    return environ.get("RELAY_DISPATCH", "on") != "off"

@@ -1,0 +1,74 @@
+"""Commands that hold a target's queue, and those that keep the store: pause, resume, prune, backup, restore."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from relay import config
+from relay.cli.options import open_relay
+from relay.clock import now_utc
+from relay.operations.filters import refuse_unknown
+from relay.store import Store
+from relay.store.sqlite.copies import KEPT_FOR
+from relay.store.sqlite.restore import restore as put_in_place
+from relay.store.tables import VERSION
+
+
+@click.command()
+@click.argument("target")
+def pause(target: str) -> None:
+    """Holds a target's queue: nothing more is sent to it, and what waits does not grow older."""
+    relay = open_relay()
+    refuse_unknown(relay, target, None)
+    changed = relay.store.pause(target, relay.clock())
+    click.echo(
+        f"{target} is paused; `relay resume {target}` lets it go on" if changed else f"{target} was paused already"
+    )
+
+
+@click.command()
+@click.argument("target")
+def resume(target: str) -> None:
+    """Lets a target's queue go on; a target that is down or misconfigured is asked again at once."""
+    relay = open_relay()
+    refuse_unknown(relay, target, None)
+    was_paused = relay.store.resume(target, relay.clock())
+    click.echo(f"{target} goes on" if was_paused else f"{target} was not paused; it is asked again at once")
+
+
+@click.command()
+def prune() -> None:
+    """Deletes what has been kept for long enough (keep_delivered, keep_dead); the running relay does it every hour."""
+    relay = open_relay()
+    deleted = relay.housekeeping.prune()
+    kept = relay.settings.storage
+    click.echo(
+        f"deleted {deleted} events; delivered ones are kept for {kept.keep_delivered.days} days, "
+        f"dead letters for {kept.keep_dead.days}"
+    )
+
+
+@click.command()
+@click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
+def backup(file: Path) -> None:
+    """Makes a consistent copy of the database into FILE, also while the relay runs, and checks it."""
+    relay = open_relay()
+    count = relay.store.back_up(file)
+    click.echo(f"{file}: {count} events, {file.stat().st_size / 1e6:.1f} MB, checked")
+
+
+@click.command()
+@click.argument("file", type=click.Path(path_type=Path, dir_okay=False, exists=True))
+def restore(file: Path) -> None:
+    """Puts the copy FILE in the database's place, while the relay is stopped; the former database is kept."""
+    database = Store(config.read().storage.url).database
+    done = put_in_place(database, file, now_utc())
+    click.echo(f"{database.path}: {done.content.events} events from {file}, checked")
+    if done.former is not None:
+        click.echo(f"the former database is kept as {done.former}, for {KEPT_FOR.days} days")
+    if done.stray_journal is not None:
+        click.echo(f"a journal that was not the former database's is kept as {done.stray_journal}")
+    if done.content.version != VERSION:
+        click.echo(f"it is of version {done.content.version}: the relay brings it to {VERSION} at its start")

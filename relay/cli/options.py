@@ -1,0 +1,70 @@
+"""The filters that all listing commands share, and the relay that they work on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any, TypeVar
+
+import click
+
+from relay import config, wiring
+from relay.clock import now_utc
+from relay.models import DELIVERY_STATES, EVENT_STATES, KINDS
+from relay.operations.filters import refuse_unknown, when
+from relay.store import Selection
+from relay.wiring import Relay
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+_STATES = tuple(dict.fromkeys((*DELIVERY_STATES, *EVENT_STATES)))
+_FILTERS = (
+    click.option("--target", help="Only of this target."),
+    click.option("--source", help="Only from this source."),
+    click.option("--kind", type=click.Choice(KINDS), help="Only events of this kind."),
+    click.option("--session", help="Only of this call (call_session_id)."),
+    click.option("--phone", help="Only of calls with this number, or a part of it."),
+    click.option("--since", metavar="WHEN", help="Accepted since: 2h, 3d, 2026-03-02, 2026-03-02T09:30."),
+    click.option("--until", metavar="WHEN", help="Accepted before."),
+    click.option(
+        "--state", "states", multiple=True, type=click.Choice(_STATES), help="Only in this state; repeatable."
+    ),
+)
+
+
+def open_relay() -> Relay:
+    """The relay on an existing database. Raises ConfigError or StoreError."""
+    relay = wiring.build(config.read())
+    relay.store.expect_current()
+    return relay
+
+
+def filters(command: F) -> F:
+    """Adds the filter options; the command takes them as keywords and hands them to `selection`."""
+    for option in reversed(_FILTERS):
+        command = option(command)
+    return command
+
+
+def as_json(command: F) -> F:
+    return click.option("--json", "json_lines", is_flag=True, help="One JSON object a line.")(command)
+
+
+def selection(relay: Relay, ids: tuple[str, ...] = (), **given: Any) -> Selection:
+    """The filters as the store takes them. Raises NotFound for a target or source that nobody knows."""
+    refuse_unknown(relay, given["target"], given["source"])
+    zone = relay.settings.timezone
+    return Selection(
+        ids=ids, target=given["target"], source=given["source"], kind=given["kind"], session=given["session"],
+        phone=given["phone"], since=_when(given["since"], zone, "--since"),
+        until=_when(given["until"], zone, "--until"), states=tuple(given["states"]),
+    )  # fmt: skip
+
+
+def _when(given: str | None, zone: Any, option: str) -> datetime | None:
+    if given is None:
+        return None
+    try:
+        return when(given, zone, now_utc())
+    except ValueError as exc:
+        raise click.BadParameter(str(exc), param_hint=option) from exc

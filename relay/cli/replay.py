@@ -1,0 +1,216 @@
+"""Commands that mend: replay, edit, discard. Each change is conditional on the state that was seen."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from relay.cli.options import as_json, filters, open_relay, selection
+from relay.cli.printing import print_json
+from relay.config.types import rate as parse_rate
+from relay.errors import Conflict, NotFound
+from relay.models import DEAD_LETTERS, Delivery, Event
+from relay.operations import actions, serializers
+from relay.operations.filters import DISCARDABLE, REPLAYABLE, Chosen, choose
+from relay.store import Reroute, Selection
+from relay.wiring import Relay
+
+_MOVABLE = ("due", *DEAD_LETTERS)
+_POLL_S = 0.2
+_NOBODY_S = 3.0  # a relay that is being restarted is back by then
+
+
+def _rate(_context: click.Context, _option: click.Parameter, given: str | None) -> float | None:
+    if given is None:
+        return None
+    try:
+        return parse_rate(given).per_second
+    except ValueError as exc:
+        raise click.BadParameter(str(exc)) from exc
+
+
+@click.command()
+@click.argument("ids", nargs=-1, metavar="[ID]...")
+@filters
+@click.option("--all", "everything", is_flag=True, help="The whole dead-letter queue.")
+@click.option("--dry-run", is_flag=True, help="Only list what would be replayed.")
+@click.option("--rate", callback=_rate, metavar="RATE", help="At most so many, like 5/s.")
+@click.option("--wait", is_flag=True, help="Wait until they have ended; 1 if any is dead again.")
+@click.option("--to", "other", metavar="TARGET", help="Move them to this target; also those that still wait.")
+@as_json
+def replay(
+    ids: tuple[str, ...],
+    everything: bool,
+    dry_run: bool,
+    rate: float | None,
+    wait: bool,
+    other: str | None,
+    json_lines: bool,
+    **given: Any,
+) -> None:
+    """Puts deliveries back into the queue, oldest first, attempts counted anew.
+
+    An ID is a delivery's or an event's; an event's stands for its dead or held deliveries. Quarantined events are
+    read anew. Without --state only the dead-letter queue is taken.
+    """
+    relay = open_relay()
+    if other is not None:
+        given = _moving(relay, other, given)
+    chosen = _chosen(relay, ids, everything, given, REPLAYABLE)
+    if other is not None and not dry_run:
+        moved = _move(relay, chosen.deliveries, other)
+        if wait and moved:
+            _wait(relay, moved)
+        return
+    if dry_run:
+        _list(chosen, json_lines)
+        return
+    replayed = actions.replay(relay, chosen, rate)
+    click.echo(f"replayed {replayed.count} of {chosen.count}", err=json_lines)
+    for event in replayed.unreadable:
+        click.echo(f"{event.id}: still not readable: {event.problem}; mend it with `relay edit {event.id}`", err=True)
+    waiting = list(chosen.deliveries)
+    for event in chosen.quarantined:
+        waiting += [delivery for delivery, _ in relay.store.whole(event)]
+    if wait and waiting:
+        _wait(relay, waiting)
+    if ids and not replayed.count:
+        raise Conflict("nothing of it could be replayed")
+
+
+@click.command()
+@click.argument("ids", nargs=-1, metavar="[ID]...")
+@filters
+@click.option("--all", "everything", is_flag=True, help="The whole dead-letter queue.")
+def discard(ids: tuple[str, ...], everything: bool, **given: Any) -> None:
+    """Takes deliveries and quarantined events out of the queue for good."""
+    relay = open_relay()
+    chosen = _chosen(relay, ids, everything, given, DISCARDABLE)
+    click.echo(f"discarded {actions.discard(relay, chosen)} of {chosen.count}")
+
+
+@click.command()
+@click.argument("id")
+@click.option(
+    "--body",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="The mended body; without it $EDITOR opens.",
+)
+def edit(id: str, body: Path | None) -> None:
+    """Mends the body of a quarantined event and delivers it; the original is kept."""
+    relay = open_relay()
+    event = relay.store.event(id)
+    if event.state != "quarantined":
+        raise Conflict(f"{event.id} is {event.state}: only a quarantined event can be mended; `relay show {event.id}`")
+    mended = body.read_bytes() if body is not None else _in_editor(event)
+    understood = relay.intake.reprocess(event, mended)
+    if understood.call is None:
+        kept = "" if body is not None else f"; your version is kept in {_kept(mended)}"
+        raise Conflict(f"still not readable: {understood.problem}{kept}")
+    click.echo(f"accepted as {understood.call.kind}; `relay show {event.id}` says what becomes of it")
+    for note in understood.notes:
+        click.echo(f"note: {note}")
+
+
+def _in_editor(event: Event) -> bytes:
+    text = click.edit(serializers.text(event.body), extension=".json", editor=os.environ.get("EDITOR"))
+    if text is None:
+        raise Conflict("nothing was changed in the editor; the event stays quarantined")
+    return text.encode()
+
+
+def _kept(mended: bytes) -> str:
+    with tempfile.NamedTemporaryFile(prefix="relay-edit-", suffix=".json", delete=False) as file:
+        file.write(mended)
+    return file.name
+
+
+# --- choosing
+
+
+def _chosen(
+    relay: Relay, ids: tuple[str, ...], everything: bool, given: dict[str, Any], allowed: tuple[str, ...]
+) -> Chosen:
+    """Raises a usage error when nothing says which."""
+    wanted = selection(relay, ids, **given)
+    if wanted.is_empty and not everything:
+        raise click.UsageError("say which: IDs, filters, or --all for the whole dead-letter queue")
+    try:
+        return choose(relay, wanted, allowed)
+    except ValueError as exc:
+        raise click.UsageError(str(exc)) from exc
+
+
+def _list(chosen: Chosen, json_lines: bool) -> None:
+    letters: list[Delivery | Event] = [*chosen.deliveries, *chosen.quarantined]
+    for found in letters:
+        record = serializers.dead_letter(found)
+        if json_lines:
+            print_json(record)
+        else:
+            click.echo(" ".join(str(record[name] or "–") for name in ("id", "target", "kind", "state", "reason")))
+    click.echo(f"would replay {len(letters)}", err=json_lines)
+
+
+# --- replaying
+
+
+def _moving(relay: Relay, other: str, given: dict[str, Any]) -> dict[str, Any]:
+    """The filters for a move. Raises a usage error for one to nowhere."""
+    if other not in relay.settings.targets:
+        names = ", ".join(sorted(relay.settings.targets))
+        raise NotFound(f"there is no target {other} in the configuration to move to; there are: {names}")
+    if given["target"] is None or given["target"] == other:
+        raise click.UsageError("--to needs --target: the other target that they are moved from")
+    return {**given, "states": given["states"] or _MOVABLE}
+
+
+def _move(relay: Relay, deliveries: list[Delivery], other: str) -> list[Delivery]:
+    """Those that now wait for the other target; what it does not take, or has already, stays where it is."""
+    policy, now = relay.settings.targets[other], relay.clock()
+    fitting = [delivery for delivery in deliveries if delivery.kind in policy.events]
+    moved = relay.store.move(
+        [Reroute(delivery, other, policy.order == "call", policy.call_gap, now) for delivery in fitting]
+    )
+    click.echo(f"moved {moved} of {len(deliveries)} to {other}")
+    if len(fitting) < len(deliveries):
+        click.echo(f"{len(deliveries) - len(fitting)} stay: {other} does not take events of their kind", err=True)
+    if moved < len(fitting):
+        click.echo(f"{len(fitting) - moved} stay: {other} has these events already, or they have changed", err=True)
+    ids = {delivery.seq for delivery in fitting}
+    return [one for one in relay.store.deliveries(Selection(target=other)) if one.seq in ids]
+
+
+def _wait(relay: Relay, deliveries: list[Delivery]) -> None:
+    """Shows a bar until they have ended. Raises Conflict when some are dead again, or nobody delivers."""
+    columns = (TextColumn("replaying"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    seqs, targets = [delivery.seq for delivery in deliveries], {delivery.target for delivery in deliveries}
+    for name in sorted(targets):
+        if relay.store.look(name)[1].paused:
+            raise Conflict(f"{name} is paused: nothing is delivered before `relay resume {name}`")
+    alone_since: float | None = None
+    with Progress(*columns, transient=False) as progress:
+        bar = progress.add_task("", total=len(seqs))
+        while True:
+            states = relay.store.count_states(seqs)
+            open_ = states.get("due", 0) + states.get("sending", 0)
+            progress.update(bar, completed=len(seqs) - open_)
+            if not open_:
+                break
+            if not relay.store.is_worked(targets):
+                alone_since = alone_since or time.monotonic()
+                if time.monotonic() - alone_since > _NOBODY_S:
+                    raise Conflict(f"{open_} still wait and no process is delivering; start the relay, or `relay work`")
+            else:
+                alone_since = None
+            time.sleep(_POLL_S)
+    click.echo(", ".join(f"{count} {state}" for state, count in sorted(states.items())))
+    dead_again = sum(states.get(state, 0) for state in DEAD_LETTERS)
+    if dead_again:
+        raise Conflict(f"{dead_again} are dead again; `relay dead` says why")

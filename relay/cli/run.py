@@ -1,0 +1,126 @@
+"""Commands that run something: work, simulate, sandbox."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import threading
+import time
+from collections import Counter
+from typing import Any
+
+import click
+import requests
+
+from relay import bootstrap, config, wiring
+from relay.clock import now_utc
+from relay.config import SANDBOX_PORT, Settings, Source
+from relay.config.types import rate as parse_rate
+from relay.errors import Conflict
+from relay.observability import logging, metrics
+
+_GRACE_S = 18.0  # from the signal; platforms kill after 30 s
+
+
+@click.command()
+def work() -> None:
+    """Runs only the dispatcher, without a web server."""
+    logging.configure(os.environ, buffered=True)
+    found = bootstrap.prepare(os.environ, ["127.0.0.1"])
+    metrics.prepare(found.storage.path)  # a web server beside it shows what is delivered here
+    relay = wiring.build(found)
+    told = threading.Event()
+
+    def handle(_number: int, _frame: Any) -> None:
+        relay.dispatcher.stop_claiming()
+        told.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, handle)
+    relay.start()
+    told.wait()
+    relay.stop(_GRACE_S)
+    relay.close()
+
+
+@click.command()
+@click.option("--calls", default=1, show_default=True, help="How many calls, five notifications each.")
+@click.option("--rate", metavar="RATE", help="Calls a second, like 2/s; as fast as they are taken unless set.")
+@click.option("--url", help="The relay's address; http://127.0.0.1:$PORT unless set.")
+@click.option("--source", "source_name", help="The source to play; the first one unless set.")
+@click.option("--damage", is_flag=True, help="Break bodies in the known ways.")
+@click.option("--yes", is_flag=True, help="Do not ask, even when real targets will get the calls.")
+def simulate(calls: int, rate: str | None, url: str | None, source_name: str | None, damage: bool, yes: bool) -> None:
+    """Plays UIS: posts realistic calls to the relay."""
+    found = config.read()
+    source = _source(found, source_name)
+    real = [name for name in source.targets if not config.is_sandbox(found.targets[name])]
+    if real and not yes:
+        click.confirm(f"{', '.join(real)} will get {calls} invented calls. Go on?", abort=True)
+    address = (url or f"http://127.0.0.1:{os.environ.get('PORT', '8000')}").rstrip("/")
+    pause = 0.0 if rate is None else 1 / _per_second(rate)
+    answers = _play(address, source, calls, pause, damage)
+    click.echo(", ".join(f"{count} {status}" for status, count in sorted(answers.items())))
+    refused = sum(count for status, count in answers.items() if status.isdigit() or status == "not sent")
+    if refused:
+        raise Conflict(f"{refused} notifications were not taken; is the relay running at {address}?")
+
+
+def _source(found: Settings, name: str | None) -> Source:
+    if name is None:
+        return next(iter(found.sources.values()))
+    if name not in found.sources:
+        raise click.BadParameter(
+            f"there is no source {name}; there are: {', '.join(found.sources)}", param_hint="--source"
+        )
+    return found.sources[name]
+
+
+def _per_second(given: str) -> float:
+    try:
+        return parse_rate(given if "/" in given else f"{given}/s").per_second
+    except ValueError as exc:
+        raise click.BadParameter(str(exc), param_hint="--rate") from exc
+
+
+def _play(address: str, source: Source, count: int, pause: float, damage: bool) -> Counter[str]:
+    from relay.sandbox import corruption as damages
+    from relay.sandbox import uis
+
+    answers: Counter[str] = Counter()
+    query = {"token": str(source.secrets[0])} if source.secrets else {}
+    with requests.Session() as session:
+        session.trust_env = False
+        for call in uis.calls(count, now_utc(), source.timezone):
+            for notification in call:
+                body = damages.any_of(notification.body) if damage else notification.body
+                answers[_post(session, f"{address}/{source.path}/hs/UIScom/{notification.endpoint}", query, body)] += 1
+            time.sleep(pause)
+    return answers
+
+
+def _post(session: requests.Session, url: str, query: dict[str, str], body: bytes) -> str:
+    """What the relay called it: accepted, duplicate, quarantined; else the status, or that it was not sent."""
+    try:
+        answer = session.post(url, params=query, data=body, headers={"Content-Type": "application/json"}, timeout=30)
+    except requests.RequestException:
+        return "not sent"
+    return str(answer.json().get("status")) if answer.ok else str(answer.status_code)
+
+
+@click.command()
+@click.option("--port", default=SANDBOX_PORT, show_default=True)
+def sandbox(port: int) -> None:
+    """Runs only the simulated 1C, Bitrix24 and amoCRM: GET /_state shows what they hold, POST /_fail breaks them."""
+    from relay.sandbox.onec import OneC
+    from relay.sandbox.server import Sandbox
+
+    try:
+        running = Sandbox(OneC("uis", "sandbox"), port)
+    except OSError as exc:
+        raise Conflict(f"port {port} of 127.0.0.1 cannot be used: {exc.strerror or exc}") from exc
+    click.echo(f"the sandbox listens on http://127.0.0.1:{running.port} (GET /_state, POST /_fail)")
+    signal.signal(signal.SIGTERM, lambda *_: threading.Thread(target=running.close).start())
+    with contextlib.suppress(KeyboardInterrupt):  # Ctrl-C is how it is ended
+        running.serve()

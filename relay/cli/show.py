@@ -1,0 +1,192 @@
+"""Commands that only look: events, show, dead, status."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from relay.cli.options import as_json, filters, open_relay, selection
+from relay.cli.printing import print_json
+from relay.models import Event
+from relay.operations import explanations, serializers, stats
+from relay.operations.filters import refuse_unknown
+from relay.wiring import Relay
+
+_LINES = 50
+_DEAD_COLUMNS = ("id", "target", "kind", "session", "state", "attempts", "reason")
+
+
+@click.command()
+@filters
+@as_json
+@click.option("--limit", type=int, help="Only the newest N (a table shows 50 unless told; 0: all).")
+def events(json_lines: bool, limit: int | None, **given: Any) -> None:
+    """Lists events, oldest first."""
+    relay = open_relay()
+    newest = limit if limit is not None else (None if json_lines else _LINES)
+    found = relay.store.events(selection(relay, **given), newest=newest or None)
+    if json_lines:
+        for event in found:
+            print_json(serializers.event(event))
+        return
+    zone = relay.settings.timezone
+    table = _table("accepted", "id", "source", "kind", "state", "call", "client", "notes or problem")
+    for event in found:
+        client = event.call.client_number if event.call else None
+        table.add_row(_local(event.received_at, zone), event.id, event.source, event.kind, event.state, event.session,
+                      client, event.problem or "; ".join(event.notes) or _repeats(event))  # fmt: skip
+    _print(table, "no events")
+
+
+@click.command()
+@click.argument("id")
+@as_json
+def show(id: str, json_lines: bool) -> None:
+    """Shows one event whole: what came, what was understood, each delivery and each attempt."""
+    relay = open_relay()
+    event = relay.store.event(id)
+    parts = relay.store.whole(event)
+    if json_lines:
+        print_json(serializers.whole(event, parts))
+        return
+    console, zone = _console(), ZoneInfo(event.zone)
+    table = _table("event", event.id)
+    for name in ("source", "endpoint", "kind", "state", "session", "problem"):
+        table.add_row(name, str(getattr(event, name) or "–"))
+    table.add_row("accepted", _local(event.received_at, zone))
+    for note in event.notes:
+        table.add_row("note", note)
+    if event.repeated:
+        table.add_row("repeats", _repeats(event))
+    console.print(table)
+    console.print("came as:", serializers.text(event.raw), sep="\n", markup=False, highlight=False)
+    if event.edited is not None:
+        console.print("mended to:", serializers.text(event.edited), sep="\n", markup=False, highlight=False)
+    _print_understood(console, event)
+    for delivery, tries in parts:
+        table = _table("delivery", delivery.id)
+        for name, value in serializers.delivery(delivery).items():
+            if value is not None and name not in ("id", "event"):
+                table.add_row(name, str(value))
+        for tried in tries:
+            answer = f"{tried.outcome} {tried.status or ''} in {tried.took_ms} ms {tried.reason}"
+            table.add_row(f"{_local(tried.at, zone)} #{tried.number}", answer)
+        console.print(table)
+
+
+@click.command()
+@click.argument("id")
+@as_json
+def explain(id: str, json_lines: bool) -> None:
+    """Says which rule of the source decides for an event at each target, by the present configuration."""
+    relay = open_relay()
+    event = relay.store.event(id)
+    explained = explanations.explain(relay, event)
+    if json_lines:
+        for one in explained:
+            print_json(explanations.as_record(one))
+        return
+    table = _table("target", "gets it", "because", "set for this call")
+    for one in explained:
+        sets = ", ".join(f"{name} = {value}" for name, value in one.settings.items())
+        table.add_row(one.target, "yes" if one.takes else "no", one.why, sets or "–")
+    _print(table, f"nothing to explain: {event.problem or 'its source is not in the configuration any more'}")
+
+
+def _print_understood(console: Console, event: Event) -> None:
+    if event.call is None:
+        return
+    table = _table("understood", "")
+    for name, value in serializers.event(event)["call"].items():
+        if value not in (None, [], {}) and name != "notes":
+            table.add_row(name, str(value))
+    console.print(table)
+
+
+@click.command()
+@filters
+@as_json
+def dead(json_lines: bool, **given: Any) -> None:
+    """Lists the dead-letter queue: what was given up, what is held, what could not be read; with reasons."""
+    relay = open_relay()
+    letters = relay.store.dead_letters(selection(relay, **given))
+    if json_lines:
+        for letter in letters:
+            print_json(serializers.dead_letter(letter))
+        return
+    table = _table(*_DEAD_COLUMNS)
+    for letter in letters:
+        row = serializers.dead_letter(letter)
+        table.add_row(*("–" if row[name] is None else str(row[name]) for name in _DEAD_COLUMNS))
+    _print(table, "the dead-letter queue is empty")
+
+
+@click.command()
+@click.option("--target", help="Only this target.")
+@click.option("--source", help="Only this source.")
+@as_json
+def status(target: str | None, source: str | None, json_lines: bool) -> None:
+    """Shows how each target and each source is doing."""
+    relay = open_relay()
+    refuse_unknown(relay, target, source)
+    since = relay.clock() - timedelta(hours=24)
+    targets = [] if source and not target else list(stats.targets(relay, since, target))
+    sources = [] if target and not source else list(stats.sources(relay, since, source))
+    if json_lines:
+        for record in (*targets, *sources):
+            print_json(record)
+        return
+    _print_records(targets, relay)
+    _print_records(sources, relay)
+
+
+# --- tables
+
+
+def _print_records(found: list[serializers.JSONDict], relay: Relay) -> None:
+    if not found:
+        return
+    table = _table(*(name.replace("_", " ") for name in found[0]))
+    for record in found:
+        cells = []
+        for name, value in record.items():
+            if name.endswith("_at") and value:
+                value = _local(datetime.fromisoformat(value), relay.settings.timezone)
+            if isinstance(value, dict):
+                value = ", ".join(f"{status}: {count}" for status, count in value.items())
+            cells.append("–" if value in (None, "") else str(value))
+        table.add_row(*cells)
+    _console().print(table)
+
+
+def _repeats(event: Event) -> str:
+    return f"sent {event.repeated + 1} times" if event.repeated else ""
+
+
+def _local(moment: datetime, zone: ZoneInfo) -> str:
+    return moment.astimezone(zone).strftime("%Y-%m-%d %H:%M:%S")
+
+
+def _table(*headings: str) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for heading in headings:
+        table.add_column(heading, overflow="fold")
+    return table
+
+
+def _print(table: Table, otherwise: str) -> None:
+    if table.row_count:
+        _console().print(table)
+    else:
+        click.echo(otherwise)
+
+
+def _console() -> Console:
+    """As wide as the terminal; in a pipe wide enough that an id is not broken."""
+    console = Console(highlight=False)
+    return console if console.is_terminal else Console(highlight=False, width=200)

@@ -1,0 +1,49 @@
+"""`config/relay.toml` and the environment to one frozen Settings; whatever is wrong is refused with its remedy.
+
+Knows neither Flask nor the classes of targets.
+"""
+
+from relay.config.advice import warnings
+from relay.config.alerting import Alerts, WorkingHours
+from relay.config.demo_guard import SANDBOX_PORT, demo_config_problem, is_sandbox
+from relay.config.loader import read
+from relay.config.paths import ROOT
+from relay.config.rule import Rule
+from relay.config.schema import (
+    UIS_HOSTS,
+    Admin,
+    AmoCrmTarget,
+    Bitrix24Target,
+    CrmTarget,
+    HttpTarget,
+    OneCTarget,
+    Settings,
+    Source,
+    Storage,
+    Target,
+)
+from relay.config.secret import Secret
+
+__all__ = [
+    "ROOT",
+    "SANDBOX_PORT",
+    "UIS_HOSTS",
+    "Admin",
+    "Alerts",
+    "AmoCrmTarget",
+    "Bitrix24Target",
+    "CrmTarget",
+    "HttpTarget",
+    "OneCTarget",
+    "Rule",
+    "Secret",
+    "Settings",
+    "Source",
+    "Storage",
+    "Target",
+    "WorkingHours",
+    "demo_config_problem",
+    "is_sandbox",
+    "read",
+    "warnings",
+]

@@ -1,0 +1,43 @@
+"""Which settings belong to trying out, and when they would swallow real calls."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from urllib.parse import urlsplit
+
+from relay.config import addresses
+from relay.config.schema import Settings, Target
+
+SANDBOX_PORT = 8100
+_SHIPPED_TOKEN = "demo"  # noqa: S105  the shipped configuration's, known to everybody
+
+
+def is_loopback(host: str) -> bool:
+    return host == "localhost" or addresses.is_loopback(host.strip("[]"))
+
+
+def is_sandbox(target: Target) -> bool:
+    """Is this target one of the simulators that `make run` starts?"""
+    parts = urlsplit(target.address)
+    return is_loopback(parts.hostname or "") and parts.port == SANDBOX_PORT
+
+
+def demo_config_problem(settings: Settings, hosts: Iterable[str], *, on_platform: bool) -> str | None:
+    """Why this configuration must not face the world, or None. `hosts` are the addresses listened on.
+
+    With the sandbox as a target or the shipped token a real call would be taken and end nowhere.
+    """
+    if not on_platform and all(is_loopback(host) or host.startswith(("unix:", "/")) for host in hosts):
+        return None
+    found = [f"targets.{name} is the sandbox" for name, target in settings.targets.items() if is_sandbox(target)]
+    found += [
+        f"sources.{name} has the shipped token"
+        for name, source in settings.sources.items()
+        if _SHIPPED_TOKEN in source.secrets
+    ]
+    if not found:
+        return None
+    return (
+        f"{settings.file}: {', '.join(found)}: calls would be taken and end nowhere. "
+        "Put your own targets and tokens there, or set RELAY_DEMO=1 to try it out all the same"
+    )

@@ -1,0 +1,279 @@
+"""Reads the file and the environment; every mistake is a ConfigError with file, key and remedy."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+import tomllib
+from collections.abc import Mapping
+from datetime import timedelta
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Literal, NoReturn, get_args, get_origin, get_type_hints
+
+import msgspec
+
+from relay.config import conversions, validators
+from relay.config.alerting import Alerts
+from relay.config.paths import ROOT
+from relay.config.rule import Rule
+from relay.config.schema import (
+    TARGET_KINDS,
+    TOP_LEVEL,
+    Admin,
+    CrmTarget,
+    MetricsAccess,
+    Settings,
+    Source,
+    Storage,
+    Target,
+)
+from relay.config.secret import Secret
+from relay.errors import ConfigError
+
+_NOTHING: Mapping[str, Any] = MappingProxyType({})
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
+_PATH_ERROR = re.compile(r" - at `\$\.?(.*)`$")
+
+
+def read(environ: Mapping[str, str] | None = None) -> Settings:
+    """The settings. Raises ConfigError for whatever is wrong with them."""
+    environ = os.environ if environ is None else environ
+    file = Path(environ.get("RELAY_CONFIG") or ROOT / "config" / "relay.toml")
+    return _Reader(file, environ).settings()
+
+
+class _Reader:
+    def __init__(self, file: Path, environ: Mapping[str, str]) -> None:
+        self.file, self.environ = file, environ
+
+    def settings(self) -> Settings:
+        top = self._expand(self._parse(), "")
+        self._refuse_unknown(top, TOP_LEVEL, "")
+        top = {key: top.get(key, default) for key, default in TOP_LEVEL.items()}
+        for key in ("storage", "admin", "alerts", "metrics", "sources", "targets"):
+            self._expect_table(top[key], key)
+        simple = ("timezone", "max_body", "duplicate_window", "trusted_proxies")
+        plain = {key: self._convert_value(key, top[key], "") for key in simple}
+        if not isinstance(plain["trusted_proxies"], int):
+            self._fail("trusted_proxies", "must be a whole number: how many reverse proxies stand in front")
+        targets = {name: self._target(name, table) for name, table in top["targets"].items()}
+        sources = {name: self._source(name, table, plain, targets) for name, table in top["sources"].items()}
+        self._refuse_same_path(sources)
+        if not sources:
+            self._fail("sources", "there is none; add [sources.NAME] with targets and a token")
+        return Settings(
+            file=self.file, sources=sources, targets=_with_rules(targets, sources), **plain,
+            storage=self._storage(top["storage"]), admin=self._admin(top["admin"]),
+            alerts=self._struct(Alerts, top["alerts"], "alerts"), metrics=self._metrics(top["metrics"]),
+        )  # fmt: skip
+
+    def _fail(self, key: str, problem: str) -> NoReturn:
+        raise ConfigError(f"{self.file}: {key}: {problem}")
+
+    def _parse(self) -> dict[str, Any]:
+        try:
+            return tomllib.loads(self.file.read_text(encoding="utf-8"))
+        except FileNotFoundError as exc:
+            raise ConfigError(f"{self.file}: there is no such file; set RELAY_CONFIG to yours") from exc
+        except (OSError, UnicodeDecodeError) as exc:
+            raise ConfigError(f"{self.file}: cannot be read: {exc}") from exc
+        except tomllib.TOMLDecodeError as exc:
+            raise ConfigError(f"{self.file}: is not TOML: {exc}; look at that line for a missing quote") from exc
+
+    # --- "env:NAME" and "file:PATH"
+
+    def _expand(self, value: Any, path: str) -> Any:
+        if isinstance(value, dict):
+            return {key: self._expand(item, f"{path}.{key}".lstrip(".")) for key, item in value.items()}
+        if isinstance(value, list):
+            return [self._expand(item, f"{path}[{number}]") for number, item in enumerate(value)]
+        if isinstance(value, str) and value.startswith("env:"):
+            return self._from_environment(value[4:].strip(), path)
+        if isinstance(value, str) and value.startswith("file:"):
+            return self._from_file(value[5:].strip(), path)
+        return value
+
+    def _from_environment(self, name: str, path: str) -> str | None:
+        value = self.environ.get(name)
+        if value:
+            return value
+        if path == "admin.password":
+            return None
+        self._fail(path, f"the environment variable {name} is not set; set it, or write the value here")
+        return None
+
+    def _from_file(self, name: str, path: str) -> str:
+        place = Path(name) if Path(name).is_absolute() else ROOT / name
+        try:
+            value = place.read_text(encoding="utf-8").strip()
+        except (OSError, UnicodeDecodeError) as exc:
+            self._fail(path, f"the file {place} cannot be read ({exc.__class__.__name__}); create it or mend the path")
+        if not value:
+            self._fail(path, f"the file {place} is empty; put the value into it")
+        return value
+
+    # --- tables to structs
+
+    def _struct(self, kind: type[Any], table: dict[str, Any], path: str, added: Mapping[str, Any] = _NOTHING) -> Any:
+        known = [field for field in kind.__struct_fields__ if field not in added]
+        self._refuse_unknown(table, known, path)
+        values = {key: self._convert_value(key, value, path) for key, value in table.items()}
+        try:
+            return msgspec.convert({**values, **added}, kind, builtin_types=(timedelta,), dec_hook=_as_it_is)
+        except msgspec.ValidationError as exc:
+            self._explain(exc, kind, path)
+
+    def _explain(self, exc: msgspec.ValidationError, kind: type[Any], path: str) -> NoReturn:
+        text = str(exc)
+        found = _PATH_ERROR.search(text)
+        key = ".".join(part for part in (path, found[1] if found else "") if part)
+        missing = re.search(r"missing required field `(\w+)`", text)
+        if missing:
+            self._fail(f"{path}.{missing[1]}", "is missing; it is required")
+        allowed = _allowed(get_type_hints(kind).get(key.removeprefix(f"{path}.").partition("[")[0]))
+        if allowed and "enum" in text:
+            self._fail(key, f"must be one of {', '.join(str(word) for word in allowed)}")
+        self._fail(key, _PATH_ERROR.sub("", text).replace("Expected", "expected"))
+
+    def _convert_value(self, key: str, value: Any, path: str) -> Any:
+        try:
+            return conversions.convert(key, value, is_source=path.startswith("sources."))
+        except (ValueError, TypeError) as exc:
+            self._fail(f"{path}.{key}".lstrip("."), str(exc))
+
+    def _expect_table(self, value: Any, path: str) -> None:
+        if not isinstance(value, dict):
+            self._fail(path, f"must be a table: write it as [{path}]")
+
+    def _refuse_unknown(self, table: dict[str, Any], known: Any, path: str) -> None:
+        for key in table:
+            if key not in known:
+                close = difflib.get_close_matches(key, list(known), n=1)
+                hint = f"did you mean {close[0]}?" if close else f"known are: {', '.join(known)}"
+                self._fail(f"{path}.{key}".lstrip("."), f"there is no such key; {hint}")
+
+    def _storage(self, table: dict[str, Any]) -> Storage:
+        storage: Storage = self._struct(Storage, table, "storage")
+        url = self.environ.get("DATABASE_URL") or storage.url
+        key = "DATABASE_URL" if self.environ.get("DATABASE_URL") else "storage.url"
+        if not url.startswith("sqlite:///"):
+            self._fail(key, "only SQLite is supported by this version: write sqlite:///relay.db")
+        place = Path(url.removeprefix("sqlite:///"))
+        if not place.name or place.name == ":memory:":
+            self._fail(key, "names no file; write sqlite:///relay.db")
+        return msgspec.structs.replace(storage, url=f"sqlite:///{place if place.is_absolute() else ROOT / place}")
+
+    def _admin(self, table: dict[str, Any]) -> Admin:
+        admin: Admin = self._struct(Admin, table, "admin")
+        if admin.password == "":
+            self._fail(
+                "admin.password", "is empty; make one up, long and random, or leave the key out: then there is no page"
+            )
+        return admin
+
+    def _metrics(self, table: dict[str, Any]) -> MetricsAccess:
+        metrics: MetricsAccess = self._struct(MetricsAccess, table, "metrics")
+        if metrics.token == "":
+            self._fail("metrics.token", "is empty; make one up, long and random, or leave the key out")
+        return metrics
+
+    def _target(self, name: str, table: Any) -> Target:
+        path = f"targets.{name}"
+        self._expect_table(table, path)
+        self._check_name(name, path)
+        kind = table.get("kind")
+        if kind not in TARGET_KINDS:
+            known = ", ".join(f'"{item}"' for item in TARGET_KINDS)
+            self._fail(
+                f"{path}.kind",
+                f"{'is missing' if kind is None else repr(kind) + ' is not known'}; this version has {known}",
+            )
+        rest = {key: value for key, value in table.items() if key != "kind"}
+        added = {"name": name, "rules": {}} if issubclass(TARGET_KINDS[kind], CrmTarget) else {"name": name}
+        target: Target = self._struct(TARGET_KINDS[kind], rest, path, added)
+        found = validators.problem(target)
+        if found is not None:
+            self._fail(f"{path}.{found[0]}", found[1])
+        return target
+
+    def _source(self, name: str, table: Any, defaults: dict[str, Any], targets: dict[str, Target]) -> Source:
+        path = f"sources.{name}"
+        self._expect_table(table, path)
+        self._check_name(name, path)
+        inherited = {key: defaults[key] for key in ("timezone", "duplicate_window") if key not in table}
+        if not table.get("targets"):
+            self._fail(f"{path}.targets", "is missing; name at least one of [targets.*]")
+        rest = {key: value for key, value in table.items() if key != "rules"}
+        source: Source = self._struct(Source, rest, path, {"name": name, **inherited})
+        self._check_source(source, path, targets)
+        rules = self._rules(table.get("rules", []), source, f"{path}.rules", targets)
+        return msgspec.structs.replace(source, path=(source.path or name).strip("/"), rules=rules)
+
+    def _rules(self, tables: Any, source: Source, path: str, targets: dict[str, Target]) -> tuple[Rule, ...]:
+        if not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):
+            self._fail(path, f"must be tables: write each as [[{path}]]")
+        rules = []
+        for number, table in enumerate(tables, start=1):
+            rule: Rule = self._struct(Rule, table, f"{path}[{number}]")
+            concerned = [targets[name] for name in source.targets if not rule.targets or name in rule.targets]
+            found = validators.rule_problem(rule, source, concerned)
+            if found is not None:
+                self._fail(f"{path}[{number}].{found[0]}", found[1])
+            rules.append(rule)
+        return tuple(rules)
+
+    def _check_source(self, source: Source, path: str, targets: dict[str, Target]) -> None:
+        for number, target in enumerate(source.targets):
+            if target not in targets:
+                close = difflib.get_close_matches(target, list(targets), n=1)
+                hint = f' (did you mean "{close[0]}"?)' if close else "; add [targets." + target + "]"
+                self._fail(f"{path}.targets[{number}]", f'no target is named "{target}"{hint}')
+        if len(set(source.targets)) != len(source.targets):
+            self._fail(f"{path}.targets", "a target stands there twice")
+        if any(not token for token in source.token):
+            self._fail(f"{path}.token", "is empty; make one up, long and random")
+        if any(not key for key in source.integration_key):
+            self._fail(f"{path}.integration_key", "is empty; copy it from the template in the cabinet")
+        if not source.secrets and not source.open:
+            self._fail(f"{path}.token", "is missing; set a token, or open = true to take notifications from anybody")
+
+    def _check_name(self, name: str, path: str) -> None:
+        if not _NAME.fullmatch(name):
+            self._fail(path, "a name is of latin letters, digits, - and _; for a Cyrillic address set path")
+
+    def _refuse_same_path(self, sources: dict[str, Source]) -> None:
+        seen: dict[str, str] = {}
+        for name, source in sources.items():
+            other = seen.setdefault(source.path.casefold(), name)
+            if other != name:
+                self._fail(f"sources.{name}.path", f"sources.{other} has the same; each needs its own")
+
+
+def _with_rules(targets: dict[str, Target], sources: dict[str, Source]) -> dict[str, Target]:
+    """A CRM's settings for one call may come from a rule of the call's source."""
+    return {
+        name: msgspec.structs.replace(
+            target, rules={source.name: source.rules for source in sources.values() if name in source.targets}
+        )
+        if isinstance(target, CrmTarget)
+        else target
+        for name, target in targets.items()
+    }
+
+
+def _as_it_is(kind: type, value: Any) -> Any:
+    """Secrets, zones, networks and rates were made before; msgspec only checks where they stand."""
+    if isinstance(value, kind):
+        return value
+    if kind is Secret and isinstance(value, str):
+        return Secret(value)
+    raise ValueError(f"Expected {kind.__name__}, got {type(value).__name__}")
+
+
+def _allowed(hint: Any) -> tuple[Any, ...]:
+    """The words of a Literal, also inside a tuple."""
+    if get_origin(hint) is Literal:
+        return get_args(hint)
+    return next((words for part in get_args(hint) if (words := _allowed(part))), ())

@@ -1,0 +1,232 @@
+"""The configuration's values, frozen. A key that has no field here is refused."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, Literal
+from zoneinfo import ZoneInfo
+
+from msgspec import Struct
+
+from relay.config.addresses import AllowList
+from relay.config.alerting import Alerts
+from relay.config.rule import Rule
+from relay.config.secret import Secret
+from relay.config.types import Rate
+from relay.models import CALL_KINDS, KINDS, NOTIFIED_KINDS, Kind
+
+UIS_HOSTS = ("uiscom.ru", "comagic.ru", "novofon.ru", "callgear.com")  #: the one platform under its four names
+
+
+class Storage(Struct, frozen=True, forbid_unknown_fields=True):
+    url: str = "sqlite:///relay.db"
+    keep_delivered: timedelta = timedelta(days=30)
+    keep_dead: timedelta = timedelta(days=180)
+
+    @property
+    def path(self) -> Path:
+        """Of the SQLite file."""
+        return Path(self.url.removeprefix("sqlite:///"))
+
+
+class Admin(Struct, frozen=True, forbid_unknown_fields=True):
+    password: Secret | None = None
+
+
+class MetricsAccess(Struct, frozen=True, forbid_unknown_fields=True):
+    """Who may read /metrics: with a token whoever shows it, without one this machine and `allow_from`."""
+
+    token: Secret | None = None
+    allow_from: AllowList = AllowList()  #: with a token: it is taken from these, and from this machine, only
+
+
+class Source(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """One UIS account or 1C base that notifications come from."""
+
+    name: str
+    targets: tuple[str, ...]
+    token: tuple[Secret, ...] = ()  #: any of them opens; several while the cabinet is being changed
+    integration_key: tuple[Secret, ...] = ()  #: likewise; a constant that Novofon's templates have in the body
+    open: bool = False  #: takes notifications without a secret
+    path: str = ""  #: the name unless set
+    timezone: ZoneInfo
+    allow_from: AllowList = AllowList()
+    duplicate_window: timedelta
+    rules: tuple[Rule, ...] = ()  #: who gets which calls, and how; the first that fits decides
+
+    @property
+    def secrets(self) -> tuple[Secret, ...]:
+        """All that open it."""
+        return (*self.token, *self.integration_key)
+
+
+class Target(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, tag_field="kind"):
+    """What every kind of target takes."""
+
+    name: str
+    events: tuple[Kind, ...] = KINDS
+    concurrency: int = 2
+    rate: Rate | None = None
+    timeout: timedelta = timedelta(seconds=30)
+    connect_timeout: timedelta = timedelta(seconds=5)
+    order: Literal["call", "none"] = "call"
+    give_up_after: timedelta = timedelta(days=14)
+    attempts: int = 12  #: failures of the event's own
+    retry_first: timedelta = timedelta(seconds=5)
+    retry_max: timedelta = timedelta(hours=1)
+    retry_after_max: timedelta = timedelta(hours=1)  #: a target that asks for more time is given so much
+    unclear: Literal["retry", "hold"] = "retry"
+    expire: dict[Kind, timedelta] = {}
+    delivered_statuses: tuple[int, ...] = ()
+    verify_tls: bool = True
+    ca_file: str | None = None
+    proxy: str | None = None
+
+    @property
+    def kind(self) -> str:
+        return str(self.__struct_config__.tag)
+
+    @property
+    def address(self) -> str:
+        """Where its requests go; may hold a secret."""
+        raise NotImplementedError
+
+    @property
+    def call_gap(self) -> timedelta:
+        """The least time between two deliveries of one call."""
+        return timedelta(0)
+
+
+class UrlTarget(Target, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A target with an address that is no secret."""
+
+    url: str
+
+    @property
+    def address(self) -> str:
+        return self.url
+
+
+class OneCTarget(UrlTarget, frozen=True, forbid_unknown_fields=True, kw_only=True, tag="1c"):
+    """A 1C HTTP service like UIScom; `url` ends with `/hs/UIScom`."""
+
+    events: tuple[Kind, ...] = NOTIFIED_KINDS
+    delivered_statuses: tuple[int, ...] = (417,)  #: the receiver stores the event and then answers 417
+    username: str | None = None
+    password: Secret | None = None
+    body: Literal["template", "raw", "normalised"] = "template"
+    empty: Literal["null", "string"] = "null"
+    session: Literal["auto", "manual"] = "auto"
+    suspicious_ok: Literal["fail", "accept"] = "fail"
+    call_gap: timedelta = timedelta(seconds=1.1)  #: its register has one record of a call for each second
+
+
+class CrmTarget(Target, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A CRM that has users of its own: whom a call belongs to."""
+
+    events: tuple[Kind, ...] = CALL_KINDS
+    default_user: int  #: for calls that nobody took
+    users: dict[str, int] = {}  #: UIS extension -> user of the CRM
+    employees: dict[str, int] = {}  #: UIS employee id -> user of the CRM
+    client_id: str | None = None  #: OAuth, instead of a webhook or a long-lived token
+    client_secret: Secret | None = None
+    refresh_token: Secret | None = None  #: the first one; the relay keeps the later ones itself
+    rules: dict[str, tuple[Rule, ...]] = {}  #: of the sources that use it, by their names; no key of the file
+
+    @property
+    def mapped_users(self) -> tuple[int, ...]:
+        """Everybody who is named, once each."""
+        return tuple(dict.fromkeys((*self.users.values(), *self.employees.values())))
+
+
+class Bitrix24Target(CrmTarget, frozen=True, forbid_unknown_fields=True, kw_only=True, tag="bitrix24"):
+    """Bitrix24 by an incoming webhook, or by a local application's OAuth."""
+
+    # a bucket of exactly the documented 2/s and 50 overflows by jitter
+    rate: Rate | None = Rate(1.9, 45)
+    webhook: Secret | None = None  #: https://portal.bitrix24.ru/rest/1/code/
+    portal: str | None = None  #: of the local application: https://portal.bitrix24.ru
+    oauth_url: str = "https://oauth.bitrix24.tech"
+    create_lead: bool = True  #: for a number that the CRM does not know
+    crm_source: str | None = None  #: SOURCE of what is created
+    show_to: Literal["employee", "all", "nobody"] = "employee"
+    attach_record: Literal["link", "upload", "off"] = "link"
+    record_hosts: tuple[str, ...] = UIS_HOSTS  #: where `upload` may fetch from, with everything below them
+    record_ca_file: str | None = None  #: who vouches for them, beside nobody else
+    learn_users: bool = True  #: ask Bitrix24 for the user with an extension that `users` does not name
+
+    @property
+    def address(self) -> str:
+        return self.webhook or f"{(self.portal or '').rstrip('/')}/rest/"
+
+
+class AmoCrmTarget(CrmTarget, frozen=True, forbid_unknown_fields=True, kw_only=True, tag="amocrm"):
+    """amoCRM by a long-lived token, or by OAuth."""
+
+    url: str
+    rate: Rate | None = Rate(5, 1)
+    token: Secret | None = None
+    redirect_uri: str | None = None
+    unknown_phone: Literal["unsorted", "contact", "skip"] = "unsorted"
+    pipeline_id: int | None = None  #: whose «Неразобранное» gets the calls of unknown numbers
+    status_id: int | None = None  #: the stage to which it is accepted from there at once; None: a person does that
+    popup: bool = True
+    source_name: str = "UIS"
+    look_up: bool = True  #: look for a call that may have been taken before it is sent again
+
+    @property
+    def address(self) -> str:
+        return self.url
+
+
+class HttpTarget(UrlTarget, frozen=True, forbid_unknown_fields=True, kw_only=True, tag="http"):
+    """Any HTTP address."""
+
+    concurrency: int = 4
+    body: Literal["normalised", "template", "raw"] = "normalised"
+    empty: Literal["null", "string"] = "null"
+    method: Literal["POST", "PUT", "PATCH"] = "POST"
+    query: dict[str, Secret] = {}
+    headers: dict[str, Secret] = {}
+    secrets: tuple[Secret, ...] = ()  #: Standard Webhooks; two while they are being changed
+
+
+TARGET_KINDS: dict[str, type[Target]] = {
+    "1c": OneCTarget, "bitrix24": Bitrix24Target, "amocrm": AmoCrmTarget, "http": HttpTarget,
+}  # fmt: skip
+
+
+class Settings(Struct, frozen=True, kw_only=True):
+    """Everything the relay is told, read once at start."""
+
+    file: Path
+    timezone: ZoneInfo
+    max_body: int
+    duplicate_window: timedelta
+    trusted_proxies: int
+    storage: Storage
+    admin: Admin
+    alerts: Alerts
+    metrics: MetricsAccess
+    sources: dict[str, Source]
+    targets: dict[str, Target]
+
+    def unused_targets(self) -> list[str]:
+        used = {name for source in self.sources.values() for name in source.targets}
+        return [name for name in self.targets if name not in used]
+
+
+TOP_LEVEL: dict[str, Any] = {
+    "timezone": "Europe/Moscow",
+    "max_body": "64KB",
+    "duplicate_window": "10m",
+    "trusted_proxies": 0,
+    "storage": {},
+    "admin": {},
+    "alerts": {},
+    "metrics": {},
+    "sources": {},
+    "targets": {},
+}
+"""The keys of the file and their defaults."""

@@ -1,0 +1,197 @@
+"""What no type can say of a target's settings: each check gives the key and what is wrong with it.
+
+A secret's value is never in the text.
+"""
+
+from __future__ import annotations
+
+import binascii
+import re
+from base64 import b64decode
+from collections.abc import Callable, Sequence
+from datetime import timedelta
+from typing import Any
+from urllib.parse import urlsplit
+
+from relay.config.demo_guard import is_loopback
+from relay.config.paths import ROOT
+from relay.config.rule import AMOCRM_KEYS, Rule
+from relay.config.schema import (
+    AmoCrmTarget,
+    Bitrix24Target,
+    CrmTarget,
+    HttpTarget,
+    OneCTarget,
+    Source,
+    Target,
+    UrlTarget,
+)
+
+Problem = tuple[str, str]  # the key, and what is wrong with it
+
+_RETRY_AFTER_MOST = timedelta(days=30)
+_WEBHOOK_PATH = re.compile(r"/rest/\d+/[^/]+/?")
+_CALL_GAP_MAX = timedelta(minutes=1)
+_HOST = re.compile(r"[a-z0-9_-]+(\.[a-z0-9_-]+)*|[0-9a-f:.]*:[0-9a-f:.]+", re.IGNORECASE)
+_OWN_HEADERS = ("content-length", "content-type", "host", "transfer-encoding", "x-relay-delivery")
+
+
+def problem(target: Target) -> Problem | None:
+    """The first thing that is wrong."""
+    for kind, check in _CHECKS:
+        if isinstance(target, kind):
+            found = check(target)
+            if found is not None:
+                return found
+    return None
+
+
+def rule_problem(rule: Rule, source: Source, concerned: Sequence[Target]) -> Problem | None:
+    """What is wrong with a rule that is about these targets of its source."""
+    for name in rule.targets:
+        if name not in source.targets:
+            return "targets", f'"{name}" is no target of this source; it has {", ".join(source.targets)}'
+    if not (rule.skip or rule.targets or rule.settings):
+        return "skip", "the rule does nothing; give it skip = true, targets, or a setting like default_user"
+    if rule.skip and rule.settings:
+        return "skip", f"what is left out needs no {next(iter(rule.settings))}; remove one of the two"
+    kinds = {target.kind for target in concerned if isinstance(target, CrmTarget)}
+    for key in rule.settings:
+        if not kinds or (key in AMOCRM_KEYS and "amocrm" not in kinds):
+            return key, f"no target of the rule has it; it is for {'amocrm' if key in AMOCRM_KEYS else 'a CRM'}"
+        if len(kinds) > 1 and key in ("default_user", "crm_source"):
+            return key, "means something else in each CRM; name in targets the one that it is for"
+    return None
+
+
+def _every(target: Target) -> Problem | None:
+    for key in ("ca_file", "record_ca_file"):
+        file = getattr(target, key, None)
+        if file is not None and not (ROOT / file).is_file():
+            return key, f"there is no file {ROOT / file}"
+    if target.retry_first > target.retry_max or not target.retry_first:
+        return "retry_first", "must be more than 0 and not more than retry_max"
+    if not timedelta(0) < target.retry_after_max <= _RETRY_AFTER_MOST:
+        return "retry_after_max", f"must be more than 0 and at most {_RETRY_AFTER_MOST.days}d"
+    if not target.timeout or not target.connect_timeout:
+        return "timeout", "must be more than 0, as must connect_timeout"
+    if any(status not in range(200, 600) for status in target.delivered_statuses):
+        return "delivered_statuses", "an HTTP status is a number from 200 to 599"
+    return None
+
+
+def _url(target: UrlTarget | AmoCrmTarget) -> Problem | None:
+    return _address("url", target.url)
+
+
+def _address(key: str, given: str) -> Problem | None:
+    parts = urlsplit(given)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        return key, "must begin with http:// or https:// and name a host"
+    if parts.username or parts.password:
+        return key, "holds a password; put it into username and password"
+    return None
+
+
+def _onec(target: OneCTarget) -> Problem | None:
+    if target.call_gap > _CALL_GAP_MAX:
+        return "call_gap", "is too much; at most 1m: every event of a call waits for so long behind the one before it"
+    return None
+
+
+def _cloud(key: str, given: str) -> Problem | None:
+    """The address of somebody else's service: tokens go there, so never in the clear."""
+    found = _address(key, given)
+    if found is None and given.startswith("http://") and not is_loopback(urlsplit(given).hostname or ""):
+        return key, "must begin with https://"
+    return found
+
+
+def _crm(target: CrmTarget) -> Problem | None:
+    if target.order == "none":
+        return "order", f"must be call: at {target.kind} the steps of a call build on one another"
+    given = [name for name in ("client_id", "client_secret", "refresh_token") if getattr(target, name)]
+    if given and len(given) < 3:
+        missing = next(name for name in ("client_id", "client_secret", "refresh_token") if name not in given)
+        return missing, f"is missing; OAuth needs it beside {given[0]}"
+    return None
+
+
+def _bitrix24(target: Bitrix24Target) -> Problem | None:
+    return _access(target) or _record_hosts(target)
+
+
+def _record_hosts(target: Bitrix24Target) -> Problem | None:
+    for number, host in enumerate(target.record_hosts):
+        if not _HOST.fullmatch(host):
+            return f"record_hosts[{number}]", 'must be the name of a host alone, like "records.example.ru"'
+    return None
+
+
+def _access(target: Bitrix24Target) -> Problem | None:
+    if (target.webhook is None) == (target.portal is None):
+        wanted = 'webhook = "env:B24_WEBHOOK", or portal, client_id, client_secret and refresh_token of a local app'
+        return (
+            "webhook",
+            f"{'is missing; ' if target.webhook is None else 'and portal exclude one another; '}set {wanted}",
+        )
+    if target.webhook is None:
+        if target.client_id is None:
+            return "client_id", "is missing; with portal go client_id, client_secret and refresh_token"
+        return _cloud("portal", target.portal or "") or _cloud("oauth_url", target.oauth_url)
+    if target.client_id is not None:
+        return "client_id", "belongs to portal; a webhook needs none"
+    if not _WEBHOOK_PATH.fullmatch(urlsplit(target.webhook).path):
+        return "webhook", "must look like https://portal.bitrix24.ru/rest/1/code/"
+    return _cloud("webhook", target.webhook)
+
+
+def _amocrm(target: AmoCrmTarget) -> Problem | None:
+    if (target.token is None) == (target.client_id is None):
+        wanted = 'token = "env:AMO_TOKEN" (long-lived), or client_id, client_secret, redirect_uri and refresh_token'
+        return (
+            "token",
+            f"{'is missing; ' if target.token is None else 'and client_id exclude one another; '}set {wanted}",
+        )
+    if target.token is not None and not _fits_a_header(target.token):
+        return "token", "holds letters that no token has; copy it again"
+    if target.client_id is not None and target.redirect_uri is None:
+        return "redirect_uri", "is missing; amoCRM wants the one of the integration with every refresh"
+    if not target.source_name:
+        return "source_name", "is empty; amoCRM takes no call without the name of its source"
+    if target.events and urlsplit(target.url).path.strip("/"):
+        return "url", "must be the account's address alone, like https://example.amocrm.ru"
+    return _cloud("url", target.url)
+
+
+def _fits_a_header(text: str) -> bool:
+    return text.isascii() and text.isprintable()
+
+
+def _one_of(is_missing: bool, other: str, wanted: str) -> str:
+    return f"{'is missing' if is_missing else f'and {other} exclude one another'}; set {wanted}"
+
+
+def _http(target: HttpTarget) -> Problem | None:
+    for name in target.headers:
+        if name.lower() in _OWN_HEADERS or name.lower().startswith("webhook-"):
+            return f"headers.{name}", "is set by the relay itself; leave it out"
+        if not _fits_a_header(name) or not _fits_a_header(target.headers[name]):
+            return f"headers.{name}", "a header holds latin letters and signs only, on one line"
+    for number, secret in enumerate(target.secrets):
+        try:
+            key = b64decode(secret.removeprefix("whsec_"), validate=True)
+        except (binascii.Error, ValueError):
+            key = b""
+        if len(key) < 16:
+            return f"secrets[{number}]", (
+                "must be whsec_ and 16 bytes or more in base64; make one: "
+                "python -c \"import base64,os; print('whsec_' + base64.b64encode(os.urandom(24)).decode())\""
+            )
+    return None
+
+
+_CHECKS: tuple[tuple[type[Target], Callable[[Any], Problem | None]], ...] = (
+    (UrlTarget, _url), (AmoCrmTarget, _url), (Target, _every), (OneCTarget, _onec), (CrmTarget, _crm),
+    (Bitrix24Target, _bitrix24), (AmoCrmTarget, _amocrm), (HttpTarget, _http),
+)  # fmt: skip

@@ -1,0 +1,175 @@
+"""The values that pass through the house, frozen: what UIS said, what is to be sent, what a try came to.
+
+Knows no JSON, no SQL and no HTTP.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Any, Literal
+
+from msgspec import Struct
+
+Kind = Literal["incoming", "answered", "lost", "outgoing", "finished", "recorded", "other"]
+KINDS: tuple[Kind, ...] = ("incoming", "answered", "lost", "outgoing", "finished", "recorded", "other")
+NOTIFIED_KINDS = KINDS[:5]  #: those of the five notifications of a usual set-up
+CALL_KINDS = KINDS[:-1]  #: those that say something of a call
+
+EventState = Literal["accepted", "quarantined", "discarded"]
+EVENT_STATES: tuple[EventState, ...] = ("accepted", "quarantined", "discarded")
+
+DeliveryState = Literal["due", "sending", "delivered", "dead", "held", "expired", "discarded"]
+DELIVERY_STATES: tuple[DeliveryState, ...] = (
+    "due", "sending", "delivered", "dead", "held", "expired", "discarded",
+)  # fmt: skip
+UNFINISHED: tuple[DeliveryState, ...] = ("due", "sending")
+DEAD_LETTERS: tuple[DeliveryState, ...] = ("dead", "held")
+
+TargetState = Literal["open", "down", "misconfigured"]  # `paused` is the operator's, and stands over these
+
+OutcomeName = Literal["delivered", "refused", "later", "unreachable", "unclear", "failed", "misconfigured"]
+
+ENDPOINTS = ("in", "out", "rec", "any")
+
+
+class CallEvent(Struct, frozen=True, kw_only=True):
+    """One notification, understood. Names are UIS's own in snake_case."""
+
+    kind: Kind
+    session_id: str | None = None  #: UIS call_session_id; the same in all notifications of a call
+    direction: Literal["in", "out"] | None = None
+    started_at: datetime | None = None  #: aware, UTC; the sender's clock
+    finished_at: datetime | None = None
+    notified_at: datetime | None = None
+    virtual_number: str | None = None  #: numbers: E.164 when valid, else as given
+    caller: str | None = None
+    callee: str | None = None
+    client_number: str | None = None  #: the other party, whatever the direction
+    employee_number: str | None = None
+    extension: str | None = None
+    employee_ids: tuple[int, ...] = ()
+    contact_id: int | None = None
+    total_seconds: int | None = None
+    wait_seconds: int | None = None
+    talk_seconds: int | None = None  #: total - wait where it was not sent; 0 for a lost call
+    talk_derived: bool | None = None  #: is it total - wait, which may hold more than a talk: a menu, say
+    finish_reason: str | None = None  #: UIS mnemonic, 92 are known, others come
+    is_lost: bool | None = None
+    lost_reason: str | None = None  #: Russian text
+    lost_by: Literal["client", "operator"] | None = None
+    record_link: str | None = None  #: opens without a login: a secret
+    wav_records: tuple[str, ...] = ()  #: links or ids
+    call_source: str | None = None
+    scenario: str | None = None
+    external_id: str | None = None
+    notification_name: str | None = None
+    mnemonic: str | None = None
+    extra: dict[str, Any] = {}  #: every other key, and every value that could not be typed
+    notes: tuple[str, ...] = ()  #: what was repaired or is contradictory
+
+
+class Event(Struct, frozen=True, kw_only=True):
+    """A notification as it stands in the store."""
+
+    seq: int  #: order of acceptance
+    id: str
+    source: str
+    endpoint: str
+    kind: Kind | None
+    state: EventState
+    session: str | None
+    received_at: datetime
+    raw: bytes  #: as it came, secrets masked
+    edited: bytes | None  #: what the operator made of it
+    query: bool  #: the bytes are a query string
+    zone: str  #: the account's time zone when it was understood
+    call: CallEvent | None
+    problem: str | None
+    notes: tuple[str, ...]
+    repeats: tuple[datetime, ...]  #: when UIS sent the same again (the latest of them)
+    repeated: int  #: how often
+
+    @property
+    def body(self) -> bytes:
+        """What is to be read: the operator's version where there is one."""
+        return self.raw if self.edited is None else self.edited
+
+
+class Delivery(Struct, frozen=True, kw_only=True):
+    """One event for one target."""
+
+    seq: int
+    id: str
+    event_seq: int
+    event: str
+    target: str
+    kind: Kind
+    source: str
+    session: str | None
+    ordered: bool  #: does it keep its place within the call?
+    state: DeliveryState
+    attempts: int  #: tries so far, counted anew by a replay
+    failures: int  #: those that count against the event itself
+    unclear: int  #: those that may have arrived
+    due_at: datetime
+    aged_from: datetime  #: acceptance, or the last replay: `give_up_after` and `expire` count from it
+    replayed: bool
+    tried_at: datetime | None
+    delivered_at: datetime | None
+    reason: str | None
+    remote: str | None  #: what the target called it
+
+
+class Outcome(Struct, frozen=True, kw_only=True):
+    """What an attempt came to, in the words that the schedule acts on."""
+
+    name: OutcomeName
+    reason: str = ""  #: for people, without secrets; the target's own words where it had any
+    status: int | None = None  #: HTTP status, where there was an answer
+    wait: timedelta | None = None  #: what the target asked for; never cut short
+    remote: str | None = None
+    health_hint: Literal["well", "not_asked", "perhaps_restarting"] | None = None
+    """What it shows of the target, where that is not what the name says: `well`, it works, and only this event it
+    does not take now; `not_asked`, no request was needed; `perhaps_restarting`, it may be misconfigured."""
+
+
+class Attempt(Struct, frozen=True, kw_only=True):
+    """One try, as it stands in the store."""
+
+    number: int
+    at: datetime
+    took_ms: int
+    status: int | None
+    outcome: OutcomeName
+    reason: str
+
+
+class TargetHealth(Struct, frozen=True, kw_only=True):
+    """What a lane knows of its target, as it stands in the store."""
+
+    state: TargetState = "open"
+    reason: str | None = None  #: why it is not open, in the target's own words
+    since: datetime | None = None  #: when it stopped being open
+    probes: int = 0  #: sent since then
+    probe_at: datetime | None = None  #: no probe before
+    asked_until: datetime | None = None  #: the target asked for time: no request before
+    forbidden_since: datetime | None = None  #: 403 or 404 and nothing else since
+
+
+class Standstill(Struct, frozen=True):
+    """A span of time that does not count for a delivery's age: a pause, or a step of the clock."""
+
+    began: datetime
+    ended: datetime | None  #: None: it goes on
+
+
+class TokenPair(Struct, frozen=True, kw_only=True):
+    """What OAuth gives, each pair for one use of its refresh token."""
+
+    seed: str  #: which configured token it began with: another one begins anew
+    access: str
+    refresh: str
+    expires_at: datetime
+
+    def __repr__(self) -> str:
+        return f"TokenPair(expires_at={self.expires_at})"

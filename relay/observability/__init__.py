@@ -1,0 +1,1 @@
+"""What the relay tells of itself: log lines and metrics."""

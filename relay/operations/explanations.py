@@ -1,0 +1,62 @@
+"""Which rule decides for an event at each target of its source, by the present configuration."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from msgspec import Struct
+
+from relay import routing
+from relay.config import CrmTarget, Rule
+from relay.models import CallEvent, Event
+from relay.operations.serializers import JSONDict
+from relay.wiring import Relay
+
+
+class Explanation(Struct, frozen=True):
+    """For one target."""
+
+    target: str
+    takes: bool  #: does it get events like this one?
+    rule: int | None  #: which of the source's rules decided, from 1
+    why: str
+    settings: JSONDict  #: what a rule sets for this call at a CRM
+
+
+def explain(relay: Relay, event: Event) -> list[Explanation]:
+    """One explanation for each target of the event's source; none for an event that cannot be read."""
+    source = relay.settings.sources.get(event.source)
+    if source is None or event.call is None:
+        return []
+    said = relay.store.said_of(event) or (event.call,)
+    return [_explain(relay, source.rules, name, event.call, said) for name in source.targets]
+
+
+def as_record(explained: Explanation) -> JSONDict:
+    return {name: getattr(explained, name) for name in Explanation.__struct_fields__}
+
+
+def _explain(relay: Relay, given: Sequence[Rule], name: str, call: CallEvent, said: Sequence[CallEvent]) -> Explanation:
+    target = relay.settings.targets[name]
+    if call.kind not in target.events:
+        return Explanation(name, False, None, f"it takes no {call.kind}; events of the target names those it takes", {})
+    decision = routing.decide(given, name, routing.facts((call,)))
+    if not decision.takes:
+        return Explanation(name, False, decision.number, _words(decision), {})
+    of_call = routing.decide(given, name, routing.facts(said))  # the settings go by all that was said of the call
+    sets = of_call.rule.settings if of_call.rule is not None and isinstance(target, CrmTarget) else {}
+    decided = of_call if sets else decision
+    return Explanation(name, True, decided.number, _words(decided), dict(sets))
+
+
+def _words(decision: routing.Decision) -> str:
+    if decision.rule is None:
+        return "no rule fits: the target's own settings"
+    asked = ", ".join(f"{name} = {_value(value)}" for name, value in decision.rule.conditions.items())
+    return f"rule {decision.number} ({asked or 'any call'})"
+
+
+def _value(value: object) -> str:
+    if isinstance(value, tuple):
+        return " or ".join(map(str, value))
+    return str(value).lower() if isinstance(value, bool) else str(value)

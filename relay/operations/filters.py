@@ -1,0 +1,67 @@
+"""Which deliveries and events an operator means: filters in words to the store's, and what they choose."""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime
+from zoneinfo import ZoneInfo
+
+from msgspec import Struct, structs
+
+from relay.clock import to_utc
+from relay.config.types import duration
+from relay.errors import NotFound
+from relay.models import DEAD_LETTERS, Delivery, Event
+from relay.store import Selection
+from relay.wiring import Relay
+
+REPLAYABLE = ("due", "delivered", "dead", "held", "expired", "discarded")
+DISCARDABLE = ("due", "dead", "held", "expired")
+
+
+class Chosen(Struct, frozen=True):
+    deliveries: list[Delivery]
+    quarantined: list[Event]
+
+    @property
+    def count(self) -> int:
+        return len(self.deliveries) + len(self.quarantined)
+
+
+def when(given: str, zone: ZoneInfo, now: datetime) -> datetime:
+    """`2h` ago, or a date or time in the account's zone, as an instant in UTC. Raises ValueError with an example."""
+    if re.fullmatch(r"\d+(\.\d+)?(ms|s|m|h|d|w)", given):
+        return now - duration(given)
+    try:
+        read = datetime.fromisoformat(given)
+        return to_utc(read if read.tzinfo else read.replace(tzinfo=zone))
+    except (ValueError, OverflowError) as exc:
+        raise ValueError(f"{given!r}: write it like 2h, 3d, 2026-03-02 or 2026-03-02T09:30") from exc
+
+
+def refuse_unknown(relay: Relay, target: str | None, source: str | None) -> None:
+    """Raises NotFound for a target or source that neither the configuration nor the store knows."""
+    known = {
+        "target": (target, {*relay.settings.targets, *relay.store.target_names()}),
+        "source": (source, {*relay.settings.sources}),
+    }
+    for what, (name, names) in known.items():
+        if name is not None and name not in names:
+            raise NotFound(f"there is no {what} {name}; there are: {', '.join(sorted(names)) or 'none'}")
+
+
+def choose(relay: Relay, wanted: Selection, allowed: tuple[str, ...]) -> Chosen:
+    """What is in an allowed state; without states in `wanted` the dead-letter queue. Raises ValueError, NotFound."""
+    for unknown in wanted.ids:
+        relay.store.event(unknown)  # raises NotFound
+    states = tuple(state for state in wanted.states if state in allowed or state == "quarantined")
+    if wanted.states and not states:
+        raise ValueError(f"what is {', '.join(wanted.states)} cannot be taken; only {', '.join(allowed)}")
+    chosen = structs.replace(wanted, states=states or (*DEAD_LETTERS, "quarantined"))
+    deliveries = list(relay.store.deliveries(chosen)) if chosen.delivery_states() else []
+    quarantined: list[Event] = []
+    if "quarantined" in chosen.states and chosen.target is None:
+        quarantined = list(relay.store.events(structs.replace(chosen, states=("quarantined",))))
+    if wanted.ids and not deliveries and not quarantined:
+        raise NotFound("none of it is in the dead-letter queue; name the --state to take it all the same")
+    return Chosen(deliveries, quarantined)

@@ -1,0 +1,40 @@
+"""How targets and sources are doing, as the command line and the page show it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime
+
+from relay.clock import iso
+from relay.operations.serializers import JSONDict
+from relay.store import TargetFigures
+from relay.wiring import Relay
+
+
+def targets(relay: Relay, since: datetime, only: str | None = None) -> Iterator[JSONDict]:
+    """One object for each target, configured or removed; `delivered_24h` counts from `since`."""
+    configured = relay.settings.targets
+    for name in dict.fromkeys([*configured, *relay.store.target_names()]):
+        if only in (None, name):
+            figures = relay.store.target_figures(name, since)
+            yield {
+                "target": name, "kind": configured[name].kind if name in configured else None,
+                "state": figures.state if name in configured else "removed", "reason": _reason(figures, relay.clock()),
+                "due": figures.due, "oldest_due_at": iso(figures.oldest_due_at), "delivered_24h": figures.delivered,
+                "dead": figures.dead, "last_error": figures.last_error,
+            }  # fmt: skip
+
+
+def _reason(figures: TargetFigures, now: datetime) -> str | None:
+    """Why it is not open, and until when it wants to be left alone."""
+    asked_until = figures.asked_until
+    asked = None if asked_until is None or asked_until <= now else f"asked to wait until {iso(asked_until)}"
+    return "; ".join(part for part in (figures.reason, asked) if part) or None
+
+
+def sources(relay: Relay, since: datetime, only: str | None = None) -> Iterator[JSONDict]:
+    refused = relay.store.refused_since(list(relay.settings.sources), since)
+    for name in relay.settings.sources:
+        if only in (None, name):
+            taken, last = relay.store.taken_since(name, since)
+            yield {"source": name, "taken_24h": taken, "last_taken_at": iso(last), "refused_24h": refused.get(name, {})}

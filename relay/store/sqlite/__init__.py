@@ -1,0 +1,1 @@
+"""What only SQLite needs: the file, its write lock, its journal."""

@@ -1,0 +1,288 @@
+"""The two engines: one connection that writes, under the write lock, and short-lived readers.
+
+Durable means on disk: WAL with `synchronous=FULL`, so that a commit survives a power cut.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import structlog
+from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy.exc import DBAPIError
+
+from relay.errors import StoreBusy, StoreError
+from relay.store.sqlite import journal
+from relay.store.sqlite.lock import FileLock, Presence, WriteLock
+from relay.store.sqlite.wal_guard import WalGuard
+
+log = structlog.get_logger("relay.store")
+
+WRITE_TIMEOUT_S = 2.0
+_READER_BUSY_MS = 2000  # while another process brings back what a killed one has left in the journal
+_POLL_S = 0.005  # for a foreign process, the sqlite3 shell say, that holds SQLite's own lock
+_READERS_KEPT = 5
+
+
+class Database:
+    """One SQLite file. Opens nothing until it is used, and nothing that a fork would share."""
+
+    def __init__(self, url: str) -> None:
+        self.path = Path(url.removeprefix("sqlite:///"))
+        self.lock = WriteLock(self.path.with_name(self.path.name + ".lock"))
+        self.presence = Presence(self.path.with_name(self.path.name + ".open"))
+        self._connected = False
+        self._reader = self._engine(read_only=True)
+        self._writer = self._engine(read_only=False)
+        self._connection: Connection | None = None
+        self._files = WalGuard(self.path)
+        self._unknown_files = False
+        self._closed = False
+
+    def owner_lock(self, owner: str) -> FileLock:
+        """Held by a process for as long as it lives: while it is, its leases hold."""
+        return FileLock(self.path.with_name(f"{self.path.name}.owner-{owner}"))
+
+    def token_lock(self, target: str) -> FileLock:
+        """Held by whoever exchanges the target's tokens: each may be exchanged once only."""
+        return FileLock(self.path.with_name(f"{self.path.name}.token-{target}"))
+
+    def is_dead(self, owner: str) -> bool:
+        """Does nobody hold the owner's lock any more? The file of a dead one is removed."""
+        lock = self.owner_lock(owner)
+        if not lock.path.exists():
+            return True
+        try:
+            if not lock.try_acquire():
+                return False
+            lock.remove()
+            return True
+        finally:
+            lock.close()
+
+    def exists(self) -> bool:
+        return self.path.exists()
+
+    @contextmanager
+    def write(self, timeout: float = WRITE_TIMEOUT_S) -> Iterator[Connection]:
+        """One transaction under the write lock; on disk when the block has ended.
+
+        Raises StoreBusy when the lock was not free in time, StoreError when the database cannot be used.
+        """
+        deadline = time.monotonic() + timeout
+        with self.lock.held(timeout), self.transaction(deadline) as connection:
+            yield connection
+
+    @contextmanager
+    def transaction(self, deadline: float) -> Iterator[Connection]:
+        """One transaction, to be used under `lock`. Waits until `deadline` (monotonic) for other programs' locks."""
+        self._refuse_closed()
+        try:
+            with _transaction(lambda: self._begin(deadline)) as connection:
+                if self._unknown_files:
+                    self._files.remember()
+                    journal.note(self.path, self.lock.path)
+                    self._unknown_files = False
+                yield connection
+        except (DBAPIError, sqlite3.Error) as exc:
+            error = self._explain(exc)
+            if error is None:
+                raise
+            if not isinstance(error, StoreBusy):
+                self._forget_connection()
+            raise error from exc
+
+    @contextmanager
+    def read(self) -> Iterator[Connection]:
+        """A connection that can only read. Keep it short: an open reader keeps the WAL from shrinking."""
+        self._refuse_closed()
+        try:
+            with self._reader.connect() as connection:
+                yield connection
+        except (DBAPIError, sqlite3.Error) as exc:
+            error = self._explain(exc)
+            if error is None:
+                raise
+            raise error from exc
+
+    def close(self) -> None:
+        """Closes when the write that is under way has ended; afterwards nothing opens it again."""
+        self._closed = True
+        with contextlib.suppress(StoreError), self.lock.held(WRITE_TIMEOUT_S):
+            self._forget_connection()
+        self._reader.dispose()
+        self._writer.dispose()
+        self.lock.close()
+        self.presence.leave()
+
+    def _refuse_closed(self) -> None:
+        if self._closed:
+            raise StoreError(f"the database {self.path} has been closed: the relay is stopping")
+
+    def refuse_foreign_journal(self) -> None:
+        """Raises StoreError where SQLite would bring another database's journal into this one."""
+        if not journal.is_foreign(self.path, self.lock.path, look_inside=not self._connected):
+            return
+        what = "another file has been put in its place" if self.exists() else "the database is gone"
+        raise StoreError(
+            f"the journal {journal.path_of(self.path)} is not the database's: {what}, and nothing was touched. Stop "
+            f"every process of the relay, then `relay restore FILE` puts the copy FILE there rightly and keeps the "
+            f"journal aside; for the file that is there now, FILE is {self.path}"
+        )
+
+    def _admit(self, *_: Any) -> None:
+        """Called before each connection is made."""
+        self.presence.enter()
+        self.refuse_foreign_journal()
+        if not self.exists():  # SQLite would make an empty one, and for everybody
+            raise StoreError(f"the database {self.path} is gone; put it back, or a copy with `relay restore FILE`")
+        self._connected = True
+
+    def _begin(self, deadline: float) -> Connection:
+        """Begins on the connection that writes, as soon as no other program holds SQLite's own lock."""
+        while True:
+            try:
+                connection = self._writing()
+                _driver(connection).execute("BEGIN IMMEDIATE")
+                return connection
+            except (DBAPIError, sqlite3.Error, StoreBusy) as exc:
+                if not _is_busy(exc) or time.monotonic() >= deadline:
+                    raise
+            time.sleep(_POLL_S)
+
+    def _writing(self) -> Connection:
+        """The connection that writes, on files that are still in their place."""
+        verdict = self._files.compare()
+        if verdict == "database_gone":
+            raise StoreError(
+                f"the database {self.path} has been removed or replaced while the relay was running: nothing can be "
+                "stored; put it back, or stop the relay and put a copy there with `relay restore FILE`"
+            )
+        if verdict == "journal_gone":
+            self._save_journal()
+        if self._connection is None or self._connection.closed or self._connection.invalidated:
+            if not journal.holds_something(self.path):
+                journal.forget(self.lock.path)
+            self._connection = self._writer.connect()
+            self._unknown_files = True  # until the first transaction has opened them
+        return self._connection
+
+    def _save_journal(self) -> None:
+        """The `-wal` or the `-shm` has been deleted: brings what is in it into the database, and begins anew."""
+        if self._connection is not None and self._files.journal_holds_something():
+            busy, *_ = _driver(self._connection).execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+            if busy:
+                raise StoreBusy(f"the journal of {self.path} was deleted; it is saved as soon as nobody reads")
+        self._reader.dispose()  # readers have the deleted files open too
+        self._forget_connection()
+        log.error(
+            "store.journal_deleted", database=str(self.path),
+            reason="somebody has deleted its -wal or -shm file; nothing was lost: what stood in it was saved",
+        )  # fmt: skip
+
+    def _forget_connection(self) -> None:
+        connection, self._connection = self._connection, None
+        self._files.forget()
+        if connection is not None:
+            connection.invalidate()
+            connection.close()
+
+    def _explain(self, exc: DBAPIError | sqlite3.Error) -> StoreError | None:
+        """What an operator can mend; None for a bug, which flies as it is."""
+        original = exc.orig if isinstance(exc, DBAPIError) else exc
+        if not isinstance(original, sqlite3.OperationalError) and type(original) is not sqlite3.DatabaseError:
+            return None
+        if getattr(original, "sqlite_errorcode", None) == sqlite3.SQLITE_ERROR:
+            return None  # a statement of ours is wrong: a bug, and nobody else's commit fails for it
+        if _is_busy(exc):
+            return StoreBusy(f"the database {self.path} is locked by another program")
+        text = str(original)
+        remedy = next((what for words, what in _REMEDIES.items() if words in text), "look at the disk")
+        return StoreError(f"the database {self.path} cannot be used: {text}; {remedy}")
+
+    def _engine(self, *, read_only: bool) -> Engine:
+        engine = create_engine(
+            f"sqlite:///{self.path}",
+            connect_args={
+                "isolation_level": None,
+                "check_same_thread": False,
+                "timeout": _READER_BUSY_MS / 1000 if read_only else 0,  # `_begin` waits for the writer
+            },
+            pool_reset_on_return="rollback" if read_only else None,
+            pool_size=_READERS_KEPT,
+            max_overflow=-1,  # there are never more than threads, and none of them waits for another's reader
+        )
+
+        def on_connect(connection: Any, _record: Any) -> None:
+            cursor = connection.cursor()
+            for pragma in _READER_PRAGMAS if read_only else _WRITER_PRAGMAS:
+                cursor.execute(pragma)
+            cursor.close()
+
+        event.listen(engine, "do_connect", self._admit)
+        event.listen(engine, "connect", on_connect)
+        if read_only:
+            event.listen(engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN"))
+        return engine
+
+
+def _driver(connection: Connection) -> sqlite3.Connection:
+    found = connection.connection.dbapi_connection
+    assert isinstance(found, sqlite3.Connection)  # noqa: S101  the only driver there is
+    return found
+
+
+def _is_busy(exc: Exception) -> bool:
+    """Does another program hold the database, for a while?"""
+    if isinstance(exc, StoreBusy):
+        return True
+    original = exc.orig if isinstance(exc, DBAPIError) else exc
+    return isinstance(original, sqlite3.OperationalError) and any(word in str(original) for word in ("locked", "busy"))
+
+
+@contextmanager
+def _transaction(begin: Callable[[], Connection]) -> Iterator[Connection]:
+    """Begun and committed on the driver: SQLAlchemy's own cost more than a small commit's statements.
+
+    Begun as immediate: a deferred transaction would check before it may insert.
+    """
+    connection = begin()
+    driver = _driver(connection)
+    try:
+        yield connection
+        driver.commit()
+    except BaseException:
+        driver.rollback()
+        raise
+    finally:
+        if connection.in_transaction():  # begun by a Core statement; on the driver it has ended already
+            connection.rollback()
+
+
+_REMEDIES = {
+    "full": "free some space; the relay goes on by itself",
+    "readonly": "let the user that runs the relay write to it; the relay goes on by itself",
+    "read-only": "let the user that runs the relay write to it; the relay goes on by itself",
+    "unable to open": "let the user that runs the relay open it",
+    "malformed": "stop the relay, and go back to a copy with `relay restore FILE`",
+}
+
+_WRITER_PRAGMAS = (
+    "PRAGMA auto_vacuum=INCREMENTAL",  # before WAL and the first table, or it has no effect
+    "PRAGMA journal_mode=WAL",
+    "PRAGMA synchronous=FULL",
+    "PRAGMA foreign_keys=ON",
+    "PRAGMA mmap_size=0",
+    f"PRAGMA journal_size_limit={16 * 1024 * 1024}",  # what a long reader made it grow to is given back
+)
+_READER_PRAGMAS = (
+    "PRAGMA query_only=ON",
+    "PRAGMA wal_autocheckpoint=0",  # readers never checkpoint
+    "PRAGMA mmap_size=0",
+)

@@ -1,0 +1,110 @@
+"""Whether the journal beside a database is its own: SQLite does not ask, and what is not its own spoils it.
+
+SQLite brings any `-wal` of the right name into the database. Two signs tell before it has read anything:
+
+- In the lock file stands which two files were written together, by their inodes. The journal is still that one and
+  the database is another: it was replaced. When both are others, the whole folder was moved or brought back from
+  elsewhere, and they belong together.
+- Only a database in WAL mode has a journal. A copy that the relay has made is not in WAL mode until it is used, so
+  this finds a copy, too, that was written over the database and has its inode.
+
+What they do not find: files of a running database, copied by other means, that were written over it (`cp`); and those
+put in its place (`mv`) when nothing was noted, because only an older version of the relay had the database open.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+from relay.errors import StoreError
+from relay.store.sqlite.wal_guard import open_private
+
+Noted = tuple[int, int]
+"""The inodes of a database and of its journal. Not the devices: they have other numbers after a boot."""
+
+_HEADER = b"SQLite format 3\x00"
+_VERSIONS = slice(18, 20)  # of the format, for writing and reading: sqlite.org/fileformat.html
+_NOT_WAL = b"\x01\x01"
+
+
+def path_of(database: Path) -> Path:
+    return database.with_name(database.name + "-wal")
+
+
+def holds_something(database: Path) -> bool:
+    return (found := _status(path_of(database))) is not None and found.st_size > 0
+
+
+def is_foreign(database: Path, lock: Path, *, look_inside: bool) -> bool:
+    """Would SQLite bring another database's journal into this one?
+
+    `look_inside` reads the database itself: only while this process has no connection to it, because closing any
+    descriptor of a file ends all locks that the process has on it (sqlite.org/howtocorrupt.html, 2.2).
+    """
+    journal = _status(path_of(database))
+    if journal is None or journal.st_size == 0:
+        return False
+    present = _status(database)
+    if present is None or present.st_size == 0:
+        return True
+    if not belongs(_noted(lock), (present.st_ino, journal.st_ino)):
+        return True
+    return look_inside and _is_no_wal_database(database)
+
+
+def belongs(noted: Noted | None, present: Noted) -> bool:
+    """Can the present journal be the present database's?"""
+    return noted is None or noted[1] != present[1] or noted[0] == present[0]
+
+
+def note(database: Path, lock: Path) -> None:
+    """Keep in the lock file that these two are written together; under the write lock. Raises StoreError."""
+    present, journal = _status(database), _status(path_of(database))
+    if present is not None and journal is not None:
+        _write(lock, f"{present.st_ino:20} {journal.st_ino:20}\n")  # of one width: read while it is written, too
+
+
+def forget(lock: Path) -> None:
+    """There is no journal: the number of the former one may be given to the next. Raises StoreError."""
+    if (present := _status(lock)) is not None and present.st_size > 0:
+        _write(lock, "")
+
+
+def _write(lock: Path, text: str) -> None:
+    try:
+        descriptor = open_private(lock)
+        try:
+            os.pwrite(descriptor, text.encode(), 0)
+            os.ftruncate(descriptor, len(text))
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+    except OSError as exc:
+        raise StoreError(f"the lock file {lock} cannot be written: {exc.strerror}; look at the disk") from exc
+
+
+def _noted(lock: Path) -> Noted | None:
+    try:
+        database, journal = lock.read_text(encoding="ascii").split()
+        return int(database), int(journal)
+    except (OSError, ValueError):
+        return None
+
+
+def _is_no_wal_database(database: Path) -> bool:
+    try:
+        with database.open("rb") as file:
+            header = file.read(100)
+    except OSError:
+        return False  # SQLite will say what is wrong
+    return header.startswith(_HEADER) and header[_VERSIONS] == _NOT_WAL
+
+
+def _status(path: Path) -> os.stat_result | None:
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found if stat.S_ISREG(found.st_mode) else None

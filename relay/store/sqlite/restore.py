@@ -1,0 +1,74 @@
+"""Puts a copy in the place of the database. A journal that is not the copy's would spoil it: it is put aside."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from relay.errors import StoreError
+from relay.store import version
+from relay.store.sqlite import copies, journal
+from relay.store.sqlite.backup import Content, copy_whole
+from relay.store.sqlite.database import Database
+
+
+@dataclass(frozen=True)
+class Restored:
+    """What stands in the database's place now, and where what stood there is kept."""
+
+    content: Content
+    former: Path | None
+    stray_journal: Path | None  #: was not the former database's
+
+
+def restore(database: Database, file: Path, now: datetime) -> Restored:
+    """Nothing is changed before the copy is whole and sound; what stood there is kept.
+
+    Raises StoreError when a process has the database open, when `file` is not a sound database of the relay, or when
+    the disk does not take it; SchemaMismatch when a newer program has made it.
+    """
+    path = database.path
+    if not path.parent.is_dir():
+        raise StoreError(f"the folder {path.parent} does not exist; create it, or set another storage.url")
+    with database.presence.alone():
+        incoming = copies.name_for(path, "incoming", now)
+        content = copy_whole(file, incoming, like=path.parent, without_journal=_has_foreign_journal(file))
+        try:
+            version.refuse_newer(file, content.version)
+            former, foreign = copies.name_for(path, "replaced", now), _has_foreign_journal(path)
+            if path.exists():
+                os.link(path, former)
+            incoming.replace(path)  # should a kill come now, the next start refuses the journal that is still there
+            stray = _put_journal_aside(path, former, foreign=foreign)
+            journal.forget(database.lock.path)
+            _sync(path.parent)
+        except OSError as exc:
+            raise StoreError(f"{file} could not be put in the place of {path}: {exc}") from exc
+        finally:
+            incoming.unlink(missing_ok=True)
+    return Restored(content, former if former.exists() else None, stray)
+
+
+def _has_foreign_journal(database: Path) -> bool:
+    return journal.is_foreign(database, database.with_name(database.name + ".lock"), look_inside=True)
+
+
+def _put_journal_aside(path: Path, former: Path, *, foreign: bool) -> Path | None:
+    """Keeps it with the former database; where it was another's, by a name that SQLite does not look for."""
+    kept = former.with_name(former.name + (".journal" if foreign else "-wal"))
+    if journal.holds_something(path):
+        journal.path_of(path).replace(kept)
+    for suffix in ("-wal", "-shm"):
+        path.with_name(path.name + suffix).unlink(missing_ok=True)
+    return kept if foreign else None
+
+
+def _sync(folder: Path) -> None:
+    """The names are on disk, too."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,128 @@
+"""Fetches a call's recording, for targets that want the file and not the link. The link opens without a login.
+
+The link is what a notification said: so it is followed only to the hosts of the setting, and there only to public
+addresses unless the operator has named the host himself.
+"""
+
+from __future__ import annotations
+
+from base64 import b64encode
+from collections.abc import Sequence
+from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
+from typing import Any
+from urllib.parse import urljoin
+
+from msgspec.structs import replace
+from urllib3.exceptions import LocationParseError
+from urllib3.util import Url, parse_url  # what sends reads the link with these too
+
+from relay.config import UIS_HOSTS, Bitrix24Target
+from relay.models import Outcome
+from relay.targets.http_client import Client, NoAnswer, Response, TargetError
+from relay.targets.masks import Mask, secrets_of
+
+_MAX = 25 * 1024 * 1024  # an hour and a half as UIS records; three times that is in memory while it is sent
+_HOPS = 3
+_NAME_MAX = 253
+NO_MASK = Mask()  # a file is no text: what looks like a secret in it is none
+_WAV = ("audio/wav", "audio/x-wav", "audio/wave", "audio/vnd.wave")
+_MOVED = (301, 302, 303, 307, 308)
+_TRANSLATED = IPv6Network("64:ff9b::/96")  # an IPv4 address behind NAT64
+
+
+def as_file(link: str, name: str, target: Bitrix24Target) -> dict[str, Any]:
+    """FILENAME and FILE_CONTENT, as Bitrix24 names them. Raises Setback; none of it is the target's fault."""
+    place = _Place(target)
+    answer, path = place.fetch(link)
+    kind = answer.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if answer.status != 200 or kind.startswith("text/") or not answer.body:
+        raise _not_fetched(f"{answer.status} {kind}")
+    if len(answer.body) > _MAX:
+        raise TargetError(
+            Outcome(name="refused", reason=f"the recording is longer than {_MAX >> 20} MB", health_hint="well")
+        )
+    if not answer.is_whole or not _tells_its_end(answer):
+        raise _not_fetched(f"it broke off after {len(answer.body)} bytes")
+    is_wav = kind in _WAV or path.lower().endswith(".wav")
+    return {"FILENAME": f"{name}.{'wav' if is_wav else 'mp3'}", "FILE_CONTENT": b64encode(answer.body).decode("ascii")}
+
+
+def _tells_its_end(answer: Response) -> bool:
+    """Without a length the end of the connection ends the file, whoever has cut it."""
+    return "content-length" in answer.headers or "transfer-encoding" in answer.headers
+
+
+class _Place:
+    """Where recordings may lie."""
+
+    def __init__(self, target: Bitrix24Target) -> None:
+        self._hosts = tuple(host.lower() for host in target.record_hosts)
+        # that the target's own certificate is not looked at says nothing of these hosts
+        self._settings = replace(target, verify_tls=True, ca_file=target.record_ca_file)
+        self._mask = Mask(secrets_of(target))
+
+    def fetch(self, link: str) -> tuple[Response, str]:
+        """The last answer, and the path that it was given under. Raises Setback."""
+        client = Client(self._settings, mask=NO_MASK, admit=self._admit)
+        try:
+            for _ in range(_HOPS):
+                path = self._admitted(link).path or ""
+                answer = client.request("GET", link, {"Accept": "audio/*"}, body_max=_MAX + 1)
+                if answer.status not in _MOVED:
+                    break
+                link = urljoin(link, answer.headers.get("location", ""))
+            return answer, path
+        except NoAnswer as exc:
+            raise _not_fetched(self._mask.text(exc.outcome.reason)) from exc
+        finally:
+            client.close()
+
+    def _admitted(self, link: str) -> Url:
+        """The link, when its host is one of the setting's. Raises Setback."""
+        try:
+            parts = parse_url(link)
+        except LocationParseError as exc:
+            raise _forbidden("the link is no address") from exc
+        host = (parts.host or "").strip("[]")
+        if parts.scheme not in ("http", "https") or self._named(host) is None:
+            place = f"{parts.scheme}://{host[:_NAME_MAX]}"
+            raise _forbidden(f"it lies at {place}, and record_hosts does not name that host")
+        return parts
+
+    def _named(self, host: str) -> str | None:
+        """The entry of the setting that a host falls under: the most particular one."""
+        host = host.lower().rstrip(".")
+        is_name = not host.rpartition(".")[2].isdigit()  # nothing lies below an address
+        found = [known for known in self._hosts if host == known or (is_name and host.endswith(f".{known}"))]
+        return max(found, key=len, default=None)
+
+    def _admit(self, host: str, addresses: Sequence[str]) -> Sequence[str]:
+        """Those of a host's addresses that may be connected to. Raises Setback."""
+        named = self._named(host)
+        if named is not None and named not in UIS_HOSTS:
+            return addresses
+        public = [address for address in addresses if is_public(address)]
+        if not public or named is None:
+            raise _forbidden(f"{host} has no public address here; if that is right, name the host in record_hosts")
+        return public
+
+
+def is_public(address: str) -> bool:
+    """Does it lie on the open internet, also when it is an IPv4 address in IPv6's clothes?"""
+    found: IPv4Address | IPv6Address = ip_address(address.partition("%")[0])
+    if isinstance(found, IPv6Address):
+        within = found.ipv4_mapped or found.sixtofour or (found.teredo or (None, None))[1]
+        if found in _TRANSLATED:
+            within = IPv4Address(int(found) & 0xFFFFFFFF)
+        found = within or found
+    return found.is_global and not found.is_multicast
+
+
+def _forbidden(why: str) -> TargetError:
+    return _not_fetched(f"not allowed: {why}")
+
+
+def _not_fetched(why: str) -> TargetError:
+    return TargetError(
+        Outcome(name="failed", reason=f"the recording cannot be fetched from UIS: {why}", health_hint="well")
+    )

@@ -1,0 +1,76 @@
+"""Access tokens that have to be exchanged: each refresh token serves once, and its successor is on disk before use."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+import time
+from collections.abc import Callable
+
+import structlog
+from msgspec.structs import replace
+
+from relay.config import Secret
+from relay.errors import StoreError
+from relay.models import TokenPair
+from relay.targets.base import TokenStore
+from relay.targets.masks import MASK
+
+log = structlog.get_logger("relay.targets")
+
+_SAVED_AGAIN_AFTER_S = 1.0
+
+Exchange = Callable[[str, str], TokenPair]
+"""Takes a refresh token and the seed; returns the pair that the target gives for it. Raises Setback."""
+
+
+class Tokens:
+    """Of one target; the threads of its lane share it."""
+
+    def __init__(
+        self, configured: Secret, token_store: TokenStore, *, pause: Callable[[float], None] = time.sleep
+    ) -> None:
+        self._configured, self._token_store, self._pause = configured, token_store, pause
+        self._seed = hashlib.blake2b(configured.encode(), digest_size=16).hexdigest()
+        self._pair: TokenPair | None = None
+        self._mutex = threading.Lock()
+
+    def known(self) -> TokenPair | None:
+        """The present pair; None when the configured refresh token was never used."""
+        if self._pair is None:
+            self._pair = self._stored()
+        return self._pair
+
+    def renewed(self, stale: TokenPair | None, exchange: Exchange) -> TokenPair:
+        """Another pair than the stale one; exchanged here unless somebody else has done it.
+
+        Raises Setback, and StoreError before the exchange where its pair could not be kept.
+        """
+        with self._mutex, self._token_store.alone():
+            pair = self._stored()
+            if pair is None or (stale is not None and pair.access == stale.access):
+                refresh = self._configured if pair is None else pair.refresh
+                pair = exchange(refresh, self._seed)
+                if pair.refresh == MASK:  # the same one again, which is hidden in every answer
+                    pair = replace(pair, refresh=refresh)
+                self._save(pair)
+            self._pair = pair
+            return pair
+
+    def _save(self, pair: TokenPair) -> None:
+        """However long the store takes: what the target has exchanged it never gives again.
+
+        Until then nobody else exchanges: what is on disk has been used up.
+        """
+        while True:
+            try:
+                self._token_store.save(pair)
+                return
+            except StoreError as exc:
+                log.error("tokens.not_saved", reason=f"{exc}; the new tokens are kept in memory and saved again")
+                self._pause(_SAVED_AGAIN_AFTER_S)
+
+    def _stored(self) -> TokenPair | None:
+        """None, too, when the operator has configured another one since."""
+        pair = self._token_store.load()
+        return pair if pair is not None and pair.seed == self._seed else None

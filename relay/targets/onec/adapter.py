@@ -1,0 +1,136 @@
+"""A 1C:Enterprise HTTP service with the URL templates /in, /out, /rec and /ping, like UIScom.
+
+By default it is sent what UIS itself would have sent, so that a handler written for UIS works unchanged.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import re
+from base64 import b64encode
+from datetime import timedelta
+from typing import Any
+
+from msgspec.structs import replace
+
+from relay.clock import Clock
+from relay.config import OneCTarget
+from relay.models import CallEvent, Kind, Outcome
+from relay.targets import payload
+from relay.targets.base import Adapter, CallContext, Shipment, TokenStore
+from relay.targets.http_client import NoAnswer, Response
+from relay.targets.onec import recorded, responses
+
+_ENDPOINT_OF_KIND: dict[Kind, str] = {
+    "incoming": "in", "answered": "in", "lost": "in", "outgoing": "out",
+    "finished": "rec", "recorded": "rec", "other": "in",
+}  # fmt: skip
+_NOTHING_KNOWN = (
+    "nothing else is known of this call: 1C would write an outgoing call without a number; "
+    "send the call's other notifications through the relay too"
+)
+_IDENTIFIER = re.compile(r"[^\W\d]\w*")
+_NAMES_MAX, _NAME_MAX = 10, 50
+_SESSION_COOKIE = "ibsession"
+_SESSION_LOST = (400, 404, 500)  # what bases and proxies were seen to answer to a session that is gone
+
+
+class OneC(Adapter):
+    settings: OneCTarget
+
+    def __init__(self, settings: OneCTarget, clock: Clock, token_store: TokenStore | None = None) -> None:  # noqa: ARG002  as all kinds
+        super().__init__(settings)
+        self._clock = clock
+        self._url = settings.url.rstrip("/")
+        self._headers: dict[str, str] = {}
+        if settings.username is not None:
+            # sent at once, and in UTF-8: 1C's users have Cyrillic names, which `requests` would send in latin-1
+            user = f"{settings.username}:{settings.password or ''}".encode()
+            self._headers["Authorization"] = "Basic " + b64encode(user).decode("ascii")
+
+    def send(self, shipment: Shipment, steps: CallContext) -> Outcome:
+        event, call = shipment.event, shipment.event.call
+        if call is None:
+            return Outcome(name="refused", reason="the event is quarantined: there is nothing to send")
+        if call.kind == "recorded" and self.settings.body != "raw":
+            call = recorded.completed(steps.said())
+            if call.direction is None and self.settings.body == "template":
+                return Outcome(name="refused", health_hint="not_asked", reason=_NOTHING_KNOWN)
+            event = replace(event, endpoint="any")  # its own fields alone would overwrite those of the call
+        content, content_type = payload.content(event, call, self.settings)
+        age = max(self._clock() - event.received_at, timedelta(0))
+        headers = {
+            **self._headers,
+            "Content-Type": content_type,
+            "X-Relay-Delivery": shipment.delivery.id,
+            "X-Relay-Age": str(int(age.total_seconds())),
+        }
+        endpoint = event.endpoint if event.endpoint != "any" else _ENDPOINT_OF_KIND[call.kind]
+        try:
+            answer = self._exchange(f"{self._url}/{endpoint}", headers, content, steps)
+        except NoAnswer as exc:
+            return exc.outcome
+        return _naming_unfit(_naming_unshown(self._outcome(answer), call), content)
+
+    def check(self) -> Outcome:
+        """`GET /ping`, which the receiver answers without touching the base's data."""
+        try:
+            return self._outcome(self.client.request("GET", f"{self._url}/ping", self._headers))
+        except NoAnswer as exc:
+            return exc.outcome
+
+    def close(self) -> None:
+        if self.settings.session == "manual" and _SESSION_COOKIE in self.client.cookies:
+            # a session that is not finished keeps a licence until its age runs out; if this fails, it does just that
+            with contextlib.suppress(NoAnswer):
+                self.client.request("GET", f"{self._url}/ping", {**self._headers, "IBSession": "finish"})
+        super().close()
+
+    def _outcome(self, answer: Response) -> Outcome:
+        return responses.read(
+            answer, delivered_statuses=self.settings.delivered_statuses,
+            suspicious_ok=self.settings.suspicious_ok, now=self._clock(),
+        )  # fmt: skip
+
+    def _exchange(self, url: str, headers: dict[str, str], content: bytes, steps: CallContext) -> Response:
+        steps.leave()
+        if self.settings.session == "auto":
+            return self.client.request("POST", url, headers, content)
+        if _SESSION_COOKIE in self.client.cookies:
+            answer = self.client.request("POST", url, headers, content)
+            if answer.status not in _SESSION_LOST:
+                return answer
+            self.client.cookies.clear()
+            steps.leave()
+        return self.client.request("POST", url, {**headers, "IBSession": "start"}, content)
+
+
+def _naming_unshown(outcome: Outcome, call: CallEvent) -> Outcome:
+    """Say that the call is stored but was not shown: with an extension 417 means that the push to it failed."""
+    if outcome.status != 417 or outcome.name != "delivered" or not call.extension:
+        return outcome
+    why = f": {outcome.reason}" if outcome.reason else ""
+    return replace(outcome, reason=f"stored, but 1C could not show it to extension {call.extension}{why}")
+
+
+def _naming_unfit(outcome: Outcome, content: bytes) -> Outcome:
+    """Name the fields that 1C cannot take, where it refused the body as unreadable."""
+    names = _unfit_names(content) if outcome.status == 400 and outcome.name == "refused" else []
+    if not names:
+        return outcome
+    listed = ", ".join(name[:_NAME_MAX] for name in names[:_NAMES_MAX])
+    remedy = f"1C cannot take fields of these names: {listed}; rename them in the template in the UIS cabinet"
+    return replace(outcome, reason=f"{outcome.reason} ({remedy})")
+
+
+def _unfit_names(content: bytes) -> list[str]:
+    """Return the names in a JSON body that are no identifiers of 1C: it then refuses to read the whole of it."""
+    found: dict[str, None] = {}
+
+    def look(pairs: list[tuple[str, Any]]) -> None:
+        found.update((name, None) for name, _ in pairs if not _IDENTIFIER.fullmatch(name))
+
+    with contextlib.suppress(ValueError, RecursionError):
+        json.loads(content, object_pairs_hook=look)
+    return list(found)
