@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from relay import bootstrap, wiring
+from relay import bootstrap, config, wiring
 from relay.sandbox.bitrix24.portal import Bitrix24
 from relay.sandbox.server import Sandbox
 from relay.store import Selection
@@ -66,14 +66,14 @@ def test_a_kill_between_two_requests_doubles_nothing(
     portal = Bitrix24(clock=FakeClock())  # whose half hour for recognising a repeated register has just begun
     systems = Sandbox(bitrix24=portal, observe=killer).start()
     systems.amocrm.add_contact(CLIENT)
-    config = tmp_path / "relay.toml"
-    config.write_text(configuration(systems, tmp_path / "relay.db", b24=MANY, amo=MANY), encoding="utf-8")
-    found = config.read({"RELAY_CONFIG": str(config)})
+    file = tmp_path / "relay.toml"
+    file.write_text(configuration(systems, tmp_path / "relay.db", b24=MANY, amo=MANY), encoding="utf-8")
+    found = config.read({"RELAY_CONFIG": str(file)})
     bootstrap.migrate(found)
     relay = wiring.build(found)
     for endpoint, body in STORIES["answered"]:
         post(relay, body, endpoint)
-    worker = Process(config, unused_port, tmp_path / "work.log", "work")
+    worker = Process(file, unused_port, tmp_path / "work.log", "work")
     killer.process = worker
     try:
         worker.start(wait=False)
