@@ -120,6 +120,14 @@ class Delivery(Struct, frozen=True, kw_only=True):
     remote: str | None  #: what the target called it
 
 
+class ClaimedDelivery(Struct, frozen=True):
+    """A claimed delivery with its event: on disk it stands as `sending` under this epoch."""
+
+    delivery: Delivery
+    event: Event
+    epoch: int
+
+
 class Outcome(Struct, frozen=True, kw_only=True):
     """What an attempt came to, in the words that the schedule acts on."""
 

@@ -19,13 +19,14 @@ from msgspec.structs import replace
 from relay.clock import Clock
 from relay.delivery import log_events, target_health
 from relay.delivery.log_events import Watch
-from relay.delivery.runner import Adapter, AttemptRunner
+from relay.delivery.runner import AttemptRunner
 from relay.delivery.target_health import call_of
 from relay.delivery.throttle import Permit, Throttle
 from relay.delivery.token_bucket import TokenBucket
 from relay.errors import Interrupted, OwnershipLost, StoreError
 from relay.models import Outcome, TargetHealth
 from relay.store import AttemptResult, Claim, ClaimedDelivery, Store
+from relay.targets.base import Adapter
 
 log = structlog.get_logger("relay.delivery")
 

@@ -6,7 +6,6 @@ import random
 import threading
 from collections.abc import Callable
 from datetime import datetime
-from typing import Protocol
 
 import structlog
 from tenacity import RetryCallState, Retrying, retry_if_result, stop_after_attempt, stop_when_event_set
@@ -14,30 +13,18 @@ from tenacity.nap import sleep_using_event
 from tenacity.wait import wait_random_exponential
 
 from relay.clock import Clock
-from relay.config import Target
 from relay.delivery import log_events, retry_policy
 from relay.delivery.call_context import CallContext
 from relay.delivery.throttle import Throttle
 from relay.errors import Interrupted, StoreError
 from relay.models import Attempt, Delivery, Outcome, Standstill
 from relay.store import AttemptResult, ClaimedDelivery, Store
+from relay.targets.base import Adapter
 
 log = structlog.get_logger("relay.delivery")
 
 _QUICK_TRIES = 3
 _QUICK_WAIT_MAX_S = 2.0
-
-
-class Adapter(Protocol):
-    """What a lane needs of a target: to send, and to say what came of it."""
-
-    settings: Target
-
-    def send(self, job: ClaimedDelivery, steps: CallContext) -> Outcome:
-        """Makes the requests that this delivery needs. Never raises for what the target or the network did."""
-
-    def close(self) -> None:
-        """Ends what the calling thread holds open at the target."""
 
 
 class AttemptRunner:

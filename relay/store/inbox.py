@@ -15,10 +15,9 @@ from sqlalchemy import Connection, bindparam, func, literal_column, select, upda
 
 from relay.clock import from_us, to_us
 from relay.ids import new_id
-from relay.models import CallEvent, Delivery, Event
+from relay.models import CallEvent, ClaimedDelivery, Delivery, Event
 from relay.store import call_order
 from relay.store import rows as values
-from relay.store.queue import ClaimedDelivery
 from relay.store.statement import Hot, HotIn, HotInsert
 from relay.store.tables import deliveries, events, targets
 

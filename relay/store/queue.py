@@ -14,7 +14,7 @@ from msgspec import Struct
 from sqlalchemy import Connection, bindparam, exists, literal_column, select, text, update
 
 from relay.clock import to_us
-from relay.models import Attempt, Delivery, DeliveryState, Event, TargetHealth
+from relay.models import Attempt, ClaimedDelivery, Delivery, DeliveryState, TargetHealth
 from relay.store import call_order, rows, target_state
 from relay.store.statement import Hot, HotIn, HotInsert, HotUpdate
 from relay.store.tables import DELIVERED, DUE, UNFINISHED, attempts, deliveries, events, targets
@@ -92,14 +92,6 @@ _delivered_since = Hot(
 )  # fmt: skip
 
 Row = tuple[Any, ...]
-
-
-class ClaimedDelivery(Struct, frozen=True):
-    """A claimed delivery with its event: on disk it stands as `sending` under this epoch."""
-
-    delivery: Delivery
-    event: Event
-    epoch: int
 
 
 class Claim(Struct, frozen=True):

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from sqlalchemy import Connection
 
 from relay.errors import NotFound, OwnershipLost
-from relay.models import DEAD_LETTERS, Attempt, CallEvent, Delivery, Event, Standstill, TargetHealth
+from relay.models import DEAD_LETTERS, Attempt, CallEvent, ClaimedDelivery, Delivery, Event, Standstill, TargetHealth
 from relay.store import (
     call_progress,
     heartbeats,
@@ -114,10 +114,10 @@ class Store:
         with self.database.write() as connection:
             leases.release(connection, owner, target)
 
-    def claim(self, wanted: queue.Claim) -> queue.ClaimedDelivery | None:
+    def claim(self, wanted: queue.Claim) -> ClaimedDelivery | None:
         return queue.job(self._commits.run(queue.claim, wanted, _RECORD_TIMEOUT_S), wanted.epoch)
 
-    def record(self, result: queue.AttemptResult) -> queue.ClaimedDelivery | None:
+    def record(self, result: queue.AttemptResult) -> ClaimedDelivery | None:
         """Returns the job that `result.then` claimed in the same commit."""
         row = self._commits.run(queue.record, result, _RECORD_TIMEOUT_S, linger_s=_LANES_COMPANY_S)
         return None if result.then is None else queue.job(row, result.then.epoch)

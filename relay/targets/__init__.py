@@ -1,4 +1,4 @@
-"""Targets: one file per kind; what to send, and what the answer means. They know neither store nor lanes."""
+"""Targets: one folder per kind; what to send, and what the answer means. They know neither store nor lanes."""
 
 from __future__ import annotations
 
@@ -14,10 +14,13 @@ from relay.targets.onec.adapter import OneC
 from relay.targets.webhook.adapter import Http
 
 KINDS: dict[type[Target], Callable[[Any, Clock, TokenStore], Adapter]] = {
-    OneCTarget: OneC, Bitrix24Target: Bitrix24, AmoCrmTarget: AmoCrm, HttpTarget: Http,
-}  # fmt: skip
+    OneCTarget: OneC,
+    Bitrix24Target: Bitrix24,
+    AmoCrmTarget: AmoCrm,
+    HttpTarget: Http,
+}
 
 
 def build(settings: Target, clock: Clock, token_store: TokenStore) -> Adapter:
-    """The adapter of a target's kind."""
+    """Return the adapter of a target's kind."""
     return KINDS[type(settings)](settings, clock, token_store)

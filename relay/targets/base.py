@@ -1,4 +1,4 @@
-"""What every kind of target is, and what it is lent by whoever delivers."""
+"""Says what every kind of target is, and what it is lent by whoever delivers."""
 
 from __future__ import annotations
 
@@ -9,86 +9,97 @@ from datetime import datetime
 from typing import Any, Protocol
 
 from relay.config import Target
-from relay.models import CallEvent, Delivery, Event, Outcome, TokenPair
-from relay.targets.http_client import Client
-
-
-class Shipment(Protocol):
-    """What an adapter is given: one delivery with its event."""
-
-    @property
-    def delivery(self) -> Delivery: ...
-
-    @property
-    def event(self) -> Event: ...
+from relay.models import CallEvent, ClaimedDelivery, Outcome, TokenPair
+from relay.targets.http_client import Client, TargetError
 
 
 class CallContext(Protocol):
-    """What an adapter is lent for one delivery: the call's memory, and leave for each request."""
+    """Lends an adapter, for one delivery, the call's memory, and leave for each request."""
 
     def said(self) -> tuple[CallEvent, ...]:
-        """Everything that UIS had said of the call up to this event, in the order of acceptance."""
+        """Return everything that UIS had said of the call up to this event, in the order of acceptance."""
 
     def done(self) -> dict[str, Any]:
-        """What has been done for the call at this target."""
+        """Return what has been done for the call at this target."""
 
     def remember(self, **done: Any) -> None:
-        """Adds to it; on disk when it returns."""
+        """Add to it; on disk when it returns."""
 
     def leave(self) -> None:
-        """Waits for leave to make one request. Raises Interrupted when none will be given any more."""
+        """Wait for leave to make one request. Raises Interrupted when none will be given any more."""
 
 
 class TokenStore(Protocol):
-    """Where the rotating tokens of a target are kept."""
+    """Keeps the rotating tokens of a target."""
 
     def load(self) -> TokenPair | None: ...
 
     def save(self, pair: TokenPair) -> None:
-        """On disk when it returns."""
+        """Keep the pair; on disk when it returns."""
 
     def alone(self) -> AbstractContextManager[None]:
-        """Nobody else, in whatever process, exchanges the tokens meanwhile; the new pair can be kept.
+        """Let nobody else, in whatever process, exchange the tokens meanwhile; the new pair can be kept.
 
         Raises StoreError where it could not.
         """
 
 
 class Adapter(ABC):
-    """One target. `send` may be called from several threads; each has a connection of its own."""
+    """Delivers to one target. `send` may be called from several threads; each has a connection of its own."""
 
     def __init__(self, settings: Target) -> None:
         self.settings = settings
         self._threads = threading.local()
 
-    @abstractmethod
-    def send(self, shipment: Shipment, steps: CallContext) -> Outcome:
-        """Makes the requests that a delivery needs; what the target or the network did is an outcome.
+    def send(self, claimed: ClaimedDelivery, context: CallContext) -> Outcome:
+        """Make the requests that a delivery needs; what the target or the network did is an outcome.
 
         Raises Interrupted, and StoreError, between two requests: what was done is remembered.
         """
+        call = claimed.event.call
+        if call is None:
+            return Outcome(name="refused", reason="the event is quarantined: there is nothing to send")
+        try:
+            return self._deliver(claimed, call, context)
+        except TargetError as exc:
+            return exc.outcome
+
+    def check(self) -> Outcome:
+        """Ask the target whether it would take a delivery, without making one. Well or not, the reason has remarks."""
+        try:
+            return self._probe()
+        except TargetError as exc:
+            return exc.outcome
 
     @abstractmethod
-    def check(self) -> Outcome:
-        """Asks the target whether it would take a delivery, without making one. Well or not, the reason has remarks."""
+    def _deliver(self, claimed: ClaimedDelivery, call: CallEvent, context: CallContext) -> Outcome:
+        """Make the requests for an event that has a call. Raises TargetError, and what `send` raises."""
+
+    @abstractmethod
+    def _probe(self) -> Outcome:
+        """Make the requests of a check. Raises TargetError."""
 
     def expires_at(self) -> datetime | None:
-        """When its token ends; None: that is not known, or it is renewed by itself."""
+        """Return when its token ends; None: that is not known, or it is renewed by itself."""
         return None
 
     def warnings(self, now: datetime) -> list[str]:  # noqa: ARG002  for those that have something to say
-        """What will need mending before long."""
+        """Return what will need mending before long."""
         return []
 
     def close(self) -> None:
-        """Ends what the calling thread holds open."""
+        """End what the calling thread holds open."""
         client = self._threads.__dict__.pop("client", None)
         if client is not None:
             client.close()
 
     @property
     def client(self) -> Client:
-        found: Client | None = self._threads.__dict__.get("client")
-        if found is None:
-            found = self._threads.client = Client(self.settings)
-        return found
+        client: Client | None = self._threads.__dict__.get("client")
+        if client is None:
+            client = self._threads.client = Client(self.settings)
+        return client
+
+
+def unthrottled() -> None:
+    """Give leave to the requests of a check: nobody delivers meanwhile from this process."""

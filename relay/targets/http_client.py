@@ -1,4 +1,4 @@
-"""The sending of one request, with foreign errors translated to outcomes once.
+"""Sends one request, keeps its deadline, and translates foreign errors to outcomes, once for all targets.
 
 The rule is one: what failed before the connection stood was surely not taken (unreachable, or misconfigured
 when it is the certificate); everything after may have been (unclear).
@@ -6,36 +6,43 @@ when it is the certificate); everything after may have been (unclear).
 
 from __future__ import annotations
 
+import contextlib
 import http.client
+import json
+import os
+import socket
+import threading
 import time
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Protocol
 
 import requests
 import urllib3
 from msgspec import Struct
 from msgspec.structs import replace
+from requests.adapters import HTTPAdapter
 from requests.cookies import extract_cookies_to_jar
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
+from urllib3.exceptions import NameResolutionError, NewConnectionError
 
 from relay.config import ROOT, Target
 from relay.errors import RelayError
 from relay.models import Outcome
 from relay.targets import error_text
-from relay.targets.connections import Admit, TellingAdapter, exchanging
-from relay.targets.deadlines import WATCHDOG, Deadline
-from relay.targets.masks import Mask, secrets_of
-from relay.targets.statuses import REMEDIES
+from relay.targets.error_text import REMEDIES, Mask, secrets_of
 
 _BODY_MAX = 64 * 1024
 _SLOW_LINE = 256 * 1024  # bytes a second
 _IDLE_MAX_S = 4.0  # servers close at 5; a request into a closing connection may have been taken or not
 _REASON_MAX = 500
 _PREPARED_MAX = 64
+_COOKIES_MAX, _COOKIES_SIZE_MAX = 50, 16 * 1024  # in bytes; a target that sets more has no use for them
 _PHRASE_MAX = 1000  # in bytes
 
 
 class Response(Struct, frozen=True):
-    """What a target answered. Header names are in lower case; their values are acted upon, and shown nowhere."""
+    """Holds what a target answered. Header names are in lower case; their values are acted upon, and shown nowhere."""
 
     status: int
     headers: Mapping[str, str]
@@ -43,9 +50,17 @@ class Response(Struct, frozen=True):
     is_whole: bool = True  #: did the body come to its end, and not break off?
     phrase: str = ""  #: of the status line, where it is not the usual one: 1C puts its words there
 
+    def document(self) -> dict[str, Any] | None:
+        """Return the JSON object in the body; None when there is none."""
+        try:
+            document = json.loads(self.body)
+        except (ValueError, RecursionError):
+            return None
+        return document if isinstance(document, dict) else None
+
 
 class TargetError(RelayError):
-    """A request that did not come to what was wanted: `outcome` says what it means for the delivery."""
+    """Says that a request failed: `outcome` is what that means for the delivery."""
 
     def __init__(self, outcome: Outcome, code: str = "") -> None:
         super().__init__(outcome.reason)
@@ -54,11 +69,15 @@ class TargetError(RelayError):
 
 
 class NoAnswer(TargetError):
-    """The request came to no answer; `outcome` says whether it may have arrived."""
+    """Says that the request came to no answer; `outcome` tells whether it may have arrived."""
+
+
+Admit = Callable[[str, Sequence[str]], Sequence[str]]
+"""Takes a host and its addresses, gives those that may be connected to; raises when there are none."""
 
 
 class Client:
-    """One thread's connection to one target. Keeps cookies; follows no redirect; every wait has an end.
+    """Holds one thread's connection to one target. Keeps cookies; follows no redirect; every wait has an end.
 
     The target's own secrets are hidden in what it answers, before anything reads it. `admit` says to which addresses
     it may connect; without it, to all.
@@ -73,7 +92,7 @@ class Client:
         self._admit = admit
         self._session = requests.Session()
         self._session.trust_env = False  # reads the environment for every request: half the speed
-        self._adapter = TellingAdapter()
+        self._adapter = _TrackingAdapter()
         self._session.mount("http://", self._adapter)
         self._session.mount("https://", self._adapter)
         if not settings.verify_tls:
@@ -86,43 +105,65 @@ class Client:
         return self._session.cookies
 
     def request(
-        self, method: str, url: str, headers: Mapping[str, str], body: bytes | None = None, *,
-        body_max: int = _BODY_MAX, secrets: tuple[str, ...] = (),
-    ) -> Response:  # fmt: skip
-        """One request; of the answer's body at most `body_max` bytes. Raises NoAnswer.
+        self,
+        method: str,
+        url: str,
+        headers: Mapping[str, str],
+        body: bytes | None = None,
+        *,
+        body_max: int = _BODY_MAX,
+        secrets: tuple[str, ...] = (),
+    ) -> Response:
+        """Make one request, and return its answer with at most `body_max` bytes of the body. Raises NoAnswer.
 
         `secrets` are in this request beside those of the settings, and are hidden in the answer as well.
         """
         if time.monotonic() - self._used_at > _IDLE_MAX_S:
             self._adapter.forget_connections()
         prepared = self._prepare(method, url, headers, body)
-        with WATCHDOG.within(self._patience(body, body_max)) as deadline, exchanging(deadline, self._admit) as exchange:
+        with WATCHDOG.within(self._time_limit(body, body_max)) as deadline:
+            exchange = _THREAD.exchange = _Exchange(deadline, self._admit)
             try:
                 # the session's own `send` adds hooks and redirects, which we do not have, for a twentieth of the time
                 response = self._adapter.send(
                     prepared, timeout=self._timeout, stream=True, verify=self._verify, proxies=self._proxies
                 )
             except requests.RequestException as exc:
-                outcome = _late(stood=exchange.stood) if deadline.has_passed else translate(exc, stood=exchange.stood)
+                connected = exchange.connected
+                outcome = _timed_out(connected) if deadline.has_passed else translate(exc, connected=connected)
                 masked = self._mask.text(outcome.reason, *secrets)  # it may quote what the target said
                 raise NoAnswer(replace(outcome, reason=masked)) from exc
             try:
                 if deadline.has_passed:  # in the middle of the headers, whose end a closed connection looks like
-                    raise NoAnswer(_late(stood=True))
+                    raise NoAnswer(_timed_out(connected=True))
                 content, is_whole = _read(response, deadline, body_max)
             finally:
                 response.close()
                 self._used_at = time.monotonic()
         if "set-cookie" in response.headers:
-            extract_cookies_to_jar(self._session.cookies, response.request, response.raw)  # type: ignore[no-untyped-call]
-        given = {name.lower(): value for name, value in response.headers.items()}
-        phrase = self._mask.text(_phrase(response), *secrets)
-        return Response(response.status_code, given, self._mask(content, *secrets), is_whole, phrase)
+            self._keep_cookies(response)
+        return Response(
+            response.status_code,
+            headers={name.lower(): value for name, value in response.headers.items()},
+            body=self._mask(content, *secrets),
+            is_whole=is_whole,
+            phrase=self._mask.text(_phrase(response), *secrets),
+        )
 
-    def _patience(self, body: bytes | None, body_max: int) -> float:
-        """The seconds that a request may take in all; a recording is given what a slow line needs for it."""
+    def _time_limit(self, body: bytes | None, body_max: int) -> float:
+        """Return the seconds that a request may take in all; a recording is given what a slow line needs for it."""
         beyond = max(len(body or b""), body_max) - _BODY_MAX
         return sum(self._timeout) + max(beyond, 0) / _SLOW_LINE
+
+    def _keep_cookies(self, response: requests.Response) -> None:
+        """Add the cookies of an answer to the jar; where that makes too many, only they are left, or none."""
+        jar = self._session.cookies
+        for _ in range(2):
+            extract_cookies_to_jar(jar, response.request, response.raw)  # type: ignore[no-untyped-call]
+            size = sum(len(cookie.name) + len(cookie.value or "") for cookie in jar)
+            if len(jar) <= _COOKIES_MAX and size <= _COOKIES_SIZE_MAX:
+                return
+            jar.clear()
 
     def close(self) -> None:
         self._session.close()
@@ -130,18 +171,18 @@ class Client:
     def _prepare(
         self, method: str, url: str, headers: Mapping[str, str], body: bytes | None
     ) -> requests.PreparedRequest:
-        """A copy of a request prepared once: preparing anew costs as much as sending."""
-        known = self._prepared.get((method, url))
-        if known is None:
+        """Return a copy of a request prepared once: preparing anew costs as much as sending."""
+        template = self._prepared.get((method, url))
+        if template is None:
             try:
                 if len(self._prepared) >= _PREPARED_MAX:
                     self._prepared.clear()  # some addresses hold a call's own phone or id
-                known = self._prepared[method, url] = requests.Request(method, url).prepare()
+                template = self._prepared[method, url] = requests.Request(method, url).prepare()
             except (requests.RequestException, ValueError) as exc:
                 # its text holds the url
                 reason = f"the url cannot be used ({type(exc).__name__}): mend it"
                 raise NoAnswer(Outcome(name="misconfigured", reason=reason)) from exc
-        prepared = known.copy()
+        prepared = template.copy()
         prepared.headers.update(headers)
         if body is not None:
             prepared.body = body
@@ -152,14 +193,14 @@ class Client:
 
 
 def _phrase(response: requests.Response) -> str:
-    given = response.reason or ""
-    if given.lower() == http.client.responses.get(response.status_code, "").lower():
+    phrase = response.reason or ""
+    if phrase.lower() == http.client.responses.get(response.status_code, "").lower():
         return ""
-    return error_text.words(given.encode("latin-1", "replace")[:_PHRASE_MAX])
+    return error_text.words(phrase.encode("latin-1", "replace")[:_PHRASE_MAX])
 
 
 def _read(response: requests.Response, deadline: Deadline, body_max: int) -> tuple[bytes, bool]:
-    """The body up to its maximum and up to the deadline, and whether it came to its end.
+    """Read the body up to its maximum and up to the deadline, and say whether it came to its end.
 
     A body that is cut does not cost the status.
     """
@@ -189,47 +230,44 @@ _NEVER_SENT: tuple[type[Exception], ...] = (
 )
 
 
-def _late(*, stood: bool) -> Outcome:
-    """The deadline has passed before the status and the headers were there."""
-    if stood:
-        return Outcome(
-            name="unclear", reason="no answer, though the request may have arrived: it was not whole in time"
-        )
+def _timed_out(connected: bool) -> Outcome:
+    """Return the outcome of a request whose deadline has passed before the status and the headers were there."""
+    if connected:
+        reason = "no answer, though the request may have arrived: it was not whole in time"
+        return Outcome(name="unclear", reason=reason)
     return Outcome(name="unreachable", reason="no connection: connecting took too long")
 
 
-def translate(exc: requests.RequestException, *, stood: bool) -> Outcome:
-    """The outcome of a request that ended in this error. `stood`: had the connection been made?"""
+def translate(exc: requests.RequestException, *, connected: bool) -> Outcome:
+    """Return the outcome of a request that ended in this error. `connected`: had the connection been made?"""
     why = _why(exc)
     if isinstance(exc, _NEVER_SENT):
         return Outcome(name="misconfigured", reason=f"the address or a header cannot be used: {why}")
-    if stood:
+    if connected:
         return Outcome(name="unclear", reason=f"no answer, though the request may have arrived: {why}")
     if isinstance(exc, requests.exceptions.ProxyError) and "Tunnel connection failed: 407" in str(exc):
         return Outcome(name="misconfigured", reason=f"407: {REMEDIES[407]}")
     if isinstance(exc, requests.exceptions.ProxyError):
         return Outcome(name="unreachable", reason=f"the proxy cannot be reached: {why}")
     if isinstance(exc, requests.exceptions.SSLError):
-        return Outcome(
-            name="misconfigured",
-            reason=f"TLS: {why}; mend the certificate, or set ca_file, or verify_tls = false",
-        )
+        remedy = "mend the certificate, or set ca_file, or verify_tls = false"
+        return Outcome(name="misconfigured", reason=f"TLS: {why}; {remedy}")
     return Outcome(name="unreachable", reason=f"no connection: {why}")
 
 
 def _why(exc: BaseException) -> str:
-    """The innermost reason, without the address: a url may hold a secret."""
+    """Return the innermost reason, without the address: a url may hold a secret."""
     if isinstance(exc, requests.ConnectTimeout):
         return "connecting took too long"
     if isinstance(exc, requests.Timeout):
         return "the answer took too long"
-    seen: BaseException = exc
+    innermost: BaseException = exc
     for _ in range(8):
-        within = next((each for each in seen.args if isinstance(each, BaseException)), None)
-        inner = getattr(seen, "reason", None) or seen.__cause__ or within
+        within = next((each for each in innermost.args if isinstance(each, BaseException)), None)
+        inner = getattr(innermost, "reason", None) or innermost.__cause__ or within
         if not isinstance(inner, BaseException):
             break
-        seen = inner
+        innermost = inner
     words = {
         "NewConnectionError": "refused",
         "NameResolutionError": "the host name is not known (DNS)",
@@ -240,10 +278,204 @@ def _why(exc: BaseException) -> str:
         "ConnectionResetError": "the target reset the connection",
         "BrokenPipeError": "the target closed the connection",
     }
-    text = words.get(type(seen).__name__)
-    return text or f"{type(seen).__name__}: {_without_address(str(seen))}"[:_REASON_MAX]
+    text = words.get(type(innermost).__name__)
+    return text or f"{type(innermost).__name__}: {_without_address(str(innermost))}"[:_REASON_MAX]
 
 
 def _without_address(text: str) -> str:
-    """A path is one too: Bitrix24's holds the secret."""
+    """Leave out addresses. A path is one too: Bitrix24's holds the secret."""
     return " ".join(word for word in text.split() if word.count("/") < 2 and "host=" not in word)
+
+
+# --- connections that tell whether they stand, and go only where they may: urllib3 raises the same errors before and
+# --- after a connection stands
+
+
+class _Exchange:
+    """Holds one request on its way: what its connection has to know, and what it tells."""
+
+    def __init__(self, deadline: Deadline, admit: Admit | None) -> None:
+        self.deadline, self.admit = deadline, admit
+        self.connected = False  #: was there a connection: TCP, and TLS where there is TLS?
+
+
+class _Thread(threading.local):
+    exchange: _Exchange  #: the request that this thread makes now
+
+
+_THREAD = _Thread()
+
+
+class _Tracked:
+    """A mixin for urllib3's connections: marks the request as connected, and guards its deadline."""
+
+    _dns_host: str
+    host: str
+    port: int
+    proxy: Any
+    sock: socket.socket | None
+
+    def _new_conn(self) -> socket.socket:
+        exchange = _THREAD.exchange
+        connect: Callable[[], socket.socket] = super()._new_conn  # type: ignore[misc]
+        # behind a proxy it is the proxy that looks up the host
+        made = connect() if exchange.admit is None or self.proxy else self._admitted(exchange.admit, connect)
+        exchange.deadline.guard(made)  # before the handshake, which may drip as well
+        return made
+
+    def _admitted(self, admit: Admit, connect: Callable[[], socket.socket]) -> socket.socket:
+        """Connect to an address that was looked at: a name that is looked up twice may lead to two places."""
+        host = self._dns_host
+        try:
+            entries = socket.getaddrinfo(host, self.port, type=socket.SOCK_STREAM)
+        except socket.gaierror as exc:
+            raise NameResolutionError(self.host, self, exc) from exc  # type: ignore[arg-type]
+        failed: Exception | None = None
+        for address in admit(self.host, list(dict.fromkeys(str(entry[4][0]) for entry in entries))):
+            self._dns_host = address
+            try:
+                return connect()
+            except NewConnectionError as exc:
+                failed = exc
+            finally:
+                self._dns_host = host
+        raise failed or NewConnectionError(self, "there is no address")  # type: ignore[arg-type]
+
+    def connect(self) -> None:
+        super().connect()  # type: ignore[misc]
+        _THREAD.exchange.connected = True
+
+    def request(self, *args: Any, **kwargs: Any) -> None:
+        if self.sock is not None:  # kept from an earlier request, or made just now
+            _THREAD.exchange.connected = True
+            _THREAD.exchange.deadline.guard(self.sock)
+        super().request(*args, **kwargs)  # type: ignore[misc]
+
+
+class _TrackedHTTP(_Tracked, HTTPConnection):
+    pass
+
+
+class _TrackedHTTPS(_Tracked, HTTPSConnection):
+    pass
+
+
+class _HTTPPool(HTTPConnectionPool):
+    ConnectionCls = _TrackedHTTP
+
+
+class _HTTPSPool(HTTPSConnectionPool):
+    ConnectionCls = _TrackedHTTPS
+
+
+class _TrackingAdapter(HTTPAdapter):
+    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
+        super().init_poolmanager(*args, **kwargs)
+        self.poolmanager.pool_classes_by_scheme = {"http": _HTTPPool, "https": _HTTPSPool}
+
+    def proxy_manager_for(self, *args: Any, **kwargs: Any) -> Any:
+        manager = super().proxy_manager_for(*args, **kwargs)
+        manager.pool_classes_by_scheme = {"http": _HTTPPool, "https": _HTTPSPool}
+        return manager
+
+    def forget_connections(self) -> None:
+        self.poolmanager.clear()
+        for manager in self.proxy_manager.values():
+            manager.clear()
+
+
+# --- one total deadline for each request: when it has passed, the connection is shut, whatever it is waiting for.
+# --- Time-outs of a socket begin anew with every byte: an answer that drips would hold its thread for ever
+
+
+class HasFileno(Protocol):
+    def fileno(self) -> int: ...
+
+
+class Deadline:
+    """Ends a request in time. Holds a descriptor of its own: the connection's may be closed, and the number reused."""
+
+    def __init__(self, at: float) -> None:
+        self.at = at
+        self.has_passed = False
+        self._mutex = threading.Lock()
+        self._handle: socket.socket | None = None
+
+    def guard(self, connection: HasFileno) -> None:
+        """Shut this connection, instead of the one before, when it passes; at once if it has."""
+        # whatever its family: it is shut and closed, and nothing else
+        handle = socket.socket(socket.AF_INET, socket.SOCK_STREAM, 0, fileno=os.dup(connection.fileno()))
+        with self._mutex:
+            before, self._handle = self._handle, handle
+            if self.has_passed:
+                _shut(handle)
+        if before is not None:
+            before.close()
+
+    def expire(self) -> None:
+        with self._mutex:
+            self.has_passed = True
+            if self._handle is not None:
+                _shut(self._handle)
+
+    def end(self) -> None:
+        """Let go of the connection, which goes on."""
+        with self._mutex:
+            handle, self._handle = self._handle, None
+        if handle is not None:
+            handle.close()
+
+
+def _shut(handle: socket.socket) -> None:
+    """Wake whoever reads or writes there, also in the middle of TLS."""
+    with contextlib.suppress(OSError):  # it is not connected any more
+        handle.shutdown(socket.SHUT_RDWR)
+
+
+class Watchdog:
+    """Runs the thread that keeps deadlines: it starts with the first of them, and sleeps until the next one."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._running: set[Deadline] = set()
+        self._wakes_at = float("inf")
+        self._thread: threading.Thread | None = None
+
+    @contextlib.contextmanager
+    def within(self, seconds: float) -> Iterator[Deadline]:
+        deadline = Deadline(time.monotonic() + seconds)
+        self._add(deadline)
+        try:
+            yield deadline
+        finally:
+            with self._changed:
+                self._running.discard(deadline)
+            deadline.end()
+
+    def _add(self, deadline: Deadline) -> None:
+        with self._changed:
+            self._running.add(deadline)
+            if self._thread is None or not self._thread.is_alive():
+                self._thread = threading.Thread(target=self._run, name="deadlines", daemon=True)
+                self._thread.start()
+            elif deadline.at < self._wakes_at:
+                self._changed.notify()
+
+    def _run(self) -> None:
+        while True:
+            for deadline in self._passed():
+                deadline.expire()
+
+    def _passed(self) -> list[Deadline]:
+        """Wait for the next deadline, or for a nearer one to be set, and return those that have passed by then."""
+        with self._changed:
+            self._wakes_at = min((deadline.at for deadline in self._running), default=float("inf"))
+            if self._wakes_at > (now := time.monotonic()):
+                self._changed.wait(None if self._wakes_at == float("inf") else self._wakes_at - now)
+            now = time.monotonic()
+            passed = [deadline for deadline in self._running if deadline.at <= now]
+            self._running.difference_update(passed)
+            return passed
+
+
+WATCHDOG = Watchdog()

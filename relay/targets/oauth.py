@@ -1,4 +1,4 @@
-"""Access tokens that have to be exchanged: each refresh token serves once, and its successor is on disk before use."""
+"""Exchanges access tokens: each refresh token serves once, and its successor is on disk before use."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from relay.config import Secret
 from relay.errors import StoreError
 from relay.models import TokenPair
 from relay.targets.base import TokenStore
-from relay.targets.masks import MASK
+from relay.targets.error_text import MASK
 
 log = structlog.get_logger("relay.targets")
 
 _SAVED_AGAIN_AFTER_S = 1.0
 
 Exchange = Callable[[str, str], TokenPair]
-"""Takes a refresh token and the seed; returns the pair that the target gives for it. Raises Setback."""
+"""Takes a refresh token and the seed; returns the pair that the target gives for it. Raises TargetError."""
 
 
 class Tokens:
-    """Of one target; the threads of its lane share it."""
+    """Holds the tokens of one target; the threads of its lane share it."""
 
     def __init__(
         self, configured: Secret, token_store: TokenStore, *, pause: Callable[[float], None] = time.sleep
@@ -36,15 +36,15 @@ class Tokens:
         self._mutex = threading.Lock()
 
     def known(self) -> TokenPair | None:
-        """The present pair; None when the configured refresh token was never used."""
+        """Return the present pair; None when the configured refresh token was never used."""
         if self._pair is None:
             self._pair = self._stored()
         return self._pair
 
     def renewed(self, stale: TokenPair | None, exchange: Exchange) -> TokenPair:
-        """Another pair than the stale one; exchanged here unless somebody else has done it.
+        """Return another pair than the stale one; exchanged here unless somebody else has done it.
 
-        Raises Setback, and StoreError before the exchange where its pair could not be kept.
+        Raises TargetError, and StoreError before the exchange where its pair could not be kept.
         """
         with self._mutex, self._token_store.alone():
             pair = self._stored()
@@ -58,7 +58,7 @@ class Tokens:
             return pair
 
     def _save(self, pair: TokenPair) -> None:
-        """However long the store takes: what the target has exchanged it never gives again.
+        """Save, however long the store takes: what the target has exchanged it never gives again.
 
         Until then nobody else exchanges: what is on disk has been used up.
         """
@@ -71,6 +71,6 @@ class Tokens:
                 self._pause(_SAVED_AGAIN_AFTER_S)
 
     def _stored(self) -> TokenPair | None:
-        """None, too, when the operator has configured another one since."""
+        """Return the pair on disk; None, too, when the operator has configured another one since."""
         pair = self._token_store.load()
         return pair if pair is not None and pair.seed == self._seed else None

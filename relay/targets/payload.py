@@ -1,43 +1,32 @@
-"""The body for a target that takes one request for each event: as UIS would have sent it, as it came, or normalised.
-
-Pure.
+"""Makes the body for a target that takes one request for each event: as UIS would have sent it, as it came, or
+normalised. Pure.
 """
 
 from __future__ import annotations
 
-from typing import Any, Literal, Protocol
+from typing import Any
 from urllib.parse import unquote_to_bytes
 from zoneinfo import ZoneInfo
 
+from relay.config import HttpTarget, OneCTarget
 from relay.models import CallEvent, Event
-from relay.uis import parser as bodies
-from relay.uis import rendering
+from relay.uis import parser, rendering
 from relay.uis.encoding import charset
 
 _JSON = "application/json; charset=utf-8"
 _FORM = "application/x-www-form-urlencoded"
 
 
-class Form(Protocol):
-    """How a target wants its bodies."""
-
-    @property
-    def body(self) -> Literal["template", "raw", "normalised"]: ...
-
-    @property
-    def empty(self) -> Literal["null", "string"]: ...
-
-
-def content(event: Event, call: CallEvent, form: Form) -> tuple[bytes, str]:
-    """The body and its content type."""
-    if form.body == "raw":
+def content(event: Event, call: CallEvent, target: OneCTarget | HttpTarget) -> tuple[bytes, str]:
+    """Return the body and its content type."""
+    if target.body == "raw":
         return event.body, _type_of(event)
-    empty: Any = "" if form.empty == "string" else None
-    if form.body == "normalised":
+    empty: Any = "" if target.empty == "string" else None
+    if target.body == "normalised":
         record = rendering.as_record(call).items()
         return rendering.dump([(key, empty if value is None else value) for key, value in record]), _JSON
-    reading = bodies.read(event.body, is_query=event.query and event.edited is None)
-    return rendering.render(reading, call, endpoint=event.endpoint, zone=ZoneInfo(event.zone), empty=empty), _JSON
+    body = parser.read(event.body, is_query=event.query and event.edited is None)
+    return rendering.render(body, call, endpoint=event.endpoint, zone=ZoneInfo(event.zone), empty=empty), _JSON
 
 
 def _type_of(event: Event) -> str:

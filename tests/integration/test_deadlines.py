@@ -16,8 +16,7 @@ from msgspec.structs import replace
 
 from relay.config import OneCTarget
 from relay.sandbox.server import Sandbox
-from relay.targets.deadlines import Watchdog
-from relay.targets.http_client import Client, NoAnswer
+from relay.targets.http_client import Client, NoAnswer, Watchdog
 from relay.wiring import Relay
 from tests.conftest import FakeClock
 from tests.hand import Hand, deliveries, tell

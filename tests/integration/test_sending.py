@@ -285,14 +285,14 @@ ERRORS = sorted({e for e in _all_errors(requests.RequestException) if e.__module
 
 
 @pytest.mark.parametrize("error", ERRORS, ids=lambda error: error.__name__)
-@pytest.mark.parametrize("stood", [True, False])
-def test_every_error_of_requests_is_translated(error: type[requests.RequestException], stood: bool) -> None:
+@pytest.mark.parametrize("connected", [True, False])
+def test_every_error_of_requests_is_translated(error: type[requests.RequestException], connected: bool) -> None:
     """Once the connection stood nothing may be called "surely not taken", whatever requests calls it."""
     made = error("boom", "doc", 0) if error is requests.exceptions.JSONDecodeError else error("boom")
-    found = translate(made, stood=stood)
+    found = translate(made, connected=connected)
 
     assert found.name in ("unreachable", "unclear", "misconfigured")
-    if stood:
+    if connected:
         assert found.name != "unreachable"
     assert found.reason
 
@@ -302,4 +302,4 @@ def test_an_error_says_nothing_of_the_address(unused_port: int) -> None:
     assert "s3cret" not in outcome_of(f"http://127.0.0.1:{unused_port}/rest/1/s3cret/").reason
     assert "s3cret" not in outcome_of("http://nobody.invalid/rest/1/s3cret/").reason
     for text in ("Max retries exceeded with url: /rest/1/s3cret/m.json", "HTTP(url='/rest/1/s3cret/')"):
-        assert "s3cret" not in translate(requests.ConnectionError(text), stood=False).reason
+        assert "s3cret" not in translate(requests.ConnectionError(text), connected=False).reason

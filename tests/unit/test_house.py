@@ -25,7 +25,7 @@ ALLOWED: dict[str, set[str]] = {
     "housekeeping": VALUES | {"config", "store"},
     "observability": VALUES | {"config", "store"},
     "alerts": VALUES | {"config", "store", "observability"},
-    "delivery": VALUES | {"config", "store"},
+    "delivery": VALUES | {"config", "store", "targets"},
     "targets": VALUES | {"config", "uis", "routing"},
     "wiring": VALUES
     | {"config", "uis", "store", "ingest", "delivery", "targets", "housekeeping", "observability", "alerts"},

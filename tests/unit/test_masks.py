@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 from relay.config import AmoCrmTarget, Bitrix24Target, HttpTarget, OneCTarget, Secret, Target
 from relay.config.schema import TARGET_KINDS
 from relay.targets import build
+from relay.targets.error_text import Mask, secrets_of
 from relay.targets.http_client import Client
-from relay.targets.masks import Mask, secrets_of
 from tests.steps import NOW, Drawer, Memory, shipment, understood
 from tests.stories import finished
 

@@ -14,8 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from relay.targets import error_text
+from relay.targets.error_text import Mask
 from relay.targets.http_client import Response
-from relay.targets.masks import Mask
 from tests.unit.test_statuses import KINDS
 
 SIZE = 64 * 1024

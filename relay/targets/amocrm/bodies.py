@@ -1,4 +1,4 @@
-"""What amoCRM is sent for a call. Pure. Nothing in it is ever null: amoCRM refuses that (NotNullable)."""
+"""Makes what amoCRM is sent for a call. Pure. Nothing in it is ever null: amoCRM refuses that (NotNullable)."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _SERVICE = "uis_relay"
 
 
 class Bodies:
-    """Of one call, for the user whose it is."""
+    """Makes the bodies of one call, for the user whose it is."""
 
     def __init__(self, history: CallHistory, event: Event, target: AmoCrmTarget, user: int) -> None:
         self._history, self._event, self._target, self._user = history, event, target, user
@@ -30,7 +30,7 @@ class Bodies:
 
     @property
     def phone(self) -> str:
-        """As the documentation's examples have it: digits without the plus."""
+        """The number as the documentation's examples have it: digits without the plus."""
         return phones.as_uis_writes(self._history.client or "")
 
     @property
@@ -48,27 +48,43 @@ class Bodies:
     def call(self, kept_link: str | None) -> dict[str, Any]:
         end = call_result(self._history)
         body = {
-            "direction": self.direction, "uniq": self.session, "duration": end.seconds,
-            "source": self._target.source_name, "phone": self.phone,
+            "direction": self.direction,
+            "uniq": self.session,
+            "duration": end.seconds,
+            "source": self._target.source_name,
+            "phone": self.phone,
             "call_result": (_TALKED if end.result == "talked" else end.reason or "")[:_RESULT_MAX],
-            "call_status": CALL_STATUSES[end.result], "call_responsible": self._user,
-            "responsible_user_id": self._user, "created_by": self._user, "created_at": self.started_at,
-            "request_id": self.session, "link": self._history.record or kept_link or "",
-        }  # fmt: skip
+            "call_status": CALL_STATUSES[end.result],
+            "call_responsible": self._user,
+            "responsible_user_id": self._user,
+            "created_by": self._user,
+            "created_at": self.started_at,
+            "request_id": self.session,
+            "link": self._history.record or kept_link or "",
+        }
         return {name: value for name, value in body.items() if value != "" or name == "phone"}
 
     def unsorted(self, kept_link: str | None) -> dict[str, Any]:
         """`phone` is the client's number; which of the two fields means whom the documentation muddles."""
         metadata = {
-            "is_call_event_needed": True, "uniq": self.session, "duration": call_result(self._history).seconds,
-            "service_code": _SERVICE, "link": self._history.record or kept_link or "", "phone": self.phone,
-            "called_at": self.started_at, "from": self._target.source_name, "call_responsible": self._user,
-        }  # fmt: skip
+            "is_call_event_needed": True,
+            "uniq": self.session,
+            "duration": call_result(self._history).seconds,
+            "service_code": _SERVICE,
+            "link": self._history.record or kept_link or "",
+            "phone": self.phone,
+            "called_at": self.started_at,
+            "from": self._target.source_name,
+            "call_responsible": self._user,
+        }
         body: dict[str, Any] = {
-            "request_id": self.session, "source_name": self._target.source_name, "source_uid": _SERVICE,
-            "created_at": self.started_at, "metadata": metadata,
+            "request_id": self.session,
+            "source_name": self._target.source_name,
+            "source_uid": _SERVICE,
+            "created_at": self.started_at,
+            "metadata": metadata,
             "_embedded": {"contacts": [self._person()], "leads": [{"name": f"Звонок {self.phone}"}]},
-        }  # fmt: skip
+        }
         if self._target.pipeline_id is not None:
             body["pipeline_id"] = self._target.pipeline_id
         return body
@@ -77,13 +93,11 @@ class Bodies:
         return {"request_id": self.session, "responsible_user_id": self._user, **self._person()}
 
     def note(self, link: str) -> dict[str, Any]:
-        return {
-            "request_id": self.session, "note_type": "common", "params": {"text": f"Запись звонка: {link}"},
-        }  # fmt: skip
+        return {"request_id": self.session, "note_type": "common", "params": {"text": f"Запись звонка: {link}"}}
 
     def _person(self) -> dict[str, Any]:
         number = {"value": self._history.client or "", "enum_code": "WORK"}
         return {
             "name": self._history.client or "",
             "custom_fields_values": [{"field_code": "PHONE", "values": [number]}],
-        }  # fmt: skip
+        }

@@ -6,12 +6,13 @@ this can be switched off (`look_up = false`).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 from urllib.parse import urlencode
 
 from relay.targets.amocrm.bodies import PLURAL, Bodies
 from relay.targets.amocrm.rest import Rest
+from relay.targets.crm.rest import Acquire
 from relay.targets.http_client import TargetError
 
 _PLACES_MAX = 10  # entities of one phone that are looked at
@@ -19,11 +20,13 @@ _SINGULAR = {plural: entity for entity, plural in PLURAL.items()}
 
 
 class Lookup:
-    def __init__(self, rest: Rest, bodies: Bodies, leave: Callable[[], None]) -> None:
-        self._rest, self._bodies, self._leave = rest, bodies, leave
+    """Looks for what an attempt before this one may have left."""
+
+    def __init__(self, rest: Rest, bodies: Bodies, acquire: Acquire) -> None:
+        self._rest, self._bodies, self._acquire = rest, bodies, acquire
 
     def call(self) -> dict[str, Any]:
-        """What is to be remembered of a call that was taken; nothing when it was not. Raises Setback."""
+        """Return what is to be remembered of a call that was taken; nothing when it was not. Raises TargetError."""
         kind = "call_in" if self._bodies.direction == "inbound" else "call_out"
         for place, number in self._places():
             for note in self._notes(place, number, kind):
@@ -34,7 +37,7 @@ class Lookup:
         return {}
 
     def unsorted(self) -> dict[str, Any]:
-        """The list does not show `uniq`: the same client at the same second is the same call. Raises Setback."""
+        """Return the same of an unsorted one. The list does not show `uniq`: a client and a second tell calls apart."""
         query = {"filter[category][]": "sip", "order[created_at]": "desc", "limit": "50"}
         for entry in self._listed("leads/unsorted", query, "unsorted"):
             metadata = entry.get("metadata") or {}
@@ -47,33 +50,33 @@ class Lookup:
         return {}
 
     def note(self, entity: list[Any], link: str) -> dict[str, Any]:
-        """Was the link noted already? Raises Setback."""
+        """Look whether the link was noted already. Raises TargetError."""
         place = PLURAL.get(entity[0], entity[0])
         texts = (str((note.get("params") or {}).get("text")) for note in self._notes(place, entity[1], "common"))
         return {"linked": True} if any(link in text for text in texts) else {}
 
     def _places(self) -> Iterator[tuple[str, int]]:
-        """Where a call of this phone may stand: contacts, their leads, companies."""
-        found: dict[tuple[str, int], None] = {}
+        """Yield where a call of this phone may stand: contacts, their leads, companies."""
+        places: dict[tuple[str, int], None] = {}
         query = {"query": self._bodies.phone[-10:], "with": "leads"}
         for contact in self._listed("contacts", query, "contacts"):
-            found["contacts", contact["id"]] = None
+            places["contacts", contact["id"]] = None
             for lead in (contact.get("_embedded") or {}).get("leads") or []:
-                found["leads", lead["id"]] = None
+                places["leads", lead["id"]] = None
         for company in self._listed("companies", {"query": self._bodies.phone[-10:]}, "companies"):
-            found["companies", company["id"]] = None
-        yield from list(found)[:_PLACES_MAX]
+            places["companies", company["id"]] = None
+        yield from list(places)[:_PLACES_MAX]
 
     def _notes(self, place: str, number: int, kind: str) -> list[dict[str, Any]]:
         return self._listed(f"{place}/{number}/notes", {"filter[note_type]": kind, "limit": "250"}, "notes")
 
     def _listed(self, path: str, query: dict[str, str], name: str) -> list[dict[str, Any]]:
-        """Empty, too, where amoCRM does not let us look: what cannot be found is sent again."""
+        """Return what is listed; empty, too, where amoCRM does not let us look: what cannot be found is sent again."""
         try:
-            document = self._rest.get(f"/api/v4/{path}?{urlencode(query)}", self._leave)
+            document = self._rest.get(f"/api/v4/{path}?{urlencode(query)}", self._acquire)
         except TargetError as exc:
             if exc.outcome.name not in ("misconfigured", "refused"):
                 raise
             return []
-        found = (document.get("_embedded") or {}).get(name)
-        return [thing for thing in found if isinstance(thing, dict)] if isinstance(found, list) else []
+        things = (document.get("_embedded") or {}).get(name)
+        return [thing for thing in things if isinstance(thing, dict)] if isinstance(things, list) else []

@@ -1,4 +1,4 @@
-"""What is to be done next for a call at amoCRM, from what UIS has said and what has been done. Pure.
+"""Decides what is to be done next for a call at amoCRM, from what UIS has said and what has been done. Pure.
 
 amoCRM takes a call once, when it is over, and cannot be asked for it by its id: whether one that may have been
 taken was, is found in the notes that it leaves.
@@ -6,20 +6,22 @@ taken was, is found in the notes that it leaves.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 from msgspec import Struct
 
 from relay.config import AmoCrmTarget
 from relay.targets.crm.call_result import ResultCode
-from relay.targets.crm.history import CallHistory
-from relay.targets.crm.workflow import Done, Reject, StashRecording
+from relay.targets.crm.workflow import NO_NUMBER, CallState, Done, Reject, StashRecording, after_the_call, stashed
 
 # 4 talked, 5 wrong number, 6 no connection, 7 busy (amocrm.ru, calls-api; the choice is that of telephony bridges)
 CALL_STATUSES: dict[ResultCode, int] = {
-    "talked": 4, "missed": 6, "busy": 7, "declined": 6, "wrong_number": 5, "unavailable": 6, "other": 6,
-}  # fmt: skip
+    "talked": 4,
+    "missed": 6,
+    "busy": 7,
+    "declined": 6,
+    "wrong_number": 5,
+    "unavailable": 6,
+    "other": 6,
+}
 
 
 class PopUp(Struct, frozen=True):
@@ -56,87 +58,71 @@ class PostNote(Struct, frozen=True):
 
 
 Step = PopUp | LookUp | PostCall | PostUnsorted | Accept | PostContact | PostNote
-
-_NO_NUMBER = "UIS gave no number of the client"
-
-
-class CallState(Struct, frozen=True, kw_only=True):
-    history: CallHistory
-    done: Mapping[str, Any]
-    user: int | None  #: whose call it is, when that is known
-    is_fresh: bool  #: has the notification come just now? A pop-up of an old one would be of no use
-    looked_up: bool  #: in this attempt already
-    acted: bool  #: in this attempt already
-    is_unknown: bool  #: amoCRM has just said that nobody has this phone
-
-    @property
-    def is_posted(self) -> bool:
-        return any(self.done.get(name) for name in ("call", "unsorted", "skipped"))
+Decision = Step | StashRecording | Done | Reject
 
 
-def next_step(view: CallState, target: AmoCrmTarget) -> Step | StashRecording | Done | Reject:
-    """The one thing to do now."""
-    match view.history.phase:
+def next_step(state: CallState, target: AmoCrmTarget, *, is_unknown: bool) -> Decision:
+    """Return the one thing to do now. `is_unknown`: amoCRM has just said that nobody has this phone."""
+    match state.history.phase:
         case "over":
-            return _at_the_end(view, target)
+            return _at_the_end(state, target, is_unknown=is_unknown)
         case "recorded":
-            return _record(view)
+            return _record(state)
         case "ringing":
-            return _while_it_rings(view, target)
+            return _while_it_rings(state, target)
         case _:
-            return Done(
-                "the call is over already"
-                if view.history.already_ended
-                else "the notification of the end is still to come"
-            )
+            return after_the_call(state.history)
 
 
-def _while_it_rings(view: CallState, target: AmoCrmTarget) -> Step | StashRecording | Done | Reject:
-    if view.is_posted:
+def _while_it_rings(state: CallState, target: AmoCrmTarget) -> Decision:
+    if _is_posted(state):
         return Done("the call is over already")
-    if view.history.client is None:
-        return Done(_NO_NUMBER)
+    if state.history.client is None:
+        return Done(NO_NUMBER)
     if not target.popup:
         return Done("popup is off")
-    if view.done.get("popup"):
+    if state.done.get("popup"):
         return Done()
-    if not view.is_fresh:
+    if not state.is_fresh:
         return Done("too late for a pop-up")
-    users = target.mapped_users if view.user is None else (view.user,)
+    users = target.mapped_users if state.user is None else (state.user,)
     return PopUp(users) if users else Done("nobody is named in `users` to show a pop-up to")
 
 
-def _at_the_end(view: CallState, target: AmoCrmTarget) -> Step | StashRecording | Done | Reject:
-    if view.done.get("unsorted") and view.done.get("accept"):
-        return Accept(view.done["unsorted"], view.done["accept"])
-    if view.is_posted:
-        return _record(view)
-    if view.history.client is None:
-        return Reject(f"{_NO_NUMBER}; amoCRM takes no call without one")
-    if view.done.get("posting") and target.look_up and not view.looked_up:
+def _at_the_end(state: CallState, target: AmoCrmTarget, *, is_unknown: bool) -> Decision:
+    if state.done.get("unsorted") and state.done.get("accept"):
+        return Accept(state.done["unsorted"], state.done["accept"])
+    if _is_posted(state):
+        return _record(state)
+    if state.history.client is None:
+        return Reject(f"{NO_NUMBER}; amoCRM takes no call without one")
+    if state.done.get("posting") and target.look_up and not state.has_asked:
         return LookUp()
-    if not view.is_unknown:
+    if not is_unknown:
         return PostCall()
     how = target.unknown_phone
-    if how == "unsorted" and view.history.direction == "out":
+    if how == "unsorted" and state.history.direction == "out":
         how = "contact"  # «Неразобранное» is for calls that came in
     if how == "skip":
         return Done("amoCRM knows nobody with this phone, and unknown_phone is skip")
     return PostUnsorted() if how == "unsorted" else PostContact()
 
 
-def _record(view: CallState) -> Step | StashRecording | Done | Reject:
-    """One link for each call: a late or edited event must change nothing."""
-    link = view.history.record or view.done.get("record_waits")
+def _is_posted(state: CallState) -> bool:
+    return any(state.done.get(name) for name in ("call", "unsorted", "skipped"))
+
+
+def _record(state: CallState) -> Decision:
+    """Note one link for each call: a late or edited event must change nothing."""
+    link = state.history.record or state.done.get("record_waits")
     if link is None:
-        return Done("" if view.acted or not view.is_posted else "the call is there already")
-    if not view.is_posted:
-        is_kept = view.done.get("record_waits") == link
-        return Done("the recording waits for the end of the call") if is_kept else StashRecording(link)
-    if view.done.get("linked"):
-        return Done("" if view.acted else "the call is there, and has its recording already")
-    if not view.done.get("entity"):
+        return Done("" if state.has_acted or not _is_posted(state) else "the call is there already")
+    if not _is_posted(state):
+        return stashed(state, link)
+    if state.done.get("linked"):
+        return Done("" if state.has_acted else "the call is there, and has its recording already")
+    if not state.done.get("entity"):
         return Done("the call has no place in amoCRM that a link could be noted at")
-    if view.done.get("noting") and not view.looked_up:
+    if state.done.get("noting") and not state.has_asked:
         return LookUp()
     return PostNote(link)

@@ -1,4 +1,5 @@
-"""Bitrix24 telephony: each call is registered, its card shown and hidden, the call finished, its recording attached.
+"""Delivers to Bitrix24 telephony: a call is registered, its card shown and hidden, it is finished, its recording
+attached.
 
 What was done stands in the store before the next request is made, so that a kill between two of them repeats none.
 """
@@ -6,23 +7,23 @@ What was done stands in the store before the next request is made, so that a kil
 from __future__ import annotations
 
 import hashlib
-from datetime import timedelta
 from typing import Any, assert_never
 from zoneinfo import ZoneInfo
 
+from msgspec.structs import replace
+
+from relay import routing
 from relay.clock import Clock
 from relay.config import Bitrix24Target
-from relay.models import Outcome
-from relay.targets.base import Adapter, CallContext, Shipment, TokenStore
-from relay.targets.bitrix24 import plan as plan
-from relay.targets.bitrix24 import recordings
+from relay.models import CallEvent, ClaimedDelivery, Outcome
+from relay.targets.base import Adapter, CallContext, TokenStore, unthrottled
+from relay.targets.bitrix24 import plan, recordings
 from relay.targets.bitrix24.directory import Directory
 from relay.targets.bitrix24.rest import Rest
-from relay.targets.crm.workflow import CallWorkflow, Done, Reject, StashRecording
+from relay.targets.crm.workflow import CallState, CallWorkflow
 from relay.targets.http_client import TargetError
 from relay.uis import phones
 
-CARD_FRESH = timedelta(seconds=30)  # a card that comes later disturbs another call
 _LINE_MAX = 50
 _REASON_MAX = 255
 
@@ -36,56 +37,46 @@ class Bitrix24(Adapter):
         self.rest = Rest(settings, clock, token_store, lambda: self.client)
         self.directory = Directory(settings, self.rest, clock)
 
-    def send(self, shipment: Shipment, steps: CallContext) -> Outcome:
-        if shipment.event.call is None:
-            return Outcome(name="refused", reason="the event is quarantined: there is nothing to send")
-        is_fresh = self._clock() - shipment.event.received_at <= CARD_FRESH
-        return _Call(self, shipment, steps, is_fresh=is_fresh).run()
+    def _deliver(self, claimed: ClaimedDelivery, call: CallEvent, context: CallContext) -> Outcome:  # noqa: ARG002
+        return _Call(self, claimed, context).run()
 
-    def check(self) -> Outcome:
-        """`externalLine.get` asks for the same rights as a call does, and changes nothing (inferred, see README)."""
-        try:
-            self.rest.call("telephony.externalLine.get", {}, _unthrottled)
-        except TargetError as exc:
-            return exc.outcome
-        remarks = self.directory.remarks(_unthrottled)
+    def _probe(self) -> Outcome:
+        """Ask with `externalLine.get`: it needs the rights that a call needs, and changes nothing (inferred)."""
+        self.rest.call("telephony.externalLine.get", {}, unthrottled)
+        remarks = self.directory.remarks(unthrottled)
         if self.rest.moved_to is not None:
             remarks.append(f"the portal has been renamed to {self.rest.moved_to}: put that into the configuration")
         return Outcome(name="delivered", reason="; ".join(remarks))
 
 
 class _Call(CallWorkflow[plan.Step]):
-    """One delivery's course."""
+    """Takes the steps of one delivery."""
 
-    def __init__(self, adapter: Bitrix24, shipment: Shipment, steps: CallContext, *, is_fresh: bool) -> None:
-        super().__init__(shipment, steps)
-        self._settings = self._settings_of_call(adapter.settings)
+    def __init__(self, adapter: Bitrix24, claimed: ClaimedDelivery, context: CallContext) -> None:
+        super().__init__(claimed, context, adapter._clock())
+        self._settings = routing.settings_for(adapter.settings, self._event.source, self._history.calls)
         self._rest, self._directory = adapter.rest, adapter.directory
-        self._is_fresh = is_fresh
         self._was_finishing = bool(self._done.get("finishing"))  # by an attempt before this one
-        self._has_asked = False
-        self._user: int | None = None
-        self._user_is_known = False
+        self._has_looked_for_user = False
 
     def _delivered(self, note: str) -> Outcome:
         moved = self._rest.moved_to
-        notes = [note, f"the portal is {moved} now: change the configuration" if moved and self._requested else ""]
+        notes = [note, f"the portal is {moved} now: change the configuration" if moved and self._has_requested else ""]
         return Outcome(
-            name="delivered", remote=self._done.get("call_id"), reason="; ".join(text for text in notes if text),
-            health_hint=self._target_is,
-        )  # fmt: skip
+            name="delivered",
+            remote=self._done.get("call_id"),
+            reason="; ".join(text for text in notes if text),
+            health_hint=self._health_hint,
+        )
 
-    def _next(self) -> plan.Step | StashRecording | Done | Reject:
+    def _next_step(self, state: CallState) -> plan.Decision:
         needs_user = self._history.phase in ("ringing", "over") and not self._done.get("finished")
-        if needs_user and not self._user_is_known:
-            self._user, self._user_is_known = self._directory.user_of(self._history, self._leave), True
-        view = plan.CallState(
-            history=self._history, done=self._done, user=self._user, is_fresh=self._is_fresh, asked=self._has_asked,
-            acted=self._has_acted,
-        )  # fmt: skip
-        return plan.next_step(view, self._settings)
+        if needs_user and not self._has_looked_for_user:
+            self._user, self._has_looked_for_user = self._directory.user_of(self._history, self._acquire), True
+            state = self._state()
+        return plan.next_step(state, self._settings)
 
-    def _take(self, step: plan.Step) -> None:
+    def _perform(self, step: plan.Step) -> None:
         match step:
             case plan.Register():
                 self._register(show=step.show)
@@ -111,7 +102,7 @@ class _Call(CallWorkflow[plan.Step]):
         return str(self._done["call_id"])
 
     def _register(self, *, show: bool) -> None:
-        """With the parameters of the first try, if there was one: only then is the answer the same call."""
+        """Register with the parameters of the first try, if there was one: only then is the answer the same call."""
         params = self._done.get("register") or self._registration(show=show)
         self._remember(register=params)
         try:
@@ -124,14 +115,18 @@ class _Call(CallWorkflow[plan.Step]):
         self._remember(call_id=str(result["CALL_ID"]), shown=shown)
 
     def _registration(self, *, show: bool) -> dict[str, Any]:
-        history, event = self._history, self._shipment.event
-        started = (history.started_at or event.received_at).astimezone(ZoneInfo(event.zone))
+        history = self._history
+        started = (history.started_at or self._event.received_at).astimezone(ZoneInfo(self._event.zone))
         params = {
-            "USER_ID": self._user or self._settings.default_user, "PHONE_NUMBER": history.client,
-            "TYPE": plan.call_type(history), "CALL_START_DATE": started.isoformat(timespec="seconds"),
-            "CRM_CREATE": int(self._settings.create_lead), "SHOW": int(show), "ADD_TO_CHAT": 0,
-            "EXTERNAL_CALL_ID": event.session or event.id,
-        }  # fmt: skip
+            "USER_ID": self._user or self._settings.default_user,
+            "PHONE_NUMBER": history.client,
+            "TYPE": plan.call_type(history),
+            "CALL_START_DATE": started.isoformat(timespec="seconds"),
+            "CRM_CREATE": int(self._settings.create_lead),
+            "SHOW": int(show),
+            "ADD_TO_CHAT": 0,
+            "EXTERNAL_CALL_ID": self._session,
+        }
         if history.line:
             params["LINE_NUMBER"] = phones.as_uis_writes(history.line)[:_LINE_MAX]
         if self._settings.crm_source:
@@ -139,7 +134,7 @@ class _Call(CallWorkflow[plan.Step]):
         return params
 
     def _instead_of(self, user: int, exc: TargetError) -> int:
-        """The default user, for one whom Bitrix24 does not know or has dismissed."""
+        """Return the default user, for one whom Bitrix24 does not know or has dismissed."""
         if exc.code != "user_unknown":
             raise exc
         default = self._settings.default_user
@@ -150,13 +145,13 @@ class _Call(CallWorkflow[plan.Step]):
         return default
 
     def _ask(self) -> None:
-        """Whether the call stands among the finished ones, and with a recording.
+        """Ask whether the call stands among the finished ones, and with a recording.
 
         Without the right to ask it is finished, and the recording attached, once more: a repeat replaces it.
         """
         self._has_asked = True
-        found = self._optional("voximplant.statistic.get", {"FILTER": {"CALL_ID": self._call_id}})
-        rows = [row for row in found if isinstance(row, dict)] if isinstance(found, list) else []
+        listed = self._optional("voximplant.statistic.get", {"FILTER": {"CALL_ID": self._call_id}})
+        rows = [row for row in listed if isinstance(row, dict)] if isinstance(listed, list) else []
         if rows and not self._done.get("finished"):
             self._remember(finished=True)
         attaching = self._done.get("attaching")
@@ -165,72 +160,56 @@ class _Call(CallWorkflow[plan.Step]):
 
     def _finish(self, step: plan.Finish) -> None:
         params: dict[str, Any] = {
-            "CALL_ID": self._call_id, "USER_ID": self._user or self._settings.default_user, "DURATION": step.seconds,
-            "STATUS_CODE": step.status_code, "ADD_TO_CHAT": 0,
-        }  # fmt: skip
+            "CALL_ID": self._call_id,
+            "USER_ID": self._user or self._settings.default_user,
+            "DURATION": step.seconds,
+            "STATUS_CODE": step.status_code,
+            "ADD_TO_CHAT": 0,
+        }
         if step.reason:
             params["FAILED_REASON"] = step.reason[:_REASON_MAX]
-        self._remember(finishing=True)
-        try:
+        with self._sending(finishing=True):
             try:
-                self._call("telephony.externalcall.finish", params)
+                self._with_default_user("telephony.externalcall.finish", params)
             except TargetError as exc:
-                params["USER_ID"] = self._instead_of(params["USER_ID"], exc)
-                self._call("telephony.externalcall.finish", params)
-        except TargetError as exc:
-            if exc.code == "call_not_found":
-                self._not_found()
-                return
-            if exc.outcome.name != "unclear":
-                self._remember(finishing=None)
-            raise
+                if exc.code != "call_not_found":
+                    raise
+                if not self._was_finishing:  # it never was finished, and has to be registered anew
+                    self._remember(call_id=None, register=None, finishing=None, shown=[])
+                    return
         self._remember(finished=True)
 
-    def _not_found(self) -> None:
-        """A call that was finished is forgotten; one that never was has to be registered anew."""
-        if self._was_finishing:
-            self._remember(finished=True)
-        else:
-            self._remember(call_id=None, register=None, finishing=None, shown=[])
+    def _with_default_user(self, method: str, params: dict[str, Any]) -> None:
+        try:
+            self._call(method, params)
+        except TargetError as exc:
+            self._call(method, {**params, "USER_ID": self._instead_of(params["USER_ID"], exc)})
 
     def _attach(self, link: str) -> None:
         params: dict[str, Any] = {"CALL_ID": self._call_id}
         if self._settings.attach_record == "upload":
-            params |= recordings.as_file(link, self._shipment.event.session or self._shipment.event.id, self._settings)
+            params |= recordings.as_file(link, self._session, self._settings)
         else:
             params["RECORD_URL"] = link
         digest = hashlib.blake2b(link.encode(), digest_size=8).hexdigest()
-        self._remember(attaching=digest)
-        try:
-            self._call("telephony.externalcall.attachrecord", params)
-        except TargetError as exc:
-            if exc.outcome.name != "unclear":
-                self._remember(attaching=None)
-            raise _about_the_recording(exc) from exc
+        with self._sending(attaching=digest):
+            try:
+                self._call("telephony.externalcall.attachrecord", params)
+            except TargetError as exc:
+                if exc.code != "blocked":
+                    raise
+                # the method's operating time is used up, which holds up the recordings, and not the calls
+                raise TargetError(replace(exc.outcome, health_hint="well"), exc.code) from exc
         self._remember(recorded=digest)
 
     # --- requests
 
     def _call(self, method: str, params: dict[str, Any]) -> Any:
-        return self._rest.call(method, params, self._leave, self._shipment.delivery.id)
+        return self._rest.call(method, params, self._acquire, self._delivery_id)
 
     def _optional(self, method: str, params: dict[str, Any]) -> Any:
-        """What an optional call answers changes nothing."""
+        """Make a request whose answer changes nothing."""
         try:
             return self._call(method, params)
         except TargetError:
             return None
-
-
-def _about_the_recording(exc: TargetError) -> TargetError:
-    """That a method is blocked for its operating time holds up the recordings, and not the calls."""
-    if exc.code != "blocked":
-        return exc
-    outcome = exc.outcome
-    return TargetError(
-        Outcome(name="later", status=outcome.status, reason=outcome.reason, wait=outcome.wait, health_hint="well")
-    )
-
-
-def _unthrottled() -> None:
-    """The leave of a check: nobody delivers meanwhile from this process."""

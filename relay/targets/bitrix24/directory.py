@@ -1,14 +1,15 @@
-"""Whose call it is at Bitrix24: by the settings, and where those are silent by the extension in the user's profile."""
+"""Finds whose call it is at Bitrix24: by the settings, and where those are silent by the extension in a profile."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from datetime import datetime, timedelta
+from typing import Any
 
 from relay.clock import Clock
 from relay.config import Bitrix24Target
 from relay.targets.bitrix24.rest import Rest
 from relay.targets.crm.history import CallHistory, users
+from relay.targets.crm.rest import Acquire
 from relay.targets.http_client import TargetError
 
 _LEARNT_FOR = timedelta(hours=1)
@@ -17,54 +18,63 @@ _FORBIDDEN_FOR = timedelta(hours=1)
 _LEARNT_MAX = 1000  # extensions: more than any company has, and they come from outside
 
 
+_BESIDE_CALLS: tuple[tuple[str, dict[str, Any], str], ...] = (
+    (
+        "crm.duplicate.findbycomm",
+        {"type": "PHONE", "values": ["+70000000000"]},
+        "right crm: calls are not bound to clients",
+    ),
+    (
+        "voximplant.statistic.get",
+        {"FILTER": {"CALL_ID": "none"}},
+        "right to see call details: an unclear end of a call, or a recording, is repeated without asking",
+    ),
+)
+
+
 class Directory:
-    """Threads share it; to learn the same twice at once does no harm."""
+    """Finds and learns users. Threads share it; to learn the same twice at once does no harm."""
 
     def __init__(self, settings: Bitrix24Target, rest: Rest, clock: Clock) -> None:
         self._settings, self._rest, self._clock = settings, rest, clock
         self._learnt: dict[str, tuple[int | None, datetime]] = {}  # extension -> user, and until when it is believed
         self._forbidden_until: datetime | None = None
 
-    def user_of(self, history: CallHistory, leave: Callable[[], None]) -> int | None:
-        """The user who had the call last; None when nobody is known to have had it."""
-        for found in users(history, self._settings):
-            user = found if isinstance(found, int) else self._by_extension(found, leave)
+    def user_of(self, history: CallHistory, acquire: Acquire) -> int | None:
+        """Return the user who had the call last; None when nobody is known to have had it."""
+        for owner in users(history, self._settings):
+            user = owner if isinstance(owner, int) else self._by_extension(owner, acquire)
             if user is not None:
                 return user
         return None
 
     def forget(self, user: int) -> None:
-        """Bitrix24 does not know the user any more."""
+        """Take note that Bitrix24 does not know the user any more."""
         until = self._clock() + _UNKNOWN_FOR
-        for extension, (known, _) in list(self._learnt.items()):
-            if known == user:
+        for extension, (learnt, _) in list(self._learnt.items()):
+            if learnt == user:
                 self._learnt[extension] = (None, until)
 
-    def remarks(self, leave: Callable[[], None]) -> list[str]:
-        """What does not go on beside the calls themselves, and whether the users of the settings are there."""
+    def remarks(self, acquire: Acquire) -> list[str]:
+        """Say what does not go on beside the calls themselves, and whether the users of the settings are there."""
         remarks = []
-        for method, params, lack in (
-            ("crm.duplicate.findbycomm", {"type": "PHONE", "values": ["+70000000000"]},
-             "right crm: calls are not bound to clients"),
-            ("voximplant.statistic.get", {"FILTER": {"CALL_ID": "none"}},
-             "right to see call details: an unclear end of a call, or a recording, is repeated without asking"),
-        ):  # fmt: skip
+        for method, params, lack in _BESIDE_CALLS:
             try:
-                self._rest.call(method, params, leave)
+                self._rest.call(method, params, acquire)
             except TargetError as exc:
                 remarks.append(f"without the {lack} ({exc.outcome.reason})")
-        return [*remarks, *self._missing_users(leave)]
+        return [*remarks, *self._missing_users(acquire)]
 
-    def _missing_users(self, leave: Callable[[], None]) -> list[str]:
+    def _missing_users(self, acquire: Acquire) -> list[str]:
         named = dict.fromkeys((self._settings.default_user, *self._settings.mapped_users))
         try:
-            found = self._rest.call("user.get", {"FILTER": {"ID": list(named), "ACTIVE": True}}, leave)
+            users_there = self._rest.call("user.get", {"FILTER": {"ID": list(named), "ACTIVE": True}}, acquire)
         except TargetError as exc:
             return [f"without the right user: only extensions in `users` are known ({exc.outcome.reason})"]
-        active = {str(user.get("ID")) for user in found if isinstance(user, dict)}
+        active = {str(user.get("ID")) for user in users_there if isinstance(user, dict)}
         return [f"user {user} is no active employee" for user in named if str(user) not in active]
 
-    def _by_extension(self, extension: str, leave: Callable[[], None]) -> int | None:
+    def _by_extension(self, extension: str, acquire: Acquire) -> int | None:
         now = self._clock()
         user, until = self._learnt.get(extension, (None, now))
         if until > now:
@@ -72,13 +82,13 @@ class Directory:
         if not self._settings.learn_users or (self._forbidden_until is not None and self._forbidden_until > now):
             return None
         try:
-            found = self._rest.call("user.get", {"FILTER": {"UF_PHONE_INNER": extension, "ACTIVE": True}}, leave)
+            matches = self._rest.call("user.get", {"FILTER": {"UF_PHONE_INNER": extension, "ACTIVE": True}}, acquire)
         except TargetError as exc:
             if exc.outcome.name == "misconfigured":  # no right to ask; the call itself may still be made
                 self._forbidden_until = now + _FORBIDDEN_FOR
             return None
         # documented as a string
-        user = next((int(one["ID"]) for one in found if isinstance(one, dict) and str(one.get("ID")).isdigit()), None)
+        user = next((int(one["ID"]) for one in matches if isinstance(one, dict) and str(one.get("ID")).isdigit()), None)
         if len(self._learnt) >= _LEARNT_MAX:
             self._learnt.clear()
         self._learnt[extension] = (user, now + (_UNKNOWN_FOR if user is None else _LEARNT_FOR))

@@ -18,8 +18,8 @@ from urllib3.util import Url, parse_url  # what sends reads the link with these 
 
 from relay.config import UIS_HOSTS, Bitrix24Target
 from relay.models import Outcome
+from relay.targets.error_text import Mask, secrets_of
 from relay.targets.http_client import Client, NoAnswer, Response, TargetError
-from relay.targets.masks import Mask, secrets_of
 
 _MAX = 25 * 1024 * 1024  # an hour and a half as UIS records; three times that is in memory while it is sent
 _HOPS = 3
@@ -31,29 +31,32 @@ _TRANSLATED = IPv6Network("64:ff9b::/96")  # an IPv4 address behind NAT64
 
 
 def as_file(link: str, name: str, target: Bitrix24Target) -> dict[str, Any]:
-    """FILENAME and FILE_CONTENT, as Bitrix24 names them. Raises Setback; none of it is the target's fault."""
+    """Return FILENAME and FILE_CONTENT. Raises TargetError, and none of it is the target's fault."""
     place = _Place(target)
-    answer, path = place.fetch(link)
-    kind = answer.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if answer.status != 200 or kind.startswith("text/") or not answer.body:
-        raise _not_fetched(f"{answer.status} {kind}")
-    if len(answer.body) > _MAX:
+    response, path = place.fetch(link)
+    kind = response.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if response.status != 200 or kind.startswith("text/") or not response.body:
+        raise _not_fetched(f"{response.status} {kind}")
+    if len(response.body) > _MAX:
         raise TargetError(
             Outcome(name="refused", reason=f"the recording is longer than {_MAX >> 20} MB", health_hint="well")
         )
-    if not answer.is_whole or not _tells_its_end(answer):
-        raise _not_fetched(f"it broke off after {len(answer.body)} bytes")
+    if not response.is_whole or not _tells_its_end(response):
+        raise _not_fetched(f"it broke off after {len(response.body)} bytes")
     is_wav = kind in _WAV or path.lower().endswith(".wav")
-    return {"FILENAME": f"{name}.{'wav' if is_wav else 'mp3'}", "FILE_CONTENT": b64encode(answer.body).decode("ascii")}
+    return {
+        "FILENAME": f"{name}.{'wav' if is_wav else 'mp3'}",
+        "FILE_CONTENT": b64encode(response.body).decode("ascii"),
+    }
 
 
-def _tells_its_end(answer: Response) -> bool:
-    """Without a length the end of the connection ends the file, whoever has cut it."""
-    return "content-length" in answer.headers or "transfer-encoding" in answer.headers
+def _tells_its_end(response: Response) -> bool:
+    """Look for a length, or for chunks. Without them the connection's end ends the file, whoever has cut it."""
+    return "content-length" in response.headers or "transfer-encoding" in response.headers
 
 
 class _Place:
-    """Where recordings may lie."""
+    """Knows where recordings may lie, and fetches from there."""
 
     def __init__(self, target: Bitrix24Target) -> None:
         self._hosts = tuple(host.lower() for host in target.record_hosts)
@@ -62,23 +65,23 @@ class _Place:
         self._mask = Mask(secrets_of(target))
 
     def fetch(self, link: str) -> tuple[Response, str]:
-        """The last answer, and the path that it was given under. Raises Setback."""
+        """Return the last answer, and the path that it was given under. Raises TargetError."""
         client = Client(self._settings, mask=NO_MASK, admit=self._admit)
         try:
             for _ in range(_HOPS):
                 path = self._admitted(link).path or ""
-                answer = client.request("GET", link, {"Accept": "audio/*"}, body_max=_MAX + 1)
-                if answer.status not in _MOVED:
+                response = client.request("GET", link, {"Accept": "audio/*"}, body_max=_MAX + 1)
+                if response.status not in _MOVED:
                     break
-                link = urljoin(link, answer.headers.get("location", ""))
-            return answer, path
+                link = urljoin(link, response.headers.get("location", ""))
+            return response, path
         except NoAnswer as exc:
             raise _not_fetched(self._mask.text(exc.outcome.reason)) from exc
         finally:
             client.close()
 
     def _admitted(self, link: str) -> Url:
-        """The link, when its host is one of the setting's. Raises Setback."""
+        """Return the link, when its host is one of the setting's. Raises TargetError."""
         try:
             parts = parse_url(link)
         except LocationParseError as exc:
@@ -90,14 +93,14 @@ class _Place:
         return parts
 
     def _named(self, host: str) -> str | None:
-        """The entry of the setting that a host falls under: the most particular one."""
+        """Return the entry of the setting that a host falls under: the most particular one."""
         host = host.lower().rstrip(".")
         is_name = not host.rpartition(".")[2].isdigit()  # nothing lies below an address
-        found = [known for known in self._hosts if host == known or (is_name and host.endswith(f".{known}"))]
-        return max(found, key=len, default=None)
+        entries = [entry for entry in self._hosts if host == entry or (is_name and host.endswith(f".{entry}"))]
+        return max(entries, key=len, default=None)
 
     def _admit(self, host: str, addresses: Sequence[str]) -> Sequence[str]:
-        """Those of a host's addresses that may be connected to. Raises Setback."""
+        """Return those of a host's addresses that may be connected to. Raises TargetError."""
         named = self._named(host)
         if named is not None and named not in UIS_HOSTS:
             return addresses
@@ -109,13 +112,13 @@ class _Place:
 
 def is_public(address: str) -> bool:
     """Does it lie on the open internet, also when it is an IPv4 address in IPv6's clothes?"""
-    found: IPv4Address | IPv6Address = ip_address(address.partition("%")[0])
-    if isinstance(found, IPv6Address):
-        within = found.ipv4_mapped or found.sixtofour or (found.teredo or (None, None))[1]
-        if found in _TRANSLATED:
-            within = IPv4Address(int(found) & 0xFFFFFFFF)
-        found = within or found
-    return found.is_global and not found.is_multicast
+    parsed: IPv4Address | IPv6Address = ip_address(address.partition("%")[0])
+    if isinstance(parsed, IPv6Address):
+        within = parsed.ipv4_mapped or parsed.sixtofour or (parsed.teredo or (None, None))[1]
+        if parsed in _TRANSLATED:
+            within = IPv4Address(int(parsed) & 0xFFFFFFFF)
+        parsed = within or parsed
+    return parsed.is_global and not parsed.is_multicast
 
 
 def _forbidden(why: str) -> TargetError:

@@ -1,4 +1,4 @@
-"""What an answer of Bitrix24's REST means. Pure.
+"""Reads what an answer of Bitrix24's REST means. Pure.
 
 The server gives business errors an empty `error` (its source: RestException without a code; recorded live in 2025),
 the documentation prints the same ones as ERROR_CORE: so those are told by their text. Codes and statuses differ
@@ -7,31 +7,18 @@ between the documentation, the SDK and the source: so a code decides before the 
 
 from __future__ import annotations
 
-import json
 import re
 from datetime import UTC, datetime, timedelta
-from typing import Any, Literal
+from typing import Any
 
-from msgspec import Struct
-from msgspec.structs import replace
-
-from relay.models import Outcome, OutcomeName
-from relay.targets import error_text, statuses
+from relay.models import Outcome
+from relay.targets.crm.responses import Rule, broken_off, error, has_tokens, rule_of_status
+from relay.targets.error_text import as_text
 from relay.targets.http_client import Response, TargetError
 
-Matter = Literal["", "call_not_found", "user_unknown", "expired_token", "moved", "blocked"]
-
-_SAID_MAX = 500
+_WORDS_MAX = 500
 _HOUR = timedelta(hours=1)
 _OPERATION_TIME = timedelta(minutes=10)  # the documented window, where the answer does not say when it ends
-
-
-class Rule(Struct, frozen=True):
-    name: OutcomeName
-    remedy: str = ""
-    wait: timedelta | None = None
-    code: Matter = ""
-    health_hint: Literal["well"] | None = None
 
 
 _WEBHOOK = "make a new incoming webhook in Bitrix24 with the rights telephony, crm and user, and put it into `webhook`"
@@ -87,69 +74,44 @@ _BY_STATUS: dict[int, Rule] = {
 }
 
 
-def read(answer: Response, now: datetime) -> Any:
-    """The `result` of a success. Raises Setback."""
-    document = _document(answer)
-    if answer.status in (301, 302, 307, 308):
-        reason = f"{answer.status}: the portal has another address now; put it into the configuration"
-        raise TargetError(Outcome(name="misconfigured", status=answer.status, reason=reason), "moved")
-    if 200 <= answer.status < 300 and document is not None and "error" not in document and "result" in document:
+def read(response: Response, now: datetime) -> Any:
+    """Return the `result` of a success. Raises TargetError."""
+    document, status = response.document(), response.status
+    if status in (301, 302, 307, 308):
+        reason = f"{status}: the portal has another address now; put it into the configuration"
+        raise TargetError(Outcome(name="misconfigured", status=status, reason=reason), "moved")
+    if 200 <= status < 300 and document is not None and "error" not in document and "result" in document:
         return document["result"]
-    if 200 <= answer.status < 300 and document is None and not answer.is_whole:
-        raise TargetError(Outcome(name="unclear", status=answer.status, reason=error_text.BROKEN_OFF))
-    raise _trouble(answer, document or {}, now)
+    if 200 <= status < 300 and document is None and not response.is_whole:
+        raise broken_off(response)
+    raise _error(response, document or {}, now)
 
 
-def read_token(answer: Response, now: datetime) -> dict[str, Any]:
-    """The tokens that OAuth gives. Raises Setback; an error was seen with the status 200 too."""
-    document = _document(answer) or {}
-    if "access_token" in document and "refresh_token" in document and "error" not in document:
+def read_token(response: Response, now: datetime) -> dict[str, Any]:
+    """Return the tokens that OAuth gives. Raises TargetError; an error was seen with the status 200 too."""
+    document = response.document() or {}
+    if has_tokens(document) and "error" not in document:
         return document
-    found = _trouble(answer, document, now)
-    raise TargetError(replace(found.outcome, reason=f"OAuth: {found.outcome.reason}"), found.code)
+    raise _error(response, document, now)
 
 
-def _trouble(answer: Response, document: dict[str, Any], now: datetime) -> TargetError:
-    """What an answer that is no success means."""
-    code, text = error_text.said(document.get("error")), error_text.said(document.get("error_description"))
-    rule = _rule(code, text, answer)
-    said = " ".join(part for part in (code, text) if part)[:_SAID_MAX] or error_text.words(answer.body)
-    reason = f"{answer.status} {said}".strip() + (f" ({rule.remedy})" if rule.remedy else "")
-    wait = rule.wait
-    if rule.name == "later":
-        asked = error_text.retry_after(answer.headers, now)
-        wait = max(_reset(document, now) or rule.wait or timedelta(0), asked or timedelta(0))
-    outcome = Outcome(name=rule.name, status=answer.status, reason=reason, wait=wait, health_hint=rule.health_hint)
-    return TargetError(outcome, rule.code)
+def _error(response: Response, document: dict[str, Any], now: datetime) -> TargetError:
+    code, text = as_text(document.get("error")), as_text(document.get("error_description"))
+    words = " ".join(part for part in (code, text) if part)[:_WORDS_MAX]
+    return error(response, _rule(code, text, response), words, now, free_in=_reset(document, now))
 
 
-def _rule(code: str, text: str, answer: Response) -> Rule:
-    known = _BY_CODE.get(code.lower())
-    if known is not None:
-        return known
+def _rule(code: str, text: str, response: Response) -> Rule:
+    if code.lower() in _BY_CODE:
+        return _BY_CODE[code.lower()]
     for pattern, rule in _BY_TEXT:
         if pattern.search(text):
             return rule
-    status, mend = answer.status, statuses.remedy(answer)
-    if mend is not None:
-        return Rule("misconfigured", mend)
-    if status in _BY_STATUS:
-        return _BY_STATUS[status]
-    if status >= 500:
-        return Rule("later")
-    return Rule("refused") if status >= 400 else Rule("failed", "that is no answer of Bitrix24's REST")
-
-
-def _document(answer: Response) -> dict[str, Any] | None:
-    try:
-        found = json.loads(answer.body)
-    except (ValueError, RecursionError):
-        return None
-    return found if isinstance(found, dict) else None
+    return rule_of_status(response, _BY_STATUS, Rule("failed", "that is no answer of Bitrix24's REST"))
 
 
 def _reset(document: dict[str, Any], now: datetime) -> timedelta | None:
-    """When a method that has used up its operating time is free again."""
+    """Return when a method that has used up its operating time is free again."""
     time = document.get("time")
     at = time.get("operating_reset_at") if isinstance(time, dict) else None
     if not isinstance(at, int | float) or not 0 < at < 10**11:

@@ -1,1 +1,1 @@
-"""What the two CRMs share: the history of a call, how it ended, and the steps taken for it."""
+"""What the two CRMs share: a call's history, how it ended, the steps taken for it, tokens, the reading of answers."""

@@ -1,4 +1,4 @@
-"""How a call ended, from UIS's words for it. Pure.
+"""Tells how a call ended, from UIS's words for it. Pure.
 
 UIS says it by a mnemonic (`finish_reason`) and by a Russian text (`lost_reason`); 92 are known, others come. Here are
 those that say something of a call that did not come about. Its own template for the end of a call has neither, only
@@ -86,17 +86,15 @@ _WHO_HUNG_UP = {  # these are said of calls with a talk too
     for text in (mnemonic, _TEXT_OF[mnemonic])
 }
 # which words Novofon uses is not documented: those of its former API (`disposition`), and what receivers look for
-_RESULT_OF_STATUS: dict[str, ResultCode] = {
-    **dict.fromkeys(("answered", "success", "completed", "принят", "принятый", "успешный"), "talked"),
-    **dict.fromkeys(
-        ("no answer", "not answered", "unanswered", "missed", "lost", "cancel", "canceled", "cancelled", "пропущен",
-         "пропущенный", "потерян", "потерянный"),
-        "missed",
-    ),
+_STATUSES: dict[ResultCode, str] = {
+    "talked": "answered, success, completed, принят, принятый, успешный",
+    "missed": "no answer, not answered, unanswered, missed, lost, cancel, canceled, cancelled, "
+    "пропущен, пропущенный, потерян, потерянный",
     "busy": "busy",
-    "unallocated number": "wrong_number",
-    **dict.fromkeys(("failed", "no money", "no limit", "no day limit", "line limit"), "other"),
-}  # fmt: skip
+    "wrong_number": "unallocated number",
+    "other": "failed, no money, no limit, no day limit, line limit",
+}
+_RESULT_OF_STATUS = {status: result for result, statuses in _STATUSES.items() for status in statuses.split(", ")}
 
 
 class CallResult(Struct, frozen=True):
@@ -106,15 +104,15 @@ class CallResult(Struct, frozen=True):
 
 
 def call_result(history: CallHistory) -> CallResult:
-    """How the call ended that the present notification ends."""
+    """Return how the call ended that the latest notification ends."""
     if _is_talked(history):
-        return CallResult("talked", history.present.talk_seconds or 0, None)
-    return CallResult(_result(history), 0, _words(history.present))
+        return CallResult("talked", history.latest.talk_seconds or 0, None)
+    return CallResult(_result(history), 0, _words(history.latest))
 
 
 def _is_talked(history: CallHistory) -> bool:
     """Was there a talk? What UIS says counts before what is derived from its durations."""
-    call = history.present
+    call = history.latest
     if _is_lost(call):
         return False
     if call.talk_seconds and not call.talk_derived:
@@ -134,15 +132,15 @@ def _is_lost(call: CallEvent) -> bool:
 
 
 def _result(history: CallHistory) -> ResultCode:
-    """The reason of the loss is the main field; who hung up counts where its words are not known."""
-    call = history.present
+    """Find it where there was no talk: by the reason of the loss, or where its words are not known by who hung up."""
+    call = history.latest
     words = (_text(word) for word in (call.lost_reason, call.finish_reason))
-    known = next((_RESULT_OF[word] for word in words if word in _RESULT_OF), _of_status(call))
-    if known not in (None, "other", "talked"):
-        return known
-    if history.direction == "in" and (known is not None or _is_lost(call) or call.talk_seconds == 0):
+    result = next((_RESULT_OF[word] for word in words if word in _RESULT_OF), _of_status(call))
+    if result not in (None, "other", "talked"):
+        return result
+    if history.direction == "in" and (result is not None or _is_lost(call) or call.talk_seconds == 0):
         return "missed"  # a word that a CRM does not have must not hide that somebody called in vain
-    if known is None and _is_lost(call):
+    if result is None and _is_lost(call):
         return "declined" if call.lost_by == "operator" else "missed"
     if call.talk_seconds == 0 and _words(call) is None:
         return "missed"
@@ -150,8 +148,8 @@ def _result(history: CallHistory) -> ResultCode:
 
 
 def _of_status(call: CallEvent) -> ResultCode | None:
-    given = call.extra.get("call_status")
-    return _RESULT_OF_STATUS.get(_text(given).replace("_", " ")) if isinstance(given, str) else None
+    status = call.extra.get("call_status")
+    return _RESULT_OF_STATUS.get(_text(status).replace("_", " ")) if isinstance(status, str) else None
 
 
 def _text(word: str | None) -> str:
@@ -159,7 +157,7 @@ def _text(word: str | None) -> str:
 
 
 def _words(call: CallEvent) -> str | None:
-    """UIS's own, for people."""
+    """Return UIS's own words, for people."""
     reason, status = call.finish_reason, call.extra.get("call_status")
     if call.lost_reason or reason is None:
         return call.lost_reason or (status if isinstance(status, str) else None)

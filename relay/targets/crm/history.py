@@ -1,8 +1,8 @@
-"""A call as UIS has told it so far: who, when, whose, and how it ended. Pure."""
+"""Tells a call as UIS has told it so far: who, when, whose, and whether it is over. Pure."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from datetime import datetime
 from typing import Literal
 
@@ -16,88 +16,90 @@ Phase = Literal["ringing", "over", "recorded", "nothing"]
 
 
 class CallHistory(Struct, frozen=True):
-    """What the notifications up to the present one say together; the present one is the last."""
+    """What the notifications up to the latest one say together."""
 
-    said: tuple[CallEvent, ...]
+    calls: tuple[CallEvent, ...]
 
     @property
-    def present(self) -> CallEvent:
-        return self.said[-1]
+    def latest(self) -> CallEvent:
+        return self.calls[-1]
 
     @property
     def phase(self) -> Phase:
-        """What the present notification means for the call."""
-        if _ends(self.said):
+        """What the latest notification means for the call."""
+        *_, is_end = self._ends()
+        if is_end:
             return "over"
-        if self.present.kind == "recorded":
+        if self.latest.kind == "recorded":
             return "recorded"
-        if self.present.kind in ("incoming", "answered", "outgoing") and not self.already_ended:
+        if self.latest.kind in ("incoming", "answered", "outgoing") and not self.already_ended:
             return "ringing"
         return "nothing"
 
     @property
     def already_ended(self) -> bool:
-        """Had it ended before the present notification? Notifications may come in any order."""
-        return any(_ends(self.said[: count + 1]) for count in range(len(self.said) - 1))
+        """Had it ended before the latest notification? Notifications may come in any order."""
+        *before, _ = self._ends()
+        return any(before)
+
+    def _ends(self) -> Iterator[bool]:
+        """Say of each notification whether it was the end of the call.
+
+        A client who hangs up after somebody had answered is told of twice, and only the later notification has the
+        talk.
+        """
+        is_answered = False
+        for call in self.calls:
+            is_answered = is_answered or call.kind == "answered"
+            yield call.kind == "finished" or (call.kind == "lost" and not is_answered)
 
     @property
     def direction(self) -> Literal["in", "out"]:
         """Of the call: a colleague who is asked in between is an outgoing notification of an incoming call."""
-        return next((call.direction for call in self.said if call.direction is not None), "in")
+        return next((call.direction for call in self.calls if call.direction is not None), "in")
 
     @property
     def client(self) -> str | None:
         """The client's number, when it has digits: a withheld one may come as a word."""
-        numbers = (call.client_number for call in self.said)
+        numbers = (call.client_number for call in self.calls)
         return next((number for number in numbers if number and any(sign.isdigit() for sign in number)), None)
 
     @property
     def line(self) -> str | None:
-        return next((call.virtual_number for call in self.said if call.virtual_number), None)
+        return next((call.virtual_number for call in self.calls if call.virtual_number), None)
 
     @property
     def started_at(self) -> datetime | None:
-        return next((call.started_at for call in self.said if call.started_at), None)
+        return next((call.started_at for call in self.calls if call.started_at), None)
 
     @property
     def is_call_back(self) -> bool:
         """Did UIS call both, because a site, a program or the automatic call-back asked for it?"""
-        sources = ((call.call_source or "").strip().lower() for call in self.said)
+        sources = ((call.call_source or "").strip().lower() for call in self.calls)
         return any(source in _CALL_BACKS or source.startswith("auto_back_call_") for source in sources)
 
     @property
     def is_answered(self) -> bool:
-        return any(call.kind == "answered" for call in self.said)
+        return any(call.kind == "answered" for call in self.calls)
 
     @property
     def record(self) -> str | None:
         """The recording's link, of the whole call if there is one."""
-        return next((link for call in reversed(self.said) for link in _links(call)), None)
+        return next((link for call in reversed(self.calls) for link in _links(call)), None)
 
 
 def _links(call: CallEvent) -> Iterator[str]:
-    """Of a call's recordings, the best first; some of UIS's variables for them hold ids instead."""
+    """Yield the links of a call's recordings, the best first; some of UIS's variables for them hold ids instead."""
     of_talk = call.extra.get("record_file_links")  # these two belong to «Записанный разговор»
-    given = (call.record_link, call.extra.get("file_link"), *(of_talk if isinstance(of_talk, list) else [of_talk]))
-    for link in (*given, *call.wav_records):
+    extra = of_talk if isinstance(of_talk, list) else [of_talk]
+    for link in (call.record_link, call.extra.get("file_link"), *extra, *call.wav_records):
         if isinstance(link, str) and link.startswith(("http://", "https://")):
             yield link
 
 
-def _ends(said: Sequence[CallEvent]) -> bool:
-    """Is the last of these the end of the call?
-
-    A client who hangs up after somebody had answered is told of twice, and only the later notification has the talk.
-    """
-    last = said[-1]
-    if last.kind == "lost":
-        return not any(call.kind == "answered" for call in said)
-    return last.kind == "finished"
-
-
 def users(history: CallHistory, target: CrmTarget) -> Iterator[int | str]:
-    """Whose call it may be, the latest first: a user of the CRM, or an extension that the settings do not name."""
-    for call in reversed(history.said):
+    """Yield whose call it may be, the latest first: a user of the CRM, or an extension that no setting names."""
+    for call in reversed(history.calls):
         if call.extension is not None:
             yield target.users.get(call.extension, call.extension)
         for employee in reversed(call.employee_ids):  # the one who came last

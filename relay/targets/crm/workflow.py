@@ -1,21 +1,24 @@
-"""What the targets of several steps share: step by step until nothing is left, each remembered before the next."""
+"""Takes step by step for a call at a CRM until nothing is left, each remembered before the next."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import datetime, timedelta
 from typing import Any, Generic, Literal, TypeVar
 
 from msgspec import Struct
 from msgspec.structs import replace
 
-from relay import routing
-from relay.config import CrmTarget
-from relay.models import Outcome
-from relay.targets.base import CallContext, Shipment
+from relay.models import ClaimedDelivery, Outcome
+from relay.targets.base import CallContext
 from relay.targets.crm.history import CallHistory
 from relay.targets.http_client import TargetError
 
-_STEPS_MAX = 16  # more than any call takes; the end of a journey that would go in circles
+NO_NUMBER = "UIS gave no number of the client"
+_FRESH = timedelta(seconds=30)  # a card or a pop-up that comes later disturbs another call
+_STEPS_MAX = 16  # more than any call takes; the end of a workflow that would go in circles
 
 
 class StashRecording(Struct, frozen=True):
@@ -36,63 +39,108 @@ class Reject(Struct, frozen=True):
     reason: str
 
 
+class CallState(Struct, frozen=True, kw_only=True):
+    """What there is to decide by."""
+
+    history: CallHistory
+    done: Mapping[str, Any]  #: for the call at this target, as it stands in the store
+    user: int | None  #: whose call it is, when that is known
+    is_fresh: bool  #: has the notification come just now? A card or a pop-up of an old one would be of no use
+    has_asked: bool  #: in this attempt: what became of an earlier one
+    has_acted: bool  #: in this attempt
+
+
 Step = TypeVar("Step")
-Crm = TypeVar("Crm", bound=CrmTarget)
 
 
 class CallWorkflow(ABC, Generic[Step]):
-    """One delivery's. `done` is what stands in the store of the call at this target."""
+    """Delivers one notification in the steps that a plan names."""
 
-    def __init__(self, shipment: Shipment, steps: CallContext) -> None:
-        self._shipment, self._steps = shipment, steps
-        self._history, self._done = CallHistory(steps.said()), steps.done()
-        self._has_acted = self._requested = False
-
-    def _settings_of_call(self, settings: Crm) -> Crm:
-        """The target's, with what a rule of the call's source sets."""
-        return routing.settings_for(settings, self._shipment.event.source, self._history.said)
+    def __init__(self, claimed: ClaimedDelivery, context: CallContext, now: datetime) -> None:
+        self._delivery_id, self._event, self._context = claimed.delivery.id, claimed.event, context
+        self._history, self._done = CallHistory(context.said()), context.done()
+        self._user: int | None = None
+        self._is_fresh = now - claimed.event.received_at <= _FRESH
+        self._has_asked = self._has_acted = self._has_requested = False
 
     @abstractmethod
-    def _next(self) -> Step | StashRecording | Done | Reject:
-        """The one thing to do now."""
+    def _next_step(self, state: CallState) -> Step | StashRecording | Done | Reject:
+        """Return the one thing to do now. Raises TargetError."""
 
     @abstractmethod
-    def _take(self, step: Step) -> None:
-        """Does it, and remembers what was done. Raises Setback."""
+    def _perform(self, step: Step) -> None:
+        """Do it, and remember what was done. Raises TargetError."""
 
     @abstractmethod
     def _delivered(self, note: str) -> Outcome:
-        """What the delivery has come to when nothing is left."""
+        """Return what the delivery has come to when nothing is left."""
 
     def run(self) -> Outcome:
         try:
             for _ in range(_STEPS_MAX):
-                step = self._next()
+                step = self._next_step(self._state())
                 if isinstance(step, Done):
                     return self._delivered(step.note)
                 if isinstance(step, Reject):
-                    return Outcome(name="refused", reason=step.reason, health_hint=self._target_is)
+                    return Outcome(name="refused", reason=step.reason, health_hint=self._health_hint)
                 if isinstance(step, StashRecording):
                     self._remember(record_waits=step.link)
                 else:
-                    self._take(step)
+                    self._perform(step)
                 self._has_acted = True
         except TargetError as exc:
-            outcome = exc.outcome
-            if outcome.health_hint == "well" and not self._requested:  # a recording that UIS does not give, say
-                return replace(outcome, health_hint="not_asked")
-            return outcome
+            if exc.outcome.health_hint == "well" and not self._has_requested:  # a recording that UIS does not give, say
+                return replace(exc.outcome, health_hint="not_asked")
+            return exc.outcome
         return Outcome(name="failed", reason="the target answers this call in circles", health_hint="well")
 
     @property
-    def _target_is(self) -> Literal["not_asked"] | None:
-        return None if self._requested else "not_asked"
+    def _session(self) -> str:
+        return self._event.session or self._event.id
 
-    def _leave(self) -> None:
-        self._steps.leave()
-        self._requested = True
+    @property
+    def _health_hint(self) -> Literal["not_asked"] | None:
+        return None if self._has_requested else "not_asked"
+
+    def _state(self) -> CallState:
+        return CallState(
+            history=self._history,
+            done=self._done,
+            user=self._user,
+            is_fresh=self._is_fresh,
+            has_asked=self._has_asked,
+            has_acted=self._has_acted,
+        )
+
+    def _acquire(self) -> None:
+        """Wait for leave to make one request."""
+        self._context.leave()
+        self._has_requested = True
 
     def _remember(self, **done: Any) -> None:
-        """On disk when it returns."""
-        self._steps.remember(**done)
+        """Add to what has been done; on disk when it returns."""
+        self._context.remember(**done)
         self._done = {**self._done, **done}
+
+    @contextmanager
+    def _sending(self, **mark: Any) -> Iterator[None]:
+        """Remember that a request may have been taken before it goes out, and forget it where it surely was not."""
+        self._remember(**mark)
+        try:
+            yield
+        except TargetError as exc:
+            if exc.outcome.name != "unclear":
+                self._remember(**dict.fromkeys(mark))
+            raise
+
+
+def after_the_call(history: CallHistory) -> Done:
+    """Say why a notification that neither rings nor ends a call asks for nothing."""
+    is_over = history.already_ended
+    return Done("the call is over already" if is_over else "the notification of the end is still to come")
+
+
+def stashed(state: CallState, link: str) -> StashRecording | Done:
+    """Keep the link of a recording for the end of the call."""
+    is_kept = state.done.get("record_waits") == link
+    return Done("the recording waits for the end of the call") if is_kept else StashRecording(link)

@@ -1,4 +1,4 @@
-"""A 1C:Enterprise HTTP service with the URL templates /in, /out, /rec and /ping, like UIScom.
+"""Delivers to a 1C:Enterprise HTTP service with the URL templates /in, /out, /rec and /ping, like UIScom.
 
 By default it is sent what UIS itself would have sent, so that a handler written for UIS works unchanged.
 """
@@ -16,16 +16,21 @@ from msgspec.structs import replace
 
 from relay.clock import Clock
 from relay.config import OneCTarget
-from relay.models import CallEvent, Kind, Outcome
+from relay.models import CallEvent, ClaimedDelivery, Kind, Outcome
 from relay.targets import payload
-from relay.targets.base import Adapter, CallContext, Shipment, TokenStore
+from relay.targets.base import Adapter, CallContext, TokenStore
 from relay.targets.http_client import NoAnswer, Response
 from relay.targets.onec import recorded, responses
 
 _ENDPOINT_OF_KIND: dict[Kind, str] = {
-    "incoming": "in", "answered": "in", "lost": "in", "outgoing": "out",
-    "finished": "rec", "recorded": "rec", "other": "in",
-}  # fmt: skip
+    "incoming": "in",
+    "answered": "in",
+    "lost": "in",
+    "outgoing": "out",
+    "finished": "rec",
+    "recorded": "rec",
+    "other": "in",
+}
 _NOTHING_KNOWN = (
     "nothing else is known of this call: 1C would write an outgoing call without a number; "
     "send the call's other notifications through the relay too"
@@ -49,12 +54,10 @@ class OneC(Adapter):
             user = f"{settings.username}:{settings.password or ''}".encode()
             self._headers["Authorization"] = "Basic " + b64encode(user).decode("ascii")
 
-    def send(self, shipment: Shipment, steps: CallContext) -> Outcome:
-        event, call = shipment.event, shipment.event.call
-        if call is None:
-            return Outcome(name="refused", reason="the event is quarantined: there is nothing to send")
+    def _deliver(self, claimed: ClaimedDelivery, call: CallEvent, context: CallContext) -> Outcome:
+        event = claimed.event
         if call.kind == "recorded" and self.settings.body != "raw":
-            call = recorded.completed(steps.said())
+            call = recorded.completed(context.said())
             if call.direction is None and self.settings.body == "template":
                 return Outcome(name="refused", health_hint="not_asked", reason=_NOTHING_KNOWN)
             event = replace(event, endpoint="any")  # its own fields alone would overwrite those of the call
@@ -63,22 +66,16 @@ class OneC(Adapter):
         headers = {
             **self._headers,
             "Content-Type": content_type,
-            "X-Relay-Delivery": shipment.delivery.id,
+            "X-Relay-Delivery": claimed.delivery.id,
             "X-Relay-Age": str(int(age.total_seconds())),
         }
         endpoint = event.endpoint if event.endpoint != "any" else _ENDPOINT_OF_KIND[call.kind]
-        try:
-            answer = self._exchange(f"{self._url}/{endpoint}", headers, content, steps)
-        except NoAnswer as exc:
-            return exc.outcome
-        return _naming_unfit(_naming_unshown(self._outcome(answer), call), content)
+        outcome = self._outcome(self._post(f"{self._url}/{endpoint}", headers, content, context))
+        return _naming_unfit(_naming_unshown(outcome, call), content)
 
-    def check(self) -> Outcome:
-        """`GET /ping`, which the receiver answers without touching the base's data."""
-        try:
-            return self._outcome(self.client.request("GET", f"{self._url}/ping", self._headers))
-        except NoAnswer as exc:
-            return exc.outcome
+    def _probe(self) -> Outcome:
+        """Ask with `GET /ping`, which the receiver answers without touching the base's data."""
+        return self._outcome(self.client.request("GET", f"{self._url}/ping", self._headers))
 
     def close(self) -> None:
         if self.settings.session == "manual" and _SESSION_COOKIE in self.client.cookies:
@@ -87,22 +84,25 @@ class OneC(Adapter):
                 self.client.request("GET", f"{self._url}/ping", {**self._headers, "IBSession": "finish"})
         super().close()
 
-    def _outcome(self, answer: Response) -> Outcome:
+    def _outcome(self, response: Response) -> Outcome:
         return responses.read(
-            answer, delivered_statuses=self.settings.delivered_statuses,
-            suspicious_ok=self.settings.suspicious_ok, now=self._clock(),
-        )  # fmt: skip
+            response,
+            delivered_statuses=self.settings.delivered_statuses,
+            suspicious_ok=self.settings.suspicious_ok,
+            now=self._clock(),
+        )
 
-    def _exchange(self, url: str, headers: dict[str, str], content: bytes, steps: CallContext) -> Response:
-        steps.leave()
+    def _post(self, url: str, headers: dict[str, str], content: bytes, context: CallContext) -> Response:
+        """Send with what the setting `session` asks for: a session that is gone is begun anew."""
+        context.leave()
         if self.settings.session == "auto":
             return self.client.request("POST", url, headers, content)
         if _SESSION_COOKIE in self.client.cookies:
-            answer = self.client.request("POST", url, headers, content)
-            if answer.status not in _SESSION_LOST:
-                return answer
+            response = self.client.request("POST", url, headers, content)
+            if response.status not in _SESSION_LOST:
+                return response
             self.client.cookies.clear()
-            steps.leave()
+            context.leave()
         return self.client.request("POST", url, {**headers, "IBSession": "start"}, content)
 
 
@@ -126,11 +126,11 @@ def _naming_unfit(outcome: Outcome, content: bytes) -> Outcome:
 
 def _unfit_names(content: bytes) -> list[str]:
     """Return the names in a JSON body that are no identifiers of 1C: it then refuses to read the whole of it."""
-    found: dict[str, None] = {}
+    unfit: dict[str, None] = {}  # each once, in their order
 
-    def look(pairs: list[tuple[str, Any]]) -> None:
-        found.update((name, None) for name, _ in pairs if not _IDENTIFIER.fullmatch(name))
+    def collect(pairs: list[tuple[str, Any]]) -> None:
+        unfit.update((name, None) for name, _ in pairs if not _IDENTIFIER.fullmatch(name))
 
     with contextlib.suppress(ValueError, RecursionError):
-        json.loads(content, object_pairs_hook=look)
-    return list(found)
+        json.loads(content, object_pairs_hook=collect)
+    return list(unfit)

@@ -1,4 +1,4 @@
-"""What a 1C HTTP service's answer means, with 1C's own words. Pure.
+"""Reads what a 1C HTTP service's answer means, with 1C's own words. Pure.
 
 Sources: the 1C:Enterprise documentation, recorded answers of live bases and of web servers in front of them;
 where a fact is inferred the comment says so.
@@ -13,8 +13,7 @@ from datetime import datetime
 from typing import Any, Literal
 
 from relay.models import Outcome, OutcomeName
-from relay.targets import statuses
-from relay.targets.error_text import decoded, is_page, retry_after, said, without_markup
+from relay.targets.error_text import as_text, decoded, is_page, remedy, retry_after, without_markup
 from relay.targets.http_client import Response
 
 _TEXT_MAX = 500
@@ -38,7 +37,7 @@ _PLATFORM_PAGE = re.compile(r"(<!DOCTYPE|<html|<\?xml|1C:Enterprise 8 applicatio
 _BY_STATUS: dict[int, OutcomeName] = {
     401: "misconfigured",  # login or password, or the user may not log in
     405: "misconfigured",  # the URL template does not take POST
-    403: "misconfigured",  # without the lock's text: no rights; a 1C that restarts says it too, so the breaker waits
+    403: "misconfigured",  # without the lock's text: no rights; a 1C that restarts says it too, so its health waits
     404: "misconfigured",  # not published; likewise
     406: "later",  # no session was free within the pool's time
     408: "later",
@@ -62,30 +61,32 @@ _REMEDY = {
 
 
 def read(
-    answer: Response, *, delivered_statuses: tuple[int, ...], suspicious_ok: Literal["fail", "accept"], now: datetime
+    response: Response, *, delivered_statuses: tuple[int, ...], suspicious_ok: Literal["fail", "accept"], now: datetime
 ) -> Outcome:
-    """The outcome that an answer stands for."""
-    status, text = answer.status, words(answer.body) or answer.phrase
+    """Return the outcome that an answer stands for."""
+    status, text = response.status, words(response.body) or response.phrase
     if 200 <= status < 300:
-        suspicion = _suspicion(text, answer.body) if suspicious_ok == "fail" else None
+        suspicion = _suspicion(text, response.body) if suspicious_ok == "fail" else None
         if suspicion is not None:
             return Outcome(name="failed", status=status, reason=f"{suspicion.format(status)}: {text}")
         return Outcome(name="delivered", status=status)
     if status in delivered_statuses:
         return Outcome(name="delivered", status=status, reason=text)
-    at_fault = statuses.remedy(answer)
-    name = _name(status, text, answer.body, is_at_fault=at_fault is not None)
-    mend = at_fault or _REMEDY.get(status)
-    remedy = f" ({mend})" if mend and not _LOCKED.search(text) else ""
+    mend = remedy(status, response.body)
+    name = _name(status, text, response.body, is_at_fault=mend is not None)
+    mend = mend or _REMEDY.get(status)
+    shown = f"{status} ({mend})" if mend and not _LOCKED.search(text) else str(status)
     return Outcome(
-        name=name, status=status, reason=f"{status}{remedy}: {text}" if text else f"{status}{remedy}",
+        name=name,
+        status=status,
+        reason=f"{shown}: {text}" if text else shown,
         health_hint="perhaps_restarting" if name == "misconfigured" and status in _SAID_BY_A_RESTART else None,
-        wait=retry_after(answer.headers, now) if name == "later" else None,
-    )  # fmt: skip
+        wait=retry_after(response.headers, now) if name == "later" else None,
+    )
 
 
 def _suspicion(text: str, body: bytes) -> str | None:
-    """What makes a success look like none: an exception's text, or a page where a handler would say something short."""
+    """Say what makes a success look like none: an exception's text, or a page where a handler's words are short."""
     if _EXCEPTION.search(text[:_NEAR_THE_START]):
         return "the handler answered {} with an error"
     if is_page(decoded(body)):
@@ -108,12 +109,12 @@ def _name(status: int, text: str, body: bytes, *, is_at_fault: bool) -> OutcomeN
 
 
 def words(body: bytes) -> str:
-    """1C's own error text out of any of its four forms: JSON, HTML, XML, plain; at most 500 characters."""
+    """Return 1C's own error text out of any of its four forms: JSON, HTML, XML, plain; at most 500 characters."""
     text = decoded(body).strip()
-    found = _from_json(text) if text.startswith("{") else None
-    if found is None and text.startswith("<"):
-        found = _from_markup(text)
-    return re.sub(r"\s+", " ", (text if found is None else found)[:_PATTERN_MAX]).strip()[:_TEXT_MAX]
+    error = _from_json(text) if text.startswith("{") else None
+    if error is None and text.startswith("<"):
+        error = _from_markup(text)
+    return re.sub(r"\s+", " ", (text if error is None else error)[:_PATTERN_MAX]).strip()[:_TEXT_MAX]
 
 
 def _from_json(text: str) -> str | None:
@@ -124,7 +125,7 @@ def _from_json(text: str) -> str | None:
     exception: Any = document.get("exception") if isinstance(document, dict) else None
     lines: dict[str, None] = {}  # each once, in their order
     while isinstance(exception, dict):
-        for line in said(exception.get("descr")).splitlines():
+        for line in as_text(exception.get("descr")).splitlines():
             # `HTTP: Forbidden` and the line under it only repeat the request
             if line.strip() and not line.startswith(("HTTP:", "Ошибка при выполнении запроса")):
                 lines[line.strip()] = None

@@ -1,4 +1,4 @@
-"""Any HTTP address: one request for each event, signed as Standard Webhooks have it where a secret is set."""
+"""Delivers to any HTTP address: one request for each event, signed as in Standard Webhooks where a secret is set."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from urllib.parse import urlencode, urlsplit
 
 from relay.clock import Clock
 from relay.config import HttpTarget
-from relay.models import Outcome, OutcomeName
-from relay.targets import error_text, payload, statuses
-from relay.targets.base import Adapter, CallContext, Shipment, TokenStore
-from relay.targets.http_client import NoAnswer, Response
+from relay.models import CallEvent, ClaimedDelivery, Outcome, OutcomeName
+from relay.targets import error_text, payload
+from relay.targets.base import Adapter, CallContext, TokenStore
+from relay.targets.http_client import Response
 
 _LATER = (408, 425, 429, 502, 503, 504)
 _MISCONFIGURED = (401, 403, 404, 405, 426)
@@ -29,47 +29,42 @@ class Http(Adapter):
         joint = "&" if urlsplit(settings.url).query else "?"
         self._url = f"{settings.url}{joint}{query}" if query else settings.url
 
-    def send(self, shipment: Shipment, steps: CallContext) -> Outcome:
-        event = shipment.event
-        if event.call is None:
-            return Outcome(name="refused", reason="the event is quarantined: there is nothing to send")
-        body, content_type = payload.content(event, event.call, self.settings)
+    def _deliver(self, claimed: ClaimedDelivery, call: CallEvent, context: CallContext) -> Outcome:
+        body, content_type = payload.content(claimed.event, call, self.settings)
         headers = {
-            **self.settings.headers, "Content-Type": content_type, "User-Agent": "uis-relay",
-            "X-Relay-Delivery": shipment.delivery.id, **self._signatures(shipment.delivery.id, body),
-        }  # fmt: skip
-        steps.leave()
-        try:
-            answer = self.client.request(self.settings.method, self._url, headers, body)
-        except NoAnswer as exc:
-            return exc.outcome
-        return self._outcome(answer)
+            **self.settings.headers,
+            "Content-Type": content_type,
+            "User-Agent": "uis-relay",
+            "X-Relay-Delivery": claimed.delivery.id,
+            **self._signatures(claimed.delivery.id, body),
+        }
+        context.leave()
+        return self._outcome(self.client.request(self.settings.method, self._url, headers, body))
 
-    def check(self) -> Outcome:
-        """`HEAD`: whether somebody is there. Whether it would take an event only an event can show."""
-        try:
-            answer = self.client.request("HEAD", self._url, {**self.settings.headers, "User-Agent": "uis-relay"})
-        except NoAnswer as exc:
-            return exc.outcome
-        if answer.status == 401 or statuses.remedy(answer) is not None:
-            return self._outcome(answer)
-        return Outcome(name="delivered", reason=f"answers {answer.status} to HEAD")
+    def _probe(self) -> Outcome:
+        """Ask with `HEAD` whether somebody is there. Whether it would take an event only an event can show."""
+        response = self.client.request("HEAD", self._url, {**self.settings.headers, "User-Agent": "uis-relay"})
+        if response.status == 401 or error_text.remedy(response.status, response.body) is not None:
+            return self._outcome(response)
+        return Outcome(name="delivered", reason=f"answers {response.status} to HEAD")
 
-    def _outcome(self, answer: Response) -> Outcome:
-        status = answer.status
+    def _outcome(self, response: Response) -> Outcome:
+        status = response.status
         if 200 <= status < 300 or status in self.settings.delivered_statuses:
             return Outcome(name="delivered", status=status)
-        mend, said = statuses.remedy(answer), error_text.words(answer.body)
-        name = _name(status) if mend is None else "misconfigured"
-        shown = str(status) if mend is None else f"{status} ({mend})"
+        remedy, words = error_text.remedy(status, response.body), error_text.words(response.body)
+        name = _name(status) if remedy is None else "misconfigured"
+        shown = str(status) if remedy is None else f"{status} ({remedy})"
         return Outcome(
-            name=name, status=status, reason=f"{shown}: {said}" if said else shown,
-            wait=error_text.retry_after(answer.headers, self._clock()) if name == "later" else None,
+            name=name,
+            status=status,
+            reason=f"{shown}: {words}" if words else shown,
+            wait=error_text.retry_after(response.headers, self._clock()) if name == "later" else None,
             health_hint="perhaps_restarting" if status in _SAID_BY_A_RESTART else None,
-        )  # fmt: skip
+        )
 
     def _signatures(self, delivery: str, body: bytes) -> dict[str, str]:
-        """The id is the delivery's, the same in each attempt; one signature for each secret while they are changed."""
+        """Sign under the delivery's id, the same in each attempt; once for each secret while they are changed."""
         if not self._keys:
             return {}
         timestamp = str(int(self._clock().timestamp()))
@@ -92,8 +87,6 @@ def _key(secret: str) -> bytes:
 
 
 def _signature(key: bytes, message_id: str, timestamp: str, body: bytes) -> str:
-    """Standard Webhooks 1.0.0. Over the bytes: the specification's own library signs text only, and a raw body may
-    be none.
-    """
+    """Sign as in Standard Webhooks 1.0.0, over bytes: its own library signs text only, and a raw body may be none."""
     signed = hmac.digest(key, f"{message_id}.{timestamp}.".encode() + body, "sha256")
     return f"v1,{b64encode(signed).decode('ascii')}"

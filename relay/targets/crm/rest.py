@@ -1,0 +1,78 @@
+"""Asks a CRM with an access token that has to be exchanged now and then, or with a secret that has not."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from datetime import datetime, timedelta
+from typing import Any, ClassVar, TypeVar
+
+from msgspec.structs import replace
+
+from relay.clock import Clock
+from relay.config import CrmTarget
+from relay.models import TokenPair
+from relay.targets.base import TokenStore
+from relay.targets.http_client import Client, Response, TargetError
+from relay.targets.oauth import Tokens
+
+Acquire = Callable[[], None]  # waits for leave to make one request
+Result = TypeVar("Result")
+JSON_HEADERS = {"Content-Type": "application/json", "Accept": "application/json", "User-Agent": "uis-relay"}
+
+
+class Rest(ABC):
+    """One account. `client` gives the calling thread's connection."""
+
+    renewed_before: ClassVar[timedelta | None] = None  #: its end an access token is exchanged; None: only when refused
+    token_lasts_s: ClassVar[int]  #: where OAuth does not say it
+
+    def __init__(
+        self, settings: CrmTarget, clock: Clock, token_store: TokenStore, client: Callable[[], Client]
+    ) -> None:
+        self._clock, self._client = clock, client
+        self._tokens = None if settings.refresh_token is None else Tokens(settings.refresh_token, token_store)
+
+    @abstractmethod
+    def _token_request(self, refresh: str) -> tuple[str, str, Mapping[str, str], bytes | None]:
+        """Return method, url, headers and body of the exchange of a refresh token."""
+
+    @abstractmethod
+    def _read_token(self, response: Response) -> dict[str, Any]:
+        """Return the tokens that OAuth gives. Raises TargetError."""
+
+    def _authorised(self, request: Callable[[str | None], Result], acquire: Acquire) -> Result:
+        """Make a request with the access token (None: there is no OAuth), and again with a new one where it ended."""
+        if self._tokens is None:
+            return request(None)
+        pair = self._tokens.known()
+        if pair is None or self._is_ending(pair):
+            pair = self._renewed(self._tokens, pair, acquire)
+        try:
+            return request(pair.access)
+        except TargetError as exc:
+            if exc.code != "expired_token":
+                raise
+        return request(self._renewed(self._tokens, pair, acquire).access)
+
+    def _is_ending(self, pair: TokenPair) -> bool:
+        return self.renewed_before is not None and pair.expires_at - self.renewed_before <= self._clock()
+
+    def _renewed(self, tokens: Tokens, stale: TokenPair | None, acquire: Acquire) -> TokenPair:
+        return tokens.renewed(stale, lambda refresh, seed: self._exchange(refresh, seed, acquire))
+
+    def _exchange(self, refresh: str, seed: str, acquire: Acquire) -> TokenPair:
+        acquire()
+        now: datetime = self._clock()
+        try:
+            response = self._client().request(*self._token_request(refresh), secrets=(refresh,))
+        except TargetError as exc:  # whatever became of the exchange, the delivery was surely not taken
+            raise TargetError(replace(exc.outcome, name="unreachable", reason=f"OAuth: {exc.outcome.reason}")) from exc
+        try:
+            tokens = self._read_token(response)
+        except TargetError as exc:
+            raise TargetError(replace(exc.outcome, reason=f"OAuth: {exc.outcome.reason}"), exc.code) from exc
+        lasts = timedelta(seconds=int(tokens.get("expires_in") or self.token_lasts_s))
+        return TokenPair(
+            seed=seed, access=tokens["access_token"], refresh=tokens["refresh_token"], expires_at=now + lasts
+        )
