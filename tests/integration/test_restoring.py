@@ -20,7 +20,7 @@ from relay.store import Selection, Store, migrate
 from relay.store.sqlite import journal
 from relay.wiring import Relay
 from tests.calls import rendered
-from tests.conftest import FakeClock
+from tests.fakes import FakeClock
 from tests.lanes import post
 
 
