@@ -64,16 +64,20 @@ class Told(Scripted):
 
 
 class Failing:
-    """A store of which one method fails for a while, before or after it has done its work."""
+    """A store of which one method (`queue.claim`) fails for a while, before or after it has done its work."""
 
-    def __init__(self, store: Any, method: str, error: Exception, *, times: int, done: bool = False) -> None:
-        self._store, self._method, self._error, self._left, self._done = store, method, error, times, done
+    def __init__(self, store: Any, path: str, error: Exception, *, times: int, done: bool = False) -> None:
+        self._store, self._error, self._left, self._done = store, error, times, done
+        self._room, self._method = path.split(".")
 
     def __getattr__(self, name: str) -> Any:
-        found = getattr(self._store, name)
-        if name != self._method:
-            return found
+        room = getattr(self._store, name)
+        if name != self._room:
+            return room
+        methods = {each: getattr(room, each) for each in dir(room) if not each.startswith("_")}
+        return SimpleNamespace(**{**methods, self._method: self._failing(methods[self._method])})
 
+    def _failing(self, found: Callable[..., Any]) -> Callable[..., Any]:
         def fail(*args: Any) -> Any:
             if self._left <= 0:
                 return found(*args)

@@ -39,7 +39,7 @@ def post_call(relay: Relay, session: int) -> None:
 
 
 def states(relay: Relay) -> list[str]:
-    return [delivery.state for delivery in relay.store.deliveries(Selection())]
+    return [delivery.state for delivery in relay.store.queries.deliveries(Selection())]
 
 
 def all_are(relay: Relay, state: str) -> Callable[[], bool]:

@@ -90,7 +90,7 @@ def test_a_kill_between_two_requests_doubles_nothing(
 
 
 def _all_delivered(relay: Any) -> Callable[[], bool]:
-    return lambda: {one.state for one in relay.store.deliveries(Selection())} == {"delivered"}
+    return lambda: {one.state for one in relay.store.queries.deliveries(Selection())} == {"delivered"}
 
 
 def _assert_once(systems: Sandbox) -> None:

@@ -105,7 +105,7 @@ def test_no_raw_request_brings_an_error_a_delay_a_leak_or_a_loss(make_process: C
     process.terminate()
     store = Store(f"sqlite:///{process.config.parent / 'relay.db'}")
     with contextlib.closing(store):
-        assert warm.events | storm.events <= {event.id for event in store.events(Selection())}
+        assert warm.events | storm.events <= {event.id for event in store.queries.events(Selection())}
     log = process.log.read_text()
     assert SECRET not in log
     assert "Traceback" not in log

@@ -26,7 +26,7 @@ def assert_once_and_in_order(onec: Sandbox) -> None:
 def states(process: Process) -> list[str]:
     store = Store(f"sqlite:///{process.config.parent / 'relay.db'}")
     try:
-        return [delivery.state for delivery in store.deliveries(Selection())]
+        return [delivery.state for delivery in store.queries.deliveries(Selection())]
     finally:
         store.close()
 

@@ -37,7 +37,7 @@ class Slow:
 
 
 def states(relay: Relay, target: str) -> set[str]:
-    return {delivery.state for delivery in relay.store.deliveries(Selection(target=target))}
+    return {delivery.state for delivery in relay.store.queries.deliveries(Selection(target=target))}
 
 
 def test_an_owner_that_wakes_after_a_take_over_sends_no_more_than_it_had_begun(

@@ -439,8 +439,8 @@ def test_late_and_replayed_events_of_a_finished_call_change_nothing(
 
 
 def _replay_all(relay: Relay, clock: FakeClock) -> None:
-    chosen = list(relay.store.deliveries(Selection()))
-    assert relay.store.replay([Replay(delivery, clock(), clock()) for delivery in chosen]) == len(chosen)
+    chosen = list(relay.store.queries.deliveries(Selection()))
+    assert relay.store.operator.replay([Replay(delivery, clock(), clock()) for delivery in chosen]) == len(chosen)
 
 
 # --- cards and pop-ups

@@ -25,8 +25,8 @@ def relay(make_relay: object, base: Sandbox) -> Relay:
 def attempted(relay: Relay, clock: FakeClock) -> tuple[str, int | None, str]:
     """State of the delivery; status and reason of its one attempt."""
     Hand(relay, "onec", clock).deliver()
-    [event] = relay.store.events(Selection())
-    [(delivery, [attempt])] = relay.store.whole(event)
+    [event] = relay.store.queries.events(Selection())
+    [(delivery, [attempt])] = relay.store.queries.deliveries_of(event)
     return delivery.state, attempt.status, attempt.reason
 
 

@@ -35,7 +35,7 @@ def test_by_default_a_1c_takes_the_five_kinds_of_the_notifications_alone(
     post(relay, body, "any")
 
     assert len(Hand(relay, "onec", clock).deliver()) == 5
-    *_, last = relay.store.events(Selection())
+    *_, last = relay.store.queries.events(Selection())
     assert "no target takes events of this kind" in last.notes
 
 
