@@ -227,9 +227,8 @@ def test_what_stood_still_before_the_migration_still_makes_nobody_older(
     spans = [("onec", 1, 5), ("onec", 2, 3), ("onec", 4, 6), ("onec", 8, 7), ("onec", 20, None), ("onec", 21, 22)]
     waiting = {0: 5, 4.5: 6, 5.5: 6, 7: 7, 19: 19, 21: 21}  # accepted at, and so much later it has aged from
     with closing(sqlite3.connect(make_old_database("0005"), isolation_level=None)) as connection:
-        connection.execute(
-            f"INSERT INTO targets (name, state, epoch, paused_at) VALUES ('onec', 'open', 5, {20 * HOUR_US})"
-        )
+        paused = "INSERT INTO targets (name, state, epoch, paused_at) VALUES ('onec', 'open', 5, ?)"
+        connection.execute(paused, (20 * HOUR_US,))
         connection.execute(
             "INSERT INTO events (seq, id, source, endpoint, state, received_at, raw, is_query, zone, notes, digest, "
             "repeated, repeats) VALUES (1, 'e', 'trade', 'in', 'accepted', 0, '', 0, 'UTC', '[]', 0, 0, '[]')"
