@@ -16,7 +16,7 @@ from relay.store import Claim, Selection
 from relay.targets.base import Adapter
 from relay.targets.http_client import Client, Response
 from relay.wiring import Relay
-from tests.conftest import FakeClock
+from tests.fakes import FakeClock
 from tests.lanes import post
 from tests.stories import Notification
 

@@ -15,9 +15,10 @@ from pathlib import Path
 import pytest
 
 from relay.store import Selection, Store
-from tests.acceptance.conftest import SOAK, Process, eventually
+from tests.acceptance.process import SOAK, Process
 from tests.acceptance.raw import SECRET, Response, exchange, raw_request
 from tests.calls import rendered
+from tests.waiting import eventually
 
 IN = f"/trade/hs/UIScom/in?token={SECRET}"
 HEAD = f"POST {IN} HTTP/1.1\r\nHost: relay\r\n".encode()

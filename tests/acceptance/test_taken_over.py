@@ -12,10 +12,11 @@ from relay.sandbox.bitrix24.portal import Bitrix24
 from relay.sandbox.server import Sandbox
 from relay.store import Selection
 from relay.wiring import Relay
-from tests.acceptance.conftest import Process, eventually
+from tests.acceptance.process import Process
 from tests.lanes import post
 from tests.stories import finished
 from tests.systems import configuration
+from tests.waiting import eventually
 
 CALLS = 6
 CONCURRENCY = 2

@@ -25,7 +25,7 @@ from relay.web import admin as admin_room
 from relay.web import create_app
 from relay.wiring import Relay
 from tests.calls import rendered
-from tests.conftest import FakeClock
+from tests.fakes import FakeClock
 from tests.lanes import post
 from tests.stories import LINK, answered, finished, incoming
 

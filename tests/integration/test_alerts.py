@@ -22,9 +22,10 @@ from relay.config import ROOT
 from relay.models import TargetHealth
 from relay.store import target_state as health_rows
 from relay.wiring import Relay
-from tests.conftest import FakeClock
-from tests.lanes import eventually, post
+from tests.fakes import FakeClock
+from tests.lanes import post
 from tests.stories import incoming
+from tests.waiting import eventually
 
 MARK = "S3CRETMARK"
 HOUR = timedelta(hours=1)

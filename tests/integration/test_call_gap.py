@@ -19,9 +19,10 @@ from relay.sandbox.server import Sandbox
 from relay.store import Claim, ClaimedDelivery, Expiry, NewEvent, Route, Selection
 from relay.wiring import Relay
 from tests.calls import STANDARD, rendered
-from tests.conftest import FakeClock
+from tests.fakes import FakeClock
 from tests.hand import Hand, deliveries
-from tests.lanes import all_are, eventually, post, post_call
+from tests.lanes import all_are, post, post_call
+from tests.waiting import eventually
 
 GAP = 'call_gap = "1.1s"'
 SPAN = timedelta(seconds=1.1)

@@ -16,9 +16,10 @@ from relay.models import Delivery, Outcome
 from relay.store import AttemptResult, Claim, Discard, Replay, Selection
 from relay.wiring import Relay
 from tests.calls import rendered
-from tests.conftest import FakeClock
-from tests.lanes import Failing, Scripted, all_are, dispatch, eventually, post, with_store
-from tests.unit.test_schedule import POLICY
+from tests.factories import POLICY
+from tests.fakes import Failing, FakeClock, Scripted, with_store
+from tests.lanes import all_are, dispatch, post
+from tests.waiting import eventually
 
 HOUR, YEAR = timedelta(hours=1), timedelta(days=365)
 SIDE = '[sources.side]\ntoken = "x"\ntargets = ["other"]\n[targets.other]\nkind = "1c"\nurl = "http://127.0.0.1:9/x"\n'

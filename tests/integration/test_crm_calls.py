@@ -10,20 +10,10 @@ import pytest
 from relay.sandbox.server import Sandbox
 from relay.store import Replay, Selection
 from relay.wiring import Relay
-from tests.conftest import FakeClock
+from tests.fakes import FakeClock
 from tests.hand import Hand, deliveries, tell, tell_killed
 from tests.lanes import post
-from tests.stories import (
-    CLIENT,
-    CLIENT_E164,
-    LINK,
-    OF_THE_CABINET,
-    STORIES,
-    answered,
-    finished,
-    incoming,
-    recorded,
-)
+from tests.stories import CLIENT, CLIENT_E164, LINK, OF_THE_CABINET, STORIES, answered, finished, incoming, recorded
 
 SESSIONS = {"two at once": 2}
 

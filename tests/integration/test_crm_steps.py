@@ -22,9 +22,9 @@ from relay.sandbox.server import Sandbox
 from relay.store import Claim, ClaimedDelivery, Discard, Selection
 from relay.wiring import Relay
 from tests.calls import rendered
-from tests.conftest import FakeClock
+from tests.fakes import FakeClock, Told
 from tests.hand import Hand, deliveries
-from tests.lanes import Told, dispatch, post
+from tests.lanes import dispatch, post
 from tests.stories import CLIENT, answered, finished, incoming, recorded
 
 

@@ -21,8 +21,10 @@ from relay.sandbox.server import Sandbox
 from relay.store import Claim, ClaimedDelivery, Selection
 from relay.wiring import Relay
 from tests.calls import STANDARD, rendered
-from tests.lanes import Scripted, all_are, dispatch, eventually, post, post_call, received, states
-from tests.unit.test_schedule import POLICY
+from tests.factories import POLICY
+from tests.fakes import Scripted
+from tests.lanes import all_are, dispatch, post, post_call, received, states
+from tests.waiting import eventually
 
 
 def test_the_five_notifications_of_a_call_arrive_in_order_as_uis_would_have_sent_them(

@@ -18,8 +18,10 @@ from relay.operations import stats
 from relay.store import ClaimedDelivery, Selection, target_state
 from relay.wiring import Relay
 from tests.calls import rendered
-from tests.lanes import Failing, Scripted, Told, all_are, dispatch, eventually, post, states, with_store
-from tests.unit.test_schedule import POLICY
+from tests.factories import POLICY
+from tests.fakes import Failing, Scripted, Told, with_store
+from tests.lanes import all_are, dispatch, post, states
+from tests.waiting import eventually
 
 ONE = replace(POLICY, concurrency=1, retry_first=timedelta(milliseconds=1), retry_max=timedelta(milliseconds=1))
 

@@ -15,8 +15,10 @@ from relay.sandbox.server import Sandbox
 from relay.store import Claim, ClaimedDelivery, Selection
 from relay.wiring import Relay
 from tests.calls import rendered
-from tests.lanes import Scripted, Seconds, Told, all_are, dispatch, eventually, post, states
-from tests.unit.test_schedule import POLICY
+from tests.factories import POLICY
+from tests.fakes import Scripted, Seconds, Told
+from tests.lanes import all_are, dispatch, post, states
+from tests.waiting import eventually
 
 
 def contend(lease: Lease, relay: Relay) -> int | None:

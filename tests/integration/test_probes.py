@@ -16,8 +16,8 @@ from relay.web import create_app
 from relay.web import health as probes_room
 from relay.web.health import Probes
 from relay.wiring import Relay
-from tests.conftest import FakeClock
-from tests.lanes import eventually
+from tests.fakes import FakeClock
+from tests.waiting import eventually
 
 
 class Stuck:

@@ -11,7 +11,7 @@ from relay.sandbox.server import Sandbox
 from relay.store import Selection
 from relay.wiring import Relay
 from tests.calls import rendered
-from tests.conftest import FakeClock
+from tests.fakes import FakeClock
 from tests.hand import Hand, deliveries
 from tests.lanes import post, post_call
 

@@ -21,7 +21,7 @@ from relay.store.sqlite import journal
 from relay.store.sqlite.backup import back_up
 from relay.wiring import Relay
 from tests.calls import rendered
-from tests.conftest import FakeClock
+from tests.fakes import FakeClock
 from tests.lanes import post
 
 

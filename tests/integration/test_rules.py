@@ -14,7 +14,7 @@ from relay.sandbox.server import Sandbox
 from relay.store import Selection
 from relay.web import create_app
 from relay.wiring import Relay
-from tests.conftest import FakeClock
+from tests.fakes import FakeClock
 from tests.hand import Hand, tell
 from tests.stories import CLIENT, LINE, incoming, lost, not_taken
 

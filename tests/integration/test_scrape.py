@@ -17,9 +17,10 @@ from relay.config import ROOT
 from relay.web import create_app
 from relay.wiring import Relay
 from tests.calls import rendered
-from tests.conftest import FakeClock
-from tests.lanes import all_are, eventually, post
+from tests.fakes import FakeClock
+from tests.lanes import all_are, post
 from tests.stories import finished, incoming
+from tests.waiting import eventually
 
 EXAMPLES = ROOT / "config" / "examples"
 

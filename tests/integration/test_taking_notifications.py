@@ -16,7 +16,7 @@ from relay.store import Selection
 from relay.web import create_app
 from relay.wiring import Relay
 from tests.calls import rendered
-from tests.conftest import FakeClock
+from tests.fakes import FakeClock
 
 IN = "/trade/hs/UIScom/in"
 TOKEN = "?token=correct-horse"
@@ -293,13 +293,8 @@ def test_the_order_of_the_checks(make_client: Make) -> None:
 
 
 @pytest.mark.parametrize(("proxies", "status"), [(0, 403), (1, 200)])
-def test_the_address_behind_a_proxy(
-    make_client: Make, write_config: Any, proxies: int, status: int, monkeypatch: Any
-) -> None:
-    import tests.conftest as shared
-
-    monkeypatch.setattr(shared, "CONFIG", f"trusted_proxies = {proxies}\n" + shared.CONFIG)
-    client = make_client(source='allow_from = ["195.211.122.249"]')
+def test_the_address_behind_a_proxy(make_client: Make, proxies: int, status: int) -> None:
+    client = make_client(top=f"trusted_proxies = {proxies}", source='allow_from = ["195.211.122.249"]')
     headers = {"X-Forwarded-For": "203.0.113.9, 195.211.122.249"}
 
     assert client.post(IN + TOKEN, data=BODY, headers=headers).status_code == status

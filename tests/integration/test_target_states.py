@@ -22,8 +22,10 @@ from relay.sandbox.server import Sandbox
 from relay.store import Claim, ClaimedDelivery, Selection
 from relay.wiring import Relay
 from tests.calls import rendered
-from tests.lanes import Scripted, Seconds, all_are, dispatch, eventually, post, post_call, states
-from tests.unit.test_schedule import POLICY
+from tests.factories import POLICY
+from tests.fakes import Scripted, Seconds
+from tests.lanes import all_are, dispatch, post, post_call, states
+from tests.waiting import eventually
 
 WITHIN_S = 0.25  # what the command line changes reaches a lane
 

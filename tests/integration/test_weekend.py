@@ -18,9 +18,10 @@ from relay.delivery.token_bucket import TokenBucket
 from relay.models import Outcome
 from relay.store import ClaimedDelivery, Selection
 from relay.wiring import Relay
-from tests.acceptance.conftest import SOAK
+from tests.acceptance.process import SOAK
 from tests.calls import rendered
-from tests.lanes import Scripted, post
+from tests.fakes import Scripted
+from tests.lanes import post
 
 EVENTS = 50_000 if SOAK else 1_000
 OF_A_CALL = 5
