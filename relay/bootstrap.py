@@ -13,7 +13,8 @@ from relay import config, wiring
 from relay.clock import now_utc
 from relay.config import Settings
 from relay.errors import ConfigError, StoreError
-from relay.store import Store, version
+from relay.store import Store
+from relay.store import migrate as schema
 from relay.store.tables import VERSION
 
 log = structlog.get_logger("relay.start")
@@ -50,10 +51,8 @@ def prepare(environ: Mapping[str, str], hosts: Iterable[str]) -> Settings:
 
 def migrate(found: Settings) -> str | None:
     """Creates or upgrades the database; returns the version it was at before, None for a new one."""
-    from relay.store.migrate import migrate as run  # Alembic is loaded only where it is needed
-
     with closing(Store(found.storage.url)) as store:
-        before = run(store.database, now_utc())
+        before = schema.migrate(store.database, now_utc())
         _warn_of_unused_targets(found, store)
     return before
 
@@ -62,7 +61,7 @@ def _migrate_apart(found: Settings, environ: Mapping[str, str]) -> None:
     """In a process of its own, and only if there is something to do: what it loads would stay in every worker."""
     with closing(Store(found.storage.url)) as store:
         _warn_of_unused_targets(found, store)
-        if version.current(store.database) == VERSION:
+        if schema.current(store.database) == VERSION:
             return
     command = [sys.executable, "-m", "relay", "migrate"]
     done = subprocess.run(command, cwd=config.ROOT, env=dict(environ), capture_output=True, text=True, check=False)

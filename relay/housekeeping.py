@@ -12,7 +12,7 @@ import structlog
 from relay.clock import Clock
 from relay.config import Storage
 from relay.errors import StoreError
-from relay.store import Store
+from relay.store import Store, retention
 from relay.store.sqlite import copies
 
 log = structlog.get_logger("relay.housekeeping")
@@ -46,8 +46,8 @@ class Housekeeping:
     def prune(self, *, breather_s: float = 0.0) -> int:
         """Deletes what has been kept for long enough, old copies of the database too; how many events."""
         now = self._clock()
-        deleted = self._store.prune(
-            now - self._storage.keep_delivered, now - self._storage.keep_dead,
+        deleted = retention.prune(
+            self._store.database, now - self._storage.keep_delivered, now - self._storage.keep_dead,
             should_stop=lambda: self._stopping.wait(breather_s),
         )  # fmt: skip
         if forgotten := copies.forget(self._store.database.path, now):

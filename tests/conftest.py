@@ -5,7 +5,6 @@ from __future__ import annotations
 import socket
 import sys
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +19,13 @@ from relay.config import Settings
 from relay.sandbox.onec import OneC
 from relay.sandbox.server import Sandbox
 from relay.wiring import Relay
+from tests.fakes import FakeClock
 
 hypothesis.settings.register_profile("relay", deadline=None)  # machines are noisy: no test is about time
 hypothesis.settings.load_profile("relay")
 
 CONFIG = """
+{top}
 timezone = "Europe/Moscow"
 [storage]
 url = "sqlite:///{database}"
@@ -43,19 +44,6 @@ connect_timeout = "2s"
 {call_gap}
 {target}
 """
-
-
-class FakeClock:
-    """A wall clock that stands until it is moved."""
-
-    def __init__(self) -> None:
-        self.now = datetime(2026, 3, 2, 9, 45, tzinfo=UTC)
-
-    def __call__(self) -> datetime:
-        return self.now
-
-    def forward(self, **by: float) -> None:
-        self.now += timedelta(**by)
 
 
 @pytest.fixture
@@ -85,13 +73,18 @@ def write_config(tmp_path: Path) -> Callable[..., Path]:
     """Writes a configuration: one source `trade`, one target `onec`; more lines for either."""
 
     def write(
-        url: str = "http://127.0.0.1:9/trade/hs/UIScom", *, source: str = "", target: str = "", more: str = ""
+        url: str = "http://127.0.0.1:9/trade/hs/UIScom",
+        *,
+        top: str = "",
+        source: str = "",
+        target: str = "",
+        more: str = "",
     ) -> Path:
         file = tmp_path / "relay.toml"
         # only the tests of the gap wait for it
         call_gap = "" if "call_gap" in target else 'call_gap = "0s"'
         database = tmp_path / "relay.db"
-        text = CONFIG.format(database=database, url=url, source=source, target=target, call_gap=call_gap)
+        text = CONFIG.format(top=top, database=database, url=url, source=source, target=target, call_gap=call_gap)
         file.write_text(text + more, encoding="utf-8")
         return file
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 from relay import targets
@@ -15,7 +16,7 @@ from relay.store import Claim, Selection
 from relay.targets.base import Adapter
 from relay.targets.http_client import Client, Response
 from relay.wiring import Relay
-from tests.conftest import FakeClock
+from tests.fakes import FakeClock
 from tests.lanes import post
 from tests.stories import Notification
 
@@ -34,20 +35,22 @@ class Hand:
         throttle: Throttle | None = None, stopping: threading.Event | None = None,
     ) -> None:  # fmt: skip
         self._relay, self._target, self._clock, self._moment = relay, target, clock, moment
-        self._epoch = relay.store.take_over(target, f"hand of {target}", relay.store.leases().get(target))
+        self._epoch = relay.store.targets.take_over(
+            target, f"hand of {target}", relay.store.targets.leases().get(target)
+        )
         self._adapter = _watched(
             targets.build(relay.settings.targets[target], clock, relay.store.token_store(target)), moment
         )
         self._throttle = throttle or Throttle(TokenBucket(None, lambda: 0.0), clock, lambda: 0.0)
         self._stopping = stopping or threading.Event()
-        store: Any = _Watched(relay.store, moment)
+        store: Any = _watched_store(relay.store, moment)
         self._attempts = AttemptRunner(self._adapter, store, self._throttle, clock, self._stopping)
 
     def deliver(self) -> list[Outcome]:
         """Everything that is due now."""
         assert self._epoch is not None
         outcomes: list[Outcome] = []
-        while (job := self._relay.store.claim(Claim(self._target, self._epoch, self._clock()))) is not None:
+        while (job := self._relay.store.queue.claim(Claim(self._target, self._epoch, self._clock()))) is not None:
             while not isinstance(wait := self._throttle.take(), Permit):
                 self._stopping.wait(wait)
             outcome = self._attempts.send(job, lambda: True)
@@ -58,31 +61,35 @@ class Hand:
 
     def take_in(self) -> None:
         """What a killed hand had in its fingers may have arrived, as for a lane's new owner."""
-        for delivery, epoch in self._relay.store.in_flight(self._target):
+        for delivery, epoch in self._relay.store.queue.in_flight(self._target):
             self._record(delivery, epoch, Outcome(name="unclear", reason="killed"))
 
     def close(self) -> None:
         self._adapter.close()
 
     def _record(self, delivery: Delivery, epoch: int, outcome: Outcome) -> None:
-        self._relay.store.record(
+        self._relay.store.queue.record(
             self._attempts.result(delivery, epoch, self._clock(), outcome, is_open=True)
         )  # fmt: skip
 
 
 class _Watched:
-    """A store that tells before and after it remembers something."""
+    """What a store knows of calls; it tells before and after it remembers something."""
 
-    def __init__(self, store: Any, moment: Moment) -> None:
-        self._store, self._moment = store, moment
+    def __init__(self, calls: Any, moment: Moment) -> None:
+        self._calls, self._moment = calls, moment
 
-    def remember(self, *args: Any) -> None:
+    def save_progress(self, *args: Any) -> None:
         self._moment("to remember")
-        self._store.remember(*args)
+        self._calls.save_progress(*args)
         self._moment("remembered")
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self._store, name)
+        return getattr(self._calls, name)
+
+
+def _watched_store(store: Any, moment: Moment) -> Any:
+    return SimpleNamespace(**{**vars(store), "calls": _Watched(store.calls, moment)})
 
 
 def _watched(adapter: Adapter, moment: Moment) -> Adapter:
@@ -137,4 +144,4 @@ def tell_killed(
 
 
 def deliveries(relay: Relay, target: str) -> list[Delivery]:
-    return list(relay.store.deliveries(Selection(target=target)))
+    return list(relay.store.queries.deliveries(Selection(target=target)))

@@ -75,7 +75,7 @@ class Notifier:
         """As the store has it: another process may have told something."""
         if not self._unkept:
             with contextlib.suppress(StoreError):  # then as far as is remembered here
-                self._known = {key: Told(**told) for key, told in self._store.told.load(self._teller.id).items()}
+                self._known = {key: Told(**told) for key, told in self._store.alert_state.load(self._teller.id).items()}
         return self._known
 
     def _keep(self, told: dict[str, Told]) -> None:
@@ -83,7 +83,7 @@ class Notifier:
             return
         self._known = told
         try:
-            self._store.told.save(self._teller.id, {key: asdict(each) for key, each in told.items()})
+            self._store.alert_state.save(self._teller.id, {key: asdict(each) for key, each in told.items()})
         except StoreError:
             self._unkept = True  # kept with the next look
         else:

@@ -36,16 +36,17 @@ class SnapshotCollector:
 
     def _stored(self, now: datetime, began: datetime) -> Snapshot:
         store, settings = self._store, self._settings
-        store.prove_writable(now)
-        names = dict.fromkeys([*settings.targets, *store.target_names()])
-        figures = {name: store.target_figures(name, now) for name in names}
+        store.database.prove_writable(now)
+        names = dict.fromkeys([*settings.targets, *store.queries.target_names()])
+        figures = {name: store.queries.target_figures(name, now) for name in names}
         return Snapshot(
             now=now, token_ends=self._token_ends, unreadable=store.pages.quarantined(), free_bytes=self._free_bytes(),
             dead={name: each.dead for name, each in figures.items() if each.dead or name in settings.targets},
             targets=tuple(self._target(figures[name], now) for name in settings.targets),
             sources=tuple(
                 SourceFact(
-                    name=name, zone=source.timezone, last_at=store.taken_since(name, now)[1], watched_since=began
+                    name=name, zone=source.timezone, watched_since=began,
+                    last_at=store.queries.taken_since(name, now)[1],
                 )
                 for name, source in settings.sources.items()
             ),
@@ -59,7 +60,7 @@ class SnapshotCollector:
             self._open_since.pop(found.name, None)
         return TargetFact(
             name=found.name, state=found.state, reason=found.reason, due=found.due, oldest_due_at=found.oldest_due_at,
-            since=None if is_open else self._store.health(found.name).since,
+            since=None if is_open else self._store.targets.health(found.name).since,
             open_since=self._open_since.get(found.name),
         )  # fmt: skip
 

@@ -11,6 +11,7 @@ from relay.cli.options import open_relay
 from relay.clock import now_utc
 from relay.operations.filters import refuse_unknown
 from relay.store import Store
+from relay.store.sqlite.backup import back_up
 from relay.store.sqlite.copies import KEPT_FOR
 from relay.store.sqlite.restore import restore as put_in_place
 from relay.store.tables import VERSION
@@ -22,7 +23,7 @@ def pause(target: str) -> None:
     """Holds a target's queue: nothing more is sent to it, and what waits does not grow older."""
     relay = open_relay()
     refuse_unknown(relay, target, None)
-    changed = relay.store.pause(target, relay.clock())
+    changed = relay.store.targets.pause(target, relay.clock())
     click.echo(
         f"{target} is paused; `relay resume {target}` lets it go on" if changed else f"{target} was paused already"
     )
@@ -34,7 +35,7 @@ def resume(target: str) -> None:
     """Lets a target's queue go on; a target that is down or misconfigured is asked again at once."""
     relay = open_relay()
     refuse_unknown(relay, target, None)
-    was_paused = relay.store.resume(target, relay.clock())
+    was_paused = relay.store.targets.resume(target, relay.clock())
     click.echo(f"{target} goes on" if was_paused else f"{target} was not paused; it is asked again at once")
 
 
@@ -55,7 +56,7 @@ def prune() -> None:
 def backup(file: Path) -> None:
     """Makes a consistent copy of the database into FILE, also while the relay runs, and checks it."""
     relay = open_relay()
-    count = relay.store.back_up(file)
+    count = back_up(relay.store.database.path, file).events
     click.echo(f"{file}: {count} events, {file.stat().st_size / 1e6:.1f} MB, checked")
 
 

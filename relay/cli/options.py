@@ -12,7 +12,7 @@ from relay import config, wiring
 from relay.clock import now_utc
 from relay.models import DELIVERY_STATES, EVENT_STATES, KINDS
 from relay.operations.filters import refuse_unknown, when
-from relay.store import Selection
+from relay.store import Selection, migrate
 from relay.wiring import Relay
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -35,7 +35,7 @@ _FILTERS = (
 def open_relay() -> Relay:
     """The relay on an existing database. Raises ConfigError or StoreError."""
     relay = wiring.build(config.read())
-    relay.store.expect_current()
+    migrate.expect_current(relay.store.database)
     return relay
 
 

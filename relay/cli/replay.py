@@ -77,7 +77,7 @@ def replay(
         click.echo(f"{event.id}: still not readable: {event.problem}; mend it with `relay edit {event.id}`", err=True)
     waiting = list(chosen.deliveries)
     for event in chosen.quarantined:
-        waiting += [delivery for delivery, _ in relay.store.whole(event)]
+        waiting += [delivery for delivery, _ in relay.store.queries.deliveries_of(event)]
     if wait and waiting:
         _wait(relay, waiting)
     if ids and not replayed.count:
@@ -105,7 +105,7 @@ def discard(ids: tuple[str, ...], everything: bool, **given: Any) -> None:
 def edit(id: str, body: Path | None) -> None:
     """Mends the body of a quarantined event and delivers it; the original is kept."""
     relay = open_relay()
-    event = relay.store.event(id)
+    event = relay.store.queries.event(id)
     if event.state != "quarantined":
         raise Conflict(f"{event.id} is {event.state}: only a quarantined event can be mended; `relay show {event.id}`")
     mended = body.read_bytes() if body is not None else _in_editor(event)
@@ -175,7 +175,7 @@ def _move(relay: Relay, deliveries: list[Delivery], other: str) -> list[Delivery
     """Those that now wait for the other target; what it does not take, or has already, stays where it is."""
     policy, now = relay.settings.targets[other], relay.clock()
     fitting = [delivery for delivery in deliveries if delivery.kind in policy.events]
-    moved = relay.store.move(
+    moved = relay.store.operator.reroute(
         [Reroute(delivery, other, policy.order == "call", policy.call_gap, now) for delivery in fitting]
     )
     click.echo(f"moved {moved} of {len(deliveries)} to {other}")
@@ -184,7 +184,7 @@ def _move(relay: Relay, deliveries: list[Delivery], other: str) -> list[Delivery
     if moved < len(fitting):
         click.echo(f"{len(fitting) - moved} stay: {other} has these events already, or they have changed", err=True)
     ids = {delivery.seq for delivery in fitting}
-    return [one for one in relay.store.deliveries(Selection(target=other)) if one.seq in ids]
+    return [one for one in relay.store.queries.deliveries(Selection(target=other)) if one.seq in ids]
 
 
 def _wait(relay: Relay, deliveries: list[Delivery]) -> None:
@@ -192,18 +192,18 @@ def _wait(relay: Relay, deliveries: list[Delivery]) -> None:
     columns = (TextColumn("replaying"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     seqs, targets = [delivery.seq for delivery in deliveries], {delivery.target for delivery in deliveries}
     for name in sorted(targets):
-        if relay.store.look(name)[1].paused:
+        if relay.store.queue.poll(name)[1].paused:
             raise Conflict(f"{name} is paused: nothing is delivered before `relay resume {name}`")
     alone_since: float | None = None
     with Progress(*columns, transient=False) as progress:
         bar = progress.add_task("", total=len(seqs))
         while True:
-            states = relay.store.count_states(seqs)
+            states = relay.store.queries.count_states(seqs)
             open_ = states.get("due", 0) + states.get("sending", 0)
             progress.update(bar, completed=len(seqs) - open_)
             if not open_:
                 break
-            if not relay.store.is_worked(targets):
+            if not relay.store.targets.is_worked(targets):
                 alone_since = alone_since or time.monotonic()
                 if time.monotonic() - alone_since > _NOBODY_S:
                     raise Conflict(f"{open_} still wait and no process is delivering; start the relay, or `relay work`")

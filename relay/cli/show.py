@@ -29,7 +29,7 @@ def events(json_lines: bool, limit: int | None, **given: Any) -> None:
     """Lists events, oldest first."""
     relay = open_relay()
     newest = limit if limit is not None else (None if json_lines else _LINES)
-    found = relay.store.events(selection(relay, **given), newest=newest or None)
+    found = relay.store.queries.events(selection(relay, **given), newest=newest or None)
     if json_lines:
         for event in found:
             print_json(serializers.event(event))
@@ -49,8 +49,8 @@ def events(json_lines: bool, limit: int | None, **given: Any) -> None:
 def show(id: str, json_lines: bool) -> None:
     """Shows one event whole: what came, what was understood, each delivery and each attempt."""
     relay = open_relay()
-    event = relay.store.event(id)
-    parts = relay.store.whole(event)
+    event = relay.store.queries.event(id)
+    parts = relay.store.queries.deliveries_of(event)
     if json_lines:
         print_json(serializers.whole(event, parts))
         return
@@ -85,7 +85,7 @@ def show(id: str, json_lines: bool) -> None:
 def explain(id: str, json_lines: bool) -> None:
     """Says which rule of the source decides for an event at each target, by the present configuration."""
     relay = open_relay()
-    event = relay.store.event(id)
+    event = relay.store.queries.event(id)
     explained = explanations.explain(relay, event)
     if json_lines:
         for one in explained:
@@ -114,7 +114,7 @@ def _print_understood(console: Console, event: Event) -> None:
 def dead(json_lines: bool, **given: Any) -> None:
     """Lists the dead-letter queue: what was given up, what is held, what could not be read; with reasons."""
     relay = open_relay()
-    letters = relay.store.dead_letters(selection(relay, **given))
+    letters = relay.store.queries.dead_letters(selection(relay, **given))
     if json_lines:
         for letter in letters:
             print_json(serializers.dead_letter(letter))

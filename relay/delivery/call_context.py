@@ -27,15 +27,15 @@ class CallContext:
 
     def said(self) -> tuple[CallEvent, ...]:
         """Everything that UIS had said of the call up to this event, in the order of acceptance. Raises StoreError."""
-        return self._store.said(self._delivery)
+        return self._store.calls.history(self._delivery)
 
     def done(self) -> dict[str, Any]:
         """What has been done for the call at this target. Raises StoreError."""
-        return self._store.done(self._delivery)
+        return self._store.calls.progress(self._delivery)
 
     def remember(self, **done: Any) -> None:
         """Adds to it; on disk when it returns. Raises StoreError, and OwnershipLost when it is another's to do now."""
-        self._store.remember(self._delivery, self._job.epoch, done)
+        self._store.calls.save_progress(self._delivery, self._job.epoch, done)
 
     def leave(self) -> None:
         """Waits for leave to make one more request. Raises Interrupted when none will be given any more."""

@@ -151,7 +151,8 @@ class Dispatcher:
         while self._steps:
             before, after = self._steps[0]
             lanes = {name: epoch for name, lane in self._lanes.items() if (epoch := lane.epoch) is not None}
-            self._store.follow_clock(lanes, before, after, {name: self._lanes[name].policy.call_gap for name in lanes})
+            gaps = {name: self._lanes[name].policy.call_gap for name in lanes}
+            self._store.waits.follow_clock(lanes, before, after, gaps)
             self._steps.pop(0)
             for name in lanes:
                 self._maintenance[name].clock_stepped(before, after)
@@ -161,7 +162,7 @@ class Dispatcher:
         missing = [lane for lane in self._lanes.values() if lane.epoch is None]
         if not missing:
             return
-        present = self._store.leases()
+        present = self._store.targets.leases()
         taken = []
         for lane in missing:
             epoch = lease.contend(lane.name, present.get(lane.name))
@@ -174,8 +175,8 @@ class Dispatcher:
 
     def _hold_removed(self, lease: Lease) -> None:
         """What targets that are not configured here had in `sending`, once nobody works their lanes any more."""
-        for name, row in self._store.leases().items():
-            if name not in self._lanes and self._store.in_flight(name) and lease.contend(name, row) is not None:
-                for delivery, epoch in self._store.in_flight(name):
+        for name, row in self._store.targets.leases().items():
+            if name not in self._lanes and self._store.queue.in_flight(name) and lease.contend(name, row) is not None:
+                for delivery, epoch in self._store.queue.in_flight(name):
                     lane_maintenance.hold(self._store, delivery, epoch, self._clock())
                 lease.let_go(name)

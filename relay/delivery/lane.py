@@ -71,9 +71,9 @@ class Lane:
     def gain_ownership(self, epoch: int, lease_valid: Callable[[], bool]) -> None:
         """The lane is this process's. `may_send` is asked before each request: does the lease still hold?"""
         self._lease_valid = lease_valid
-        self._saved = self._store.health(self.name)
+        self._saved = self._store.targets.health(self.name)
         self.throttle.begin(target_health.believable(self._saved, self._clock(), self.policy.retry_after_max))
-        self.attempts.standstills = self._store.standstills(self.name)
+        self.attempts.standstills = self._store.targets.standstills(self.name)
         self.epoch = epoch
         if not self._threads:
             for number in range(self.policy.concurrency):
@@ -149,7 +149,7 @@ class Lane:
         unanswered = Outcome(name="unclear", reason="the relay was stopped while the answer was awaited")
         for job, began in list(self.in_flight.values()):
             try:
-                self._store.record(
+                self._store.queue.record(
                     self.attempts.result(job.delivery, job.epoch, began, unanswered, is_open=self.throttle.is_well)
                 )
             except StoreError as exc:  # on disk it stands as `sending`, which says the same
@@ -183,7 +183,7 @@ class Lane:
         """Claims what is due next; without such, the permit goes back."""
         with permit:
             epoch = self.epoch
-            job = None if epoch is None else self._store.claim(self._claim(permit, epoch))
+            job = None if epoch is None else self._store.queue.claim(self._claim(permit, epoch))
             if job is None:
                 return None
             self.wake()  # where there was one there may be more, for a neighbour
@@ -229,7 +229,7 @@ class Lane:
                 return None
             expired = self.attempts.expired(job, began)
             if expired is not None:
-                self._store.record(expired)
+                self._store.queue.record(expired)
                 self.wake()
                 return None
             if began - job.delivery.aged_from > _FRESH:
@@ -279,17 +279,17 @@ class Lane:
         result = replace(result, health=None if health == self._saved else health)
         permit = self.throttle.take() if epoch is not None and not self._stopping.is_set() else None
         if epoch is None or not isinstance(permit, Permit):
-            self._store.record(result)
+            self._store.queue.record(result)
             self._saved = health
             self.wake()  # somebody may do it when there is leave again
             return None
         with permit:
-            following = self._store.record(replace(result, then=self._claim(permit, epoch)))
+            following = self._store.queue.record(replace(result, then=self._claim(permit, epoch)))
             self._saved = health
             return None if following is None else Claimed(following, permit.keep())
 
     def _unclaim(self, job: ClaimedDelivery) -> None:
         try:
-            self._store.unclaim(job.delivery, job.epoch)
+            self._store.queue.unclaim(job.delivery, job.epoch)
         except StoreError as exc:
             log.error("delivery.not_put_back", **log_events.fields(job.delivery), reason=str(exc))

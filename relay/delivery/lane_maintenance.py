@@ -34,10 +34,10 @@ class LaneMaintenance:
 
     def begin(self, epoch: int) -> None:
         """The lane has just been taken over: what its former owner had in `sending` may have arrived."""
-        for delivery, theirs in self._store.in_flight(self._lane.name):
+        for delivery, theirs in self._store.queue.in_flight(self._lane.name):
             if theirs != epoch and delivery.seq not in self._lane.in_flight:
                 self._take_in(delivery, theirs, "the relay was killed while the answer was awaited")
-        _, self._orders = self._store.look(self._lane.name)
+        _, self._orders = self._store.queue.poll(self._lane.name)
         self._lane.throttle.hold(self._orders.paused)
         self._suspects, self._is_new = set(), True
         self._orphans_at, self._outlived_at = self._monotonic(), float("-inf")
@@ -45,7 +45,7 @@ class LaneMaintenance:
     def sweep(self) -> None:
         if self._is_new:
             self._is_new = self._shorten_waits()
-        due_at, orders = self._store.look(self._lane.name)
+        due_at, orders = self._store.queue.poll(self._lane.name)
         if orders != self._orders:
             self._obey(orders)
         if due_at is not None and due_at <= to_us(self._clock()):
@@ -64,7 +64,7 @@ class LaneMaintenance:
 
     def _shorten_waits(self) -> bool:
         """Ends waits that nothing explains but a clock that was ahead. Are there more?"""
-        shortened = self._store.shorten_waits(
+        shortened = self._store.waits.shorten(
             self._lane.name, self._clock(), retry_policy.longest_wait(self._lane.policy)
         )
         if shortened:
@@ -74,7 +74,7 @@ class LaneMaintenance:
     def _obey(self, orders: OperatorFlags) -> None:
         known, self._orders = self._orders, orders
         self._lane.throttle.hold(orders.paused)
-        self._lane.attempts.standstills = self._store.standstills(self._lane.name)
+        self._lane.attempts.standstills = self._store.targets.standstills(self._lane.name)
         if known is not None and orders.resumes != known.resumes:
             self._lane.throttle.resume()
             self._lane.wake()
@@ -85,11 +85,11 @@ class LaneMaintenance:
         It is one only when it was one a while ago already: what has just been claimed is not in a thread's hands yet.
         """
         held = self._lane.in_flight.keys() | self._lane.handed()
-        found = {d.seq: (d, epoch) for d, epoch in self._store.in_flight(self._lane.name) if d.seq not in held}
+        found = {d.seq: (d, epoch) for d, epoch in self._store.queue.in_flight(self._lane.name) if d.seq not in held}
         for seq in self._suspects & found.keys():
             delivery, epoch = found[seq]
             if epoch == self._lane.epoch and seq not in self._lane.unrecorded:
-                self._store.unclaim(delivery, epoch)  # surely not sent
+                self._store.queue.unclaim(delivery, epoch)  # surely not sent
             else:
                 self._take_in(delivery, epoch, "the relay lost hold of it; it may have been sent")
             self._lane.unrecorded.discard(seq)
@@ -100,7 +100,7 @@ class LaneMaintenance:
         began = delivery.tried_at or self._clock()
         outcome = Outcome(name="unclear", reason=reason)
         is_well = self._lane.throttle.is_well
-        self._store.record(self._lane.attempts.result(delivery, epoch, began, outcome, is_open=is_well))
+        self._store.queue.record(self._lane.attempts.result(delivery, epoch, began, outcome, is_open=is_well))
 
     def _end_outlived(self) -> bool:
         """While a target is not open hardly anything is tried: what is too old has to be looked for.
@@ -118,12 +118,12 @@ class LaneMaintenance:
     def _end(self, limit: timedelta, now: datetime, kind: Kind | None, state: DeliveryState, reason: str) -> bool:
         """Has it ended something? Then there may be more."""
         born_before = ages.born_before(limit, now, self._lane.attempts.standstills)
-        found = self._store.list_overdue(self._lane.name, born_before, kind)
+        found = self._store.waits.list_overdue(self._lane.name, born_before, kind)
         if not found:
             return False
         gap = self._lane.policy.call_gap
         endings = [Expiry(delivery, state, _last_words(delivery, reason), now, gap) for delivery in found]
-        ended = self._store.end(endings)
+        ended = self._store.waits.expire(endings)
         level = log.error if state == "dead" else log.warning
         level("delivery.outlived", target=self._lane.name, now=state, count=ended, reason=reason)
         return ended > 0
@@ -136,7 +136,7 @@ def hold(store: Store, delivery: Delivery, epoch: int, now: datetime) -> None:
         number=delivery.attempts + 1, at=delivery.tried_at or now, took_ms=0, status=None, outcome="unclear",
         reason=reason,
     )  # fmt: skip
-    store.record(
+    store.queue.record(
         AttemptResult(
             delivery=delivery, epoch=epoch, state="held", due_at=now, failures=delivery.failures,
             unclear=delivery.unclear + 1, delivered_at=None, reason=reason, remote=delivery.remote, attempt=attempt,

@@ -21,7 +21,7 @@ class Lease:
     def __init__(self, store: Store, monotonic: Callable[[], float]) -> None:
         self.owner = uuid.uuid4().hex[:12]
         self._store, self._monotonic = store, monotonic
-        self._lock = store.owner_lock(self.owner)
+        self._lock = store.database.owner_lock(self.owner)
         self._renewed_at: dict[str, float] = {}  # by lane: one that another has taken over is not among them
         self._seen: dict[str, tuple[LeaseRow, float]] = {}  # a lane's lease, and since when it has not moved
 
@@ -38,7 +38,7 @@ class Lease:
         if not self._is_free(target, present):
             return None
         began = self._monotonic()
-        epoch = self._store.take_over(target, self.owner, present)
+        epoch = self._store.targets.take_over(target, self.owner, present)
         if epoch is not None:
             self._renewed_at[target] = began
         return epoch
@@ -48,20 +48,20 @@ class Lease:
         began = self._monotonic()
         if began - min(self._renewed_at.values(), default=began) < _RENEW_EVERY_S:
             return None
-        still = self._store.renew(self.owner)
+        still = self._store.targets.renew(self.owner)
         self._renewed_at = dict.fromkeys(still, began)
         return still
 
     def let_go(self, target: str) -> None:
         """Another may take over this lane at once. Raises StoreError."""
         self._renewed_at.pop(target, None)
-        self._store.release(self.owner, target)
+        self._store.targets.release(self.owner, target)
 
     def end(self) -> None:
         """Lets go: another may take over at once. Raises StoreError."""
         self._renewed_at = {}
         try:
-            self._store.release(self.owner)
+            self._store.targets.release(self.owner)
         finally:
             self._lock.remove()
             self._lock.close()
@@ -69,7 +69,7 @@ class Lease:
     def _is_free(self, target: str, present: LeaseRow | None) -> bool:
         if present is None or present.owner is None or present.owner == self.owner:
             return True
-        if self._store.is_dead(present.owner):
+        if self._store.database.is_dead(present.owner):
             return True
         known, since = self._seen.get(target, (None, 0.0))
         if present != known:

@@ -82,7 +82,7 @@ class AttemptRunner:
         """What an attempt that ended like this comes to. `is_open`: is the target thought well after it?"""
         now = self._clock()
         since = delivery.tried_at or delivery.aged_from
-        target_accepts_others = outcome.name == "failed" and self._store.another_was_delivered(delivery, since)
+        target_accepts_others = outcome.name == "failed" and self._store.queue.another_was_delivered(delivery, since)
         verdict = retry_policy.decide(
             outcome, delivery, self._policy, now=now, target_accepts_others=target_accepts_others, is_open=is_open,
             standstills=self.standstills, jitter=random.random(),  # noqa: S311  it spreads, and protects nothing

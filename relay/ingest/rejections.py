@@ -41,7 +41,7 @@ class Refusals:
         if not counts:
             return
         try:
-            self._store.add_refusals(counts, self._clock())
+            self._store.inbox.count_rejections(counts, self._clock())
         except StoreError as exc:
             log.warning("refusals.not_written", reason=str(exc))
             with self._mutex:

@@ -120,7 +120,7 @@ class Intake:
             if promised:
                 routes = tuple(replace(one, epoch=promised.get(one.target)) for one in new.routes)
                 new = replace(new, routes=routes)
-            stored = self._store.add(new)
+            stored = self._store.inbox.add(new)
             taken = {job.delivery.target for job in stored.jobs}
             return stored
         finally:
@@ -139,7 +139,7 @@ class Intake:
         if understood.call is None:
             return understood
         routes, notes = self._routes(source, understood)
-        admitted = self._store.admit(
+        admitted = self._store.operator.reaccept(
             Reacceptance(
                 event=event, call=understood.call, edited=edited, routes=routes, now=self._clock(),
                 notes=(*notes, "mended by the operator") if edited is not None else notes,

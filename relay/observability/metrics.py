@@ -145,8 +145,8 @@ class Metrics:
 
     def _stored(self) -> Iterator[GaugeMetricFamily]:
         now, store = self._clock(), self._store
-        names = dict.fromkeys([*self._settings.targets, *store.target_names()])
-        figures = {name: store.target_figures(name, now) for name in names}
+        names = dict.fromkeys([*self._settings.targets, *store.queries.target_names()])
+        figures = {name: store.queries.target_figures(name, now) for name in names}
         oldest = {
             name: max((now - each.oldest_due_at).total_seconds(), 0.0) if each.oldest_due_at else 0.0
             for name, each in figures.items()
@@ -160,7 +160,7 @@ class Metrics:
             "target", "state",
         )  # fmt: skip
         yield _gauge("relay_quarantined", "Events that wait to be mended.", {(): float(store.pages.quarantined())})
-        last = {name: store.taken_since(name, now)[1] for name in self._settings.sources}
+        last = {name: store.queries.taken_since(name, now)[1] for name in self._settings.sources}
         yield _gauge(
             "relay_last_notification_timestamp_seconds", "When a source last sent one.",
             {(name,): at.timestamp() for name, at in last.items() if at is not None}, "source",

@@ -25,7 +25,7 @@ def replay(relay: Relay, chosen: Chosen, rate: float | None = None) -> Replayed:
         Replay(delivery, now + pause * number, now, _gap(relay, delivery))
         for number, delivery in enumerate(chosen.deliveries)
     ]
-    replayed = relay.store.replay(replays)
+    replayed = relay.store.operator.replay(replays)
     unreadable = [event for event in chosen.quarantined if relay.intake.reprocess(event).call is None]
     return Replayed(replayed + len(chosen.quarantined) - len(unreadable), unreadable)
 
@@ -34,7 +34,7 @@ def discard(relay: Relay, chosen: Chosen) -> int:
     """How many were taken out of the queue for good."""
     now = relay.clock()
     discards = [Discard(delivery, now, _gap(relay, delivery)) for delivery in chosen.deliveries]
-    return relay.store.discard(discards) + relay.store.discard_events(chosen.quarantined)
+    return relay.store.operator.discard(discards) + relay.store.operator.discard_events(chosen.quarantined)
 
 
 def _gap(relay: Relay, delivery: Delivery) -> timedelta:

@@ -28,7 +28,7 @@ def explain(relay: Relay, event: Event) -> list[Explanation]:
     source = relay.settings.sources.get(event.source)
     if source is None or event.call is None:
         return []
-    said = relay.store.said_of(event) or (event.call,)
+    said = relay.store.calls.history_of_event(event) or (event.call,)
     return [_explain(relay, source.rules, name, event.call, said) for name in source.targets]
 
 

@@ -42,7 +42,7 @@ def when(given: str, zone: ZoneInfo, now: datetime) -> datetime:
 def refuse_unknown(relay: Relay, target: str | None, source: str | None) -> None:
     """Raises NotFound for a target or source that neither the configuration nor the store knows."""
     known = {
-        "target": (target, {*relay.settings.targets, *relay.store.target_names()}),
+        "target": (target, {*relay.settings.targets, *relay.store.queries.target_names()}),
         "source": (source, {*relay.settings.sources}),
     }
     for what, (name, names) in known.items():
@@ -53,15 +53,15 @@ def refuse_unknown(relay: Relay, target: str | None, source: str | None) -> None
 def choose(relay: Relay, wanted: Selection, allowed: tuple[str, ...]) -> Chosen:
     """What is in an allowed state; without states in `wanted` the dead-letter queue. Raises ValueError, NotFound."""
     for unknown in wanted.ids:
-        relay.store.event(unknown)  # raises NotFound
+        relay.store.queries.event(unknown)  # raises NotFound
     states = tuple(state for state in wanted.states if state in allowed or state == "quarantined")
     if wanted.states and not states:
         raise ValueError(f"what is {', '.join(wanted.states)} cannot be taken; only {', '.join(allowed)}")
     chosen = structs.replace(wanted, states=states or (*DEAD_LETTERS, "quarantined"))
-    deliveries = list(relay.store.deliveries(chosen)) if chosen.delivery_states() else []
+    deliveries = list(relay.store.queries.deliveries(chosen)) if chosen.delivery_states() else []
     quarantined: list[Event] = []
     if "quarantined" in chosen.states and chosen.target is None:
-        quarantined = list(relay.store.events(structs.replace(chosen, states=("quarantined",))))
+        quarantined = list(relay.store.queries.events(structs.replace(chosen, states=("quarantined",))))
     if wanted.ids and not deliveries and not quarantined:
         raise NotFound("none of it is in the dead-letter queue; name the --state to take it all the same")
     return Chosen(deliveries, quarantined)

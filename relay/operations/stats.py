@@ -14,9 +14,9 @@ from relay.wiring import Relay
 def targets(relay: Relay, since: datetime, only: str | None = None) -> Iterator[JSONDict]:
     """One object for each target, configured or removed; `delivered_24h` counts from `since`."""
     configured = relay.settings.targets
-    for name in dict.fromkeys([*configured, *relay.store.target_names()]):
+    for name in dict.fromkeys([*configured, *relay.store.queries.target_names()]):
         if only in (None, name):
-            figures = relay.store.target_figures(name, since)
+            figures = relay.store.queries.target_figures(name, since)
             yield {
                 "target": name, "kind": configured[name].kind if name in configured else None,
                 "state": figures.state if name in configured else "removed", "reason": _reason(figures, relay.clock()),
@@ -33,8 +33,8 @@ def _reason(figures: TargetFigures, now: datetime) -> str | None:
 
 
 def sources(relay: Relay, since: datetime, only: str | None = None) -> Iterator[JSONDict]:
-    refused = relay.store.refused_since(list(relay.settings.sources), since)
+    refused = relay.store.inbox.rejected_since(list(relay.settings.sources), since)
     for name in relay.settings.sources:
         if only in (None, name):
-            taken, last = relay.store.taken_since(name, since)
+            taken, last = relay.store.queries.taken_since(name, since)
             yield {"source": name, "taken_24h": taken, "last_taken_at": iso(last), "refused_24h": refused.get(name, {})}

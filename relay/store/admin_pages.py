@@ -19,7 +19,7 @@ from relay.store.tables import DEAD, DELIVERED, QUARANTINED, deliveries, events
 HOUR_US = 3_600_000_000
 
 
-class Letters(Struct, frozen=True):
+class DeadLetterPage(Struct, frozen=True):
     """A page of the dead-letter queue, the newest events first."""
 
     found: list[Delivery | Event]
@@ -33,7 +33,7 @@ class Call(Struct, frozen=True):
     notifications: int
 
 
-class Calls(Struct, frozen=True):
+class CallPage(Struct, frozen=True):
     found: list[Call]
     next_before: int | None
 
@@ -53,12 +53,12 @@ class Pages:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def letters(self, wanted: Selection, before: int | None, count: int) -> Letters:
+    def letters(self, wanted: Selection, before: int | None, count: int) -> DeadLetterPage:
         """The dead-letter queue, the newest events first."""
         with self._database.read() as connection:
             return _letters(connection, wanted, before, count)
 
-    def calls(self, wanted: Selection, before: int | None, count: int) -> Calls:
+    def calls(self, wanted: Selection, before: int | None, count: int) -> CallPage:
         """The newest first. A call stands where the newest of its notifications stands that fits the filters."""
         with self._database.read() as connection:
             return _calls(connection, wanted, before, count)
@@ -81,7 +81,7 @@ class Pages:
             return _hours(connection, sources, targets, since, until)
 
 
-def _letters(connection: Connection, wanted: Selection, before: int | None, count: int) -> Letters:
+def _letters(connection: Connection, wanted: Selection, before: int | None, count: int) -> DeadLetterPage:
     found: list[Delivery | Event] = []
     states = wanted.states or (*DEAD_LETTERS, "quarantined")
     if set(states) & set(DEAD_LETTERS):
@@ -92,7 +92,7 @@ def _letters(connection: Connection, wanted: Selection, before: int | None, coun
     page = found[:count]
     if len(found) > count:  # all letters of one event stand on one page
         page += [each for each in found[count:] if _event_seq(each) == _event_seq(page[-1])]
-    return Letters(page, _event_seq(page[-1]) if len(found) > len(page) else None)
+    return DeadLetterPage(page, _event_seq(page[-1]) if len(found) > len(page) else None)
 
 
 def _event_seq(letter: Delivery | Event) -> int:
@@ -119,7 +119,7 @@ def _quarantined(connection: Connection, wanted: Selection, before: int | None, 
     return [rows.event(row) for row in connection.execute(statement.order_by(events.c.seq.desc()).limit(count + 1))]
 
 
-def _calls(connection: Connection, wanted: Selection, before: int | None, count: int) -> Calls:
+def _calls(connection: Connection, wanted: Selection, before: int | None, count: int) -> CallPage:
     later = events.alias("later")
     fits_too = queries.phone_conditions(wanted, later.c.phones)
     same_call = and_(later.c.source == events.c.source, later.c.session == events.c.session)
@@ -131,7 +131,7 @@ def _calls(connection: Connection, wanted: Selection, before: int | None, count:
         statement = statement.where(events.c.seq < before)
     found = [rows.event(row) for row in connection.execute(statement.order_by(events.c.seq.desc()).limit(count + 1))]
     page = [Call(event, _notifications(connection, event)) for event in found[:count]]
-    return Calls(page, page[-1].newest.seq if len(found) > count else None)
+    return CallPage(page, page[-1].newest.seq if len(found) > count else None)
 
 
 def _notifications(connection: Connection, event: Event) -> int:

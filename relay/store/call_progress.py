@@ -10,7 +10,10 @@ from msgspec import Struct
 from sqlalchemy import Connection, bindparam, delete, exists, literal_column, or_, select
 from sqlalchemy.dialects.sqlite import insert
 
-from relay.models import CallEvent, Delivery
+from relay.errors import OwnershipLost
+from relay.models import CallEvent, Delivery, Event
+from relay.store.group_commit import GroupCommit
+from relay.store.sqlite.database import PATIENT_TIMEOUT_S, Database
 from relay.store.statement import Hot
 from relay.store.tables import call_links, events, targets
 
@@ -44,7 +47,37 @@ class CallProgress(Struct, frozen=True):
     done: dict[str, Any]
 
 
-def said(connection: Connection, source: str, session: str | None, last: int) -> tuple[CallEvent, ...]:
+class Calls:
+    """What a lane needs to know of a call besides the delivery. Raises StoreError."""
+
+    def __init__(self, database: Database, commits: GroupCommit) -> None:
+        self._database, self._commits = database, commits
+
+    def history(self, delivery: Delivery) -> tuple[CallEvent, ...]:
+        """Return everything that UIS had said of the call up to this delivery's event, in the order of acceptance."""
+        with self._database.read() as connection:
+            return _history(connection, delivery.source, delivery.session, delivery.event_seq)
+
+    def history_of_event(self, event: Event) -> tuple[CallEvent, ...]:
+        """Return everything that UIS had said of the event's call up to it, in the order of acceptance."""
+        with self._database.read() as connection:
+            return _history(connection, event.source, event.session, event.seq)
+
+    def progress(self, delivery: Delivery) -> dict[str, Any]:
+        """Return what has been done for the call at the delivery's target."""
+        with self._database.read() as connection:
+            return _progress(connection, delivery)
+
+    def save_progress(self, delivery: Delivery, epoch: int, done: dict[str, Any]) -> None:
+        """Add to what has been done for the call; on disk when it returns.
+
+        Raises OwnershipLost when the lane has another epoch by now: then it is another's to say what was done.
+        """
+        if not self._commits.run(_save_all, CallProgress(delivery, epoch, done), PATIENT_TIMEOUT_S):
+            raise OwnershipLost(f"another process has the lane of {delivery.target} by now")
+
+
+def _history(connection: Connection, source: str, session: str | None, last: int) -> tuple[CallEvent, ...]:
     """Everything that UIS had said of the call up to this event (its seq), in the order of acceptance."""
     if session is None:
         found = _own.rows(connection, last=last)
@@ -53,22 +86,23 @@ def said(connection: Connection, source: str, session: str | None, last: int) ->
     return tuple(_calls.decode(call) for (call,) in found if call is not None)
 
 
-def done(connection: Connection, delivery: Delivery) -> dict[str, Any]:
+def _progress(connection: Connection, delivery: Delivery) -> dict[str, Any]:
     """What has been done for the call at the delivery's target."""
     found = _done.first(connection, target=delivery.target, source=delivery.source, session=_session(delivery))
     return {} if found is None else dict(msgspec.json.decode(found[0]))
 
 
-def remember(connection: Connection, batch: Sequence[CallProgress]) -> list[bool]:
+def _save_all(connection: Connection, batch: Sequence[CallProgress]) -> list[bool]:
     """Adds to what has been done: what is not named stays. False: the lane has been taken over since."""
-    return [_remember_one(connection, memo) for memo in batch]
+    return [_save(connection, progress) for progress in batch]
 
 
-def _remember_one(connection: Connection, memo: CallProgress) -> bool:
-    if not _is_current.rows(connection, target=memo.delivery.target, epoch=memo.epoch):
+def _save(connection: Connection, progress: CallProgress) -> bool:
+    if not _is_current.rows(connection, target=progress.delivery.target, epoch=progress.epoch):
         return False
-    text = msgspec.json.encode({**done(connection, memo.delivery), **memo.done}).decode()
-    key = {"target": memo.delivery.target, "source": memo.delivery.source, "session": _session(memo.delivery)}
+    text = msgspec.json.encode({**_progress(connection, progress.delivery), **progress.done}).decode()
+    delivery = progress.delivery
+    key = {"target": delivery.target, "source": delivery.source, "session": _session(delivery)}
     statement = insert(call_links).values(**key, done=text)
     connection.execute(statement.on_conflict_do_update(index_elements=list(key), set_={"done": text}))
     return True

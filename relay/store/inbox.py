@@ -6,23 +6,29 @@ What can be made before the commit is made before it: while it runs, everybody e
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
 from msgspec import Struct
-from sqlalchemy import Connection, bindparam, func, literal_column, select, update
+from sqlalchemy import Connection, bindparam, delete, func, literal_column, select, update
+from sqlalchemy.dialects.sqlite import insert as upsert
 
-from relay.clock import from_us, to_us
+from relay.clock import EPOCH, from_us, to_us
 from relay.ids import new_id
 from relay.models import CallEvent, Delivery, Event
 from relay.store import call_order
 from relay.store import rows as values
+from relay.store.group_commit import GroupCommit
 from relay.store.queue import ClaimedDelivery
+from relay.store.sqlite.database import Database
 from relay.store.statement import Hot, HotIn, HotInsert
-from relay.store.tables import deliveries, events, targets
+from relay.store.tables import deliveries, events, refusals, targets
 
+_LINGER_S = 0.003  # that a commit waits for others under load
 _REPEATS_SHOWN = 20
+_HOUR = timedelta(hours=1)
+_REJECTIONS_KEPT = timedelta(days=8)
 
 _last_seqs = Hot(
     select(
@@ -83,6 +89,49 @@ class InsertResult(Struct, frozen=True):
     jobs: tuple[ClaimedDelivery, ...] = ()  #: those that were claimed at once for a lane that has a free hand
 
 
+class Inbox:
+    """Takes in notifications, and counts those that were rejected. Raises StoreError."""
+
+    def __init__(self, database: Database, commits: GroupCommit) -> None:
+        self._database, self._commits = database, commits
+
+    def add(self, new: NewEvent) -> InsertResult:
+        """Store a notification; on disk when it returns. Raises StoreBusy when that was not confirmed within 2 s."""
+        prepared = PendingInsert(new)
+        self._commits.run(_store, prepared, linger_s=_LINGER_S)
+        return prepared.stored()
+
+    def stalled_s(self) -> float:
+        """For how long the commit that is under way has not ended; 0 when none is."""
+        return self._commits.stalled_s()
+
+    def count_rejections(self, counts: Mapping[tuple[str, int], int], now: datetime) -> None:
+        """Add to what was rejected, by source, status and hour."""
+        hour = to_us(EPOCH + (now - EPOCH) // _HOUR * _HOUR)
+        with self._database.write() as connection:
+            for (source, status), count in counts.items():
+                statement = upsert(refusals).values(source=source, status=status, hour=hour, refused=count)
+                connection.execute(
+                    statement.on_conflict_do_update(
+                        index_elements=["source", "status", "hour"], set_={"refused": refusals.c.refused + count}
+                    )
+                )
+            connection.execute(delete(refusals).where(refusals.c.hour < to_us(now - _REJECTIONS_KEPT)))
+
+    def rejected_since(self, sources: Iterable[str], since: datetime) -> dict[str, dict[str, int]]:
+        """Return by source how many were rejected, by status (as text, as JSON has it)."""
+        counts: dict[str, dict[str, int]] = {source: {} for source in sources}
+        statement = (
+            select(refusals.c.source, refusals.c.status, func.sum(refusals.c.refused))
+            .where(refusals.c.hour >= to_us(since - _HOUR))
+            .group_by(refusals.c.source, refusals.c.status)
+        )
+        with self._database.read() as connection:
+            for source, status, count in connection.execute(statement):
+                counts.setdefault(source, {})[str(status)] = int(count)
+        return counts
+
+
 class PendingInsert:
     """A notification with its rows, as far as they can be made before the commit."""
 
@@ -132,7 +181,7 @@ class Original:
 _Key = tuple[str, str, bytes]
 
 
-def store(connection: Connection, batch: Sequence[PendingInsert]) -> list[None]:
+def _store(connection: Connection, batch: Sequence[PendingInsert]) -> list[None]:
     """Stores each, or counts it as a repeat of the one it repeats; in the order of the batch."""
     [(seq, delivery_seq)] = _last_seqs.rows(connection)
     known = _known(connection, batch)

@@ -1,6 +1,6 @@
-"""Brings a database to the newest schema; refuses one that this program does not know.
+"""Which schema a database has; brings it to the newest one, and refuses one that this program does not know.
 
-Only `migrate`, `work` and the web server's start come here; all other commands call `version.expect_current`.
+Only `migrate`, `work` and the web server's start change it; all other commands call `expect_current`.
 """
 
 from __future__ import annotations
@@ -11,18 +11,42 @@ import time
 from datetime import datetime
 from pathlib import Path
 
-from alembic import command
-from alembic.config import Config
-from sqlalchemy import text
+from sqlalchemy import inspect, text
 
-from relay.errors import StoreError
+from relay.errors import SchemaMismatch, StoreError
 from relay.store.sqlite import copies
 from relay.store.sqlite.backup import copy_whole
 from relay.store.sqlite.database import WRITE_TIMEOUT_S, Database
 from relay.store.tables import VERSION
-from relay.store.version import current, refuse_newer
 
 _LOCK_TIMEOUT_S = 30.0
+
+
+def current(database: Database) -> str | None:
+    """The version; None when there is no database, or not one of ours."""
+    if not database.exists():
+        return None
+    with database.read() as connection:
+        if not inspect(connection).has_table("alembic_version"):
+            return None
+        found = connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
+        return None if found is None else str(found)
+
+
+def expect_current(database: Database) -> None:
+    """Raises StoreError when there is no database, SchemaMismatch when it is of another version."""
+    if not database.exists():
+        raise StoreError(
+            f"there is no database {database.path} yet; start the relay, or create it with `python -m relay migrate`"
+        )
+    found = current(database)
+    if found is None:
+        raise StoreError(f"{database.path} is not the relay's database; run `python -m relay migrate`")
+    if found != VERSION:
+        refuse_newer(database.path, found)
+        raise SchemaMismatch(
+            f"{database.path} is of version {found}, this program expects {VERSION}; run `python -m relay migrate`"
+        )
 
 
 def migrate(database: Database, now: datetime) -> str | None:
@@ -50,12 +74,24 @@ def migrate(database: Database, now: datetime) -> str | None:
             raise StoreError(f"the database {database.path} cannot be migrated: {exc}") from exc
 
 
+def refuse_newer(path: Path, found: str) -> None:
+    """Raises SchemaMismatch when a newer program has made this database."""
+    if found > VERSION:
+        raise SchemaMismatch(
+            f"{path} is of version {found}, newer than this program's {VERSION}; "
+            "start the newer program, or go back to the copy it made"
+        )
+
+
 def _create_private(database: Database) -> None:
     """It holds phones and recording links: nobody else may read it. SQLite makes its other files alike."""
     os.close(os.open(database.path, os.O_CREAT | os.O_RDWR, 0o600))
 
 
 def _upgrade(database: Database) -> None:
+    from alembic import command  # loaded only where it is needed: in no process that takes notifications
+    from alembic.config import Config
+
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
     with database.transaction(time.monotonic() + WRITE_TIMEOUT_S) as connection:

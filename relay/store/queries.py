@@ -14,6 +14,7 @@ from msgspec.structs import replace
 from sqlalchemy import ColumnElement, Connection, Select, TextClause, exists, func, or_, select, text
 
 from relay.clock import from_us, iso, to_us
+from relay.errors import NotFound
 from relay.models import DEAD_LETTERS, DELIVERY_STATES, EVENT_STATES, Attempt, Delivery, Event
 from relay.store import rows
 from relay.store.sqlite.database import Database
@@ -24,6 +25,9 @@ _Condition = ColumnElement[bool] | TextClause
 _PAGE = 500
 _QUARANTINED = text("events.state = 'quarantined'")  # QUARANTINED and DEAD, where two tables have a state
 _DEAD = text("deliveries.state IN ('dead', 'held')")
+
+
+_count_deliveries = select(func.count()).select_from(deliveries)
 
 
 class Selection(Struct, frozen=True, kw_only=True):
@@ -62,138 +66,154 @@ class TargetFigures(Struct, frozen=True, kw_only=True):
     asked_until: datetime | None  #: no request before, because the target asked for time; may be over
 
 
-def list_events(database: Database, wanted: Selection, *, newest: int | None = None) -> Iterator[Event]:
-    """In the order of acceptance; with `newest` only the last so many."""
-    statement = select(*rows.EVENT_COLUMNS).where(*event_conditions(wanted))
-    after = 0
-    if newest is not None:
-        with database.read() as connection:
-            found = connection.execute(
-                select(events.c.seq)
-                .where(*event_conditions(wanted))
-                .order_by(events.c.seq.desc())
-                .offset(newest)
-                .limit(1)
-            ).scalar()
-            after = 0 if found is None else int(found)
-    while True:
-        page = statement.where(events.c.seq > after).order_by(events.c.seq).limit(_PAGE)
-        with database.read() as connection:
-            found_rows = connection.execute(page).all()
-        for row in found_rows:
-            yield rows.event(row)
-        if len(found_rows) < _PAGE:
-            return
-        after = found_rows[-1][0]
+class Queries:
+    """Reads only. Raises StoreError."""
 
+    def __init__(self, database: Database) -> None:
+        self._database = database
 
-def list_deliveries(database: Database, wanted: Selection) -> Iterator[Delivery]:
-    """In the order of their events. An event's id stands for its deliveries."""
-    conditions = delivery_conditions(wanted)
-    statement: Select[tuple[object, ...]] = select(*rows.DELIVERY_COLUMNS).join(
-        events, events.c.seq == deliveries.c.event_seq
-    )
-    after = (0, 0)
-    event_seq: ColumnElement[int] = deliveries.c.event_seq
-    if wanted.states and set(wanted.states) <= set(DEAD_LETTERS):
-        event_seq = event_seq + 0  # or SQLite would rather walk all deliveries in order than sort the few dead ones
-    while True:
-        page = (
-            statement.where(
-                *conditions,
-                or_(event_seq > after[0], (event_seq == after[0]) & (deliveries.c.seq > after[1])),
-            )
-            .order_by(event_seq, deliveries.c.seq)
-            .limit(_PAGE)
+    def events(self, wanted: Selection, *, newest: int | None = None) -> Iterator[Event]:
+        """In the order of acceptance; with `newest` only the last so many."""
+        statement = select(*rows.EVENT_COLUMNS).where(*event_conditions(wanted))
+        after = 0
+        if newest is not None:
+            with self._database.read() as connection:
+                found = connection.execute(
+                    select(events.c.seq)
+                    .where(*event_conditions(wanted))
+                    .order_by(events.c.seq.desc())
+                    .offset(newest)
+                    .limit(1)
+                ).scalar()
+                after = 0 if found is None else int(found)
+        while True:
+            page = statement.where(events.c.seq > after).order_by(events.c.seq).limit(_PAGE)
+            with self._database.read() as connection:
+                found_rows = connection.execute(page).all()
+            for row in found_rows:
+                yield rows.event(row)
+            if len(found_rows) < _PAGE:
+                return
+            after = found_rows[-1][0]
+
+    def deliveries(self, wanted: Selection) -> Iterator[Delivery]:
+        """In the order of their events. An event's id stands for its deliveries."""
+        conditions = delivery_conditions(wanted)
+        statement: Select[tuple[object, ...]] = select(*rows.DELIVERY_COLUMNS).join(
+            events, events.c.seq == deliveries.c.event_seq
         )
-        with database.read() as connection:
-            found = [rows.delivery(row) for row in connection.execute(page)]
-        yield from found
-        if len(found) < _PAGE:
-            return
-        after = (found[-1].event_seq, found[-1].seq)
+        after = (0, 0)
+        event_seq: ColumnElement[int] = deliveries.c.event_seq
+        if wanted.states and set(wanted.states) <= set(DEAD_LETTERS):
+            event_seq = event_seq + 0  # or SQLite would rather walk all deliveries in order than sort the few dead ones
+        while True:
+            page = (
+                statement.where(
+                    *conditions,
+                    or_(event_seq > after[0], (event_seq == after[0]) & (deliveries.c.seq > after[1])),
+                )
+                .order_by(event_seq, deliveries.c.seq)
+                .limit(_PAGE)
+            )
+            with self._database.read() as connection:
+                found = [rows.delivery(row) for row in connection.execute(page)]
+            yield from found
+            if len(found) < _PAGE:
+                return
+            after = (found[-1].event_seq, found[-1].seq)
+
+    def dead_letters(self, wanted: Selection) -> Iterator[Delivery | Event]:
+        """Yield what an operator must look at: dead and held deliveries, then quarantined events."""
+        states = wanted.states or (*DEAD_LETTERS, "quarantined")
+        if set(states) & set(DEAD_LETTERS):
+            yield from self.deliveries(with_states(wanted, DEAD_LETTERS, states))
+        if "quarantined" in states and wanted.target is None:
+            yield from self.events(with_states(wanted, ("quarantined",), states))
+
+    def event(self, id_: str) -> Event:
+        """Return the event of this id, or of the delivery of this id. Raises NotFound when there is neither."""
+        of_delivery = select(deliveries.c.event_seq).where(deliveries.c.id == id_).scalar_subquery()
+        statement = select(*rows.EVENT_COLUMNS).where((events.c.id == id_) | (events.c.seq == of_delivery))
+        with self._database.read() as connection:
+            row = connection.execute(statement).first()
+        if row is None:
+            raise NotFound(f"there is no event and no delivery {id_}; `python -m relay events` lists them")
+        return rows.event(row)
+
+    def deliveries_of(self, event: Event) -> list[tuple[Delivery, list[Attempt]]]:
+        """Return an event's deliveries, each with its attempts."""
+        of_event = select(*rows.DELIVERY_COLUMNS).where(deliveries.c.event_seq == event.seq).order_by(deliveries.c.seq)
+        with self._database.read() as connection:
+            return [
+                (delivery, _attempts(connection, delivery))
+                for delivery in [rows.delivery(row) for row in connection.execute(of_event)]
+            ]
+
+    def count_states(self, seqs: list[int]) -> dict[str, int]:
+        """How many of these deliveries are in which state."""
+        with self._database.read() as connection:
+            counts: dict[str, int] = {}
+            for start in range(0, len(seqs), _PAGE):
+                statement = (
+                    select(deliveries.c.state, func.count())
+                    .where(deliveries.c.seq.in_(seqs[start : start + _PAGE]))
+                    .group_by(deliveries.c.state)
+                )
+                for state, count in connection.execute(statement):
+                    counts[state] = counts.get(state, 0) + int(count)
+            return counts
+
+    def target_names(self) -> list[str]:
+        """Every target that has deliveries or ever had a lane, configured or not."""
+        with self._database.read() as connection:
+            with_lane = connection.execute(select(targets.c.name)).scalars().all()
+            with_work = connection.execute(select(deliveries.c.target).where(UNFINISHED).distinct()).scalars().all()
+        return sorted({*with_lane, *with_work})
+
+    def has_backlog(self, target: str) -> bool:
+        with self._database.read() as connection:
+            waiting = select(deliveries.c.seq).where(deliveries.c.target == target, or_(UNFINISHED, DEAD)).limit(1)
+            return connection.execute(waiting).first() is not None
+
+    def target_figures(self, name: str, since: datetime) -> TargetFigures:
+        columns = (targets.c.state, targets.c.reason, targets.c.last_error, targets.c.paused_at, targets.c.asked_until)
+        oldest = select(func.min(deliveries.c.due_at)).where(deliveries.c.target == name, UNFINISHED)
+        with self._database.read() as connection:
+            row = connection.execute(select(*columns).where(targets.c.name == name)).first()
+            oldest_due_at = connection.execute(oldest).scalar()
+            due, delivered, dead = (
+                int(connection.execute(_count_deliveries.where(deliveries.c.target == name, *conditions)).scalar_one())
+                for conditions in ((UNFINISHED,), (DELIVERED, deliveries.c.delivered_at >= to_us(since)), (DEAD,))
+            )
+        state, reason, last_error, paused_at, asked_until = row or ("open", None, None, None, None)
+        if paused_at is not None:
+            state, reason = "paused", f"paused by the operator since {iso(from_us(paused_at))}"
+        return TargetFigures(
+            name=name,
+            state=state,
+            reason=reason,
+            due=due,
+            oldest_due_at=None if oldest_due_at is None else from_us(oldest_due_at),
+            delivered=delivered,
+            dead=dead,
+            last_error=last_error,
+            asked_until=None if asked_until is None else from_us(asked_until),
+        )
+
+    def taken_since(self, source: str, since: datetime) -> tuple[int, datetime | None]:
+        """How many notifications a source has sent since then, and when the last one came, whenever that was."""
+        with self._database.read() as connection:
+            of_source = events.c.source == source
+            taken = connection.execute(
+                select(func.count()).select_from(events).where(of_source, events.c.received_at >= to_us(since))
+            ).scalar_one()
+            last = connection.execute(select(func.max(events.c.received_at)).where(of_source)).scalar()
+            return int(taken), None if last is None else from_us(last)
 
 
-def event_by_id(connection: Connection, wanted: str) -> Event | None:
-    """The event of this id, or the event of the delivery of this id."""
-    of_delivery = select(deliveries.c.event_seq).where(deliveries.c.id == wanted).scalar_subquery()
-    row = connection.execute(
-        select(*rows.EVENT_COLUMNS).where((events.c.id == wanted) | (events.c.seq == of_delivery))
-    ).first()
-    return None if row is None else rows.event(row)
-
-
-def deliveries_of(connection: Connection, event: Event) -> list[Delivery]:
-    statement = select(*rows.DELIVERY_COLUMNS).where(deliveries.c.event_seq == event.seq).order_by(deliveries.c.seq)
-    return [rows.delivery(row) for row in connection.execute(statement)]
-
-
-def attempts_of(connection: Connection, delivery: Delivery) -> list[Attempt]:
+def _attempts(connection: Connection, delivery: Delivery) -> list[Attempt]:
     statement = select(*rows.ATTEMPT_COLUMNS).where(attempts.c.delivery_seq == delivery.seq).order_by(attempts.c.seq)
     return [rows.attempt(row) for row in connection.execute(statement)]
-
-
-def count_states(connection: Connection, seqs: list[int]) -> dict[str, int]:
-    """How many of these deliveries are in which state."""
-    counts: dict[str, int] = {}
-    for start in range(0, len(seqs), _PAGE):
-        statement = (
-            select(deliveries.c.state, func.count())
-            .where(deliveries.c.seq.in_(seqs[start : start + _PAGE]))
-            .group_by(deliveries.c.state)
-        )
-        for state, count in connection.execute(statement):
-            counts[state] = counts.get(state, 0) + int(count)
-    return counts
-
-
-def target_names(connection: Connection) -> list[str]:
-    """Every target that has deliveries or ever had a lane, configured or not."""
-    known = set(connection.execute(select(targets.c.name)).scalars())
-    return sorted(known | set(connection.execute(select(deliveries.c.target).where(UNFINISHED).distinct()).scalars()))
-
-
-def has_backlog(connection: Connection, target: str) -> bool:
-    waiting = select(deliveries.c.seq).where(deliveries.c.target == target, or_(UNFINISHED, DEAD)).limit(1)
-    return connection.execute(waiting).first() is not None
-
-
-def target_figures(connection: Connection, name: str, since: datetime) -> TargetFigures:
-    def count(*conditions: ColumnElement[bool] | object) -> int:
-        statement = select(func.count()).select_from(deliveries).where(deliveries.c.target == name, *conditions)  # type: ignore[arg-type]  # text() conditions
-        return int(connection.execute(statement).scalar_one())
-
-    row = connection.execute(
-        select(targets.c.state, targets.c.reason, targets.c.last_error, targets.c.paused_at, targets.c.asked_until)
-        .where(targets.c.name == name)
-    ).first()  # fmt: skip
-    state, reason, last_error, paused_at, asked_until = row or ("open", None, None, None, None)
-    if paused_at is not None:
-        state, reason = "paused", f"paused by the operator since {iso(from_us(paused_at))}"
-    oldest = connection.execute(
-        select(func.min(deliveries.c.due_at)).where(deliveries.c.target == name, UNFINISHED)
-    ).scalar()
-    return TargetFigures(
-        name=name,
-        state=state,
-        reason=reason,
-        due=count(UNFINISHED),
-        oldest_due_at=None if oldest is None else from_us(oldest),
-        delivered=count(DELIVERED, deliveries.c.delivered_at >= to_us(since)),
-        dead=count(DEAD),
-        last_error=last_error,
-        asked_until=None if asked_until is None else from_us(asked_until),
-    )
-
-
-def taken_since(connection: Connection, source: str, since: datetime) -> tuple[int, datetime | None]:
-    """How many notifications a source has sent since then, and when the last one came, whenever that was."""
-    of_source = events.c.source == source
-    taken = connection.execute(
-        select(func.count()).select_from(events).where(of_source, events.c.received_at >= to_us(since))
-    ).scalar_one()
-    last = connection.execute(select(func.max(events.c.received_at)).where(of_source)).scalar()
-    return int(taken), None if last is None else from_us(last)
 
 
 def event_conditions(wanted: Selection) -> list[_Condition]:

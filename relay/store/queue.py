@@ -16,6 +16,8 @@ from sqlalchemy import Connection, bindparam, exists, literal_column, select, te
 from relay.clock import to_us
 from relay.models import Attempt, Delivery, DeliveryState, Event, TargetHealth
 from relay.store import call_order, rows, target_state
+from relay.store.group_commit import GroupCommit
+from relay.store.sqlite.database import PATIENT_TIMEOUT_S, Database
 from relay.store.statement import Hot, HotIn, HotInsert, HotUpdate
 from relay.store.tables import DELIVERED, DUE, UNFINISHED, attempts, deliveries, events, targets
 
@@ -93,6 +95,8 @@ _delivered_since = Hot(
 
 Row = tuple[Any, ...]
 
+_LINGER_S = 0.0015  # that a commit waits for other lanes' under load
+
 
 class ClaimedDelivery(Struct, frozen=True):
     """A claimed delivery with its event: on disk it stands as `sending` under this epoch."""
@@ -130,7 +134,52 @@ class AttemptResult(Struct, frozen=True, kw_only=True):
     then: Claim | None = None  #: claim the lane's next one in the same commit
 
 
-def job(row: Row | None, epoch: int) -> ClaimedDelivery | None:
+class DeliveryQueue:
+    """What lanes do with their deliveries; on disk when it returns. Raises StoreError."""
+
+    def __init__(self, database: Database, commits: GroupCommit) -> None:
+        self._database, self._commits = database, commits
+
+    def claim(self, wanted: Claim) -> ClaimedDelivery | None:
+        """Return the next due delivery of the target, now `sending`; None when nothing is due."""
+        return _claimed(self._commits.run(_claim, wanted, PATIENT_TIMEOUT_S), wanted.epoch)
+
+    def record(self, result: AttemptResult) -> ClaimedDelivery | None:
+        """Write down what an attempt came to; return the delivery that `result.then` claimed in the same commit."""
+        row = self._commits.run(_record, result, PATIENT_TIMEOUT_S, linger_s=_LINGER_S)
+        return None if result.then is None else _claimed(row, result.then.epoch)
+
+    def unclaim(self, delivery: Delivery, epoch: int) -> bool:
+        """Put back what was claimed under this epoch, without counting: its request was not begun."""
+        return self._commits.run(_unclaim_all, (delivery, epoch), PATIENT_TIMEOUT_S)
+
+    def in_flight(self, target: str) -> list[tuple[Delivery, int]]:
+        """Return what stands as `sending`, with the epoch of the owner that claimed it."""
+        with self._database.read() as connection:
+            return [(rows.delivery(row[:-1]), row[-1]) for row in _sending.rows(connection, target=target)]
+
+    def poll(self, target: str) -> tuple[int | None, target_state.OperatorFlags]:
+        """When the lane's next delivery is due, in microseconds (None: it has none), and what the operator wants."""
+        with self._database.read() as connection:
+            found = _first_due.first(connection, target=target, one=1)
+            return None if found is None else int(found[0]), target_state.operator_flags(connection, target)
+
+    def another_was_delivered(self, delivery: Delivery, since: datetime) -> bool:
+        """Has the target taken another call since then? Then a failure is the event's own."""
+        with self._database.read() as connection:
+            return bool(
+                _delivered_since.rows(
+                    connection,
+                    target=delivery.target,
+                    since=to_us(since),
+                    session=delivery.session or "",
+                    source=delivery.source,
+                    one=1,
+                )
+            )
+
+
+def _claimed(row: Row | None, epoch: int) -> ClaimedDelivery | None:
     """The row of a claim as a value: made outside the commit, where nobody waits for it."""
     if row is None:
         return None
@@ -138,7 +187,7 @@ def job(row: Row | None, epoch: int) -> ClaimedDelivery | None:
     return ClaimedDelivery(rows.delivery(row[:border]), rows.event(row[border:]), epoch)
 
 
-def claim(connection: Connection, batch: Sequence[Claim]) -> list[Row | None]:
+def _claim(connection: Connection, batch: Sequence[Claim]) -> list[Row | None]:
     """For each the row of the next due delivery of its target, now `sending`; None when nothing is due."""
     results: list[Row | None] = [None] * len(batch)
     alike: dict[tuple[str, int, datetime | None, bool], list[int]] = {}
@@ -168,7 +217,7 @@ def _claim_some(connection: Connection, wanted: Claim, count: int) -> list[Row]:
     return found
 
 
-def record(connection: Connection, batch: Sequence[AttemptResult]) -> list[Row | None]:
+def _record(connection: Connection, batch: Sequence[AttemptResult]) -> list[Row | None]:
     """Writes each result and its attempt, lets the call's next delivery pass, and claims what is wanted.
 
     A result whose commit was made but not confirmed comes again: it changes nothing any more.
@@ -183,7 +232,7 @@ def record(connection: Connection, batch: Sequence[AttemptResult]) -> list[Row |
             settled |= {result.delivery.seq} if late else set()
     for result in batch:
         if result.health is not None:
-            target_state.save(connection, result.delivery.target, result.epoch, result.health)
+            target_state.save_health(connection, result.delivery.target, result.epoch, result.health)
     _insert_attempts.run(connection, [_attempt(result.delivery, result.attempt) for result in new if result.attempt])
     for result in batch:
         if result.attempt is not None and result.attempt.outcome != "delivered":
@@ -195,7 +244,7 @@ def record(connection: Connection, batch: Sequence[AttemptResult]) -> list[Row |
     wanted = [(place, result.then) for place, result in enumerate(batch) if result.then is not None]
     claimed: list[Row | None] = [None] * len(batch)
     if wanted:
-        for (place, _), row in zip(wanted, claim(connection, [then for _, then in wanted]), strict=True):
+        for (place, _), row in zip(wanted, _claim(connection, [then for _, then in wanted]), strict=True):
             claimed[place] = row
     return claimed
 
@@ -232,7 +281,7 @@ def _attempt(delivery: Delivery, attempt: Attempt) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def unclaim(connection: Connection, batch: Sequence[tuple[Delivery, int]]) -> list[bool]:
+def _unclaim_all(connection: Connection, batch: Sequence[tuple[Delivery, int]]) -> list[bool]:
     """Back to `due` without counting: claimed under this epoch, but its request was not begun."""
     results = []
     for delivery, epoch in batch:
@@ -240,24 +289,3 @@ def unclaim(connection: Connection, batch: Sequence[tuple[Delivery, int]]) -> li
         results.append(bool(_unclaim.run(connection, row=delivery.seq, of=epoch, tried=tried)))
     call_order.settle(connection, [call_order.line_of(delivery) for delivery, _ in batch])
     return results
-
-
-def in_flight(connection: Connection, target: str) -> list[tuple[Delivery, int]]:
-    """What stands as `sending`, with the epoch of the owner that claimed it."""
-    return [(rows.delivery(row[:-1]), row[-1]) for row in _sending.rows(connection, target=target)]
-
-
-def first_due_at(connection: Connection, target: str) -> int | None:
-    """When the lane's next delivery is due, in microseconds; None when it has none."""
-    found = _first_due.first(connection, target=target, one=1)
-    return None if found is None else int(found[0])
-
-
-def another_was_delivered(connection: Connection, delivery: Delivery, since: datetime) -> bool:
-    """Has the target taken another call since then? Then a failure is the event's own."""
-    return bool(
-        _delivered_since.rows(
-            connection, target=delivery.target, since=to_us(since), session=delivery.session or "",
-            source=delivery.source, one=1,
-        )
-    )  # fmt: skip

@@ -1,15 +1,21 @@
-"""How a target is, whether the operator holds its queue, and the time that does not count for ages."""
+"""A target's lane: who works it (owner, epoch, and a counter that moves while the owner lives), how the target is,
+and whether the operator holds its queue.
+
+The epoch rises at a take-over only. What stands under an old one is not overwritten, and nothing is claimed under it.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import datetime
 
 from msgspec import Struct
 from sqlalchemy import Connection, bindparam, delete, insert, select, update
+from sqlalchemy.dialects.sqlite import insert as upsert
 
 from relay.clock import from_us, to_us
 from relay.models import Standstill, TargetHealth
-from relay.store import leases
+from relay.store.sqlite.database import PATIENT_TIMEOUT_S, Database
 from relay.store.statement import Hot
 from relay.store.tables import standstills, targets
 
@@ -23,9 +29,18 @@ _load = Hot(
     select(targets.c.state, targets.c.reason, targets.c.probes, *(targets.c[name] for name in _MOMENTS))
     .where(targets.c.name == bindparam("target"))
 )  # fmt: skip
-_orders = Hot(
+_flags = Hot(
     select(targets.c.paused_at, targets.c.resumes).where(targets.c.name == bindparam("target"))
 )  # fmt: skip
+
+
+class LeaseRow(Struct, frozen=True):
+    """A lane's lease as it was seen."""
+
+    target: str
+    owner: str | None
+    epoch: int
+    renewals: int
 
 
 class OperatorFlags(Struct, frozen=True):
@@ -35,7 +50,76 @@ class OperatorFlags(Struct, frozen=True):
     resumes: int = 0  #: has moved: probe at once
 
 
-def load(connection: Connection, target: str) -> TargetHealth:
+class Targets:
+    """The lanes' leases, their targets' health, and the operator's pause. Raises StoreError."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def leases(self) -> dict[str, LeaseRow]:
+        """Return them by target; those that never had an owner are absent."""
+        statement = select(targets.c.name, targets.c.owner, targets.c.epoch, targets.c.renewals)
+        with self._database.read() as connection:
+            return {row[0]: LeaseRow(*row) for row in connection.execute(statement)}
+
+    def is_worked(self, names: Iterable[str]) -> bool:
+        """Does a process that lives deliver to any of them?"""
+        present = self.leases()
+        owners = {present[name].owner for name in names if name in present}
+        return any(owner is not None and not self._database.is_dead(owner) for owner in owners)
+
+    def take_over(self, target: str, owner: str, seen: LeaseRow | None = None) -> int | None:
+        """Return the new epoch of the target's lane; None when the lease is no longer as it was seen."""
+        epoch, renewals = (0, 0) if seen is None else (seen.epoch, seen.renewals)
+        statement = (
+            update(targets)
+            .where(targets.c.name == target, targets.c.epoch == epoch, targets.c.renewals == renewals)
+            .values(owner=owner, epoch=targets.c.epoch + 1)
+        )
+        with self._database.write(PATIENT_TIMEOUT_S) as connection:
+            _ensure(connection, target)
+            return epoch + 1 if connection.execute(statement).rowcount else None
+
+    def renew(self, owner: str) -> set[str]:
+        """Return the targets whose lanes are still this owner's."""
+        statement = update(targets).where(targets.c.owner == owner).values(renewals=targets.c.renewals + 1)
+        with self._database.write() as connection:
+            return set(connection.execute(statement.returning(targets.c.name)).scalars())
+
+    def release(self, owner: str, target: str | None = None) -> None:
+        """Let another have the owner's lanes, or this one of them, at once."""
+        statement = update(targets).where(targets.c.owner == owner)
+        if target is not None:
+            statement = statement.where(targets.c.name == target)
+        with self._database.write() as connection:
+            connection.execute(statement.values(owner=None, renewals=targets.c.renewals + 1))
+
+    def health(self, target: str) -> TargetHealth:
+        with self._database.read() as connection:
+            return _health(connection, target)
+
+    def pause(self, target: str, now: datetime) -> bool:
+        """Hold the target's queue. False: it was paused already."""
+        with self._database.write(PATIENT_TIMEOUT_S) as connection:
+            return _pause(connection, target, now)
+
+    def resume(self, target: str, now: datetime) -> bool:
+        """Let it go on, and ask for a probe at once. False: it was not paused."""
+        with self._database.write(PATIENT_TIMEOUT_S) as connection:
+            return _resume(connection, target, now)
+
+    def standstills(self, target: str) -> tuple[Standstill, ...]:
+        with self._database.read() as connection:
+            return _standstills(connection, target)
+
+
+def _ensure(connection: Connection, target: str) -> None:
+    """A row for the target, if it has none."""
+    statement = upsert(targets).values(name=target, state="open", epoch=0)
+    connection.execute(statement.on_conflict_do_nothing(index_elements=["name"]))
+
+
+def _health(connection: Connection, target: str) -> TargetHealth:
     found = _load.first(connection, target=target)
     if found is None:
         return TargetHealth()
@@ -44,7 +128,7 @@ def load(connection: Connection, target: str) -> TargetHealth:
     return TargetHealth(state=state, reason=reason, probes=probes, **known)
 
 
-def save(connection: Connection, target: str, epoch: int, health: TargetHealth) -> None:
+def save_health(connection: Connection, target: str, epoch: int, health: TargetHealth) -> None:
     """Only under the lane's present epoch."""
     moments = {name: getattr(health, name) for name in _MOMENTS}
     _save.run(
@@ -53,14 +137,14 @@ def save(connection: Connection, target: str, epoch: int, health: TargetHealth) 
     )  # fmt: skip
 
 
-def orders(connection: Connection, target: str) -> OperatorFlags:
-    found = _orders.first(connection, target=target)
+def operator_flags(connection: Connection, target: str) -> OperatorFlags:
+    found = _flags.first(connection, target=target)
     return OperatorFlags() if found is None else OperatorFlags(found[0] is not None, found[1])
 
 
-def pause(connection: Connection, target: str, now: datetime) -> bool:
+def _pause(connection: Connection, target: str, now: datetime) -> bool:
     """False: it was paused already."""
-    leases.ensure(connection, target)
+    _ensure(connection, target)
     statement = update(targets).where(targets.c.name == target, targets.c.paused_at.is_(None))
     if not connection.execute(statement.values(paused_at=to_us(now))).rowcount:
         return False
@@ -68,9 +152,9 @@ def pause(connection: Connection, target: str, now: datetime) -> bool:
     return True
 
 
-def resume(connection: Connection, target: str, now: datetime) -> bool:
+def _resume(connection: Connection, target: str, now: datetime) -> bool:
     """Asks for a probe at once. False: it was not paused."""
-    leases.ensure(connection, target)
+    _ensure(connection, target)
     connection.execute(update(targets).where(targets.c.name == target).values(resumes=targets.c.resumes + 1))
     was_paused = update(targets).where(targets.c.name == target, targets.c.paused_at.is_not(None))
     if not connection.execute(was_paused.values(paused_at=None)).rowcount:
@@ -80,7 +164,7 @@ def resume(connection: Connection, target: str, now: datetime) -> bool:
     return True
 
 
-def load_standstills(connection: Connection, target: str) -> tuple[Standstill, ...]:
+def _standstills(connection: Connection, target: str) -> tuple[Standstill, ...]:
     statement = select(standstills.c.began_at, standstills.c.ended_at).where(standstills.c.target == target)
     found = connection.execute(statement.order_by(standstills.c.seq))
     return tuple(Standstill(from_us(began), None if ended is None else from_us(ended)) for began, ended in found)

@@ -12,13 +12,12 @@ from sqlalchemy.dialects.sqlite import insert
 from relay.clock import from_us, now_utc, to_us
 from relay.errors import StoreBusy
 from relay.models import TokenPair
-from relay.store import heartbeats, version
-from relay.store.sqlite.database import Database
+from relay.store import migrate
+from relay.store.sqlite.database import PATIENT_TIMEOUT_S, Database
 from relay.store.tables import tokens
 
 _ALONE_WITHIN_S = 30.0  # an exchange is one request
 _POLL_S = 0.05
-_WRITE_TIMEOUT_S = 10.0
 
 
 class TokenStore:
@@ -36,7 +35,7 @@ class TokenStore:
 
     def save(self, pair: TokenPair) -> None:
         """On disk when it returns."""
-        with self._database.write(_WRITE_TIMEOUT_S) as connection:
+        with self._database.write(PATIENT_TIMEOUT_S) as connection:
             _save(connection, self._target, pair)
 
     @contextmanager
@@ -45,7 +44,7 @@ class TokenStore:
 
         Raises StoreError where the new pair could not be kept, StoreBusy when another exchange does not end.
         """
-        version.expect_current(self._database)
+        migrate.expect_current(self._database)
         lock = self._database.token_lock(self._target)
         ends = time.monotonic() + _ALONE_WITHIN_S
         try:
@@ -53,8 +52,7 @@ class TokenStore:
                 if time.monotonic() >= ends:
                     raise StoreBusy(f"another process has been exchanging the tokens of {self._target} for too long")
                 time.sleep(_POLL_S)
-            with self._database.write(_WRITE_TIMEOUT_S) as connection:
-                heartbeats.beat(connection, "tokens", now_utc())
+            self._database.prove_writable(now_utc(), "tokens", PATIENT_TIMEOUT_S)
             yield
         finally:
             lock.close()

@@ -66,7 +66,7 @@ class Probes:
 
     def _prove_writable(self) -> str | None:
         try:
-            self._relay.store.prove_writable(self._relay.clock())
+            self._relay.store.database.prove_writable(self._relay.clock())
         except StoreError as exc:
             log.warning("readyz.store_unusable", reason=str(exc))
             return _NO_WRITES

@@ -92,7 +92,7 @@ class Ingest:
             self._inside += 1
             crowded = self._inside > _INTAKE_THREADS
         try:
-            if crowded and self._relay.store.stalled_s() > _STALLED_S:
+            if crowded and self._relay.store.inbox.stalled_s() > _STALLED_S:
                 self._refuse_unconfirmed(source, "the store does not keep up", began)
             receipt = self._relay.intake.accept(source, endpoint, sent.body, is_query=sent.is_query, beside=sent.beside)
         except StoreError as exc:

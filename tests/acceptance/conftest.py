@@ -1,115 +1,13 @@
-"""The real thing: gunicorn by the Procfile's own command, real sockets, signals."""
+"""Relays in processes of their own."""
 
 from __future__ import annotations
 
-import http.client
-import json
-import os
-import shlex
-import signal
-import subprocess
-import sys
-import threading
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from relay.config import ROOT
-
-SOAK = os.environ.get("RELAY_SOAK") == "1"
-
-
-def procfile_command() -> list[str]:
-    line = next(line for line in (ROOT / "Procfile").read_text().splitlines() if line.startswith("web:"))
-    return shlex.split(line.partition(":")[2])
-
-
-class Process:
-    """A relay in a process group of its own: the web server, or with `args` a command of the command line."""
-
-    def __init__(self, config: Path, port: int, log: Path, *args: str, **environ: str) -> None:
-        self.config, self.port, self.log = config, port, log
-        self._command = [sys.executable, "-m", "relay", *args] if args else procfile_command()
-        self._environ = {
-            **{name: value for name, value in os.environ.items() if not name.startswith("RELAY_")},
-            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}",
-            "RELAY_CONFIG": str(config), "PORT": str(port), **environ,
-        }  # fmt: skip
-        self.child: subprocess.Popen[bytes] | None = None
-
-    def start(self, *, wait: bool = True) -> Process:
-        with self.log.open("ab") as log:
-            self.child = subprocess.Popen(
-                self._command, cwd=ROOT, env=self._environ, stdout=log, stderr=log, start_new_session=True
-            )
-        if wait:
-            eventually(self.is_ready, f"the relay is ready; its log: {self.log}", alive=self.child)
-        return self
-
-    def is_ready(self) -> bool:
-        try:
-            return self.get("/readyz")[0] == 200
-        except OSError:
-            return False
-
-    def get(self, path: str) -> tuple[int, Any]:
-        return self.request("GET", path)
-
-    def request(self, method: str, path: str, body: bytes | None = None, **headers: str) -> tuple[int, Any]:
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
-        try:
-            connection.request(method, path, body, headers)
-            answer = connection.getresponse()
-            return answer.status, json.loads(answer.read() or b"null")
-        finally:
-            connection.close()
-
-    def workers(self) -> list[int]:
-        """gunicorn's worker processes."""
-        assert self.child is not None
-        return [int(pid) for pid in Path(f"/proc/{self.child.pid}/task/{self.child.pid}/children").read_text().split()]
-
-    def kill(self) -> None:
-        """SIGKILL to the whole group: master and worker at the same instant."""
-        assert self.child is not None
-        os.killpg(self.child.pid, signal.SIGKILL)
-        self.child.wait(10)
-
-    def terminate(self) -> float:
-        """SIGTERM, as a platform sends it; the seconds until it was gone."""
-        assert self.child is not None
-        began = time.monotonic()
-        self.child.send_signal(signal.SIGTERM)
-        self.child.wait(40)
-        return time.monotonic() - began
-
-    def end(self) -> None:
-        if self.child is not None and self.child.poll() is None:
-            self.kill()
-
-    def command(self, *args: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-m", "relay", *args],
-            cwd=ROOT,
-            env=self._environ,
-            capture_output=True,
-            text=True,
-            timeout=60,
-        )
-
-
-def eventually(
-    reached: Callable[[], bool], what: str, within_s: float = 60.0, alive: subprocess.Popen[bytes] | None = None
-) -> None:
-    """Waits for the thing itself."""
-    ends, pause = time.monotonic() + within_s, threading.Event()
-    while not reached():
-        assert alive is None or alive.poll() is None, f"the process has ended: {what}"
-        assert time.monotonic() < ends, f"not within {within_s} s: {what}"
-        pause.wait(0.02)
+from tests.acceptance.process import Process
 
 
 @pytest.fixture

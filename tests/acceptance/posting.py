@@ -11,8 +11,8 @@ from collections.abc import Callable
 from typing import Any
 
 from relay.sandbox.server import Sandbox
-from tests.acceptance.conftest import eventually
 from tests.calls import STANDARD, rendered
+from tests.waiting import eventually
 
 POSTERS = 4
 ENDPOINT = {"incoming": "in", "answered": "in", "lost": "in", "outgoing": "out", "finished": "rec"}

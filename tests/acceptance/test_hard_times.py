@@ -14,9 +14,10 @@ from pathlib import Path
 import pytest
 
 from relay.sandbox.server import Sandbox
-from tests.acceptance.conftest import Process, eventually
 from tests.acceptance.posting import Posting, wait_for_all
+from tests.acceptance.process import Process
 from tests.calls import rendered
+from tests.waiting import eventually
 
 HALF = b"POST /trade/hs/UIScom/in?token=correct-horse HTTP/1.1\r\nHost: relay\r\nContent-Le"
 IN = "/trade/hs/UIScom/in?token=correct-horse"

@@ -14,11 +14,12 @@ from relay import bootstrap, config, wiring
 from relay.sandbox.bitrix24.portal import Bitrix24
 from relay.sandbox.server import Sandbox
 from relay.store import Selection
-from tests.acceptance.conftest import SOAK, Process, eventually
-from tests.conftest import FakeClock
+from tests.acceptance.process import SOAK, Process
+from tests.fakes import FakeClock
 from tests.lanes import post
 from tests.stories import CLIENT, LINK, STORIES
 from tests.systems import configuration
+from tests.waiting import eventually
 
 MANY = 'rate = "200/s burst 200"'
 # the target, and how many requests a call takes there; each is a place to be killed at
@@ -89,7 +90,7 @@ def test_a_kill_between_two_requests_doubles_nothing(
 
 
 def _all_delivered(relay: Any) -> Callable[[], bool]:
-    return lambda: {one.state for one in relay.store.deliveries(Selection())} == {"delivered"}
+    return lambda: {one.state for one in relay.store.queries.deliveries(Selection())} == {"delivered"}
 
 
 def _assert_once(systems: Sandbox) -> None:

@@ -8,8 +8,9 @@ import signal
 from collections.abc import Callable
 
 from relay.sandbox.server import Sandbox
-from tests.acceptance.conftest import Process, eventually
 from tests.acceptance.posting import Posting, wait_for_all
+from tests.acceptance.process import Process
+from tests.waiting import eventually
 
 
 def scraped(process: Process) -> dict[str, float]:

@@ -13,8 +13,9 @@ import pytest
 
 from relay.sandbox.onec import OneC
 from relay.sandbox.server import Sandbox
-from tests.acceptance.conftest import SOAK, Process, eventually
 from tests.acceptance.posting import Posting, arrived, assert_in_order, wait_for_all
+from tests.acceptance.process import SOAK, Process
+from tests.waiting import eventually
 
 KILLS = 100 if SOAK else 3
 NOTIFICATIONS = 600 if SOAK else 1000

@@ -15,9 +15,10 @@ from pathlib import Path
 import pytest
 
 from relay.store import Selection, Store
-from tests.acceptance.conftest import SOAK, Process, eventually
+from tests.acceptance.process import SOAK, Process
 from tests.acceptance.raw import SECRET, Response, exchange, raw_request
 from tests.calls import rendered
+from tests.waiting import eventually
 
 IN = f"/trade/hs/UIScom/in?token={SECRET}"
 HEAD = f"POST {IN} HTTP/1.1\r\nHost: relay\r\n".encode()
@@ -104,7 +105,7 @@ def test_no_raw_request_brings_an_error_a_delay_a_leak_or_a_loss(make_process: C
     process.terminate()
     store = Store(f"sqlite:///{process.config.parent / 'relay.db'}")
     with contextlib.closing(store):
-        assert warm.events | storm.events <= {event.id for event in store.events(Selection())}
+        assert warm.events | storm.events <= {event.id for event in store.queries.events(Selection())}
     log = process.log.read_text()
     assert SECRET not in log
     assert "Traceback" not in log

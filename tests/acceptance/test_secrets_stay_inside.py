@@ -15,9 +15,10 @@ from relay.sandbox.amocrm.server import AmoCrm
 from relay.sandbox.bitrix24.portal import Bitrix24
 from relay.sandbox.onec import OneC
 from relay.sandbox.server import Sandbox
-from tests.acceptance.conftest import Process, eventually
+from tests.acceptance.process import Process
 from tests.calls import rendered
 from tests.stories import finished, incoming, not_taken
+from tests.waiting import eventually
 
 MARK = "S3CRETMARK"
 PHONE = "79005550987"

@@ -16,8 +16,9 @@ import pytest
 
 from relay.config import ROOT, SANDBOX_PORT
 from relay.sandbox.server import Sandbox
-from tests.acceptance.conftest import Process, eventually
+from tests.acceptance.process import Process
 from tests.calls import rendered
+from tests.waiting import eventually
 
 IN = "/trade/hs/UIScom/in"
 

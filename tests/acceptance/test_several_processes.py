@@ -10,8 +10,9 @@ from collections.abc import Callable
 
 from relay.sandbox.server import Sandbox
 from relay.store import Selection, Store
-from tests.acceptance.conftest import Process, eventually
 from tests.acceptance.posting import Posting, arrived, assert_in_order, wait_for_all
+from tests.acceptance.process import Process
+from tests.waiting import eventually
 
 TAKEN_OVER_WITHIN_S = 20.0
 
@@ -25,7 +26,7 @@ def assert_once_and_in_order(onec: Sandbox) -> None:
 def states(process: Process) -> list[str]:
     store = Store(f"sqlite:///{process.config.parent / 'relay.db'}")
     try:
-        return [delivery.state for delivery in store.deliveries(Selection())]
+        return [delivery.state for delivery in store.queries.deliveries(Selection())]
     finally:
         store.close()
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from tests.acceptance.conftest import SOAK, Process
+from tests.acceptance.process import SOAK, Process
 from tests.calls import rendered
 
 IN = "/trade/hs/UIScom/in?token=correct-horse"

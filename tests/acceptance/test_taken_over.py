@@ -12,10 +12,11 @@ from relay.sandbox.bitrix24.portal import Bitrix24
 from relay.sandbox.server import Sandbox
 from relay.store import Selection
 from relay.wiring import Relay
-from tests.acceptance.conftest import Process, eventually
+from tests.acceptance.process import Process
 from tests.lanes import post
 from tests.stories import finished
 from tests.systems import configuration
+from tests.waiting import eventually
 
 CALLS = 6
 CONCURRENCY = 2
@@ -36,7 +37,7 @@ class Slow:
 
 
 def states(relay: Relay, target: str) -> set[str]:
-    return {delivery.state for delivery in relay.store.deliveries(Selection(target=target))}
+    return {delivery.state for delivery in relay.store.queries.deliveries(Selection(target=target))}
 
 
 def test_an_owner_that_wakes_after_a_take_over_sends_no_more_than_it_had_begun(

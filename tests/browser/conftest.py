@@ -11,10 +11,10 @@ import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from relay.sandbox.server import Sandbox
-from tests.acceptance.conftest import Process
+from tests.acceptance.process import Process
+from tests.browser.login import PASSWORD, enter
 from tests.systems import configuration
 
-PASSWORD = "open-sesame"
 _PATIENCE_MS = 20_000
 CHROMIUM = next(
     (found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), None
@@ -79,8 +79,3 @@ def open_page(request: Any, browser: Browser, relay: Process) -> Iterator[Callab
     for context in contexts:
         context.close()
     assert complaints == [], "the browser's console"
-
-
-def enter(page: Page, password: str = PASSWORD) -> None:
-    page.locator("#password").fill(password)
-    page.locator("form.login button").click()

@@ -11,9 +11,10 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, expect
 
 from relay.sandbox.server import Sandbox
-from tests.acceptance.conftest import Process, eventually
-from tests.browser.conftest import enter
+from tests.acceptance.process import Process
+from tests.browser.login import enter
 from tests.stories import STORIES, answered, finished, incoming
+from tests.waiting import eventually
 
 Open = Callable[..., Page]
 QUARANTINED = (

@@ -21,7 +21,7 @@ from relay.sandbox.server import Sandbox
 from relay.store import migrate
 from relay.wiring import Relay
 from tests.calls import rendered
-from tests.conftest import FakeClock
+from tests.fakes import FakeClock
 from tests.lanes import post
 from tests.systems import configuration
 

@@ -25,7 +25,7 @@ from relay.web import admin as admin_room
 from relay.web import create_app
 from relay.wiring import Relay
 from tests.calls import rendered
-from tests.conftest import FakeClock
+from tests.fakes import FakeClock
 from tests.lanes import post
 from tests.stories import LINK, answered, finished, incoming
 
@@ -77,15 +77,17 @@ def operator(stranger: Operator) -> Operator:
 
 def make_dead(relay: Relay, *sessions: int, reason: str = "400: a field is missing") -> None:
     epoch = (
-        relay.store.leases()["onec"].epoch if "onec" in relay.store.leases() else relay.store.take_over("onec", "me")
+        relay.store.targets.leases()["onec"].epoch
+        if "onec" in relay.store.targets.leases()
+        else relay.store.targets.take_over("onec", "me")
     )
     assert epoch is not None
     for session in sessions:
         post(relay, incoming(session)[1])
-        job = relay.store.claim(Claim("onec", epoch, relay.clock()))
+        job = relay.store.queue.claim(Claim("onec", epoch, relay.clock()))
         assert job is not None
         now = relay.clock()
-        relay.store.record(
+        relay.store.queue.record(
             store_work.AttemptResult(
                 delivery=job.delivery, epoch=epoch, state="dead", due_at=now, failures=1, unclear=0, delivered_at=None,
                 reason=reason, remote=None, attempt=None,
@@ -119,7 +121,7 @@ def test_every_view_wants_the_password_first_and_comes_back(stranger: Operator, 
 @pytest.mark.parametrize("path", ACTIONS)
 def test_every_action_wants_the_password_first(stranger: Operator, relay: Relay, path: str) -> None:
     assert stranger.client.post(path, data={"form": stranger.token()}).status_code == 401
-    assert not relay.store.look("onec")[1].paused
+    assert not relay.store.queue.poll("onec")[1].paused
 
 
 @pytest.mark.parametrize("path", ACTIONS)
@@ -132,7 +134,7 @@ def test_every_action_wants_the_token_of_a_form_of_ours(
     answer = operator.client.post(path, data={} if given is None else {"form": given})
 
     assert answer.status_code == 400
-    assert not relay.store.look("onec")[1].paused
+    assert not relay.store.queue.poll("onec")[1].paused
 
 
 def test_the_login_wants_a_token_too(stranger: Operator) -> None:
@@ -387,7 +389,7 @@ def test_the_overview_says_how_each_target_and_source_is(operator: Operator, rel
 
 def test_a_target_that_was_removed_is_still_shown(make_relay: Callable[..., Relay], clock: FakeClock) -> None:
     relay = make_relay(more=ADMIN)
-    relay.store.take_over("old-one", "me")
+    relay.store.targets.take_over("old-one", "me")
     operator = Operator(create_app(relay).test_client())
     operator.enter()
 
@@ -532,9 +534,9 @@ def test_what_uis_or_a_target_sends_is_shown_as_text(operator: Operator, relay: 
 
 def test_pause_and_resume_reach_the_lane(operator: Operator, relay: Relay) -> None:
     operator.do("/admin/targets/onec/pause")
-    assert relay.store.look("onec")[1].paused
+    assert relay.store.queue.poll("onec")[1].paused
     operator.do("/admin/targets/onec/resume")
-    assert not relay.store.look("onec")[1].paused
+    assert not relay.store.queue.poll("onec")[1].paused
     operator.do("/admin/targets/nobody/pause", code=404)
 
 
@@ -543,14 +545,14 @@ def test_the_preview_changes_nothing_and_the_second_step_what_was_ticked(
     operator: Operator, relay: Relay, action: str
 ) -> None:
     make_dead(relay, 1, 2, 3)
-    first, *others = relay.store.deliveries(Selection())
+    first, *others = relay.store.queries.deliveries(Selection())
 
     preview = operator.do(f"/admin/dead/{action}", code=200, id=first.id).text
     assert "<li>onec: 1</li>" in preview
-    assert {one.state for one in relay.store.deliveries(Selection())} == {"dead"}
+    assert {one.state for one in relay.store.queries.deliveries(Selection())} == {"dead"}
     operator.do(f"/admin/dead/{action}/now", id=first.id)
 
-    after = {one.id: one.state for one in relay.store.deliveries(Selection())}
+    after = {one.id: one.state for one in relay.store.queries.deliveries(Selection())}
     assert after[first.id] == ("due" if action == "replay" else "discarded")
     assert {after[one.id] for one in others} == {"dead"}
 
@@ -562,7 +564,7 @@ def test_everything_that_fits_the_filters_and_nothing_else_is_replayed(operator:
 
     operator.do("/admin/dead/replay/now", everything="1", session="2")
 
-    assert {one.session: one.state for one in relay.store.deliveries(Selection())} == {
+    assert {one.session: one.state for one in relay.store.queries.deliveries(Selection())} == {
         "1": "dead",
         "2": "due",
         "3": "dead",
@@ -575,7 +577,7 @@ def test_nothing_ticked_is_said_and_nothing_done(operator: Operator, relay: Rela
     operator.do("/admin/dead/replay", code=400)
     operator.do("/admin/dead/discard/now", code=400)
 
-    assert {one.state for one in relay.store.deliveries(Selection())} == {"dead"}
+    assert {one.state for one in relay.store.queries.deliveries(Selection())} == {"dead"}
 
 
 def test_a_quarantined_event_is_looked_at_and_then_mended(operator: Operator, relay: Relay) -> None:
@@ -585,13 +587,13 @@ def test_a_quarantined_event_is_looked_at_and_then_mended(operator: Operator, re
 
     looked = operator.do(path, code=200, body=mended, do="look").text
     assert "+79005550123" in looked
-    assert relay.store.event(receipt.event).state == "quarantined"
+    assert relay.store.queries.event(receipt.event).state == "quarantined"
     still = operator.do(path, code=200, body="{also broken", do="save").text
     assert 'role="alert"' in still
     assert "{also broken" in still  # what was typed is not lost
     operator.do(path, body=mended.replace("\n", "\r\n"), do="save")  # as a browser sends it
 
-    event = relay.store.event(receipt.event)
+    event = relay.store.queries.event(receipt.event)
     assert (event.state, event.session, event.raw) == ("accepted", "9", b"{broken")
     operator.see(path, code=409)
 

@@ -22,9 +22,10 @@ from relay.config import ROOT
 from relay.models import TargetHealth
 from relay.store import target_state as health_rows
 from relay.wiring import Relay
-from tests.conftest import FakeClock
-from tests.lanes import eventually, post
+from tests.fakes import FakeClock
+from tests.lanes import post
 from tests.stories import incoming
+from tests.waiting import eventually
 
 MARK = "S3CRETMARK"
 HOUR = timedelta(hours=1)
@@ -114,13 +115,13 @@ def relay(make_relay: Callable[..., Relay], place: Place) -> Relay:
 
 def made_relay(make_relay: Callable[..., Relay], *places: Place, more: str = "") -> Relay:
     found = make_relay(more=config(*places, more=more))
-    assert found.store.take_over("onec", "me") == 1
+    assert found.store.targets.take_over("onec", "me") == 1
     return found
 
 
 def become(relay: Relay, health: TargetHealth) -> None:
     with relay.store.database.write() as connection:
-        health_rows.save(connection, "onec", 1, health)
+        health_rows.save_health(connection, "onec", 1, health)
 
 
 def make_down(relay: Relay, state: Any = "down") -> None:
@@ -260,7 +261,7 @@ def test_a_store_that_cannot_be_used_is_told_from_memory_and_nothing_else_is_sai
     watch.look()
 
     assert [said[:27] for said in place.said[1:]] == ["✖ the database cannot be wr", "✔ the database can be writt"]
-    assert "store" in relay.store.told.load(channels_room.channels(relay.settings.alerts)[0].id)
+    assert "store" in relay.store.alert_state.load(channels_room.channels(relay.settings.alerts)[0].id)
 
 
 def test_a_relay_that_stops_does_not_call_its_closed_store_a_trouble(
@@ -360,7 +361,7 @@ def test_where_nobody_delivers_one_of_those_who_take_tells(relay: Relay) -> None
     seconds[0] += 30
     assert (first.is_mine(), second.is_mine()) == (True, False)
 
-    assert relay.store.renew("me") == {"onec"}  # somebody does
+    assert relay.store.targets.renew("me") == {"onec"}  # somebody does
     assert (first.is_mine(), second.is_mine()) == (False, False)
     seconds[0] += 30
     assert (second.is_mine(), first.is_mine()) == (True, False)
@@ -491,9 +492,9 @@ def test_what_was_told_is_kept_whole_and_by_channel(relay: Relay, clock: FakeClo
             "back_at": None, "is_unsaid": True,
         }
     }  # fmt: skip
-    relay.store.told.save("one", told)
-    relay.store.told.save("two", told)
-    relay.store.told.save("two", {})
+    relay.store.alert_state.save("one", told)
+    relay.store.alert_state.save("two", told)
+    relay.store.alert_state.save("two", {})
 
-    assert relay.store.told.load("one") == told
-    assert relay.store.told.load("two") == {}
+    assert relay.store.alert_state.load("one") == told
+    assert relay.store.alert_state.load("two") == {}

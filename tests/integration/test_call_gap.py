@@ -19,9 +19,10 @@ from relay.sandbox.server import Sandbox
 from relay.store import Claim, ClaimedDelivery, Expiry, NewEvent, Route, Selection
 from relay.wiring import Relay
 from tests.calls import STANDARD, rendered
-from tests.conftest import FakeClock
+from tests.fakes import FakeClock
 from tests.hand import Hand, deliveries
-from tests.lanes import all_are, eventually, post, post_call
+from tests.lanes import all_are, post, post_call
+from tests.waiting import eventually
 
 GAP = 'call_gap = "1.1s"'
 SPAN = timedelta(seconds=1.1)
@@ -136,13 +137,13 @@ def test_a_free_hand_is_not_given_what_has_to_wait(
     hand.deliver()
     clock.forward(seconds=passed_s)
 
-    stored = spaced.store.add(_new(spaced, clock, session))
+    stored = spaced.store.inbox.add(_new(spaced, clock, session))
 
     assert len(stored.jobs) == is_handed_over
 
 
 def _new(relay: Relay, clock: FakeClock, session: str) -> NewEvent:
-    [event] = relay.store.events(Selection())
+    [event] = relay.store.queries.events(Selection())
     assert event.call is not None
     call = type(event.call)(kind="answered", session_id=session)
     return NewEvent(
@@ -157,7 +158,7 @@ def _new(relay: Relay, clock: FakeClock, session: str) -> NewEvent:
         notes=(),
         received_at=clock(),
         duplicate_window=timedelta(0),
-        routes=(Route("onec", True, relay.store.leases()["onec"].epoch, SPAN),),
+        routes=(Route("onec", True, relay.store.targets.leases()["onec"].epoch, SPAN),),
     )
 
 
@@ -181,7 +182,7 @@ def test_without_order_or_without_a_session_nothing_waits(
 
 
 def _claimed(relay: Relay, clock: FakeClock, epoch: int) -> ClaimedDelivery:
-    job = relay.store.claim(Claim("onec", epoch, clock()))
+    job = relay.store.queue.claim(Claim("onec", epoch, clock()))
     assert job is not None
     return job
 
@@ -276,7 +277,7 @@ def test_nobody_lets_a_call_go_on_before_its_time(spaced: Relay, clock: FakeCloc
     if act == "discard":
         assert actions.discard(spaced, Chosen([second], [])) == 1
     elif act == "end":
-        assert spaced.store.end([Expiry(second, "expired", "too old", clock(), SPAN)]) == 1
+        assert spaced.store.waits.expire([Expiry(second, "expired", "too old", clock(), SPAN)]) == 1
     else:
         clock.forward(seconds=1)
         hand.deliver()
@@ -312,7 +313,7 @@ def test_a_step_of_the_clock_neither_shortens_the_gap_nor_makes_an_hour_of_it(
     clock.forward(seconds=noticed_s)
     before = clock()
     clock.forward(seconds=step_s)
-    spaced.store.follow_clock({"onec": hand._epoch}, before, clock(), {"onec": SPAN})
+    spaced.store.waits.follow_clock({"onec": hand._epoch}, before, clock(), {"onec": SPAN})
     passed += noticed_s
 
     left = (waiting(spaced).due_at - clock()).total_seconds()
@@ -334,7 +335,7 @@ def test_what_got_its_turn_after_the_step_but_before_it_was_noticed_waits_as_it_
     post(spaced, rendered("answered", call_session_id=7))
     hand._record(job.delivery, job.epoch, Outcome(name="delivered"))
     clock.forward(seconds=0.2)
-    spaced.store.follow_clock({"onec": hand._epoch}, expected + timedelta(seconds=0.2), clock(), {"onec": SPAN})
+    spaced.store.waits.follow_clock({"onec": hand._epoch}, expected + timedelta(seconds=0.2), clock(), {"onec": SPAN})
 
     assert (waiting(spaced).due_at - clock()).total_seconds() == pytest.approx(0.9, abs=0.001)
 

@@ -16,16 +16,17 @@ from relay.models import Delivery, Outcome
 from relay.store import AttemptResult, Claim, Discard, Replay, Selection
 from relay.wiring import Relay
 from tests.calls import rendered
-from tests.conftest import FakeClock
-from tests.lanes import Failing, Scripted, all_are, dispatch, eventually, post, with_store
-from tests.unit.test_schedule import POLICY
+from tests.factories import POLICY
+from tests.fakes import Failing, FakeClock, Scripted, with_store
+from tests.lanes import all_are, dispatch, post
+from tests.waiting import eventually
 
 HOUR, YEAR = timedelta(hours=1), timedelta(days=365)
 SIDE = '[sources.side]\ntoken = "x"\ntargets = ["other"]\n[targets.other]\nkind = "1c"\nurl = "http://127.0.0.1:9/x"\n'
 
 
 def only(relay: Relay, target: str = "onec") -> Delivery:
-    [delivery] = relay.store.deliveries(Selection(target=target))
+    [delivery] = relay.store.queries.deliveries(Selection(target=target))
     return delivery
 
 
@@ -34,7 +35,7 @@ def test_a_step_whose_commit_was_not_confirmed_is_followed_once(relay: Relay, cl
     """The dispatcher is told that it failed, and follows it again."""
     post(relay, rendered("incoming"))
     target = Scripted(POLICY, lambda _: Outcome(name="later", reason="busy", wait=10 * HOUR / 60))
-    store: Any = Failing(relay.store, "follow_clock", StoreBusy("not confirmed"), times=2, done=True)
+    store: Any = Failing(relay.store, "waits.follow_clock", StoreBusy("not confirmed"), times=2, done=True)
     dispatcher = dispatch(with_store(store), target, clock=clock, monotonic=lambda: 0.0)
     try:
         eventually(lambda: only(relay).attempts == 1 and only(relay).state == "due", "it waits")
@@ -51,9 +52,9 @@ def test_a_step_whose_commit_was_not_confirmed_is_followed_once(relay: Relay, cl
 
 def waiting(relay: Relay, target: str, epoch: int, now: datetime) -> Delivery:
     """A delivery that was tried and waits for ten minutes."""
-    job = relay.store.claim(Claim(target, epoch, now))
+    job = relay.store.queue.claim(Claim(target, epoch, now))
     assert job is not None
-    relay.store.record(
+    relay.store.queue.record(
         AttemptResult(
             delivery=job.delivery,
             epoch=epoch,
@@ -72,7 +73,7 @@ def waiting(relay: Relay, target: str, epoch: int, now: datetime) -> Delivery:
 
 def test_all_lanes_follow_a_step_or_none_does(make_relay: Callable[..., Relay], clock: Any) -> None:
     relay = make_relay(more=SIDE)
-    lanes = {name: relay.store.take_over(name, "me") or 0 for name in ("onec", "other")}
+    lanes = {name: relay.store.targets.take_over(name, "me") or 0 for name in ("onec", "other")}
     for source in ("trade", "side"):
         relay.intake.accept(relay.settings.sources[source], "in", rendered("incoming"), is_query=False)
     before = {name: waiting(relay, name, epoch, clock()) for name, epoch in lanes.items()}
@@ -81,22 +82,22 @@ def test_all_lanes_follow_a_step_or_none_does(make_relay: Callable[..., Relay], 
     with relay.store.database.write() as connection:
         connection.exec_driver_sql(f"CREATE TRIGGER other_fails {trigger}")
     with pytest.raises(IntegrityError):
-        relay.store.follow_clock(lanes, *step, {})
+        relay.store.waits.follow_clock(lanes, *step, {})
     assert {name: only(relay, name) for name in lanes} == before
 
     with relay.store.database.write() as connection:
         connection.exec_driver_sql("DROP TRIGGER other_fails")
     for _ in range(3):
-        relay.store.follow_clock(lanes, *step, {})
+        relay.store.waits.follow_clock(lanes, *step, {})
     assert {name: only(relay, name).due_at for name in lanes} == {name: d.due_at + HOUR for name, d in before.items()}
-    assert [len(relay.store.standstills(name)) for name in lanes] == [1, 1]
+    assert [len(relay.store.targets.standstills(name)) for name in lanes] == [1, 1]
 
 
 def test_a_step_back_is_kept_in_mind_but_is_no_time_that_stood_still(relay: Relay, clock: Any) -> None:
-    lanes = {"onec": relay.store.take_over("onec", "me") or 0}
-    relay.store.follow_clock(lanes, clock(), clock() - HOUR, {})
+    lanes = {"onec": relay.store.targets.take_over("onec", "me") or 0}
+    relay.store.waits.follow_clock(lanes, clock(), clock() - HOUR, {})
 
-    standstills = relay.store.standstills("onec")
+    standstills = relay.store.targets.standstills("onec")
     assert len(standstills) == 1
     assert ages.age(clock() - 3 * HOUR, clock(), standstills) == 3 * HOUR
     assert ages.born_before(2 * HOUR, clock(), standstills) == clock() - 2 * HOUR
@@ -125,31 +126,31 @@ def test_what_a_clock_that_was_ahead_has_stored_is_delivered_at_once(
         eventually(all_are(relay, "delivered"), "all")
     finally:
         dispatcher.stop(5)
-    assert {d.aged_from <= clock() for d in relay.store.deliveries(Selection())} == {True}
+    assert {d.aged_from <= clock() for d in relay.store.queries.deliveries(Selection())} == {True}
     for session in ("1", "2"):
         assert [kind for whose, kind in order if whose == session] == ["incoming", "answered"]
 
 
 def test_a_wait_is_shortened_to_what_was_told_and_one_that_is_right_stays(relay: Relay, clock: FakeClock) -> None:
     longest = retry_policy.longest_wait(POLICY)
-    epoch = relay.store.take_over("onec", "me") or 0
+    epoch = relay.store.targets.take_over("onec", "me") or 0
 
     def stored(session: int) -> Delivery:
         post(relay, rendered("incoming", call_session_id=session))
-        return list(relay.store.deliveries(Selection()))[-1]
+        return list(relay.store.queries.deliveries(Selection()))[-1]
 
     right = stored(1)
     replayed = stored(2)
-    relay.store.discard([Discard(replayed, clock())])
-    relay.store.replay([Replay(replace(replayed, state="discarded"), clock() + 30 * HOUR, clock())])
+    relay.store.operator.discard([Discard(replayed, clock())])
+    relay.store.operator.replay([Replay(replace(replayed, state="discarded"), clock() + 30 * HOUR, clock())])
     clock.now += YEAR
     fresh, tried, spaced = stored(3), stored(4), stored(5)
-    relay.store.discard([Discard(fresh, clock()), Discard(right, clock())])
-    assert relay.store.claim(Claim("onec", epoch, clock())) is not None  # the replayed one, then: both were due
-    job = relay.store.claim(Claim("onec", epoch, clock()))
+    relay.store.operator.discard([Discard(fresh, clock()), Discard(right, clock())])
+    assert relay.store.queue.claim(Claim("onec", epoch, clock())) is not None  # the replayed one, then: both were due
+    job = relay.store.queue.claim(Claim("onec", epoch, clock()))
     assert job is not None
     assert job.delivery.id == tried.id
-    relay.store.record(
+    relay.store.queue.record(
         AttemptResult(
             delivery=job.delivery,
             epoch=epoch,
@@ -163,15 +164,15 @@ def test_a_wait_is_shortened_to_what_was_told_and_one_that_is_right_stays(relay:
             attempt=None,
         )
     )
-    relay.store.discard([Discard(spaced, clock())])
-    relay.store.replay([Replay(replace(spaced, state="discarded"), clock() + 5 * HOUR, clock())])
-    relay.store.replay([Replay(replace(fresh, state="discarded"), clock(), clock())])
+    relay.store.operator.discard([Discard(spaced, clock())])
+    relay.store.operator.replay([Replay(replace(spaced, state="discarded"), clock() + 5 * HOUR, clock())])
+    relay.store.operator.replay([Replay(replace(fresh, state="discarded"), clock(), clock())])
     clock.now -= YEAR
 
     shortened = 0
-    while count := relay.store.shorten_waits("onec", clock(), longest):
+    while count := relay.store.waits.shorten("onec", clock(), longest):
         shortened += count
-    found = {d.id: d for d in relay.store.deliveries(Selection())}
+    found = {d.id: d for d in relay.store.queries.deliveries(Selection())}
     assert shortened == 3
     assert found[fresh.id].due_at == clock()
     assert found[spaced.id].due_at == clock() + 5 * HOUR

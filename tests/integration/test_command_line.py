@@ -48,10 +48,10 @@ class Operator:
     def end(self, state: Any, reason: str = "400: нет") -> None:
         """What a lane would do: the next due delivery comes to this."""
         now = wiring.now_utc()
-        job = self.relay.store.claim(Claim("onec", 1, now))
+        job = self.relay.store.queue.claim(Claim("onec", 1, now))
         assert job is not None
         attempt = Attempt(number=1, at=now, took_ms=12, status=400, outcome="refused", reason=reason)
-        self.relay.store.record(
+        self.relay.store.queue.record(
             AttemptResult(
                 delivery=job.delivery, epoch=1, state=state, due_at=now, failures=0, unclear=0,
                 delivered_at=now if state == "delivered" else None, reason=reason, remote=None, attempt=attempt,
@@ -59,7 +59,7 @@ class Operator:
         )  # fmt: skip
 
     def states(self) -> list[str]:
-        return [delivery.state for delivery in self.relay.store.deliveries(Selection())]
+        return [delivery.state for delivery in self.relay.store.queries.deliveries(Selection())]
 
 
 @pytest.fixture
@@ -67,7 +67,7 @@ def operator(make_settings: Callable[..., Settings], tmp_path: Path) -> Any:
     settings = make_settings()
     bootstrap.migrate(settings)
     relay = wiring.build(settings)
-    relay.store.take_over("onec", "somebody")
+    relay.store.targets.take_over("onec", "somebody")
     yield Operator(relay, {"RELAY_CONFIG": str(tmp_path / "relay.toml")})
     relay.close()
 
@@ -263,7 +263,7 @@ def test_replay_by_filters(busy: Operator, filters: list[str], states: list[str]
 
 
 def test_what_is_not_dead_is_replayed_only_when_its_state_is_named(busy: Operator) -> None:
-    [delivered] = [d.id for d in busy.relay.store.deliveries(Selection(states=("delivered",)))]
+    [delivered] = [d.id for d in busy.relay.store.queries.deliveries(Selection(states=("delivered",)))]
 
     assert "--state" in busy.run("replay", delivered, code=1)
     busy.run("replay", delivered, "--state", "delivered")
@@ -276,7 +276,7 @@ def test_replay_of_an_unknown_id(busy: Operator) -> None:
 
 def test_a_rate_spreads_the_replay(busy: Operator) -> None:
     busy.run("replay", "--target", "onec", "--rate", "30/m")
-    first, second = (d.due_at for d in busy.relay.store.deliveries(Selection(states=("due",))))
+    first, second = (d.due_at for d in busy.relay.store.queries.deliveries(Selection(states=("due",))))
 
     assert (second - first).total_seconds() == pytest.approx(2)
     busy.run("replay", "--all", "--rate", "fast", code=2)
@@ -294,7 +294,7 @@ def test_wait_shows_how_it_ended(
     bootstrap.migrate(settings)
     relay = wiring.build(settings)
     running = Operator(relay, {"RELAY_CONFIG": str(tmp_path / "relay.toml")})
-    relay.store.take_over("onec", "somebody")
+    relay.store.targets.take_over("onec", "somebody")
     running.post(rendered("incoming"))
     running.end("dead")
     onec.onec.fail(mode, 1)

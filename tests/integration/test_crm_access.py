@@ -21,11 +21,11 @@ from relay.store import Store
 from relay.targets.base import TokenStore
 from relay.targets.oauth import Tokens
 from relay.wiring import Relay
-from tests.conftest import FakeClock
+from tests.factories import jwt
+from tests.fakes import FakeClock
 from tests.hand import Hand, Killed, deliveries, tell
 from tests.lanes import post
 from tests.stories import CLIENT, STORIES, finished, incoming
-from tests.unit.test_amocrm_answers import token as jwt
 
 
 def pair(seed: str = "s", access: str = "a", refresh: str = "r") -> TokenPair:

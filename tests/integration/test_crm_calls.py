@@ -10,20 +10,10 @@ import pytest
 from relay.sandbox.server import Sandbox
 from relay.store import Replay, Selection
 from relay.wiring import Relay
-from tests.conftest import FakeClock
+from tests.fakes import FakeClock
 from tests.hand import Hand, deliveries, tell, tell_killed
 from tests.lanes import post
-from tests.stories import (
-    CLIENT,
-    CLIENT_E164,
-    LINK,
-    OF_THE_CABINET,
-    STORIES,
-    answered,
-    finished,
-    incoming,
-    recorded,
-)
+from tests.stories import CLIENT, CLIENT_E164, LINK, OF_THE_CABINET, STORIES, answered, finished, incoming, recorded
 
 SESSIONS = {"two at once": 2}
 
@@ -449,8 +439,8 @@ def test_late_and_replayed_events_of_a_finished_call_change_nothing(
 
 
 def _replay_all(relay: Relay, clock: FakeClock) -> None:
-    chosen = list(relay.store.deliveries(Selection()))
-    assert relay.store.replay([Replay(delivery, clock(), clock()) for delivery in chosen]) == len(chosen)
+    chosen = list(relay.store.queries.deliveries(Selection()))
+    assert relay.store.operator.replay([Replay(delivery, clock(), clock()) for delivery in chosen]) == len(chosen)
 
 
 # --- cards and pop-ups

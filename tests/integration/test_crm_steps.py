@@ -22,9 +22,9 @@ from relay.sandbox.server import Sandbox
 from relay.store import Claim, ClaimedDelivery, Discard, Selection
 from relay.wiring import Relay
 from tests.calls import rendered
-from tests.conftest import FakeClock
+from tests.fakes import FakeClock, Told
 from tests.hand import Hand, deliveries
-from tests.lanes import Told, dispatch, post
+from tests.lanes import dispatch, post
 from tests.stories import CLIENT, answered, finished, incoming, recorded
 
 
@@ -127,9 +127,9 @@ def test_work_that_ends_between_two_requests_goes_back_without_counting(relay: R
     assert waiting.wait(10)
     dispatcher.stop(5)
 
-    [found] = relay.store.deliveries(Selection())
+    [found] = relay.store.queries.deliveries(Selection())
     assert (found.state, found.attempts, found.unclear) == ("due", 0, 0)
-    assert relay.store.done(found) == {"first": "done"}
+    assert relay.store.calls.progress(found) == {"first": "done"}
 
 
 def test_each_further_request_takes_a_token(relay: Relay, clock: FakeClock) -> None:
@@ -137,10 +137,10 @@ def test_each_further_request_takes_a_token(relay: Relay, clock: FakeClock) -> N
     throttle = Throttle(TokenBucket(Rate(2, 1), seconds), clock, seconds)
     seconds.now = 10.0
     assert isinstance(throttle.take(), Permit)
-    epoch = relay.store.take_over("onec", "me")
+    epoch = relay.store.targets.take_over("onec", "me")
     assert epoch is not None
     post(relay, rendered("incoming"))
-    job = relay.store.claim(Claim("onec", epoch, clock()))
+    job = relay.store.queue.claim(Claim("onec", epoch, clock()))
     assert job is not None
     steps = CallContext(job, relay.store, throttle, Waits(seconds), lambda: True)
 
@@ -152,10 +152,10 @@ def test_each_further_request_takes_a_token(relay: Relay, clock: FakeClock) -> N
 
 
 def test_no_leave_without_the_lease(relay: Relay, clock: FakeClock) -> None:
-    epoch = relay.store.take_over("onec", "me")
+    epoch = relay.store.targets.take_over("onec", "me")
     assert epoch is not None
     post(relay, rendered("incoming"))
-    job = relay.store.claim(Claim("onec", epoch, clock()))
+    job = relay.store.queue.claim(Claim("onec", epoch, clock()))
     assert job is not None
     throttle = Throttle(TokenBucket(None, lambda: 0.0), clock, lambda: 0.0)
     steps = CallContext(job, relay.store, throttle, threading.Event(), lambda: False)
@@ -189,14 +189,14 @@ def test_what_needed_no_request_neither_opens_a_target_nor_costs_a_token(clock: 
 def test_what_is_remembered_adds_up_and_stays_apart(relay: Relay) -> None:
     for session in (1, 2):
         post(relay, rendered("incoming", call_session_id=session))
-    first, second = relay.store.deliveries(Selection())
+    first, second = relay.store.queries.deliveries(Selection())
 
-    epoch = relay.store.take_over("onec", "me") or 0
-    relay.store.remember(first, epoch, {"a": 1, "b": 1})
-    relay.store.remember(first, epoch, {"b": None, "c": [1, "x"]})
+    epoch = relay.store.targets.take_over("onec", "me") or 0
+    relay.store.calls.save_progress(first, epoch, {"a": 1, "b": 1})
+    relay.store.calls.save_progress(first, epoch, {"b": None, "c": [1, "x"]})
 
-    assert relay.store.done(first) == {"a": 1, "b": None, "c": [1, "x"]}
-    assert relay.store.done(second) == {}
+    assert relay.store.calls.progress(first) == {"a": 1, "b": None, "c": [1, "x"]}
+    assert relay.store.calls.progress(second) == {}
 
 
 def test_what_was_said_of_a_call_ends_with_the_delivery_own_event(make_crm: Callable[..., Relay]) -> None:
@@ -205,7 +205,7 @@ def test_what_was_said_of_a_call_ends_with_the_delivery_own_event(make_crm: Call
         post(relay, body, endpoint)
     of_seven = [one for one in deliveries(relay, "b24") if one.session == "7"]
 
-    said = [[call.kind for call in relay.store.said(one)] for one in of_seven]
+    said = [[call.kind for call in relay.store.calls.history(one)] for one in of_seven]
 
     assert said[0] == ["incoming"]
     assert said[-1] == ["incoming", "answered", "recorded", "finished"]
@@ -214,11 +214,11 @@ def test_what_was_said_of_a_call_ends_with_the_delivery_own_event(make_crm: Call
 def test_an_event_without_a_session_is_a_call_of_its_own(relay: Relay) -> None:
     for name in ("a", "b"):
         post(relay, rendered("incoming", call_session_id=None, scenario_name=name))
-    first, second = relay.store.deliveries(Selection())
-    relay.store.remember(first, relay.store.take_over("onec", "me") or 0, {"a": 1})
+    first, second = relay.store.queries.deliveries(Selection())
+    relay.store.calls.save_progress(first, relay.store.targets.take_over("onec", "me") or 0, {"a": 1})
 
-    assert [len(relay.store.said(one)) for one in (first, second)] == [1, 1]
-    assert relay.store.done(second) == {}
+    assert [len(relay.store.calls.history(one)) for one in (first, second)] == [1, 1]
+    assert relay.store.calls.progress(second) == {}
 
 
 def test_a_calls_memory_lives_as_long_as_any_of_its_events(
@@ -234,15 +234,15 @@ def test_a_calls_memory_lives_as_long_as_any_of_its_events(
     hand.deliver()
     first, without, last = deliveries(relay, "b24")
     for name in ("onec", "amo"):
-        relay.store.discard([Discard(one, clock()) for one in deliveries(relay, name) if one.state == "due"])
+        relay.store.operator.discard([Discard(one, clock()) for one in deliveries(relay, name) if one.state == "due"])
     clock.forward(days=11)
 
     assert relay.housekeeping.prune() == 2
-    assert relay.store.done(last)["finished"]
-    assert relay.store.done(without) == {}
+    assert relay.store.calls.progress(last)["finished"]
+    assert relay.store.calls.progress(without) == {}
     clock.forward(days=20)
     assert relay.housekeeping.prune() == 1
-    assert relay.store.done(last) == {}
+    assert relay.store.calls.progress(last) == {}
     assert first.session == "7"
     hand.close()
 

@@ -19,9 +19,9 @@ from relay.sandbox.server import Sandbox
 from relay.targets.deadlines import Watchdog
 from relay.targets.http_client import Client, NoAnswer
 from relay.wiring import Relay
-from tests.conftest import FakeClock
+from tests.fakes import FakeClock
 from tests.hand import Hand, deliveries, tell
-from tests.integration.test_sending import outcome_of, read_request, server
+from tests.sockets import outcome_of, read_request, server
 from tests.stories import CLIENT, finished, incoming
 
 HASTE = timedelta(seconds=0.2)

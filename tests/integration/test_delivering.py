@@ -21,8 +21,10 @@ from relay.sandbox.server import Sandbox
 from relay.store import Claim, ClaimedDelivery, Selection
 from relay.wiring import Relay
 from tests.calls import STANDARD, rendered
-from tests.lanes import Scripted, all_are, dispatch, eventually, post, post_call, received, states
-from tests.unit.test_schedule import POLICY
+from tests.factories import POLICY
+from tests.fakes import Scripted
+from tests.lanes import all_are, dispatch, post, post_call, received, states
+from tests.waiting import eventually
 
 
 def test_the_five_notifications_of_a_call_arrive_in_order_as_uis_would_have_sent_them(
@@ -45,8 +47,8 @@ def test_the_answer_417_of_a_stored_event_is_not_repeated(running: Any, onec: Sa
 
     eventually(all_are(relay, "delivered"), "delivered")
     assert onec.onec.state()["requests"] == 1
-    [event] = relay.store.events(Selection())
-    [(_, [attempt])] = relay.store.whole(event)
+    [event] = relay.store.queries.events(Selection())
+    [(_, [attempt])] = relay.store.queries.deliveries_of(event)
     assert attempt.status == 417
 
 
@@ -54,7 +56,7 @@ def test_a_1c_that_was_down_for_the_whole_of_the_posting_gets_all_in_order(runni
     relay = running(f"http://127.0.0.1:{unused_port}/trade/hs/UIScom")
     for session in range(12):
         post_call(relay, 1000 + session)
-    eventually(lambda: sum(d.attempts for d in relay.store.deliveries(Selection())) > 0, "it was tried")
+    eventually(lambda: sum(d.attempts for d in relay.store.queries.deliveries(Selection())) > 0, "it was tried")
     assert "delivered" not in states(relay)
 
     onec = Sandbox(OneC("Обмен УИС", "пароль"), unused_port).start()
@@ -78,7 +80,7 @@ def test_what_is_the_targets_affair_is_tried_again_and_costs_nothing(running: An
     post(relay, rendered("incoming"))
 
     eventually(all_are(relay, "delivered"), "delivered")
-    [delivery] = relay.store.deliveries(Selection())
+    [delivery] = relay.store.queries.deliveries(Selection())
     assert (delivery.attempts, delivery.failures) == (3, 0)
 
 
@@ -87,13 +89,13 @@ def test_a_wrong_password_is_the_targets_affair_and_resume_asks_again_at_once(ru
     relay = running(onec.onec_url)
     post(relay, rendered("incoming"))
 
-    eventually(lambda: relay.store.health("onec").state == "misconfigured", "misconfigured at once")
-    assert "password" in (relay.store.health("onec").reason or "")
-    relay.store.resume("onec", wiring.now_utc())
+    eventually(lambda: relay.store.targets.health("onec").state == "misconfigured", "misconfigured at once")
+    assert "password" in (relay.store.targets.health("onec").reason or "")
+    relay.store.targets.resume("onec", wiring.now_utc())
     eventually(all_are(relay, "delivered"), "delivered")
-    [delivery] = relay.store.deliveries(Selection())
+    [delivery] = relay.store.queries.deliveries(Selection())
     assert (delivery.attempts, delivery.failures) == (2, 0)
-    assert relay.store.health("onec").state == "open"
+    assert relay.store.targets.health("onec").state == "open"
 
 
 def test_a_refusal_is_dead_at_once_with_the_targets_words_and_lets_the_call_go_on(running: Any, onec: Sandbox) -> None:
@@ -102,7 +104,7 @@ def test_a_refusal_is_dead_at_once_with_the_targets_words_and_lets_the_call_go_o
     post_call(relay, 7)
 
     eventually(lambda: sorted(states(relay)) == ["dead"] + ["delivered"] * 4, "one dead, four delivered")
-    [dead] = relay.store.dead_letters(Selection())
+    [dead] = relay.store.queries.dead_letters(Selection())
     assert "недопустимое имя" in dead.reason  # type: ignore[union-attr, operator]
 
 
@@ -150,14 +152,15 @@ def test_what_a_killed_process_had_in_flight_is_delivered_after_the_restart(
     killed = wiring.build(settings)
     post(killed, rendered("incoming"))
     assert (
-        killed.store.claim(Claim("onec", killed.store.take_over("onec", "killed") or 0, wiring.now_utc())) is not None
+        killed.store.queue.claim(Claim("onec", killed.store.targets.take_over("onec", "killed") or 0, wiring.now_utc()))
+        is not None
     )
     killed.close()  # as a kill leaves it: `sending` on disk, no owner
 
     relay = running(onec.onec_url)
     eventually(all_are(relay, "delivered"), "delivered")
-    [event] = relay.store.events(Selection())
-    [(_, tries)] = relay.store.whole(event)
+    [event] = relay.store.queries.events(Selection())
+    [(_, tries)] = relay.store.queries.deliveries_of(event)
     assert [attempt.outcome for attempt in tries] == ["unclear", "delivered"]
     assert "killed" in tries[0].reason  # taken in at the start, not found later as an orphan
 
@@ -202,10 +205,10 @@ def test_a_bad_event_among_good_ones_dies_with_its_reason_and_an_outage_kills_no
 
     policy = replace(POLICY, retry_first=timedelta(milliseconds=20), retry_max=timedelta(milliseconds=40), attempts=3)
     dispatcher = dispatch(stored, Scripted(policy, stumble))
-    eventually(lambda: stored.store.health("onec").state == "down", "two calls in a row: down")
-    eventually(lambda: sum(d.attempts for d in stored.store.deliveries(Selection())) >= 5, "and it is probed")
+    eventually(lambda: stored.store.targets.health("onec").state == "down", "two calls in a row: down")
+    eventually(lambda: sum(d.attempts for d in stored.store.queries.deliveries(Selection())) >= 5, "and it is probed")
     assert set(states(stored)) <= {"due", "sending"}
-    assert {d.failures for d in stored.store.deliveries(Selection())} == {0}
+    assert {d.failures for d in stored.store.queries.deliveries(Selection())} == {0}
     outage.clear()
     eventually(lambda: states(stored).count("delivered") == 2, "the good ones pass")
     session = 100
@@ -214,7 +217,7 @@ def test_a_bad_event_among_good_ones_dies_with_its_reason_and_an_outage_kills_no
         eventually(lambda: states(stored)[-1] == "delivered", "the good one passes")
     dispatcher.stop(5)
 
-    [dead] = stored.store.dead_letters(Selection())
+    [dead] = stored.store.queries.dead_letters(Selection())
     assert isinstance(dead, Delivery)
     assert dead.session == "0"
     assert dead.reason == "failed 3 times; last: stumbled"
@@ -253,7 +256,7 @@ def test_what_cannot_finish_is_recorded_as_unclear(stored: Relay) -> None:
     dispatcher.stop(0.3)
 
     assert time.monotonic() - began < 5
-    found = sorted((d.state, d.unclear) for d in stored.store.deliveries(Selection()))
+    found = sorted((d.state, d.unclear) for d in stored.store.queries.deliveries(Selection()))
     assert found == [("due", 0), ("due", 1), ("due", 1)]
     never.set()
 
@@ -276,7 +279,7 @@ def test_the_quick_tries_are_for_what_was_not_connected_only(stored: Relay) -> N
     """tenacity repeats `unreachable` within seconds, and nothing else."""
     target = Scripted(POLICY, lambda _: Outcome(name="unreachable", reason="refused"))
     dispatcher = dispatch(stored, target)
-    eventually(lambda: all(d.attempts == 1 for d in stored.store.deliveries(Selection())), "each was tried")
+    eventually(lambda: all(d.attempts == 1 for d in stored.store.queries.deliveries(Selection())), "each was tried")
     dispatcher.stop(5)
     assert len(target.sent) == 9  # three quick tries each, recorded as one attempt
 
@@ -284,16 +287,18 @@ def test_the_quick_tries_are_for_what_was_not_connected_only(stored: Relay) -> N
     [lane] = [Lane(target, stored.store, lambda: wiring.now_utc() + timedelta(hours=1))]
     dispatcher = Dispatcher([lane], stored.store, wiring.now_utc)
     dispatcher.start()
-    eventually(lambda: all(d.attempts == 2 for d in stored.store.deliveries(Selection())), "each was tried once more")
+    eventually(
+        lambda: all(d.attempts == 2 for d in stored.store.queries.deliveries(Selection())), "each was tried once more"
+    )
     dispatcher.stop(5)
     assert len(target.sent) == 3
 
 
 def test_what_stands_as_sending_in_nobodys_hands_goes_back(stored: Relay) -> None:
     """What a claim leaves whose commit was made but not confirmed: surely not sent."""
-    epoch = stored.store.take_over("onec", "me")
+    epoch = stored.store.targets.take_over("onec", "me")
     assert epoch == 1
-    assert stored.store.claim(Claim("onec", epoch, wiring.now_utc())) is not None
+    assert stored.store.queue.claim(Claim("onec", epoch, wiring.now_utc())) is not None
     ticks = iter(range(0, 1000, 20))
     lane = Lane(Scripted(POLICY, lambda _: Outcome(name="delivered")), stored.store, wiring.now_utc)
     lane.epoch = epoch  # its threads do not run
@@ -303,13 +308,13 @@ def test_what_stands_as_sending_in_nobodys_hands_goes_back(stored: Relay) -> Non
     assert states(stored).count("sending") == 1  # it may only just have been claimed
     maintenance.sweep()
     assert states(stored).count("sending") == 0
-    assert [d.unclear for d in stored.store.deliveries(Selection())] == [0, 0, 0]
+    assert [d.unclear for d in stored.store.queries.deliveries(Selection())] == [0, 0, 0]
 
 
 def test_what_could_not_be_recorded_may_have_arrived(stored: Relay) -> None:
-    epoch = stored.store.take_over("onec", "me")
+    epoch = stored.store.targets.take_over("onec", "me")
     assert epoch == 1
-    job = stored.store.claim(Claim("onec", epoch, wiring.now_utc()))
+    job = stored.store.queue.claim(Claim("onec", epoch, wiring.now_utc()))
     assert job is not None
     ticks = iter(range(0, 1000, 20))
     lane = Lane(Scripted(POLICY, lambda _: Outcome(name="delivered")), stored.store, wiring.now_utc)
@@ -319,4 +324,4 @@ def test_what_could_not_be_recorded_may_have_arrived(stored: Relay) -> None:
 
     maintenance.sweep()
     maintenance.sweep()
-    assert [d.unclear for d in stored.store.deliveries(Selection())] == [1, 0, 0]
+    assert [d.unclear for d in stored.store.queries.deliveries(Selection())] == [1, 0, 0]

@@ -44,7 +44,7 @@ def refused(answer: Any, *words: str) -> None:
 
 
 def stored(relay: Relay) -> int:
-    return len(list(relay.store.events(Selection())))
+    return len(list(relay.store.queries.events(Selection())))
 
 
 def test_a_full_disk(relay: Relay, client: Any) -> None:
@@ -131,7 +131,7 @@ def test_every_request_has_its_503_of_a_locked_database_after_2_s_in_all(
     threads = [threading.Thread(target=ask, args=(number,)) for number in range(2, 8)]
     for thread in threads:
         thread.start()
-        while not relay.store.stalled_s():  # the first has its commit to itself, the others wait for it
+        while not relay.store.inbox.stalled_s():  # the first has its commit to itself, the others wait for it
             pass
     for thread in threads:
         thread.join()
@@ -156,7 +156,7 @@ def test_readers_however_many_and_slow_hold_up_nobody_elses_reading(relay: Relay
     with contextlib.ExitStack() as slow:
         for _ in range(40):
             slow.enter_context(relay.store.database.read())
-        assert relay.store.leases() == {}
+        assert relay.store.targets.leases() == {}
 
 
 def test_a_journal_that_a_slow_reader_made_grow_shrinks_again(relay: Relay) -> None:
@@ -196,7 +196,7 @@ def test_a_deleted_journal_costs_nothing_that_was_accepted(
             shutil.copy(file, left / file.name)
 
     again = Store(f"sqlite:///{left / path.name}")
-    assert len(list(again.events(Selection()))) == accepted
+    assert len(list(again.queries.events(Selection()))) == accepted
     again.close()
     assert sqlite3.connect(left / path.name).execute("PRAGMA integrity_check").fetchone() == ("ok",)
 
@@ -257,7 +257,7 @@ def _write(path: str, inside: Any, most: Any, go: Any) -> None:
 
 def test_of_all_processes_one_writes_or_checkpoints_at_a_time(relay: Relay) -> None:
     """SQLite before 3.51.3 can corrupt a file when two connections write and checkpoint at the same instant."""
-    relay.store.prove_writable(relay.clock())
+    relay.store.database.prove_writable(relay.clock())
     before = _beats(relay)
     context = get_context("spawn")
     inside, most, go = context.Value("i", 0), context.Value("i", 0), context.Event()

@@ -18,21 +18,23 @@ from relay.operations import stats
 from relay.store import ClaimedDelivery, Selection, target_state
 from relay.wiring import Relay
 from tests.calls import rendered
-from tests.lanes import Failing, Scripted, Told, all_are, dispatch, eventually, post, states, with_store
-from tests.unit.test_schedule import POLICY
+from tests.factories import POLICY
+from tests.fakes import Failing, Scripted, Told, with_store
+from tests.lanes import all_are, dispatch, post, states
+from tests.waiting import eventually
 
 ONE = replace(POLICY, concurrency=1, retry_first=timedelta(milliseconds=1), retry_max=timedelta(milliseconds=1))
 
 
 def make_ill(relay: Relay, target: str = "onec") -> None:
     """A target that is down, with a probe that may go out at once."""
-    epoch = relay.store.take_over(target, "a former owner") or 0
+    epoch = relay.store.targets.take_over(target, "a former owner") or 0
     ill = TargetHealth(state="down", reason="it was", since=relay.clock(), probe_at=relay.clock())
     with relay.store.database.write() as connection:
-        target_state.save(connection, target, epoch, ill)
+        target_state.save_health(connection, target, epoch, ill)
 
 
-@pytest.mark.parametrize("method", ["remember", "said", "done"])
+@pytest.mark.parametrize("method", ["calls.save_progress", "calls.history", "calls.progress"])
 def test_a_store_that_fails_in_a_probe_does_not_keep_the_target_down(stored: Relay, method: str) -> None:
     """A full disk while a CRM's call is on its way: when there is space again, the next probe goes out."""
     make_ill(stored)
@@ -48,7 +50,7 @@ def test_a_store_that_fails_in_a_probe_does_not_keep_the_target_down(stored: Rel
     dispatcher = dispatch(full, Told(ONE, script))
     try:
         eventually(lambda: states(stored).count("delivered") == 2, "the others pass; that one may have arrived")
-        assert stored.store.health("onec").state == "open"
+        assert stored.store.targets.health("onec").state == "open"
     finally:
         dispatcher.stop(5)
 
@@ -76,7 +78,7 @@ def test_a_target_that_asks_for_ages_is_asked_again_after_an_hour_and_status_say
     try:
         eventually(lambda: len(target.sent) == 1 and states(relay) == ["due"], "it asked for time")
         assert status(relay)["reason"] == "asked to wait until 2026-03-02T10:45:00.000+00:00"
-        [delivery] = relay.store.deliveries(Selection())
+        [delivery] = relay.store.queries.deliveries(Selection())
         assert delivery.due_at - began == timedelta(hours=1)
         assert "retry_after_max" in (delivery.reason or "")
         clock.forward(minutes=59)
@@ -94,14 +96,18 @@ def status(relay: Relay) -> dict[str, Any]:
 
 
 def test_an_outcome_that_is_confirmed_too_late_is_one_attempt(stored: Relay) -> None:
-    late = Failing(stored.store, "record", StoreBusy("the commit was not confirmed in time"), times=1, done=True)
+    late = Failing(stored.store, "queue.record", StoreBusy("the commit was not confirmed in time"), times=1, done=True)
     target = Scripted(ONE, lambda _: Outcome(name="delivered", status=200))
     dispatcher = dispatch(with_store(late), target)
     try:
         eventually(lambda: states(stored).count("delivered") == 2, "it goes on")
     finally:
         dispatcher.stop(5)
-    tries = [tried for event in stored.store.events(Selection()) for _, tried in stored.store.whole(event)]
+    tries = [
+        tried
+        for event in stored.store.queries.events(Selection())
+        for _, tried in stored.store.queries.deliveries_of(event)
+    ]
     assert sorted(len(one) for one in tries) == [0, 1, 1]  # what the unconfirmed commit had claimed is found later
 
 
@@ -128,5 +134,5 @@ def test_a_backlog_that_has_outlived_its_time_ends_by_the_page(make_relay: Calla
 def owned(relay: Relay, target: Target, clock: Any) -> LaneMaintenance:
     """The upkeep of a lane whose threads do not run."""
     lane = Lane(Scripted(target, lambda _: Outcome(name="delivered")), relay.store, clock)
-    lane.epoch = relay.store.take_over(target.name, "me")
+    lane.epoch = relay.store.targets.take_over(target.name, "me")
     return LaneMaintenance(lane, relay.store, clock, lambda: 0.0)

@@ -17,7 +17,7 @@ from sqlalchemy import event, func, select
 from relay import bootstrap, wiring
 from relay.cli import main
 from relay.models import Attempt
-from relay.store import AttemptResult, Claim, Replay, Selection, tables
+from relay.store import AttemptResult, Claim, Replay, Selection, migrate, retention, tables
 from relay.wiring import Relay
 from tests.calls import rendered
 from tests.lanes import post, states
@@ -25,11 +25,11 @@ from tests.lanes import post, states
 
 def end(relay: Relay, state: Any) -> None:
     """Brings the next delivery to an end, an hour's work of the lane aside."""
-    epoch = relay.store.leases()["onec"].epoch
-    job = relay.store.claim(Claim("onec", epoch, relay.clock()))
+    epoch = relay.store.targets.leases()["onec"].epoch
+    job = relay.store.queue.claim(Claim("onec", epoch, relay.clock()))
     assert job is not None
     now = relay.clock()
-    relay.store.record(
+    relay.store.queue.record(
         AttemptResult(
             delivery=job.delivery, epoch=epoch, state=state, due_at=now, failures=0, unclear=0,
             delivered_at=now if state == "delivered" else None, reason=None, remote=None,
@@ -41,7 +41,7 @@ def end(relay: Relay, state: Any) -> None:
 @pytest.fixture
 def kept(relay: Relay, clock: Any) -> Relay:
     """A relay with events 20 days old in every state: keep_delivered is 30 days, keep_dead 180."""
-    relay.store.take_over("onec", "me")
+    relay.store.targets.take_over("onec", "me")
     for number, state in enumerate(("delivered", "delivered", "dead", "held", "expired"), 1):
         post(relay, rendered("incoming", call_session_id=number))
         end(relay, state)
@@ -52,7 +52,7 @@ def kept(relay: Relay, clock: Any) -> Relay:
 
 
 def sessions(relay: Relay) -> list[str | None]:
-    return [found.session for found in relay.store.events(Selection())]
+    return [found.session for found in relay.store.queries.events(Selection())]
 
 
 def test_nothing_goes_before_its_time(kept: Relay) -> None:
@@ -72,8 +72,8 @@ def test_the_delivered_go_first_the_dead_letters_later_and_what_waits_never(kept
 
 
 def test_what_was_delivered_lately_is_kept_from_then(kept: Relay, clock: Any) -> None:
-    [dead] = kept.store.deliveries(Selection(states=("dead",)))
-    kept.store.replay([Replay(dead, clock(), clock())])
+    [dead] = kept.store.queries.deliveries(Selection(states=("dead",)))
+    kept.store.operator.replay([Replay(dead, clock(), clock())])
     end(kept, "delivered")  # the one that waited
     end(kept, "delivered")  # the replayed one
     clock.forward(days=11)
@@ -83,11 +83,9 @@ def test_what_was_delivered_lately_is_kept_from_then(kept: Relay, clock: Any) ->
 
 def test_what_a_replay_has_put_back_meanwhile_is_not_deleted(kept: Relay, clock: Any) -> None:
     """Between the choosing and the deleting."""
-    from relay.store import retention
-
-    [first, *_] = kept.store.events(Selection(session="1"))
-    [(delivery, _)] = kept.store.whole(first)
-    kept.store.replay([Replay(delivery, clock(), clock())])
+    [first, *_] = kept.store.queries.events(Selection(session="1"))
+    [(delivery, _)] = kept.store.queries.deliveries_of(first)
+    kept.store.operator.replay([Replay(delivery, clock(), clock())])
     with kept.store.database.write() as connection:
         assert retention._delete(connection, [first.seq]) == 0
     assert "1" in sessions(kept)
@@ -104,7 +102,7 @@ def test_no_attempt_or_delivery_is_left_without_its_event(kept: Relay, clock: An
 
 
 def test_the_file_gives_its_space_back(relay: Relay, clock: Any) -> None:
-    relay.store.take_over("onec", "me")
+    relay.store.targets.take_over("onec", "me")
     for number in range(400):
         post(relay, rendered("incoming", call_session_id=number, external_id="x" * 2000))
         end(relay, "delivered")
@@ -122,7 +120,12 @@ def _pages(relay: Relay) -> int:
 
 def test_it_is_deleted_in_batches_between_which_others_write(kept: Relay, clock: Any) -> None:
     clock.forward(days=400)
-    kept.store.prune(clock(), clock(), should_stop=lambda: post(kept, rendered("incoming", call_session_id=77)) == "")
+    retention.prune(
+        kept.store.database,
+        clock(),
+        clock(),
+        should_stop=lambda: post(kept, rendered("incoming", call_session_id=77)) == "",
+    )
     assert "77" in sessions(kept)
 
 
@@ -169,7 +172,7 @@ def test_a_backup_made_while_others_write_is_whole(kept: Relay, tmp_path: Path) 
     from relay import config as settings_room
 
     again = wiring.build(settings_room.read({"RELAY_CONFIG": str(kept.settings.file)}))
-    again.store.expect_current()
+    migrate.expect_current(again.store.database)
     assert len(states(again)) >= 6
     again.close()
 
@@ -196,7 +199,7 @@ def test_a_database_of_the_first_version_is_brought_up_with_everything_in_it(
     assert len(list(tmp_path.glob("relay.db.bak-0001-*"))) == 1
     relay = wiring.build(settings)
     post(relay, rendered("incoming"))
-    assert relay.store.leases()["onec"].epoch == 5
+    assert relay.store.targets.leases()["onec"].epoch == 5
     assert states(relay) == ["due"]
     relay.close()
 
@@ -220,11 +223,11 @@ def test_after_a_step_of_the_clock_waits_have_their_length_and_ages_their_value(
     relay: Relay, clock: Any, hours: int
 ) -> None:
     """A wait of ten minutes lasts for ten minutes; what came in before is not an hour older."""
-    epoch = relay.store.take_over("onec", "me") or 0
+    epoch = relay.store.targets.take_over("onec", "me") or 0
     post(relay, rendered("incoming", call_session_id=1))
-    job = relay.store.claim(Claim("onec", epoch, clock()))
+    job = relay.store.queue.claim(Claim("onec", epoch, clock()))
     assert job is not None
-    relay.store.record(
+    relay.store.queue.record(
         AttemptResult(
             delivery=job.delivery, epoch=epoch, state="due", due_at=clock() + timedelta(minutes=10), failures=0,
             unclear=0, delivered_at=None, reason=None, remote=None, attempt=None,
@@ -235,24 +238,24 @@ def test_after_a_step_of_the_clock_waits_have_their_length_and_ages_their_value(
     before, after = clock(), clock() + timedelta(hours=hours)
     clock.now = after
     post(relay, rendered("incoming", call_session_id=3))  # since the step, before it was noticed
-    relay.store.follow_clock({"onec": epoch}, before, after, {})
+    relay.store.waits.follow_clock({"onec": epoch}, before, after, {})
 
-    first, second, third = relay.store.deliveries(Selection())
+    first, second, third = relay.store.queries.deliveries(Selection())
     assert first.due_at - after == timedelta(minutes=9)
     assert second.due_at <= after
     assert third.due_at <= after
     from relay.delivery import ages
 
-    standstills = relay.store.standstills("onec")
+    standstills = relay.store.targets.standstills("onec")
     assert ages.age(third.aged_from, clock(), standstills) == timedelta(0)
     aged = ages.age(second.aged_from, clock(), standstills)
     assert aged == timedelta(minutes=1) if hours > 0 else aged < timedelta(minutes=1)
 
 
 def test_a_step_is_followed_by_the_owner_alone(relay: Relay, clock: Any) -> None:
-    relay.store.take_over("onec", "me")
-    relay.store.follow_clock({"onec": 7}, clock(), clock() + timedelta(hours=1), {})
-    assert relay.store.standstills("onec") == ()
+    relay.store.targets.take_over("onec", "me")
+    relay.store.waits.follow_clock({"onec": 7}, clock(), clock() + timedelta(hours=1), {})
+    assert relay.store.targets.standstills("onec") == ()
 
 
 def test_what_people_ask_is_found_by_index_and_never_by_walking_through_everything(kept: Relay) -> None:
@@ -263,10 +266,10 @@ def test_what_people_ask_is_found_by_index_and_never_by_walking_through_everythi
         asked.append((statement, params))
 
     event.listen(kept.store.database._reader, "before_cursor_execute", note)
-    assert len(list(kept.store.dead_letters(Selection()))) == 3
-    kept.store.target_figures("onec", kept.clock())
-    kept.store.taken_since("trade", kept.clock())
-    kept.store.look("onec")
+    assert len(list(kept.store.queries.dead_letters(Selection()))) == 3
+    kept.store.queries.target_figures("onec", kept.clock())
+    kept.store.queries.taken_since("trade", kept.clock())
+    kept.store.queue.poll("onec")
     plans = [_plan(kept, statement, params) for statement, params in asked if statement.startswith("SELECT")]
     assert len(plans) >= 8
     for steps in plans:

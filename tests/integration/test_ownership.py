@@ -15,12 +15,14 @@ from relay.sandbox.server import Sandbox
 from relay.store import Claim, ClaimedDelivery, Selection
 from relay.wiring import Relay
 from tests.calls import rendered
-from tests.lanes import Scripted, Seconds, Told, all_are, dispatch, eventually, post, states
-from tests.unit.test_schedule import POLICY
+from tests.factories import POLICY
+from tests.fakes import Scripted, Seconds, Told
+from tests.lanes import all_are, dispatch, post, states
+from tests.waiting import eventually
 
 
 def contend(lease: Lease, relay: Relay) -> int | None:
-    return lease.contend("onec", relay.store.leases().get("onec"))
+    return lease.contend("onec", relay.store.targets.leases().get("onec"))
 
 
 def test_a_lane_that_is_nobodys_is_taken_at_once(relay: Relay) -> None:
@@ -83,7 +85,7 @@ def test_one_that_does_not_move_for_15_s_is_taken_over_and_has_stopped_sending_b
     assert tick >= 149
     assert held_until is not None
     assert held_until < tick - 20  # two seconds between
-    assert relay.store.renew(first.owner) == set()  # it learns that the lane is another's
+    assert relay.store.targets.renew(first.owner) == set()  # it learns that the lane is another's
     first.end()
     second.end()
 
@@ -92,7 +94,7 @@ def test_of_two_that_contend_at_once_one_gets_it(relay: Relay) -> None:
     first, second = Lease(relay.store, Seconds()), Lease(relay.store, Seconds())
     first.begin()
     second.begin()
-    seen = relay.store.leases().get("onec")
+    seen = relay.store.targets.leases().get("onec")
 
     assert [first.contend("onec", seen), second.contend("onec", seen)] == [1, None]
     first.end()
@@ -120,14 +122,16 @@ def test_an_owner_that_was_stopped_sends_nothing_more_and_its_late_answers_settl
     owners.now += 16
     contenders.now += 16
     eventually(lambda: second.owned() == ["onec"], "the second has taken over")
-    eventually(lambda: not [d for d in stored.store.deliveries(Selection()) if d.state == "sending"], "recovered")
+    eventually(
+        lambda: not [d for d in stored.store.queries.deliveries(Selection()) if d.state == "sending"], "recovered"
+    )
     answer.set()
     eventually(lambda: states(stored).count("delivered") == POLICY.concurrency, "the late answers settle")
     second.stop(5)
     first.stop(1)
 
     assert len(slow.sent) == POLICY.concurrency  # nothing more after it lost the lane
-    for delivery in stored.store.deliveries(Selection(states=("delivered",))):
+    for delivery in stored.store.queries.deliveries(Selection(states=("delivered",))):
         assert delivery.remote == "the first one's"
 
 
@@ -138,7 +142,7 @@ def test_one_that_has_lost_a_lane_does_not_hold_it_when_it_renews_the_others(rel
     first.begin()
     second.begin()
     for target in ("onec", "other"):
-        first.contend(target, relay.store.leases().get(target))
+        first.contend(target, relay.store.targets.leases().get(target))
     contend(second, relay)
     owners.now += 16
     contenders.now += 16
@@ -179,22 +183,22 @@ def test_an_owner_that_was_stopped_in_a_call_goes_no_step_further_when_it_wakes(
     answer.set()
     eventually(lambda: not first._lanes["onec"].in_flight, "its threads have put down what they held")
     assert len(requests) == POLICY.concurrency
-    assert [stored.store.done(d) for d in stored.store.deliveries(Selection())] == [{}, {}, {}]
+    assert [stored.store.calls.progress(d) for d in stored.store.queries.deliveries(Selection())] == [{}, {}, {}]
     second.stop(5)
     first.stop(1)
 
 
 def test_what_was_done_for_a_call_is_remembered_under_the_lanes_own_epoch_alone(relay: Relay) -> None:
     post(relay, rendered("incoming"))
-    [delivery] = relay.store.deliveries(Selection())
-    assert relay.store.take_over("onec", "the former") == 1
-    relay.store.remember(delivery, 1, {"call_id": "a"})
-    assert relay.store.take_over("onec", "the present", relay.store.leases()["onec"]) == 2
-    relay.store.remember(delivery, 2, {"call_id": "b"})
+    [delivery] = relay.store.queries.deliveries(Selection())
+    assert relay.store.targets.take_over("onec", "the former") == 1
+    relay.store.calls.save_progress(delivery, 1, {"call_id": "a"})
+    assert relay.store.targets.take_over("onec", "the present", relay.store.targets.leases()["onec"]) == 2
+    relay.store.calls.save_progress(delivery, 2, {"call_id": "b"})
 
     with pytest.raises(OwnershipLost, match="another process"):
-        relay.store.remember(delivery, 1, {"call_id": "c", "shown": [1]})
-    assert relay.store.done(delivery) == {"call_id": "b"}
+        relay.store.calls.save_progress(delivery, 1, {"call_id": "c", "shown": [1]})
+    assert relay.store.calls.progress(delivery) == {"call_id": "b"}
 
 
 def test_a_promise_is_kept_or_returned_though_the_lane_is_lost_meanwhile(stored: Relay) -> None:
@@ -235,12 +239,12 @@ def test_nothing_is_handed_over_under_an_epoch_that_has_passed(make_settings: An
     target = Scripted(POLICY, lambda _: Outcome(name="delivered"))
     dispatcher = dispatch(relay, target)
     eventually(lambda: bool(dispatcher.owned()), "owned")
-    relay.store.take_over("onec", "another", relay.store.leases()["onec"])
+    relay.store.targets.take_over("onec", "another", relay.store.targets.leases()["onec"])
     relay.intake._hands = dispatcher
     post(relay, rendered("incoming"))
 
     assert states(relay) == ["due"]
-    assert relay.store.claim(Claim("onec", 2, relay.clock())) is not None
+    assert relay.store.queue.claim(Claim("onec", 2, relay.clock())) is not None
     dispatcher.stop(5)
     assert target.sent == []
     relay.close()

@@ -16,8 +16,8 @@ from relay.web import create_app
 from relay.web import health as probes_room
 from relay.web.health import Probes
 from relay.wiring import Relay
-from tests.conftest import FakeClock
-from tests.lanes import eventually
+from tests.fakes import FakeClock
+from tests.waiting import eventually
 
 
 class Stuck:
@@ -47,8 +47,8 @@ def test_a_dispatcher_that_hangs_makes_the_relay_unready_and_one_that_goes_on_re
     client = create_app(relay).test_client()
     eventually(lambda: client.get("/readyz").status_code == 200, "it is ready")
 
-    look = relay.store.look
-    monkeypatch.setattr(relay.store, "look", lambda target: (stuck(), look(target))[1])
+    poll = relay.store.queue.poll
+    monkeypatch.setattr(relay.store.queue, "poll", lambda target: (stuck(), poll(target))[1])
     assert stuck.hangs.wait(20)
     eventually(lambda: client.get("/readyz").status_code == 503, "it is no longer ready")
     answer = client.get("/readyz")
@@ -121,8 +121,8 @@ def test_readiness_tells_the_log_what_it_does_not_tell_strangers(relay: Relay, l
 def test_who_asks_while_the_store_hangs_waits_for_the_one_look_and_not_for_ever(
     relay: Relay, stuck: Stuck, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    prove = relay.store.prove_writable
-    monkeypatch.setattr(relay.store, "prove_writable", lambda now: (stuck(), prove(now))[1])
+    prove = relay.store.database.prove_writable
+    monkeypatch.setattr(relay.store.database, "prove_writable", lambda now: (stuck(), prove(now))[1])
     now = [0.0]
     probes = Probes(relay, delivers=False, monotonic=lambda: now[0])
     first = threading.Thread(target=probes.store_problem)

@@ -8,7 +8,7 @@ from relay.sandbox.server import Sandbox
 from relay.store import Selection
 from relay.wiring import Relay
 from tests.calls import rendered
-from tests.conftest import FakeClock
+from tests.fakes import FakeClock
 from tests.hand import Hand
 from tests.lanes import post
 
@@ -25,8 +25,8 @@ def relay(make_relay: object, base: Sandbox) -> Relay:
 def attempted(relay: Relay, clock: FakeClock) -> tuple[str, int | None, str]:
     """State of the delivery; status and reason of its one attempt."""
     Hand(relay, "onec", clock).deliver()
-    [event] = relay.store.events(Selection())
-    [(delivery, [attempt])] = relay.store.whole(event)
+    [event] = relay.store.queries.events(Selection())
+    [(delivery, [attempt])] = relay.store.queries.deliveries_of(event)
     return delivery.state, attempt.status, attempt.reason
 
 

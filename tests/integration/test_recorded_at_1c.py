@@ -11,7 +11,7 @@ from relay.sandbox.server import Sandbox
 from relay.store import Selection
 from relay.wiring import Relay
 from tests.calls import rendered
-from tests.conftest import FakeClock
+from tests.fakes import FakeClock
 from tests.hand import Hand, deliveries
 from tests.lanes import post, post_call
 
@@ -35,7 +35,7 @@ def test_by_default_a_1c_takes_the_five_kinds_of_the_notifications_alone(
     post(relay, body, "any")
 
     assert len(Hand(relay, "onec", clock).deliver()) == 5
-    *_, last = relay.store.events(Selection())
+    *_, last = relay.store.queries.events(Selection())
     assert "no target takes events of this kind" in last.notes
 
 

@@ -16,7 +16,7 @@ import pytest
 from relay.models import Outcome
 from relay.sandbox.server import Sandbox
 from relay.targets.bitrix24 import recordings
-from tests.conftest import FakeClock
+from tests.fakes import FakeClock
 from tests.hand import Hand, deliveries, tell
 from tests.stories import finished, incoming
 

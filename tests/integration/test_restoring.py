@@ -18,9 +18,10 @@ from relay.cli import main
 from relay.errors import StoreError
 from relay.store import Selection, Store, migrate
 from relay.store.sqlite import journal
+from relay.store.sqlite.backup import back_up
 from relay.wiring import Relay
 from tests.calls import rendered
-from tests.conftest import FakeClock
+from tests.fakes import FakeClock
 from tests.lanes import post
 
 
@@ -40,7 +41,7 @@ class Place:
         with relay.store.database.write() as connection:
             connection.exec_driver_sql("UPDATE heartbeats SET at = 1")
         checkpointed(self.database)
-        relay.store.back_up(self.copy)
+        back_up(relay.store.database.path, self.copy)
         self._post(range(5, 10))
 
     def _post(self, sessions: range) -> None:
@@ -64,8 +65,8 @@ class Place:
 
     def sessions(self, database: Path | None = None) -> list[str | None]:
         with closing(Store(f"sqlite:///{database or self.database}")) as store:
-            store.expect_current()
-            return [event.session for event in store.events(Selection())]
+            migrate.expect_current(store.database)
+            return [event.session for event in store.queries.events(Selection())]
 
 
 def checkpointed(database: Path) -> None:
@@ -159,8 +160,8 @@ def test_after_the_steps_by_hand_the_relay_starts_as_ever(place: Place) -> None:
         shutil.copy(place.copy, again := place.folder / "again.db")
         moved_over(again, place.database)
         with closing(Store(place.url)) as store, closing(Store(place.url)) as other:
-            store.prove_writable(place.relay.clock())
-            assert len(list(other.events(Selection()))) == 5
+            store.database.prove_writable(place.relay.clock())
+            assert len(list(other.queries.events(Selection()))) == 5
 
 
 @pytest.mark.parametrize(
@@ -267,7 +268,7 @@ def test_the_copy_before_a_migration_is_private_is_named_by_check_and_goes_after
 
 
 def test_check_names_every_file_that_others_may_read(relay: Relay, clock: FakeClock, tmp_path: Path) -> None:
-    relay.store.prove_writable(clock())
+    relay.store.database.prove_writable(clock())
     copy = tmp_path / "relay.db.bak-0003-20260301000000.part"  # a kill came before it was whole
     foreign = [tmp_path / "relay.db.bak-mine", tmp_path / "other.db.bak-0003-20260301000000"]
     files = [tmp_path / "relay.db", tmp_path / "relay.db-wal", tmp_path / "relay.db-shm", copy, *foreign]

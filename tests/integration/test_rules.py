@@ -14,7 +14,7 @@ from relay.sandbox.server import Sandbox
 from relay.store import Selection
 from relay.web import create_app
 from relay.wiring import Relay
-from tests.conftest import FakeClock
+from tests.fakes import FakeClock
 from tests.hand import Hand, tell
 from tests.stories import CLIENT, LINE, incoming, lost, not_taken
 
@@ -40,9 +40,9 @@ def test_a_line_may_go_to_some_targets_only_and_the_event_says_why(
 
     tell(relay, [incoming(7), incoming(8, virtual_phone_number=ANOTHER_LINE)], clock)
 
-    found = [(one.session, one.target) for one in relay.store.deliveries(Selection())]
+    found = [(one.session, one.target) for one in relay.store.queries.deliveries(Selection())]
     assert sorted(found) == [("7", "b24"), ("8", "amo"), ("8", "b24"), ("8", "onec")]
-    notes = {event.session: event.notes for event in relay.store.events(Selection())}
+    notes = {event.session: event.notes for event in relay.store.queries.events(Selection())}
     assert notes["7"][-2:] == ("rule 1: not for onec", "rule 1: not for amo")
     assert not any("rule" in note for note in notes["8"])
 
@@ -52,8 +52,8 @@ def test_internal_calls_can_be_left_out_everywhere(make_crm: Callable[..., Relay
 
     tell(relay, [incoming(7, calling_phone_number="102")], clock)
 
-    assert list(relay.store.deliveries(Selection())) == []
-    [event] = relay.store.events(Selection())
+    assert list(relay.store.queries.deliveries(Selection())) == []
+    [event] = relay.store.queries.events(Selection())
     assert event.state == "accepted"
 
 
@@ -112,7 +112,7 @@ def test_an_acceptance_that_came_to_no_answer_is_not_made_twice(
 
     state = systems.amocrm.state()
     assert [taken["status_id"] for taken in state["accepted"]] == [142]
-    assert {one.state for one in relay.store.deliveries(Selection(target="amo"))} == {"delivered"}
+    assert {one.state for one in relay.store.queries.deliveries(Selection(target="amo"))} == {"delivered"}
 
 
 def test_explain_names_the_rule_for_each_target(
@@ -121,7 +121,7 @@ def test_explain_names_the_rule_for_each_target(
     skipping = rule("skip = true", f'line = "{LINE}"', 'targets = ["onec"]')
     relay = make_crm(amo=skipping + rule('targets = ["b24"]', "default_user = 13"))
     tell(relay, [incoming()], clock)
-    [event] = relay.store.events(Selection())
+    [event] = relay.store.queries.events(Selection())
     environ = {"RELAY_CONFIG": str(relay.settings.file)}
 
     done = CliRunner().invoke(main, ["explain", event.id, "--json"], env=environ)
@@ -141,7 +141,7 @@ def test_the_page_of_an_event_shows_which_rule_decided(make_crm: Callable[..., R
         amo=rule("skip = true", f'line = "{LINE}"', 'targets = ["onec"]') + '[admin]\npassword = "a long enough one"\n'
     )
     tell(relay, [incoming()], clock)
-    [event] = relay.store.events(Selection())
+    [event] = relay.store.queries.events(Selection())
     page = create_app(relay, delivers=False).test_client()
     form = page.get("/admin/login").get_data(as_text=True).split('name="form" value="')[1].split('"')[0]
     page.post("/admin/login", data={"password": "a long enough one", "form": form})

@@ -17,9 +17,10 @@ from relay.config import ROOT
 from relay.web import create_app
 from relay.wiring import Relay
 from tests.calls import rendered
-from tests.conftest import FakeClock
-from tests.lanes import all_are, eventually, post
+from tests.fakes import FakeClock
+from tests.lanes import all_are, post
 from tests.stories import finished, incoming
+from tests.waiting import eventually
 
 EXAMPLES = ROOT / "config" / "examples"
 
@@ -117,7 +118,7 @@ def test_what_the_store_says_is_asked_at_the_scrape(client: FlaskClient, relay: 
     for session in (1, 2):
         post(relay, incoming(session)[1])
     relay.intake.accept(relay.settings.sources["trade"], "in", b"not readable", is_query=False)
-    relay.store.pause("onec", clock.now)
+    relay.store.targets.pause("onec", clock.now)
     clock.forward(minutes=5)
     found = values(client)
 

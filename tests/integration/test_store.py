@@ -18,7 +18,7 @@ from relay.errors import SchemaMismatch, StoreBusy, StoreError
 from relay.models import Attempt, CallEvent
 from relay.store import AttemptResult, Claim, Discard, NewEvent, Replay, Route, Selection, Store, tables
 from relay.store.group_commit import GroupCommit
-from relay.store.migrate import migrate
+from relay.store.migrate import expect_current, migrate
 from relay.store.tables import VERSION
 
 NOON = datetime(2026, 3, 2, 9, 45, tzinfo=UTC)
@@ -28,7 +28,7 @@ NOON = datetime(2026, 3, 2, 9, 45, tzinfo=UTC)
 def store(tmp_path: Path) -> Any:
     made = Store(f"sqlite:///{tmp_path / 'relay.db'}")
     migrate(made.database, now_utc())
-    assert made.take_over("onec", "me") == 1
+    assert made.targets.take_over("onec", "me") == 1
     yield made
     made.close()
 
@@ -43,7 +43,7 @@ def notification(number: int = 1, *, session: str | None = "7", at: datetime = N
 
 
 def claim(store: Store, at: datetime = NOON + timedelta(seconds=1)) -> Any:
-    return store.claim(Claim("onec", 1, at))
+    return store.queue.claim(Claim("onec", 1, at))
 
 
 def result(job: Any, state: Any = "delivered", *, due_at: datetime = NOON) -> AttemptResult:
@@ -56,7 +56,7 @@ def result(job: Any, state: Any = "delivered", *, due_at: datetime = NOON) -> At
 
 
 def states(store: Store) -> list[str]:
-    return [delivery.state for delivery in store.deliveries(Selection())]
+    return [delivery.state for delivery in store.queries.deliveries(Selection())]
 
 
 # --- what SQLite is told
@@ -80,21 +80,21 @@ def test_a_reader_cannot_write(store: Store) -> None:
 
 def test_migrating_twice_changes_nothing(store: Store) -> None:
     assert migrate(store.database, now_utc()) == tables.VERSION
-    store.expect_current()
+    expect_current(store.database)
 
 
 def test_a_newer_database_is_refused_with_both_versions(store: Store) -> None:
     with store.database.write() as connection:
         connection.exec_driver_sql("UPDATE alembic_version SET version_num = '9999'")
 
-    for ask in (store.expect_current, lambda: migrate(store.database, now_utc())):
+    for ask in (lambda: expect_current(store.database), lambda: migrate(store.database, now_utc())):
         with pytest.raises(SchemaMismatch, match=rf"9999.*{VERSION}"):
             ask()
 
 
 def test_no_command_creates_a_database(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="migrate"):
-        Store(f"sqlite:///{tmp_path / 'none.db'}").expect_current()
+        expect_current(Store(f"sqlite:///{tmp_path / 'none.db'}").database)
     assert not (tmp_path / "none.db").exists()
 
 
@@ -112,7 +112,7 @@ def test_a_migration_that_fails_leaves_nothing_behind(tmp_path: Path, monkeypatc
             migrate(made.database, now_utc())
 
     assert migrate(made.database, now_utc()) is None
-    made.expect_current()
+    expect_current(made.database)
 
 
 def test_many_start_at_once(tmp_path: Path) -> None:
@@ -123,7 +123,7 @@ def test_many_start_at_once(tmp_path: Path) -> None:
         one = Store(url)
         try:
             migrate(one.database, now_utc())
-            one.expect_current()
+            expect_current(one.database)
         except BaseException as exc:
             failures.append(exc)
         finally:
@@ -146,37 +146,37 @@ def run_together(work: list[Callable[[], None]]) -> None:
 
 def test_the_order_is_the_order_of_acceptance(store: Store) -> None:
     for number in range(5):
-        store.add(notification(number))
+        store.inbox.add(notification(number))
 
-    assert [event.seq for event in store.events(Selection())] == [1, 2, 3, 4, 5]
+    assert [event.seq for event in store.queries.events(Selection())] == [1, 2, 3, 4, 5]
 
 
 def test_a_repeat_within_the_window_is_recognised_and_counted(store: Store) -> None:
-    first = store.add(notification())
-    again = store.add(notification(at=NOON + timedelta(minutes=9)))
+    first = store.inbox.add(notification())
+    again = store.inbox.add(notification(at=NOON + timedelta(minutes=9)))
 
     assert (again.duplicate, again.event) == (True, first.event)
     assert len(states(store)) == 1
-    [event] = store.events(Selection())
+    [event] = store.queries.events(Selection())
     assert (event.repeated, event.repeats) == (1, (NOON + timedelta(minutes=9),))
 
 
 def test_a_repeat_after_the_window_is_a_new_event(store: Store) -> None:
-    store.add(notification())
+    store.inbox.add(notification())
 
-    assert not store.add(notification(at=NOON + timedelta(minutes=11))).duplicate
+    assert not store.inbox.add(notification(at=NOON + timedelta(minutes=11))).duplicate
 
 
 def test_without_a_window_every_repeat_is_a_new_event(store: Store) -> None:
-    store.add(notification())
+    store.inbox.add(notification())
 
-    assert not store.add(notification(window=timedelta(0))).duplicate
+    assert not store.inbox.add(notification(window=timedelta(0))).duplicate
 
 
 def test_of_many_at_once_exactly_one_is_new(store: Store) -> None:
     """Check-then-insert must not be passed by two threads."""
     found: list[bool] = []
-    run_together([lambda: found.append(store.add(notification()).duplicate) for _ in range(16)])
+    run_together([lambda: found.append(store.inbox.add(notification()).duplicate) for _ in range(16)])
 
     assert sorted(found) == [False] + [True] * 15
 
@@ -259,12 +259,12 @@ def test_a_lock_held_by_another_program_is_busy_and_stores_nothing(store: Store)
     other.execute("BEGIN IMMEDIATE")
     try:
         with pytest.raises(StoreBusy):
-            store.add(notification())
+            store.inbox.add(notification())
     finally:
         other.execute("ROLLBACK")
         other.close()
 
-    assert not store.add(notification()).duplicate  # and it goes on by itself
+    assert not store.inbox.add(notification()).duplicate  # and it goes on by itself
 
 
 # --- turns, claims, results
@@ -272,35 +272,35 @@ def test_a_lock_held_by_another_program_is_busy_and_stores_nothing(store: Store)
 
 def test_deliveries_of_one_call_go_one_after_another(store: Store) -> None:
     for number in range(3):
-        store.add(notification(number))
+        store.inbox.add(notification(number))
 
     first = claim(store)
     assert claim(store) is None  # the second must wait for the first
-    store.record(result(first))
+    store.queue.record(result(first))
     second = claim(store)
     assert second.delivery.event_seq == 2
 
 
 def test_different_calls_go_in_parallel(store: Store) -> None:
     for number in range(3):
-        store.add(notification(number, session=str(number)))
+        store.inbox.add(notification(number, session=str(number)))
 
     assert [claim(store).delivery.event_seq for _ in range(3)] == [1, 2, 3]
 
 
 def test_without_a_session_or_without_order_nothing_waits(store: Store) -> None:
     for number in range(2):
-        store.add(notification(number, session=None))
-        store.add(notification(number + 10, ordered=False))
+        store.inbox.add(notification(number, session=None))
+        store.inbox.add(notification(number + 10, ordered=False))
 
     assert [claim(store) is not None for _ in range(4)] == [True] * 4
 
 
 def test_one_that_waits_for_its_retry_holds_its_own_call_only(store: Store) -> None:
-    store.add(notification(1))
-    store.add(notification(2))
-    store.add(notification(3, session="8"))
-    store.record(result(claim(store), "due", due_at=NOON + timedelta(hours=1)))
+    store.inbox.add(notification(1))
+    store.inbox.add(notification(2))
+    store.inbox.add(notification(3, session="8"))
+    store.queue.record(result(claim(store), "due", due_at=NOON + timedelta(hours=1)))
 
     assert claim(store).delivery.session == "8"
     assert claim(store) is None
@@ -309,54 +309,54 @@ def test_one_that_waits_for_its_retry_holds_its_own_call_only(store: Store) -> N
 
 @pytest.mark.parametrize("ended", ["dead", "held", "expired"])
 def test_one_that_has_ended_lets_the_later_ones_pass(store: Store, ended: str) -> None:
-    store.add(notification(1))
-    store.add(notification(2))
-    store.record(result(claim(store), ended))
+    store.inbox.add(notification(1))
+    store.inbox.add(notification(2))
+    store.queue.record(result(claim(store), ended))
 
     assert claim(store).delivery.event_seq == 2
 
 
 def test_a_replay_takes_its_old_place_in_the_call(store: Store) -> None:
     for number in range(3):
-        store.add(notification(number))
-    store.record(result(claim(store), "dead"))
-    [dead] = store.deliveries(Selection(states=("dead",)))
+        store.inbox.add(notification(number))
+    store.queue.record(result(claim(store), "dead"))
+    [dead] = store.queries.deliveries(Selection(states=("dead",)))
     second = claim(store)  # on its way while the first is replayed
-    assert store.replay([Replay(dead, NOON, NOON)]) == 1
+    assert store.operator.replay([Replay(dead, NOON, NOON)]) == 1
     assert claim(store) is None
-    store.record(result(second))
+    store.queue.record(result(second))
 
     assert claim(store).delivery.event_seq == 1
     assert claim(store) is None
 
 
 def test_a_replay_of_what_has_changed_meanwhile_does_nothing(store: Store) -> None:
-    store.add(notification())
-    store.record(result(claim(store), "dead"))
-    [dead] = store.deliveries(Selection())
-    assert store.discard([Discard(dead, NOON)]) == 1
+    store.inbox.add(notification())
+    store.queue.record(result(claim(store), "dead"))
+    [dead] = store.queries.deliveries(Selection())
+    assert store.operator.discard([Discard(dead, NOON)]) == 1
 
-    assert store.replay([Replay(dead, NOON, NOON)]) == 0
+    assert store.operator.replay([Replay(dead, NOON, NOON)]) == 0
 
 
 def test_a_replay_counts_attempts_and_age_anew(store: Store) -> None:
-    store.add(notification())
-    store.record(result(claim(store), "dead"))
-    [dead] = store.deliveries(Selection())
+    store.inbox.add(notification())
+    store.queue.record(result(claim(store), "dead"))
+    [dead] = store.queries.deliveries(Selection())
     later = NOON + timedelta(days=3)
-    store.replay([Replay(dead, later, later)])
+    store.operator.replay([Replay(dead, later, later)])
 
-    [delivery] = store.deliveries(Selection())
+    [delivery] = store.queries.deliveries(Selection())
     assert (delivery.state, delivery.attempts, delivery.aged_from, delivery.replayed) == ("due", 0, later, True)
 
 
 def test_the_next_one_is_claimed_in_the_commit_that_records_the_last(store: Store) -> None:
     for number in range(2):
-        store.add(notification(number))
+        store.inbox.add(notification(number))
     job = claim(store)
     from msgspec.structs import replace
 
-    following = store.record(replace(result(job), then=Claim("onec", 1, NOON + timedelta(seconds=1))))
+    following = store.queue.record(replace(result(job), then=Claim("onec", 1, NOON + timedelta(seconds=1))))
 
     assert following is not None
     assert following.delivery.event_seq == 2
@@ -364,60 +364,64 @@ def test_the_next_one_is_claimed_in_the_commit_that_records_the_last(store: Stor
 
 
 def test_a_result_under_an_old_epoch_does_not_overwrite(store: Store) -> None:
-    store.add(notification())
+    store.inbox.add(notification())
     job = claim(store)
-    recovered = store.in_flight("onec")
+    recovered = store.queue.in_flight("onec")
     assert [epoch for _, epoch in recovered] == [1]
-    store.record(result(job, "due"))  # the new owner took it for unclear
-    assert store.take_over("onec", "another", store.leases()["onec"]) == 2
+    store.queue.record(result(job, "due"))  # the new owner took it for unclear
+    assert store.targets.take_over("onec", "another", store.targets.leases()["onec"]) == 2
     assert claim(store) is None  # nothing is claimed under the old epoch
-    assert store.claim(Claim("onec", 2, NOON + timedelta(seconds=1))) is not None
-    store.record(result(job, "dead"))  # the old one's late answer
+    assert store.queue.claim(Claim("onec", 2, NOON + timedelta(seconds=1))) is not None
+    store.queue.record(result(job, "dead"))  # the old one's late answer
 
     assert states(store) == ["sending"]
 
 
 def test_a_late_delivered_settles_what_waits(store: Store) -> None:
-    store.add(notification())
+    store.inbox.add(notification())
     job = claim(store)
-    store.record(result(job, "due"))
-    store.record(result(job, "delivered"))
+    store.queue.record(result(job, "due"))
+    store.queue.record(result(job, "delivered"))
 
     assert states(store) == ["delivered"]
 
 
 def attempts(store: Store) -> list[list[int]]:
-    return [[tried.number for tried in tries] for event in store.events(Selection()) for _, tries in store.whole(event)]
+    return [
+        [tried.number for tried in tries]
+        for event in store.queries.events(Selection())
+        for _, tries in store.queries.deliveries_of(event)
+    ]
 
 
 @pytest.mark.parametrize("state", ["due", "delivered", "dead"])
 def test_a_result_whose_commit_was_not_confirmed_may_be_recorded_again(store: Store, state: str) -> None:
-    store.add(notification())
+    store.inbox.add(notification())
     job = claim(store)
     for _ in range(3):
-        store.record(result(job, state))
+        store.queue.record(result(job, state))
 
     assert (states(store), attempts(store)) == ([state], [[1]])
 
 
 def test_a_result_that_is_recorded_again_does_not_settle_the_next_try(store: Store) -> None:
-    store.add(notification())
+    store.inbox.add(notification())
     first = claim(store)
-    store.record(result(first, "due"))
+    store.queue.record(result(first, "due"))
     second = claim(store)
     assert second is not None
-    store.record(result(first, "due"))
+    store.queue.record(result(first, "due"))
     assert states(store) == ["sending"]
 
-    store.record(result(second, "delivered"))
+    store.queue.record(result(second, "delivered"))
     assert (states(store), attempts(store)) == (["delivered"], [[1, 2]])
 
 
 @pytest.mark.parametrize("ahead", [timedelta(hours=3), timedelta(days=365)])
 def test_an_event_of_a_clock_that_was_ahead_swallows_no_repeat_of_a_later_day(store: Store, ahead: timedelta) -> None:
-    first = store.add(notification(at=NOON + ahead))
-    second = store.add(notification(at=NOON))
-    third = store.add(notification(at=NOON + timedelta(minutes=1)))
+    first = store.inbox.add(notification(at=NOON + ahead))
+    second = store.inbox.add(notification(at=NOON))
+    third = store.inbox.add(notification(at=NOON + timedelta(minutes=1)))
 
     assert [one.duplicate for one in (first, second, third)] == [False, False, True]
     assert third.event == second.event
@@ -425,14 +429,14 @@ def test_an_event_of_a_clock_that_was_ahead_swallows_no_repeat_of_a_later_day(st
 
 def test_of_two_that_come_at_once_the_later_one_may_be_stored_first(store: Store) -> None:
     """Its time is taken before the commit: a repeat may seem to be a moment older than what it repeats."""
-    assert not store.add(notification(at=NOON)).duplicate
-    assert store.add(notification(at=NOON - timedelta(milliseconds=20))).duplicate
+    assert not store.inbox.add(notification(at=NOON)).duplicate
+    assert store.inbox.add(notification(at=NOON - timedelta(milliseconds=20))).duplicate
 
 
 def test_what_was_not_begun_goes_back_without_counting(store: Store) -> None:
-    store.add(notification())
+    store.inbox.add(notification())
     job = claim(store)
-    assert store.unclaim(job.delivery, job.epoch)
+    assert store.queue.unclaim(job.delivery, job.epoch)
 
     again = claim(store)
     assert (again.delivery.id, again.delivery.attempts, again.delivery.tried_at) == (job.delivery.id, 0, None)
@@ -455,27 +459,30 @@ def test_whatever_happens_a_call_has_one_in_flight_and_keeps_its_order(
     flying: list[Any] = []
     for number, (step, session) in enumerate(steps):
         if step == "add":
-            store.add(notification(number, session=str(session), digest=number))
+            store.inbox.add(notification(number, session=str(session), digest=number))
         elif step == "claim":
             job = claim(store)
             if job is not None:
                 waiting = [
                     d
-                    for d in store.deliveries(Selection(session=job.delivery.session))
+                    for d in store.queries.deliveries(Selection(session=job.delivery.session))
                     if d.state in ("due", "sending")
                 ]
                 assert waiting[0].id == job.delivery.id
                 assert [d.state for d in waiting].count("sending") == 1
                 flying.append(job)
         elif step == "replay":
-            store.replay(
-                [Replay(d, NOON, NOON) for d in store.deliveries(Selection(states=("dead",), session=str(session)))]
+            store.operator.replay(
+                [
+                    Replay(d, NOON, NOON)
+                    for d in store.queries.deliveries(Selection(states=("dead",), session=str(session)))
+                ]
             )
         elif flying:
             job = flying.pop(session % len(flying))
-            store.record(result(job, {"deliver": "delivered", "retry": "due", "kill": "dead"}[step]))
+            store.queue.record(result(job, {"deliver": "delivered", "retry": "due", "kill": "dead"}[step]))
     for job in flying:
-        store.record(result(job))
+        store.queue.record(result(job))
     while (job := claim(store)) is not None:  # nothing is stuck
-        store.record(result(job))
+        store.queue.record(result(job))
     assert {"due", "sending"}.isdisjoint(states(store))

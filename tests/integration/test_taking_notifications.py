@@ -16,7 +16,7 @@ from relay.store import Selection
 from relay.web import create_app
 from relay.wiring import Relay
 from tests.calls import rendered
-from tests.conftest import FakeClock
+from tests.fakes import FakeClock
 
 IN = "/trade/hs/UIScom/in"
 TOKEN = "?token=correct-horse"
@@ -41,14 +41,14 @@ def client(make_client: Make) -> Any:
 
 
 def stored(client: Any) -> list[Any]:
-    return list(client.relay.store.events(Selection()))
+    return list(client.relay.store.queries.events(Selection()))
 
 
 def test_a_notification_is_stored_with_its_delivery_before_the_answer(client: Any) -> None:
     answer = client.post(IN + TOKEN, data=BODY)
 
     [event] = stored(client)
-    [delivery] = client.relay.store.deliveries(Selection())
+    [delivery] = client.relay.store.queries.deliveries(Selection())
     assert answer.status_code == 200
     assert answer.json == {"status": "accepted", "event": event.id, "kind": "incoming"}
     assert event.raw == BODY
@@ -114,7 +114,7 @@ def test_what_cannot_be_read_is_quarantined_with_200_and_recognised_when_it_come
     assert first.json == {"status": "quarantined", "event": event.id, "problem": event.problem}
     assert (event.state, event.raw, event.call) == ("quarantined", b"{broken", None)
     assert again.json == {"status": "duplicate", "event": event.id}
-    assert list(client.relay.store.deliveries(Selection())) == []
+    assert list(client.relay.store.queries.deliveries(Selection())) == []
 
 
 def test_an_event_that_no_target_takes_is_stored_and_noted(make_client: Make) -> None:
@@ -122,7 +122,7 @@ def test_an_event_that_no_target_takes_is_stored_and_noted(make_client: Make) ->
 
     assert client.post(IN + TOKEN, data=BODY).json["status"] == "accepted"
     assert any("no target" in note for note in stored(client)[0].notes)
-    assert list(client.relay.store.deliveries(Selection())) == []
+    assert list(client.relay.store.queries.deliveries(Selection())) == []
 
 
 # --- secrets
@@ -164,7 +164,7 @@ def test_a_wrong_or_missing_secret_is_refused_and_nothing_is_stored(client: Any,
     assert "correct-horse" not in answer.text
     assert stored(client) == []
     client.relay.refusals.flush()
-    assert client.relay.store.refused_since(["trade"], client.relay.clock())["trade"] == {"401": 1}
+    assert client.relay.store.inbox.rejected_since(["trade"], client.relay.clock())["trade"] == {"401": 1}
 
 
 NOVOFON = '{"integration_key":"ключ-5","call_session_id":7,"direction":"in","call_info":{"call_status":"answered"}}'
@@ -242,7 +242,7 @@ def test_refusals_that_come_at_once_are_all_counted(client: Any) -> None:
     assert client.relay.refusals._later is not None  # what came too soon is written a little later
     client.relay.refusals._later.join()
 
-    assert client.relay.store.refused_since(["trade"], client.relay.clock())["trade"] == {"401": 3}
+    assert client.relay.store.inbox.rejected_since(["trade"], client.relay.clock())["trade"] == {"401": 3}
 
 
 def test_an_open_source_needs_no_secret(make_client: Make) -> None:
@@ -293,13 +293,8 @@ def test_the_order_of_the_checks(make_client: Make) -> None:
 
 
 @pytest.mark.parametrize(("proxies", "status"), [(0, 403), (1, 200)])
-def test_the_address_behind_a_proxy(
-    make_client: Make, write_config: Any, proxies: int, status: int, monkeypatch: Any
-) -> None:
-    import tests.conftest as shared
-
-    monkeypatch.setattr(shared, "CONFIG", f"trusted_proxies = {proxies}\n" + shared.CONFIG)
-    client = make_client(source='allow_from = ["195.211.122.249"]')
+def test_the_address_behind_a_proxy(make_client: Make, proxies: int, status: int) -> None:
+    client = make_client(top=f"trusted_proxies = {proxies}", source='allow_from = ["195.211.122.249"]')
     headers = {"X-Forwarded-For": "203.0.113.9, 195.211.122.249"}
 
     assert client.post(IN + TOKEN, data=BODY, headers=headers).status_code == status
@@ -359,7 +354,7 @@ def test_any_bytes_at_all_are_answered_with_200_and_kept(client: Any, body: byte
     answer = client.post(f"/trade/hs/UIScom/{endpoint}", data=body, headers={"X-Relay-Token": "correct-horse"})
 
     assert answer.status_code == 200
-    event = client.relay.store.event(answer.json["event"])
+    event = client.relay.store.queries.event(answer.json["event"])
     assert event.state == ("quarantined" if answer.json["status"] == "quarantined" else event.state)
     if b"token" not in body.lower():
         assert event.raw == body

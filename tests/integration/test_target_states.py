@@ -22,8 +22,10 @@ from relay.sandbox.server import Sandbox
 from relay.store import Claim, ClaimedDelivery, Selection
 from relay.wiring import Relay
 from tests.calls import rendered
-from tests.lanes import Scripted, Seconds, all_are, dispatch, eventually, post, post_call, states
-from tests.unit.test_schedule import POLICY
+from tests.factories import POLICY
+from tests.fakes import Scripted, Seconds
+from tests.lanes import all_are, dispatch, post, post_call, states
+from tests.waiting import eventually
 
 WITHIN_S = 0.25  # what the command line changes reaches a lane
 
@@ -60,16 +62,16 @@ def test_a_target_that_is_down_is_shown_with_its_reason_and_is_still_down_after_
     eventually(lambda: status(relay)["state"] == "down", "down")
     assert "502" in status(relay)["reason"]
     assert status(relay)["due"] == 3
-    since = relay.store.health("onec").since
+    since = relay.store.targets.health("onec").since
     relay.stop(5)
 
     again = running(onec.onec_url)
     eventually(lambda: again.dispatcher.owned() == ["onec"], "owned")
-    assert (again.store.health("onec").state, again.store.health("onec").since) == ("down", since)
+    assert (again.store.targets.health("onec").state, again.store.targets.health("onec").since) == ("down", since)
     onec.onec.fail("ok", 0)
     eventually(all_are(again, "delivered"), "all delivered")
     assert status(again)["state"] == "open"
-    assert {delivery.failures for delivery in again.store.deliveries(Selection())} == {0}
+    assert {delivery.failures for delivery in again.store.queries.deliveries(Selection())} == {0}
 
 
 def test_a_paused_target_gets_nothing_until_it_is_resumed_also_after_a_restart(running: Any, onec: Sandbox) -> None:
@@ -99,10 +101,10 @@ def test_what_the_command_line_changes_reaches_a_running_lane_without_anything_e
     relay = running(onec.onec_url)
     eventually(lambda: relay.dispatcher.owned() == ["onec"], "owned")
     for number in range(3):
-        relay.store.pause("onec", relay.clock())
+        relay.store.targets.pause("onec", relay.clock())
         eventually(lambda: is_held(relay), "paused")
         post(relay, rendered("incoming", call_session_id=number))
-        relay.store.resume("onec", relay.clock())
+        relay.store.targets.resume("onec", relay.clock())
         eventually(all_are(relay, "delivered"), "delivered")
 
 
@@ -111,9 +113,9 @@ def test_ages_stand_still_while_a_target_is_paused(make_relay: Callable[..., Rel
     post(relay, rendered("incoming"))
     post(relay, rendered("answered", call_session_id=8))
     clock.forward(minutes=5)
-    relay.store.pause("onec", clock())
+    relay.store.targets.pause("onec", clock())
     clock.forward(days=3)
-    relay.store.resume("onec", clock())
+    relay.store.targets.resume("onec", clock())
     clock.forward(minutes=4)
     target = Scripted(relay.settings.targets["onec"], lambda _: Outcome(name="delivered"))
     dispatcher = dispatch(relay, target, clock=clock)
@@ -124,7 +126,7 @@ def test_ages_stand_still_while_a_target_is_paused(make_relay: Callable[..., Rel
 def test_what_has_outlived_its_time_ends_though_nothing_is_tried(make_relay: Callable[..., Relay], clock: Any) -> None:
     """A target that is down for longer than that: one probe a minute would never get through them."""
     relay = make_relay(target='expire = { incoming = "10m" }\ngive_up_after = "14d"')
-    relay.store.take_over("onec", "a former owner")
+    relay.store.targets.take_over("onec", "a former owner")
     for session in range(40):
         post(relay, rendered("incoming", call_session_id=session))
         post(relay, rendered("answered", call_session_id=session))
@@ -134,9 +136,9 @@ def test_what_has_outlived_its_time_ends_though_nothing_is_tried(make_relay: Cal
     eventually(lambda: "due" not in states(relay) and "sending" not in states(relay), "all have ended")
     dispatcher.stop(5)
 
-    ended = {(d.kind, d.state) for d in relay.store.deliveries(Selection())}
+    ended = {(d.kind, d.state) for d in relay.store.queries.deliveries(Selection())}
     assert ended == {("incoming", "expired"), ("answered", "dead")}
-    [reason] = {d.reason[:24] for d in relay.store.deliveries(Selection(states=("dead",))) if d.reason}
+    [reason] = {d.reason[:24] for d in relay.store.queries.deliveries(Selection(states=("dead",))) if d.reason}
     assert reason.startswith("given up after 14 days")
 
 
@@ -152,8 +154,8 @@ def test_the_backlog_of_a_removed_target_is_shown_and_moves_to_another(
     relay = wiring.build(before)
     post_call(relay, 7)
     post(relay, rendered("incoming", call_session_id=8))
-    epoch = relay.store.take_over("onec", "killed")
-    job = relay.store.claim(Claim("onec", epoch or 0, relay.clock()))
+    epoch = relay.store.targets.take_over("onec", "killed")
+    job = relay.store.queue.claim(Claim("onec", epoch or 0, relay.clock()))
     assert job is not None  # it is being sent when the process is killed
     relay.close()
 
@@ -168,7 +170,7 @@ def test_the_backlog_of_a_removed_target_is_shown_and_moves_to_another(
         moved = run(config, "replay", "--target", "onec", "--to", "new")
         assert "moved 3 of 3 to new" in moved.output
         eventually(all_are(after, "delivered"), "delivered by the other target")
-        assert {d.target for d in after.store.deliveries(Selection())} == {"new"}
+        assert {d.target for d in after.store.queries.deliveries(Selection())} == {"new"}
         assert len(onec.onec.state()["writes"]) == 3
         assert "moved 0 of 0" in run(config, "replay", "--target", "onec", "--to", "new").output
     finally:
@@ -186,7 +188,7 @@ def test_what_a_removed_target_had_in_flight_is_held_when_its_owner_dies_later(
     old = Lease(relay.store, seconds)
     old.begin()
     epoch = old.contend("onec", None)
-    assert relay.store.claim(Claim("onec", epoch or 0, clock())) is not None
+    assert relay.store.queue.claim(Claim("onec", epoch or 0, clock())) is not None
     new = Scripted(replace(relay.settings.targets["onec"], name="new"), lambda _: Outcome(name="delivered"))
     dispatcher = dispatch(relay, new, clock=clock, monotonic=seconds)
     try:
@@ -195,7 +197,7 @@ def test_what_a_removed_target_had_in_flight_is_held_when_its_owner_dies_later(
         old._lock.close()  # as the kernel does for a killed process
         seconds.now += 16
         eventually(lambda: states(relay) == ["held"], "it may have arrived: it waits for the operator")
-        eventually(lambda: relay.store.leases()["onec"].owner is None, "let go: it may be configured again")
+        eventually(lambda: relay.store.targets.leases()["onec"].owner is None, "let go: it may be configured again")
     finally:
         dispatcher.stop(5)
 
@@ -260,10 +262,10 @@ def test_a_replayed_event_takes_its_place_among_those_of_its_call_that_still_wai
     policy = replace(POLICY, retry_first=timedelta(milliseconds=300), retry_max=timedelta(milliseconds=300))
     dispatcher = dispatch(stored, Scripted(policy, script))
     eventually(lambda: "dead" in states(stored) and states(stored).count("due") == 2, "one dead, two wait")
-    stored.store.pause("onec", stored.clock())
+    stored.store.targets.pause("onec", stored.clock())
     refusing = False
     assert run(stored.settings.file, "replay", "--all").exit_code == 0
-    stored.store.resume("onec", stored.clock())
+    stored.store.targets.resume("onec", stored.clock())
     eventually(all_are(stored, "delivered"), "all")
     dispatcher.stop(5)
     assert order == ["incoming", "answered", "lost"]
@@ -296,13 +298,15 @@ def test_while_a_backlog_drains_new_calls_get_every_second_slot(make_relay: Call
 
 def test_a_poisonous_event_cannot_hold_the_rest_and_what_is_unclear_is_not_a_probe(stored: Relay) -> None:
     """The target is down; of three calls one is unclear: the probe goes with another."""
-    epoch = stored.store.take_over("onec", "killed") or 0
-    assert stored.store.claim(Claim("onec", epoch, stored.clock())) is not None  # call 0: unclear to the next owner
+    epoch = stored.store.targets.take_over("onec", "killed") or 0
+    assert (
+        stored.store.queue.claim(Claim("onec", epoch, stored.clock())) is not None
+    )  # call 0: unclear to the next owner
     ill = TargetHealth(state="down", reason="it was", since=stored.clock(), probe_at=stored.clock())
     with stored.store.database.write() as connection:
         from relay.store import target_state
 
-        target_state.save(connection, "onec", epoch, ill)
+        target_state.save_health(connection, "onec", epoch, ill)
     first: list[str] = []
 
     def script(job: ClaimedDelivery) -> Outcome:

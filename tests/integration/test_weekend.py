@@ -18,9 +18,10 @@ from relay.delivery.token_bucket import TokenBucket
 from relay.models import Outcome
 from relay.store import ClaimedDelivery, Selection
 from relay.wiring import Relay
-from tests.acceptance.conftest import SOAK
+from tests.acceptance.process import SOAK
 from tests.calls import rendered
-from tests.lanes import Scripted, post
+from tests.fakes import Scripted
+from tests.lanes import post
 
 EVENTS = 50_000 if SOAK else 1_000
 OF_A_CALL = 5
@@ -38,7 +39,7 @@ class World:
         policy = replace(relay.settings.targets["onec"], rate=RATE)
         target = Scripted(policy, self.answer)
         self.lane = Lane(target, relay.store, clock, bucket=TokenBucket(RATE, self.seconds), monotonic=self.seconds)
-        self.lane.gain_ownership(relay.store.take_over("onec", "the test") or 0, lambda: True)
+        self.lane.gain_ownership(relay.store.targets.take_over("onec", "the test") or 0, lambda: True)
         self.lane.stop_claiming()  # its threads end: the test does their work
         self.lane._stopping.clear()
 
@@ -78,8 +79,8 @@ def test_a_weekend_costs_nothing_but_time(make_relay: Callable[..., Relay], cloc
     assert all(count <= 1 for minute, count in minutes.items() if minute >= 3)  # until then the intervals grow
     assert len(times) <= WEEKEND.total_seconds() / 60 + 8
     assert len({session for _, session in world.requests}) > 100  # each time with another call
-    assert {d.state for d in relay.store.deliveries(Selection())} == {"due"}
-    assert {d.failures for d in relay.store.deliveries(Selection())} == {0}
+    assert {d.state for d in relay.store.queries.deliveries(Selection())} == {"due"}
+    assert {d.failures for d in relay.store.queries.deliveries(Selection())} == {0}
 
     world.is_up = True
     world.requests.clear()
@@ -94,7 +95,7 @@ def test_a_weekend_costs_nothing_but_time(make_relay: Callable[..., Relay], cloc
             world.work()
         clock.forward(seconds=0.1)
 
-    assert {d.state for d in relay.store.deliveries(Selection())} == {"delivered"}
+    assert {d.state for d in relay.store.queries.deliveries(Selection())} == {"delivered"}
     assert len(world.requests) == EVENTS + 50
     _assert_in_order(relay)
     _assert_within_rate([at for at, _ in world.requests])
@@ -106,7 +107,7 @@ def test_a_weekend_costs_nothing_but_time(make_relay: Callable[..., Relay], cloc
 def _assert_in_order(relay: Relay) -> None:
     """Within each call as they were taken."""
     order: dict[str, list[tuple[Any, int]]] = {}
-    for delivery in relay.store.deliveries(Selection()):
+    for delivery in relay.store.queries.deliveries(Selection()):
         order.setdefault(str(delivery.session), []).append((delivery.delivered_at, delivery.event_seq))
     for deliveries in order.values():
         times = [at for at, _ in sorted(deliveries, key=lambda one: one[1])]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from base64 import urlsafe_b64encode
 from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
@@ -15,8 +14,9 @@ from msgspec.structs import replace
 from relay.config import AmoCrmTarget, Secret
 from relay.models import Outcome
 from relay.targets.amocrm.adapter import AmoCrm
+from tests.factories import NOW, jwt, shipment, understood
+from tests.fakes import Drawer, Memory
 from tests.replies import parsed, text
-from tests.steps import NOW, Drawer, Memory, shipment, understood
 from tests.stories import LINK, OUT, finished, incoming, lost, not_taken, recorded
 
 URL = "https://example.amocrm.test"
@@ -230,20 +230,15 @@ def test_the_link_that_comes_later_is_noted_at_the_place_of_the_call(web: respon
 # --- the token's end
 
 
-def token(ends: Any) -> Secret:
-    payload = urlsafe_b64encode(json.dumps({"exp": ends}).encode()).rstrip(b"=").decode()
-    return Secret(f"eyJhbGciOiJSUzI1NiJ9.{payload}.signature")
-
-
 @pytest.mark.parametrize(
     ("given", "warned", "remark"),
     [
-        (token((NOW + timedelta(days=31)).timestamp()), 0, "a month to go"),
-        (token((NOW + timedelta(days=29)).timestamp()), 1, "soon"),
-        (token((NOW - timedelta(days=1)).timestamp()), 1, "over"),
+        (jwt((NOW + timedelta(days=31)).timestamp()), 0, "a month to go"),
+        (jwt((NOW + timedelta(days=29)).timestamp()), 1, "soon"),
+        (jwt((NOW - timedelta(days=1)).timestamp()), 1, "over"),
         (Secret("no-jwt"), 0, "does not say"),
-        (token("soon"), 0, "says nonsense"),
-        (token(10**20), 0, "says nonsense"),
+        (jwt("soon"), 0, "says nonsense"),
+        (jwt(10**20), 0, "says nonsense"),
     ],
 )
 def test_a_long_lived_token_is_warned_of_thirty_days_before_its_end(given: Secret, warned: int, remark: str) -> None:

@@ -13,8 +13,9 @@ import responses
 from relay.config import Bitrix24Target, Secret
 from relay.models import Outcome
 from relay.targets.bitrix24.adapter import Bitrix24
+from tests.factories import NOW, shipment, understood
+from tests.fakes import Drawer, Memory
 from tests.replies import text
-from tests.steps import NOW, Drawer, Memory, shipment, understood
 from tests.stories import finished, incoming
 
 HOOK = "https://portal.example.test/rest/1/hook-code/"
@@ -217,7 +218,7 @@ def test_recordings_that_have_to_wait_do_not_hold_up_the_calls(web: responses.Re
     assert (found.name, found.health_hint) == ("later", "well")
 
 
-@pytest.mark.parametrize("wait", ["7", "Mon, 02 Mar 2026 09:46:07 GMT"])
+@pytest.mark.parametrize("wait", ["7", "Mon, 02 Mar 2026 09:45:07 GMT"])
 def test_retry_after_lengthens_the_wait(web: responses.RequestsMock, wait: str) -> None:
     answers(
         web, "register", 503, text("bitrix24_error_query_limit_exceeded.json"), headers={"Retry-After": wait}

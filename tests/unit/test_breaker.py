@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -16,9 +16,8 @@ from relay.delivery.target_health import Breaker
 from relay.delivery.throttle import Permit, Throttle
 from relay.delivery.token_bucket import TokenBucket
 from relay.models import Delivery, Outcome, TargetHealth
-from tests.unit.test_schedule import FRESH, POLICY
+from tests.factories import FRESH, NOW, POLICY
 
-NOW = datetime(2026, 3, 2, 9, 45, tzinfo=UTC)
 NO_ANSWERS = ["later", "unreachable", "unclear", "failed", "misconfigured"]
 
 

@@ -117,6 +117,13 @@ def test_nothing_is_started_at_import() -> None:
             assert not (isinstance(node, ast.Expr) and isinstance(node.value, ast.Call)), file
 
 
+def test_nothing_is_imported_from_a_test_or_a_conftest() -> None:
+    """What tests share stands in a module of its own: factories, fakes, and what has a theme."""
+    for file in (ROOT / "tests").rglob("*.py"):
+        used = {part for name in imports(file) if name.startswith("tests.") for part in name.split(".")}
+        assert not {part for part in used if part == "conftest" or part.startswith("test_")}, file
+
+
 @pytest.mark.parametrize("lock", ["requirements", "extras/alerts", "tests/requirements"])
 def test_each_lock_has_what_its_input_names(lock: str) -> None:
     """`make lock` makes one from the other; a version that stands only in one of them would be a surprise."""

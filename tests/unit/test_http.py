@@ -19,8 +19,8 @@ from relay.models import Outcome
 from relay.targets.webhook.adapter import Http
 from relay.uis.rendering import as_record
 from tests.calls import rendered
-from tests.steps import NOW, Drawer, Memory
-from tests.unit.test_onec import job
+from tests.factories import NOW, job
+from tests.fakes import Drawer, Memory
 
 URL = "https://crm.example.test/hooks/calls"
 SETTINGS = HttpTarget(name="crm", url=URL)

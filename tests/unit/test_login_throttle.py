@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from relay.web.admin import login_delay as throttle_room
 from relay.web.admin.login_delay import LoginThrottle, delay
-from tests.conftest import FakeClock
+from tests.fakes import FakeClock
 
 
 @pytest.fixture

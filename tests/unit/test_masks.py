@@ -20,7 +20,8 @@ from relay.config.schema import TARGET_KINDS
 from relay.targets import build
 from relay.targets.http_client import Client
 from relay.targets.masks import Mask, secrets_of
-from tests.steps import NOW, Drawer, Memory, shipment, understood
+from tests.factories import NOW, shipment, understood
+from tests.fakes import Drawer, Memory
 from tests.stories import finished
 
 HOOK = "https://portal.example.test/rest/1/hook0code1/"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -13,28 +13,13 @@ import responses
 from msgspec.structs import replace
 
 from relay.config import OneCTarget, Secret
-from relay.models import Event
-from relay.store import ClaimedDelivery
 from relay.targets.onec.adapter import OneC
 from tests.calls import call_of, rendered
-from tests.steps import Memory
-from tests.unit.test_schedule import FRESH
+from tests.factories import NOW, job
+from tests.fakes import Memory
 
 URL = "https://1c.example.test/trade/hs/UIScom"
-NOW = datetime(2026, 3, 2, 9, 45, tzinfo=UTC)
 SETTINGS = OneCTarget(name="onec", url=URL, username="Обмен", password=Secret("пароль"))
-
-
-def job(
-    body: bytes = rendered("incoming"), endpoint: str = "in", *, is_query: bool = False, edited: bytes | None = None
-) -> ClaimedDelivery:
-    call = call_of(body if edited is None else edited, endpoint, is_query=is_query)
-    event = Event(
-        seq=1, id="e", source="trade", endpoint=endpoint, kind=call.kind, state="accepted", session=call.session_id,
-        received_at=NOW, raw=body, edited=edited, query=is_query, zone="Europe/Moscow", call=call, problem=None,
-        notes=(), repeats=(), repeated=0,
-    )  # fmt: skip
-    return ClaimedDelivery(replace(FRESH, id="01a2-delivery"), event, 1)
 
 
 @pytest.fixture

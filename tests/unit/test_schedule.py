@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -10,17 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from relay.config import OneCTarget
 from relay.delivery import retry_policy
 from relay.models import Delivery, Outcome
-
-NOW = datetime(2026, 3, 2, 9, 45, tzinfo=UTC)
-POLICY = OneCTarget(name="onec", url="http://127.0.0.1/")
-FRESH = Delivery(
-    seq=1, id="d", event_seq=1, event="e", target="onec", kind="incoming", source="trade", session="7", ordered=True,
-    state="sending", attempts=0, failures=0, unclear=0, due_at=NOW, aged_from=NOW, replayed=False, tried_at=None,
-    delivered_at=None, reason=None, remote=None,
-)  # fmt: skip
+from tests.factories import FRESH, NOW, POLICY
 
 
 def decide(name: Any, delivery: Delivery = FRESH, *, policy: Any = POLICY, now: datetime = NOW, target_accepts_others: bool = True,

@@ -15,7 +15,7 @@ from relay.sandbox.amocrm.server import AmoCrm
 from relay.sandbox.http import Reply, Request
 from relay.sandbox.server import Sandbox
 from tests import replies
-from tests.conftest import FakeClock
+from tests.fakes import FakeClock
 
 CONTACT, STRANGER = "+79005550001", "+79005550002"
 CALLS, CONTACTS, SIP = "/api/v4/calls", "/api/v4/contacts", "/api/v4/leads/unsorted/sip"

@@ -15,7 +15,7 @@ from relay.sandbox.bitrix24.portal import Bitrix24
 from relay.sandbox.http import Reply, Request
 from relay.sandbox.server import Sandbox
 from tests import replies
-from tests.conftest import FakeClock
+from tests.fakes import FakeClock
 
 CONTACT, STRANGER = "+79005550001", "+79005550002"
 REGISTER, FINISH = "telephony.externalcall.register", "telephony.externalcall.finish"

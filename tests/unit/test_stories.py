@@ -13,7 +13,7 @@ from relay.targets.bitrix24.plan import STATUS_CODES
 from relay.targets.crm.call_result import call_result
 from relay.targets.crm.history import CallHistory, users
 from tests import stories
-from tests.steps import understood
+from tests.factories import understood
 from tests.stories import CLIENT_E164, LINK, OUT, STORIES, answered, finished, incoming, lost, not_taken, outgoing
 
 

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from relay.targets import error_text
 from relay.targets.http_client import Response
 from relay.targets.masks import Mask
-from tests.unit.test_statuses import KINDS
+from tests.readers import KINDS
 
 SIZE = 64 * 1024
 BAR_S = 0.050

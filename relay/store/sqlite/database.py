@@ -8,15 +8,17 @@ from __future__ import annotations
 import contextlib
 import sqlite3
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import structlog
-from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy import Connection, Engine, create_engine, event, text
 from sqlalchemy.exc import DBAPIError
 
+from relay.clock import to_us
 from relay.errors import StoreBusy, StoreError
 from relay.store.sqlite import journal
 from relay.store.sqlite.lock import FileLock, Presence, WriteLock
@@ -24,7 +26,12 @@ from relay.store.sqlite.wal_guard import WalGuard
 
 log = structlog.get_logger("relay.store")
 
+Item = TypeVar("Item")
+
 WRITE_TIMEOUT_S = 2.0
+PATIENT_TIMEOUT_S = 10.0  # of a lane, which would have to send again what it cannot record, and of commands
+_CHUNK = 50  # rows in one transaction of a command: a running relay must not wait for it
+_PROVED_EVERY = timedelta(seconds=10)
 _READER_BUSY_MS = 2000  # while another process brings back what a killed one has left in the journal
 _POLL_S = 0.005  # for a foreign process, the sqlite3 shell say, that holds SQLite's own lock
 _READERS_KEPT = 5
@@ -78,6 +85,21 @@ class Database:
         deadline = time.monotonic() + timeout
         with self.lock.held(timeout), self.transaction(deadline) as connection:
             yield connection
+
+    def write_in_chunks(
+        self, change: Callable[[Connection, Sequence[Item]], Sequence[bool]], items: Sequence[Item]
+    ) -> int:
+        """Change many rows, some in each transaction; return how many were changed."""
+        changed = 0
+        for start in range(0, len(items), _CHUNK):
+            with self.write(PATIENT_TIMEOUT_S) as connection:
+                changed += sum(change(connection, items[start : start + _CHUNK]))
+        return changed
+
+    def prove_writable(self, now: datetime, name: str = "readyz", timeout: float = WRITE_TIMEOUT_S) -> None:
+        """Commit once in ten seconds, however often and by how many processes it is asked. Raises StoreError."""
+        with self.write(timeout) as connection:
+            connection.execute(_PROVE, {"name": name, "now": to_us(now), "outdated": to_us(now - _PROVED_EVERY)})
 
     @contextmanager
     def transaction(self, deadline: float) -> Iterator[Connection]:
@@ -202,9 +224,9 @@ class Database:
             return None  # a statement of ours is wrong: a bug, and nobody else's commit fails for it
         if _is_busy(exc):
             return StoreBusy(f"the database {self.path} is locked by another program")
-        text = str(original)
-        remedy = next((what for words, what in _REMEDIES.items() if words in text), "look at the disk")
-        return StoreError(f"the database {self.path} cannot be used: {text}; {remedy}")
+        message = str(original)
+        remedy = next((what for words, what in _REMEDIES.items() if words in message), "look at the disk")
+        return StoreError(f"the database {self.path} cannot be used: {message}; {remedy}")
 
     def _engine(self, *, read_only: bool) -> Engine:
         engine = create_engine(
@@ -264,6 +286,13 @@ def _transaction(begin: Callable[[], Connection]) -> Iterator[Connection]:
         if connection.in_transaction():  # begun by a Core statement; on the driver it has ended already
             connection.rollback()
 
+
+_PROVE = text(
+    """
+    INSERT INTO heartbeats (name, at) VALUES (:name, :now)
+    ON CONFLICT (name) DO UPDATE SET at = :now WHERE heartbeats.at <= :outdated OR heartbeats.at > :now
+    """
+)
 
 _REMEDIES = {
     "full": "free some space; the relay goes on by itself",

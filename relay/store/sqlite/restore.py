@@ -8,7 +8,7 @@ from datetime import datetime
 from pathlib import Path
 
 from relay.errors import StoreError
-from relay.store import version
+from relay.store import migrate
 from relay.store.sqlite import copies, journal
 from relay.store.sqlite.backup import Content, copy_whole
 from relay.store.sqlite.database import Database
@@ -36,7 +36,7 @@ def restore(database: Database, file: Path, now: datetime) -> Restored:
         incoming = copies.name_for(path, "incoming", now)
         content = copy_whole(file, incoming, like=path.parent, without_journal=_has_foreign_journal(file))
         try:
-            version.refuse_newer(file, content.version)
+            migrate.refuse_newer(file, content.version)
             former, foreign = copies.name_for(path, "replaced", now), _has_foreign_journal(path)
             if path.exists():
                 os.link(path, former)

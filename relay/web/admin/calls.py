@@ -47,7 +47,7 @@ def call(source: str, session: str) -> ResponseReturnValue:
     said = known.relay.store.pages.events_of_call(source, session)
     if not said:
         raise NotFound(gettext("There is no call %(session)s.", session=session))
-    rows = [(event, known.relay.store.whole(event)) for event in said]
+    rows = [(event, known.relay.store.queries.deliveries_of(event)) for event in said]
     targets = list(dict.fromkeys(delivery.target for _, parts in rows for delivery, _ in parts))
     lines = [(event, {delivery.target: (delivery, tries) for delivery, tries in parts}) for event, parts in rows]
     return render_template(

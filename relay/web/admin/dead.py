@@ -90,4 +90,4 @@ def _given() -> dict[str, str]:
 
 
 def _targets() -> list[str]:
-    return list(dict.fromkeys([*context().relay.settings.targets, *context().relay.store.target_names()]))
+    return list(dict.fromkeys([*context().relay.settings.targets, *context().relay.store.queries.target_names()]))

@@ -26,9 +26,11 @@ def register(pages: Blueprint) -> None:
 
 
 def event(wanted: str) -> ResponseReturnValue:
-    found = context().relay.store.event(wanted)
+    found = context().relay.store.queries.event(wanted)
     return render_template(
-        "admin/event.html", event=found, deliveries=context().relay.store.whole(found), zone=ZoneInfo(found.zone),
+        "admin/event.html", event=found,
+        deliveries=context().relay.store.queries.deliveries_of(found),
+        zone=ZoneInfo(found.zone),
         raw=serializers.text(found.raw), edited=None if found.edited is None else serializers.text(found.edited),
         understood=_understood(found.call, ZoneInfo(found.zone)), explained=_explained(found),
         shows_links=request.args.get("links") == "shown",
@@ -43,7 +45,7 @@ def _explained(found: Event) -> list[Explanation]:
 
 def edit(wanted: str) -> ResponseReturnValue:
     """Shows what would be understood of the body before it is saved. Raises Conflict when it is no longer waiting."""
-    found = context().relay.store.event(wanted)
+    found = context().relay.store.queries.event(wanted)
     zone = ZoneInfo(found.zone)
     if found.state != "quarantined":
         raise Conflict(gettext("Only an event in quarantine can be mended; this one is not any more."))

@@ -38,20 +38,20 @@ def overview() -> ResponseReturnValue:
 
 def pause(name: str) -> ResponseReturnValue:
     refuse_unknown(context().relay, name, None)
-    context().relay.store.pause(name, context().relay.clock())
+    context().relay.store.targets.pause(name, context().relay.clock())
     return redirect(url_for("admin.overview"))
 
 
 def resume(name: str) -> ResponseReturnValue:
     refuse_unknown(context().relay, name, None)
-    context().relay.store.resume(name, context().relay.clock())
+    context().relay.store.targets.resume(name, context().relay.clock())
     return redirect(url_for("admin.overview"))
 
 
 def _target(known: AdminContext, record: dict[str, Any], now: datetime) -> dict[str, Any]:
     oldest = record["oldest_due_at"] and datetime.fromisoformat(record["oldest_due_at"])
     is_unwell = record["state"] in ("down", "misconfigured")
-    since = known.relay.store.health(record["target"]).since if is_unwell else None
+    since = known.relay.store.targets.health(record["target"]).since if is_unwell else None
     return {**record, "oldest": None if oldest is None else now - oldest, "since": since}
 
 
@@ -63,7 +63,7 @@ def _source(record: dict[str, Any]) -> dict[str, Any]:
 def _chart(known: AdminContext, now: datetime) -> dict[str, Any]:
     """The bars of each hour: places and sizes in the picture's own units."""
     relay = known.relay
-    names = dict.fromkeys([*relay.settings.targets, *relay.store.target_names()])
+    names = dict.fromkeys([*relay.settings.targets, *relay.store.queries.target_names()])
     hours = relay.store.pages.hours(relay.settings.sources, names, now - timedelta(hours=23), now)
     most = max([1, *(max(hour.taken, hour.delivered, hour.dead) for hour in hours)])
     slot = _WIDTH / len(hours)

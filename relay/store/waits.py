@@ -1,4 +1,4 @@
-"""What waits, as a whole: ends what has outlived its time, follows a step of the clock, moves to another target."""
+"""What waits, as a whole: ends what is overdue, and follows a step of the clock."""
 
 from __future__ import annotations
 
@@ -11,26 +11,18 @@ from sqlalchemy import ColumnElement, Connection, bindparam, case, exists, selec
 from relay.clock import to_us
 from relay.models import Delivery, DeliveryState
 from relay.store import call_order, rows, target_state
+from relay.store.sqlite.database import PATIENT_TIMEOUT_S, Database
 from relay.store.statement import Hot
 from relay.store.tables import UNFINISHED, deliveries, standstills, targets
 
 _PAGE = 200  # whoever ends them has other lanes to see to, and a lease to renew
 _SECOND = timedelta(seconds=1)
 
-_end = Hot(
+_give_up = Hot(
     update(deliveries)
     .where(deliveries.c.seq == bindparam("row"), deliveries.c.state == "due")
     .values(state=bindparam("state_"), reason=bindparam("reason_"))
 )
-_move = Hot(
-    update(deliveries)
-    .where(deliveries.c.seq == bindparam("row"), deliveries.c.state == bindparam("seen"))
-    .values(
-        target=bindparam("to"), ordered=bindparam("ordered_"), state="due", turn=bindparam("alone"),
-        attempts=bindparam("zero"), failures=bindparam("zero"), unclear=bindparam("zero"), due_at=bindparam("now"),
-        aged_from=bindparam("now"), replayed=True, reason=bindparam("none"), remote=bindparam("none"),
-    )
-)  # fmt: skip
 
 
 class Expiry(Struct, frozen=True):
@@ -43,59 +35,69 @@ class Expiry(Struct, frozen=True):
     call_gap: timedelta
 
 
-class Reroute(Struct, frozen=True):
-    """A delivery that goes to another target, as if it were new there."""
+class Waits:
+    """The deliveries of a lane that are not under way. Raises StoreError."""
 
-    delivery: Delivery
-    target: str
-    ordered: bool
-    call_gap: timedelta
-    now: datetime
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def list_overdue(self, target: str, born_before: datetime, kind: str | None = None) -> list[Delivery]:
+        """Return a page of those that wait since before then; with `kind` of that kind only, and none replayed."""
+        statement = select(*rows.DELIVERY_COLUMNS).where(
+            deliveries.c.target == target,
+            UNFINISHED,
+            deliveries.c.state == "due",
+            deliveries.c.aged_from <= to_us(born_before),
+        )
+        if kind is not None:
+            statement = statement.where(deliveries.c.kind == kind, deliveries.c.replayed.is_(False))
+        with self._database.read() as connection:
+            page = connection.execute(statement.order_by(deliveries.c.event_seq).limit(_PAGE))
+            return [rows.delivery(row) for row in page]
+
+    def expire(self, batch: Sequence[Expiry]) -> int:
+        """Give them up; return how many ended. Those whose state has changed meanwhile go on."""
+        return self._database.write_in_chunks(_expire, batch)
+
+    def follow_clock(
+        self, lanes: Mapping[str, int], before: datetime, after: datetime, gaps: Mapping[str, timedelta]
+    ) -> None:
+        """The wall clock has stepped: waits keep their length, and a step forward ages nobody.
+
+        All these lanes, given with their epochs, follow it in one commit, and once only. `gaps`: between two
+        deliveries of one call, by the lane's name; what waits for its gap is not tried yet.
+        """
+        with self._database.write(PATIENT_TIMEOUT_S) as connection:
+            _follow_clock(connection, lanes, before, after, gaps)
+
+    def shorten(self, target: str, now: datetime, longest: timedelta) -> int:
+        """Let a page of those wait from now that are due later than they were told to wait, or than the `longest`
+        pause between two tries allows; return how many. Such is left by a clock that was ahead and was set right.
+        """
+        overlong = deliveries.c.state == "due", deliveries.c.due_at > _latest(now, longest)
+        page = select(deliveries.c.seq).where(deliveries.c.target == target, UNFINISHED, *overlong).limit(_PAGE)
+        with self._database.read() as connection:
+            seqs = list(connection.execute(page).scalars())
+        if seqs:
+            aged_from = case((deliveries.c.aged_from > to_us(now), to_us(now)), else_=deliveries.c.aged_from)
+            shortened = update(deliveries).where(deliveries.c.seq.in_(seqs), *overlong)
+            with self._database.write(PATIENT_TIMEOUT_S) as connection:
+                connection.execute(shortened.values(due_at=_latest(now, longest), aged_from=aged_from))
+        return len(seqs)
 
 
-def list_overdue(connection: Connection, target: str, born_before: datetime, kind: str | None) -> list[Delivery]:
-    """The first of those that wait since before then; with `kind` only of that kind, and none that was replayed."""
-    statement = select(*rows.DELIVERY_COLUMNS).where(
-        deliveries.c.target == target, UNFINISHED, deliveries.c.state == "due",
-        deliveries.c.aged_from <= to_us(born_before),
-    )  # fmt: skip
-    if kind is not None:
-        statement = statement.where(deliveries.c.kind == kind, deliveries.c.replayed.is_(False))
-    found = connection.execute(statement.order_by(deliveries.c.event_seq).limit(_PAGE))
-    return [rows.delivery(row) for row in found]
-
-
-def end(connection: Connection, batch: Sequence[Expiry]) -> list[bool]:
+def _expire(connection: Connection, batch: Sequence[Expiry]) -> list[bool]:
     """False: its state was no longer the one that was seen."""
-    ended = [bool(_end.run(connection, row=one.delivery.seq, state_=one.state, reason_=one.reason)) for one in batch]
+    ended = [
+        bool(_give_up.run(connection, row=one.delivery.seq, state_=one.state, reason_=one.reason)) for one in batch
+    ]
     gaps = {call_order.line_of(one.delivery): one.call_gap for one in batch}
     now = max((to_us(one.now) for one in batch), default=0)
     call_order.settle(connection, gaps, call_order.free_at(connection, gaps, now))
     return ended
 
 
-def move(connection: Connection, batch: Sequence[Reroute]) -> list[bool]:
-    """False: its state has changed meanwhile, or the other target has this event already."""
-    return [_move_one(connection, wanted) for wanted in batch]
-
-
-def _move_one(connection: Connection, wanted: Reroute) -> bool:
-    delivery = wanted.delivery
-    theirs = exists().where(deliveries.c.event_seq == delivery.event_seq, deliveries.c.target == wanted.target)
-    if connection.execute(select(theirs)).scalar():
-        return False
-    alone = not wanted.ordered or delivery.session is None
-    moved = _move.run(
-        connection, row=delivery.seq, seen=delivery.state, to=wanted.target, ordered_=wanted.ordered,
-        now=to_us(wanted.now), alone=alone, zero=0, none=None,
-    )  # fmt: skip
-    there = call_order.Line(wanted.target, delivery.source, delivery.session if wanted.ordered else None)
-    free_at = call_order.free_at(connection, {there: wanted.call_gap}, to_us(wanted.now))
-    call_order.settle(connection, [call_order.line_of(delivery), there], free_at)
-    return bool(moved)
-
-
-def follow_clock(
+def _follow_clock(
     connection: Connection, lanes: Mapping[str, int], before: datetime, after: datetime, gaps: Mapping[str, timedelta]
 ) -> None:
     """The wall clock has stepped from `before` to `after`; `lanes` are those of the owner, with their epochs.
@@ -130,26 +132,6 @@ def _shift_waits(connection: Connection, target: str, before: datetime, after: d
         in_its_gap = tried_at.is_(None) & (deliveries.c.due_at <= to_us(after + call_gap))
         waiting = waiting.where(deliveries.c.due_at > to_us(after), ~since_the_step, ~in_its_gap)
     connection.execute(waiting.values(due_at=deliveries.c.due_at + step))
-
-
-def overlong(connection: Connection, target: str, now: datetime, longest: timedelta) -> list[int]:
-    """A page of what is due later than it was told to wait, or than the `longest` pause between two tries allows.
-
-    Such is left behind by a clock that was ahead and was set right while nobody looked.
-    """
-    statement = select(deliveries.c.seq).where(deliveries.c.target == target, UNFINISHED, *_is_overlong(now, longest))
-    return list(connection.execute(statement.limit(_PAGE)).scalars())
-
-
-def shorten(connection: Connection, seqs: Sequence[int], now: datetime, longest: timedelta) -> None:
-    """Lets these wait from now, and for no longer than that."""
-    found = update(deliveries).where(deliveries.c.seq.in_(seqs), *_is_overlong(now, longest))
-    aged_from = case((deliveries.c.aged_from > to_us(now), to_us(now)), else_=deliveries.c.aged_from)
-    connection.execute(found.values(due_at=_latest(now, longest), aged_from=aged_from))
-
-
-def _is_overlong(now: datetime, longest: timedelta) -> tuple[ColumnElement[bool], ...]:
-    return deliveries.c.state == "due", deliveries.c.due_at > _latest(now, longest)
 
 
 def _latest(now: datetime, longest: timedelta) -> ColumnElement[int]:

@@ -1,0 +1,90 @@
+"""Values for the tests: deliveries, events and tokens as the relay would have them."""
+
+from __future__ import annotations
+
+import json
+from base64 import urlsafe_b64encode
+from datetime import UTC, datetime
+from typing import Any
+
+from msgspec.structs import replace
+
+from relay.config import OneCTarget, Secret
+from relay.models import CallEvent, Delivery, Event
+from relay.store import ClaimedDelivery
+from tests.calls import call_of, rendered
+from tests.stories import Notification
+
+NOW = datetime(2026, 3, 2, 9, 45, tzinfo=UTC)
+POLICY = OneCTarget(name="onec", url="http://127.0.0.1/")
+FRESH = Delivery(
+    seq=1,
+    id="d",
+    event_seq=1,
+    event="e",
+    target="onec",
+    kind="incoming",
+    source="trade",
+    session="7",
+    ordered=True,
+    state="sending",
+    attempts=0,
+    failures=0,
+    unclear=0,
+    due_at=NOW,
+    aged_from=NOW,
+    replayed=False,
+    tried_at=None,
+    delivered_at=None,
+    reason=None,
+    remote=None,
+)
+
+
+def job(
+    body: bytes = rendered("incoming"), endpoint: str = "in", *, is_query: bool = False, edited: bytes | None = None
+) -> ClaimedDelivery:
+    """A delivery to a 1C of the notification with this body."""
+    call = call_of(body if edited is None else edited, endpoint, is_query=is_query)
+    event = _event(call, endpoint=endpoint, raw=body, edited=edited, query=is_query)
+    return ClaimedDelivery(replace(FRESH, id="01a2-delivery"), event, 1)
+
+
+def shipment(call: CallEvent, *, received_at: datetime = NOW) -> ClaimedDelivery:
+    """A delivery of this call's notification."""
+    delivery = replace(FRESH, id="01a2-delivery", session=call.session_id, kind=call.kind)
+    return ClaimedDelivery(delivery, _event(call, received_at=received_at), 1)
+
+
+def _event(call: CallEvent, **changes: Any) -> Event:
+    event = Event(
+        seq=1,
+        id="01a2-event",
+        source="trade",
+        endpoint="in",
+        kind=call.kind,
+        state="accepted",
+        session=call.session_id,
+        received_at=NOW,
+        raw=b"{}",
+        edited=None,
+        query=False,
+        zone="Europe/Moscow",
+        call=call,
+        problem=None,
+        notes=(),
+        repeats=(),
+        repeated=0,
+    )
+    return replace(event, **changes)
+
+
+def understood(notifications: list[Notification]) -> list[CallEvent]:
+    """Return what the relay understands of them."""
+    return [call_of(body, endpoint) for endpoint, body in notifications]
+
+
+def jwt(ends: Any) -> Secret:
+    """An amoCRM token that says when it ends."""
+    payload = urlsafe_b64encode(json.dumps({"exp": ends}).encode()).rstrip(b"=").decode()
+    return Secret(f"eyJhbGciOiJSUzI1NiJ9.{payload}.signature")

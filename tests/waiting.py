@@ -1,0 +1,19 @@
+"""Waiting for the thing itself."""
+
+from __future__ import annotations
+
+import subprocess
+import threading
+import time
+from collections.abc import Callable
+
+
+def eventually(
+    reached: Callable[[], bool], what: str, within_s: float = 60.0, alive: subprocess.Popen[bytes] | None = None
+) -> None:
+    """Return as soon as it is reached; fail when the process ends or the time is over."""
+    ends, pause = time.monotonic() + within_s, threading.Event()
+    while not reached():
+        assert alive is None or alive.poll() is None, f"the process has ended: {what}"
+        assert time.monotonic() < ends, f"not within {within_s} s: {what}"
+        pause.wait(0.01)
