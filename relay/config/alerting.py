@@ -10,7 +10,7 @@ from msgspec import Struct
 
 from relay.config.types import Positive, Secret, Size
 
-_DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
+DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://\S+")
 _HOURS = re.compile(r"\s*(?:(\w{3})(?:-(\w{3}))?\s+)?(\d\d):(\d\d)-(\d\d):(\d\d)\s*")
 
@@ -68,8 +68,8 @@ def working_hours(value: Any) -> WorkingHours:
     try:
         if match is None:
             raise ValueError
-        first = _DAYS.index((match[1] or "Mon").title())
-        last = _DAYS.index((match[2] or match[1] or "Sun").title())
+        first = DAYS.index((match[1] or "Mon").title())
+        last = DAYS.index((match[2] or match[1] or "Sun").title())
         begins, ends = time(int(match[3]), int(match[4])), time(int(match[5]), int(match[6]))
         if begins >= ends:
             raise ValueError
