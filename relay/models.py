@@ -112,7 +112,7 @@ class Delivery(Struct, frozen=True, kw_only=True):
     failures: int  #: those that count against the event itself
     unclear: int  #: those that may have arrived
     due_at: datetime
-    aged_from: datetime  #: acceptance, or the last replay: `give_up_after` and `expire` count from it
+    aged_from: datetime  #: acceptance or last replay, and later by pauses: `give_up_after`, `expire` count from it
     replayed: bool
     tried_at: datetime | None
     delivered_at: datetime | None
@@ -154,13 +154,6 @@ class TargetHealth(Struct, frozen=True, kw_only=True):
     probe_at: datetime | None = None  #: no probe before
     asked_until: datetime | None = None  #: the target asked for time: no request before
     forbidden_since: datetime | None = None  #: 403 or 404 and nothing else since
-
-
-class Standstill(Struct, frozen=True):
-    """A span of time that does not count for a delivery's age: a pause, or a step of the clock."""
-
-    began: datetime
-    ended: datetime | None  #: None: it goes on
 
 
 class TokenPair(Struct, frozen=True, kw_only=True):

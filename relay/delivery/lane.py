@@ -73,7 +73,6 @@ class Lane:
         self._lease_valid = lease_valid
         self._saved = self._store.targets.health(self.name)
         self.throttle.begin(target_health.believable(self._saved, self._clock(), self.policy.retry_after_max))
-        self.attempts.standstills = self._store.targets.standstills(self.name)
         self.epoch = epoch
         if not self._threads:
             for number in range(self.policy.concurrency):
@@ -232,7 +231,7 @@ class Lane:
                 self._store.queue.record(expired)
                 self.wake()
                 return None
-            if began - job.delivery.aged_from > _FRESH:
+            if began - min(job.delivery.aged_from, job.delivery.due_at) > _FRESH:
                 self._behind_at = self._monotonic()
             self.in_flight[job.delivery.seq] = (job, began)
             try:

@@ -10,9 +10,9 @@ from datetime import datetime, timedelta
 import structlog
 
 from relay.clock import Clock, to_us
-from relay.delivery import ages, log_events, retry_policy
+from relay.delivery import log_events, retry_policy
 from relay.delivery.lane import Lane
-from relay.models import Attempt, Delivery, DeliveryState, Kind, Outcome, Standstill
+from relay.models import Attempt, Delivery, DeliveryState, Kind, Outcome
 from relay.store import AttemptResult, Expiry, OperatorFlags, Store
 
 log = structlog.get_logger("relay.delivery")
@@ -58,8 +58,7 @@ class LaneMaintenance:
 
     def clock_stepped(self, before: datetime, after: datetime) -> None:
         """The wall clock has stepped, and the store has followed: the waits of this lane keep their length."""
-        attempts = self._lane.attempts
-        attempts.standstills = (*attempts.standstills, Standstill(before, after))
+        self._lane.attempts.clock_steps.append((before, after))
         self._lane.throttle.shift(after - before)
 
     def _shorten_waits(self) -> bool:
@@ -74,7 +73,6 @@ class LaneMaintenance:
     def _obey(self, orders: OperatorFlags) -> None:
         known, self._orders = self._orders, orders
         self._lane.throttle.hold(orders.paused)
-        self._lane.attempts.standstills = self._store.targets.standstills(self._lane.name)
         if known is not None and orders.resumes != known.resumes:
             self._lane.throttle.resume()
             self._lane.wake()
@@ -107,6 +105,8 @@ class LaneMaintenance:
 
         Ends one page of it, for the other lanes wait meanwhile, and so does the lease. Is there more?
         """
+        if self._orders is not None and self._orders.paused:
+            return False  # nobody ages: how long it was is known when it ends
         now, policy = self._clock(), self._lane.policy
         for kind, limit in policy.expire.items():
             if self._end(limit, now, kind, "expired", retry_policy.expiry(limit)):
@@ -117,8 +117,7 @@ class LaneMaintenance:
 
     def _end(self, limit: timedelta, now: datetime, kind: Kind | None, state: DeliveryState, reason: str) -> bool:
         """Has it ended something? Then there may be more."""
-        born_before = ages.born_before(limit, now, self._lane.attempts.standstills)
-        found = self._store.waits.list_overdue(self._lane.name, born_before, kind)
+        found = self._store.waits.list_overdue(self._lane.name, now - limit, kind)
         if not found:
             return False
         gap = self._lane.policy.call_gap

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import assert_never
 
@@ -10,8 +9,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from relay.config import Target
-from relay.delivery import ages
-from relay.models import Delivery, DeliveryState, Kind, Outcome, Standstill
+from relay.models import Delivery, DeliveryState, Kind, Outcome
 
 MAX_UNCLEAR = 3  # a 1C that hangs after writing would otherwise write the call again and again
 _JITTER = 0.25  # at most a quarter longer, never shorter
@@ -29,7 +27,7 @@ class Verdict(Struct, frozen=True, kw_only=True):
 
 def decide(
     outcome: Outcome, delivery: Delivery, policy: Target, *, now: datetime, target_accepts_others: bool, is_open: bool,
-    jitter: float, standstills: Sequence[Standstill] = (),
+    jitter: float,
 ) -> Verdict:  # fmt: skip
     """What becomes of a delivery after this outcome.
 
@@ -38,7 +36,7 @@ def decide(
     spaces the probes, and the delivery itself waits only for as long as the target asked. `noise` in [0, 1)
     spreads the retries.
     """
-    again = Retry(outcome, delivery, policy, now, jitter, standstills)
+    again = Retry(outcome, delivery, policy, now, jitter)
     match outcome.name:
         case "delivered":
             return _ended(delivery, "delivered", now, outcome.reason or None)
@@ -64,12 +62,10 @@ def within(outcome: Outcome, longest: timedelta) -> Outcome:
     return replace(outcome, wait=longest, reason=reason)
 
 
-def is_expired(
-    delivery: Delivery, expire: dict[Kind, timedelta], now: datetime, standstills: Sequence[Standstill] = ()
-) -> bool:
+def is_expired(delivery: Delivery, expire: dict[Kind, timedelta], now: datetime) -> bool:
     """Is it too old to be worth sending? Never, when the operator asked for it."""
     limit = expire.get(delivery.kind)
-    return limit is not None and not delivery.replayed and ages.age(delivery.aged_from, now, standstills) > limit
+    return limit is not None and not delivery.replayed and now - delivery.aged_from > limit
 
 
 def expiry(limit: timedelta) -> str:
@@ -102,12 +98,11 @@ class Retry(Struct, frozen=True):
     policy: Target
     now: datetime
     jitter: float
-    standstills: Sequence[Standstill]
 
     def verdict(self, *, counted: bool, unclear: int = 0, paused: bool = True) -> Verdict:
         delivery, policy, now = self.delivery, self.policy, self.now
         failures = delivery.failures + counted
-        give_up_at = ages.grows_to(policy.give_up_after, delivery.aged_from, now, self.standstills)
+        give_up_at = delivery.aged_from + policy.give_up_after
         if failures >= policy.attempts:
             reason = f"failed {failures} times; last: {self.outcome.reason}"
             return _ended(delivery, "dead", now, reason, failures=counted, unclear=unclear)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import random
 import threading
+from collections import deque
 from collections.abc import Callable
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Protocol
 
 import structlog
+from msgspec.structs import replace
 from tenacity import RetryCallState, Retrying, retry_if_result, stop_after_attempt, stop_when_event_set
 from tenacity.nap import sleep_using_event
 from tenacity.wait import wait_random_exponential
@@ -19,7 +21,7 @@ from relay.delivery import log_events, retry_policy
 from relay.delivery.call_context import CallContext
 from relay.delivery.throttle import Throttle
 from relay.errors import Interrupted, StoreError
-from relay.models import Attempt, Delivery, Outcome, Standstill
+from relay.models import Attempt, Delivery, Outcome
 from relay.store import AttemptResult, ClaimedDelivery, Store
 
 log = structlog.get_logger("relay.delivery")
@@ -48,7 +50,7 @@ class AttemptRunner:
     ) -> None:
         self._adapter, self._policy, self._throttle = adapter, adapter.settings, throttle
         self._store, self._clock, self._stopping = store, clock, stopping
-        self.standstills: tuple[Standstill, ...] = ()  #: time that does not count for ages
+        self.clock_steps: deque[tuple[datetime, datetime]] = deque(maxlen=20)  #: of the wall clock: from and to
 
     def send(self, job: ClaimedDelivery, lease_valid: Callable[[], bool]) -> Outcome:
         """Tries again within seconds while no connection is made; all else is for the database's patience.
@@ -81,11 +83,13 @@ class AttemptRunner:
     ) -> AttemptResult:
         """What an attempt that ended like this comes to. `is_open`: is the target thought well after it?"""
         now = self._clock()
+        if self.clock_steps:
+            delivery = replace(delivery, aged_from=delivery.aged_from + self._skipped_since(began))
         since = delivery.tried_at or delivery.aged_from
         target_accepts_others = outcome.name == "failed" and self._store.queue.another_was_delivered(delivery, since)
         verdict = retry_policy.decide(
             outcome, delivery, self._policy, now=now, target_accepts_others=target_accepts_others, is_open=is_open,
-            standstills=self.standstills, jitter=random.random(),  # noqa: S311  it spreads, and protects nothing
+            jitter=random.random(),  # noqa: S311  it spreads, and protects nothing
         )  # fmt: skip
         attempt = Attempt(
             number=delivery.attempts + 1, at=began, took_ms=took_ms, status=outcome.status, outcome=outcome.name,
@@ -101,7 +105,7 @@ class AttemptRunner:
     def expired(self, job: ClaimedDelivery, now: datetime) -> AttemptResult | None:
         """Its end without a request, when it is too old to be worth one."""
         delivery = job.delivery
-        if not retry_policy.is_expired(delivery, self._policy.expire, now, self.standstills):
+        if not retry_policy.is_expired(delivery, self._policy.expire, now):
             return None
         log.info("delivery.expired", **log_events.fields(delivery))
         return AttemptResult(
@@ -109,6 +113,10 @@ class AttemptRunner:
             unclear=delivery.unclear, delivered_at=None, remote=delivery.remote, attempt=None,
             reason=retry_policy.expiry(self._policy.expire[delivery.kind]),
         )  # fmt: skip
+
+    def _skipped_since(self, began: datetime) -> timedelta:
+        """By how much the clock has stepped forward since then: the store has moved what waits, not what is in hand."""
+        return sum((after - before for before, after in self.clock_steps if began <= before < after), timedelta(0))
 
     def _again(self, job: ClaimedDelivery, steps: CallContext, first: list[Outcome]) -> Outcome:
         """The first of the tries has been made already."""

@@ -9,7 +9,7 @@ from typing import Any
 from msgspec import Struct
 from sqlalchemy import Connection, and_, exists, func, select
 
-from relay.clock import to_us
+from relay.clock import from_us, to_us
 from relay.models import DEAD_LETTERS, Delivery, Event
 from relay.store import queries, rows
 from relay.store.queries import Selection
@@ -23,6 +23,7 @@ class DeadLetterPage(Struct, frozen=True):
     """A page of the dead-letter queue, the newest events first."""
 
     found: list[Delivery | Event]
+    accepted_at: dict[str, datetime]  #: by the event's id
     next_before: int | None  #: the key of the next page; None: this is the last one
 
 
@@ -92,7 +93,9 @@ def _letters(connection: Connection, wanted: Selection, before: int | None, coun
     page = found[:count]
     if len(found) > count:  # all letters of one event stand on one page
         page += [each for each in found[count:] if _event_seq(each) == _event_seq(page[-1])]
-    return DeadLetterPage(page, _event_seq(page[-1]) if len(found) > len(page) else None)
+    of_page = select(events.c.id, events.c.received_at).where(events.c.seq.in_({_event_seq(each) for each in page}))
+    accepted_at = {event: from_us(at) for event, at in connection.execute(of_page)}
+    return DeadLetterPage(page, accepted_at, _event_seq(page[-1]) if len(found) > len(page) else None)
 
 
 def _event_seq(letter: Delivery | Event) -> int:

@@ -11,7 +11,7 @@ from datetime import datetime
 from sqlalchemy import Connection, bindparam, case, delete, func, select
 
 from relay.clock import to_us
-from relay.store import call_progress, target_state
+from relay.store import call_progress
 from relay.store.sqlite.database import Database
 from relay.store.tables import attempts, deliveries, events
 
@@ -52,8 +52,6 @@ def prune(
                 deleted += _delete(connection, seqs[start : start + _BATCH])
             if should_stop():
                 return deleted
-    with database.write(_TIMEOUT_S) as connection:
-        target_state.forget_standstills(connection, min(dead_before, delivered_before))
     _give_back(database, should_stop)
     return deleted
 

@@ -15,6 +15,32 @@ from sqlalchemy.sql.elements import ClauseElement
 _DIALECT = sqlite.dialect(paramstyle="named")
 
 
+class Statement:
+    """One statement as SQL text, its values bound by name. Values must be plain: int, str, bytes, None."""
+
+    def __init__(self, sql: str) -> None:
+        self.sql = sql
+
+    def rows(self, connection: Connection, **params: Any) -> list[tuple[Any, ...]]:
+        cursor = _cursor(connection)
+        try:
+            return list(cursor.execute(self.sql, params).fetchall())
+        finally:
+            cursor.close()
+
+    def first(self, connection: Connection, **params: Any) -> tuple[Any, ...] | None:
+        found = self.rows(connection, **params)
+        return found[0] if found else None
+
+    def run(self, connection: Connection, **params: Any) -> int:
+        """Return the number of rows that were changed."""
+        cursor = _cursor(connection)
+        try:
+            return int(cursor.execute(self.sql, params).rowcount)
+        finally:
+            cursor.close()
+
+
 class Hot:
     """One prepared statement. Values must be plain: int, str, bytes, None."""
 

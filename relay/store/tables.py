@@ -19,7 +19,7 @@ from sqlalchemy import (
     text,
 )
 
-VERSION = "0005"
+VERSION = "0006"
 """The newest migration: what this program expects of a database."""
 
 metadata = MetaData()
@@ -133,16 +133,7 @@ targets = Table(
     Column("forbidden_since", BigInteger),
     Column("paused_at", BigInteger),  # by the operator
     Column("resumes", Integer, nullable=False, server_default="0"),  # counts `resume`: it asks for a probe at once
-)
-
-standstills = Table(
-    "standstills",
-    metadata,
-    Column("seq", _Seq, primary_key=True, autoincrement=True),
-    Column("target", Text, nullable=False),
-    Column("began_at", BigInteger, nullable=False),
-    Column("ended_at", BigInteger),
-    Index("standstills_target", "target"),
+    Column("clock_stepped_to", BigInteger),  # by the last step of the wall clock that the lane has followed
 )
 
 call_links = Table(

@@ -10,14 +10,15 @@ from collections.abc import Iterable
 from datetime import datetime
 
 from msgspec import Struct
-from sqlalchemy import Connection, bindparam, delete, insert, select, update
+from sqlalchemy import Connection, bindparam, select, update
 from sqlalchemy.dialects.sqlite import insert as upsert
 
 from relay.clock import from_us, to_us
-from relay.models import Standstill, TargetHealth
+from relay.models import TargetHealth
+from relay.store import waits
 from relay.store.sqlite.database import PATIENT_TIMEOUT_S, Database
-from relay.store.statement import Hot
-from relay.store.tables import standstills, targets
+from relay.store.statement import Hot, Statement
+from relay.store.tables import targets
 
 _MOMENTS = ("since", "probe_at", "asked_until", "forbidden_since")
 _save = Hot(
@@ -32,6 +33,11 @@ _load = Hot(
 _flags = Hot(
     select(targets.c.paused_at, targets.c.resumes).where(targets.c.name == bindparam("target"))
 )  # fmt: skip
+
+
+_pause = Statement("UPDATE targets SET paused_at = :now WHERE name = :target AND paused_at IS NULL")
+_paused_at = Statement("SELECT paused_at FROM targets WHERE name = :target")
+_resume = Statement("UPDATE targets SET paused_at = NULL, resumes = resumes + 1 WHERE name = :target")
 
 
 class LeaseRow(Struct, frozen=True):
@@ -101,16 +107,19 @@ class Targets:
     def pause(self, target: str, now: datetime) -> bool:
         """Hold the target's queue. False: it was paused already."""
         with self._database.write(PATIENT_TIMEOUT_S) as connection:
-            return _pause(connection, target, now)
+            _ensure(connection, target)
+            return bool(_pause.run(connection, target=target, now=to_us(now)))
 
     def resume(self, target: str, now: datetime) -> bool:
-        """Let it go on, and ask for a probe at once. False: it was not paused."""
+        """Let it go on, nobody older by the pause, and ask for a probe at once. False: it was not paused."""
         with self._database.write(PATIENT_TIMEOUT_S) as connection:
-            return _resume(connection, target, now)
-
-    def standstills(self, target: str) -> tuple[Standstill, ...]:
-        with self._database.read() as connection:
-            return _standstills(connection, target)
+            _ensure(connection, target)
+            [(paused_at,)] = _paused_at.rows(connection, target=target)
+            _resume.run(connection, target=target)
+            if paused_at is None:
+                return False
+            waits.stand_still(connection, target, paused_at, to_us(now))
+            return True
 
 
 def _ensure(connection: Connection, target: str) -> None:
@@ -140,40 +149,3 @@ def save_health(connection: Connection, target: str, epoch: int, health: TargetH
 def operator_flags(connection: Connection, target: str) -> OperatorFlags:
     found = _flags.first(connection, target=target)
     return OperatorFlags() if found is None else OperatorFlags(found[0] is not None, found[1])
-
-
-def _pause(connection: Connection, target: str, now: datetime) -> bool:
-    """False: it was paused already."""
-    _ensure(connection, target)
-    statement = update(targets).where(targets.c.name == target, targets.c.paused_at.is_(None))
-    if not connection.execute(statement.values(paused_at=to_us(now))).rowcount:
-        return False
-    connection.execute(insert(standstills).values(target=target, began_at=to_us(now), ended_at=None))
-    return True
-
-
-def _resume(connection: Connection, target: str, now: datetime) -> bool:
-    """Asks for a probe at once. False: it was not paused."""
-    _ensure(connection, target)
-    connection.execute(update(targets).where(targets.c.name == target).values(resumes=targets.c.resumes + 1))
-    was_paused = update(targets).where(targets.c.name == target, targets.c.paused_at.is_not(None))
-    if not connection.execute(was_paused.values(paused_at=None)).rowcount:
-        return False
-    going_on = update(standstills).where(standstills.c.target == target, standstills.c.ended_at.is_(None))
-    connection.execute(going_on.values(ended_at=to_us(now)))
-    return True
-
-
-def _standstills(connection: Connection, target: str) -> tuple[Standstill, ...]:
-    statement = select(standstills.c.began_at, standstills.c.ended_at).where(standstills.c.target == target)
-    found = connection.execute(statement.order_by(standstills.c.seq))
-    return tuple(Standstill(from_us(began), None if ended is None else from_us(ended)) for began, ended in found)
-
-
-def add_standstill(connection: Connection, target: str, began: datetime, ended: datetime) -> None:
-    connection.execute(insert(standstills).values(target=target, began_at=to_us(began), ended_at=to_us(ended)))
-
-
-def forget_standstills(connection: Connection, before: datetime) -> None:
-    """Those that ended before any event that is kept was taken."""
-    connection.execute(delete(standstills).where(standstills.c.ended_at < to_us(before)))

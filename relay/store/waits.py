@@ -6,14 +6,14 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 
 from msgspec import Struct
-from sqlalchemy import ColumnElement, Connection, bindparam, case, exists, select, update
+from sqlalchemy import ColumnElement, Connection, bindparam, case, select, update
 
-from relay.clock import to_us
+from relay.clock import span_us, to_us
 from relay.models import Delivery, DeliveryState
-from relay.store import call_order, rows, target_state
+from relay.store import call_order, rows
 from relay.store.sqlite.database import PATIENT_TIMEOUT_S, Database
-from relay.store.statement import Hot
-from relay.store.tables import UNFINISHED, deliveries, standstills, targets
+from relay.store.statement import Hot, Statement
+from relay.store.tables import UNFINISHED, deliveries
 
 _PAGE = 200  # whoever ends them has other lanes to see to, and a lease to renew
 _SECOND = timedelta(seconds=1)
@@ -22,6 +22,34 @@ _give_up = Hot(
     update(deliveries)
     .where(deliveries.c.seq == bindparam("row"), deliveries.c.state == "due")
     .values(state=bindparam("state_"), reason=bindparam("reason_"))
+)
+
+
+_stand_still = Statement(
+    """
+    UPDATE deliveries SET aged_from = :ended - max(:began - aged_from, 0)
+    WHERE target = :target AND state IN ('due', 'sending') AND aged_from < :ended
+    """
+)
+_note_step = Statement(
+    """
+    UPDATE targets SET clock_stepped_to = :after, paused_at = paused_at + :after - :before
+    WHERE name = :target AND epoch = :epoch AND clock_stepped_to IS NOT :after
+    """
+)
+_shift_forward = Statement(
+    """
+    UPDATE deliveries SET due_at = due_at + :after - :before
+    WHERE target = :target AND state IN ('due', 'sending') AND state = 'due' AND due_at > :before
+      AND (tried_at <= :before OR tried_at IS NULL AND due_at <= :before + :gap)
+    """
+)
+_shift_back = Statement(
+    """
+    UPDATE deliveries SET due_at = due_at + :after - :before
+    WHERE target = :target AND state IN ('due', 'sending') AND state = 'due' AND due_at > :after
+      AND CASE WHEN tried_at IS NULL THEN due_at > :after + :gap ELSE tried_at NOT BETWEEN :just_now AND :after END
+    """
 )
 
 
@@ -97,6 +125,11 @@ def _expire(connection: Connection, batch: Sequence[Expiry]) -> list[bool]:
     return ended
 
 
+def stand_still(connection: Connection, target: str, began_us: int, ended_us: int) -> None:
+    """Let nothing that waits for the target have aged from then to then: what came in meanwhile is as new."""
+    _stand_still.run(connection, target=target, began=began_us, ended=ended_us)
+
+
 def _follow_clock(
     connection: Connection, lanes: Mapping[str, int], before: datetime, after: datetime, gaps: Mapping[str, timedelta]
 ) -> None:
@@ -104,34 +137,19 @@ def _follow_clock(
 
     Waits keep their length. A step forward ages nobody; a step back makes those that wait younger by it.
     What was taken or tried since the step, before it was noticed, stays as it is, and so does what has got its turn
-    since (`gaps` between two deliveries of one call). A lane follows a step once, however often it is told: the
-    standstill that the same commit writes says that it has. (One that ends before it begins, after a step back, is
-    no span of time to anybody.)
+    since (`gaps` between two deliveries of one call). A lane follows a step once, however often it is told: the same
+    commit writes down to what the clock has stepped.
     """
+    step = {"before": to_us(before), "after": to_us(after)}
     for target, epoch in lanes.items():
-        its_own = exists().where(targets.c.name == target, targets.c.epoch == epoch)
-        followed = exists().where(
-            standstills.c.target == target,
-            standstills.c.began_at == to_us(before),
-            standstills.c.ended_at == to_us(after),
-        )
-        if connection.execute(select(its_own & ~followed)).scalar():
-            _shift_waits(connection, target, before, after, gaps.get(target, timedelta(0)))
-            target_state.add_standstill(connection, target, before, after)
-
-
-def _shift_waits(connection: Connection, target: str, before: datetime, after: datetime, call_gap: timedelta) -> None:
-    step = (after - before) // timedelta(microseconds=1)
-    waiting = update(deliveries).where(deliveries.c.target == target, UNFINISHED, deliveries.c.state == "due")
-    tried_at = deliveries.c.tried_at
-    if after > before:
-        in_its_gap = tried_at.is_(None) & (deliveries.c.due_at <= to_us(before + call_gap))
-        waiting = waiting.where(deliveries.c.due_at > to_us(before), (tried_at <= to_us(before)) | in_its_gap)
-    else:
-        since_the_step = tried_at.is_not(None) & tried_at.between(to_us(after - _SECOND), to_us(after))
-        in_its_gap = tried_at.is_(None) & (deliveries.c.due_at <= to_us(after + call_gap))
-        waiting = waiting.where(deliveries.c.due_at > to_us(after), ~since_the_step, ~in_its_gap)
-    connection.execute(waiting.values(due_at=deliveries.c.due_at + step))
+        if not _note_step.run(connection, target=target, epoch=epoch, **step):
+            continue
+        gap = span_us(gaps.get(target, timedelta(0)))
+        if after > before:
+            _shift_forward.run(connection, target=target, gap=gap, **step)
+            stand_still(connection, target, step["before"], step["after"])
+        else:
+            _shift_back.run(connection, target=target, gap=gap, just_now=to_us(after - _SECOND), **step)
 
 
 def _latest(now: datetime, longest: timedelta) -> ColumnElement[int]:

@@ -77,17 +77,27 @@ def certificate(tmp_path: Path) -> tuple[Path, Path]:
 
 
 @pytest.fixture
-def old_database(tmp_path: Path) -> Path:
+def make_old_database(tmp_path: Path) -> Callable[[str], Path]:
+    """What an older version of the relay has left."""
+
+    def make(version: str) -> Path:
+        engine = create_engine(f"sqlite:///{tmp_path / 'relay.db'}")
+        config = Config()
+        config.set_main_option("script_location", str(Path(migrate.__file__).parent / "migrations"))
+        with engine.connect() as connection:
+            config.attributes["connection"] = connection
+            command.upgrade(config, version)
+            connection.commit()
+        engine.dispose()
+        return tmp_path / "relay.db"
+
+    return make
+
+
+@pytest.fixture
+def old_database(make_old_database: Callable[[str], Path]) -> Path:
     """What the first version of the relay has left."""
-    engine = create_engine(f"sqlite:///{tmp_path / 'relay.db'}")
-    config = Config()
-    config.set_main_option("script_location", str(Path(migrate.__file__).parent / "migrations"))
-    with engine.connect() as connection:
-        config.attributes["connection"] = connection
-        command.upgrade(config, "0001")
-        connection.commit()
-    engine.dispose()
-    return tmp_path / "relay.db"
+    return make_old_database("0001")
 
 
 @pytest.fixture

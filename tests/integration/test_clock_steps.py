@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import sqlite3
+import threading
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
 from msgspec.structs import replace
-from sqlalchemy.exc import IntegrityError
 
-from relay.delivery import ages, retry_policy
+from relay.delivery import retry_policy
 from relay.errors import StoreBusy
 from relay.models import Delivery, Outcome
 from relay.store import AttemptResult, Claim, Discard, Replay, Selection
@@ -78,10 +79,10 @@ def test_all_lanes_follow_a_step_or_none_does(make_relay: Callable[..., Relay], 
         relay.intake.accept(relay.settings.sources[source], "in", rendered("incoming"), is_query=False)
     before = {name: waiting(relay, name, epoch, clock()) for name, epoch in lanes.items()}
     step = clock(), clock() + HOUR
-    trigger = "BEFORE INSERT ON standstills WHEN NEW.target = 'other' BEGIN SELECT RAISE(ABORT, 'no'); END"
+    trigger = "BEFORE UPDATE ON targets WHEN NEW.name = 'other' BEGIN SELECT RAISE(ABORT, 'no'); END"
     with relay.store.database.write() as connection:
         connection.exec_driver_sql(f"CREATE TRIGGER other_fails {trigger}")
-    with pytest.raises(IntegrityError):
+    with pytest.raises(sqlite3.IntegrityError):
         relay.store.waits.follow_clock(lanes, *step, {})
     assert {name: only(relay, name) for name in lanes} == before
 
@@ -90,17 +91,70 @@ def test_all_lanes_follow_a_step_or_none_does(make_relay: Callable[..., Relay], 
     for _ in range(3):
         relay.store.waits.follow_clock(lanes, *step, {})
     assert {name: only(relay, name).due_at for name in lanes} == {name: d.due_at + HOUR for name, d in before.items()}
-    assert [len(relay.store.targets.standstills(name)) for name in lanes] == [1, 1]
+    assert {name: only(relay, name).aged_from for name in lanes} == {
+        name: d.aged_from + HOUR for name, d in before.items()
+    }
 
 
-def test_a_step_back_is_kept_in_mind_but_is_no_time_that_stood_still(relay: Relay, clock: Any) -> None:
+def test_a_step_back_is_followed_once_too_but_is_no_time_that_stood_still(relay: Relay, clock: Any) -> None:
     lanes = {"onec": relay.store.targets.take_over("onec", "me") or 0}
-    relay.store.waits.follow_clock(lanes, clock(), clock() - HOUR, {})
+    post(relay, rendered("incoming"))
+    before = waiting(relay, "onec", lanes["onec"], clock())
+    for _ in range(3):
+        relay.store.waits.follow_clock(lanes, clock(), clock() - HOUR, {})
 
-    standstills = relay.store.targets.standstills("onec")
-    assert len(standstills) == 1
-    assert ages.age(clock() - 3 * HOUR, clock(), standstills) == 3 * HOUR
-    assert ages.born_before(2 * HOUR, clock(), standstills) == clock() - 2 * HOUR
+    assert only(relay).due_at == before.due_at - HOUR
+    assert only(relay).aged_from == before.aged_from
+
+
+def age(relay: Relay, now: datetime) -> timedelta:
+    return now - only(relay).aged_from
+
+
+@pytest.mark.parametrize("step", [HOUR, 30 * HOUR, -HOUR])
+def test_a_step_within_a_pause_does_not_count_twice(relay: Relay, clock: FakeClock, step: timedelta) -> None:
+    """What waits was ten minutes old when the pause began, by the clock that was right then."""
+    lanes = {"onec": relay.store.targets.take_over("onec", "me") or 0}
+    post(relay, rendered("incoming"))
+    clock.forward(minutes=10)
+    relay.store.targets.pause("onec", clock())
+    clock.forward(hours=5)
+    before, clock.now = clock(), clock() + step
+    relay.store.waits.follow_clock(lanes, before, clock(), {})
+    clock.forward(hours=3)
+    relay.store.targets.resume("onec", clock())
+    clock.forward(minutes=1)
+
+    younger = min(-step, timedelta(minutes=10)) if step < timedelta(0) else timedelta(0)
+    assert age(relay, clock()) == timedelta(minutes=11) - younger
+
+
+def test_an_answer_that_came_after_a_step_forward_does_not_give_up_what_was_sent_before(
+    make_relay: Callable[..., Relay], clock: FakeClock
+) -> None:
+    """The clock steps while the answer is awaited: the delivery in hand is as old as it was."""
+    relay = make_relay(target='give_up_after = "1h"')
+    post(relay, rendered("incoming"))
+    awaited, answer = threading.Event(), threading.Event()
+
+    def script(_: Any) -> Outcome:
+        awaited.set()
+        assert answer.wait(20)
+        return Outcome(name="later", reason="busy")
+
+    target = Scripted(relay.settings.targets["onec"], script)
+    dispatcher = dispatch(relay, target, clock=clock, monotonic=lambda: 0.0)
+    try:
+        assert awaited.wait(20)
+        eventually(lambda: dispatcher._clockwork._last is not None, "the clock has been looked at")
+        clock.now += 2 * HOUR
+        eventually(lambda: len(dispatcher._lanes["onec"].attempts.clock_steps) == 1, "the step is followed")
+        answer.set()
+        eventually(lambda: only(relay).attempts == 1, "recorded")
+        assert only(relay).state == "due"
+    finally:
+        answer.set()
+        dispatcher.stop(5)
 
 
 # --- a clock that was ahead, and was set right while the relay was down

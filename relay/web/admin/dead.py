@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
 from flask import Blueprint, redirect, render_template, request, url_for
@@ -30,10 +31,17 @@ def dead() -> ResponseReturnValue:
     known = context()
     page = known.relay.store.pages.letters(selection(STATES), before(), PAGE)
     return render_template(
-        "admin/dead.html", letters=[_letter(found) for found in page.found], next_before=page.next_before,
-        zone=known.zone, given=_given(), kinds=KINDS, states=STATES, targets=_targets(),
-        sources=list(known.relay.settings.sources), done=request.args.get("done"),
-    )  # fmt: skip
+        "admin/dead.html",
+        letters=[_letter(found, page.accepted_at) for found in page.found],
+        next_before=page.next_before,
+        zone=known.zone,
+        given=_given(),
+        kinds=KINDS,
+        states=STATES,
+        targets=_targets(),
+        sources=list(known.relay.settings.sources),
+        done=request.args.get("done"),
+    )
 
 
 def preview(action: str) -> ResponseReturnValue:
@@ -73,10 +81,11 @@ def _chosen(action: str) -> Chosen:
         raise BadRequest(str(exc)) from exc
 
 
-def _letter(found: Delivery | Event) -> dict[str, Any]:
+def _letter(found: Delivery | Event, accepted_at: dict[str, datetime]) -> dict[str, Any]:
     if isinstance(found, Delivery):
         return {
-            "id": found.id, "event": found.event, "at": found.aged_from, "target": found.target, "kind": found.kind,
+            "id": found.id, "event": found.event, "at": accepted_at[found.event],
+            "target": found.target, "kind": found.kind,
             "source": found.source, "session": found.session, "state": found.state, "reason": found.reason,
         }  # fmt: skip
     return {
