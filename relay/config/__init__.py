@@ -3,7 +3,6 @@
 Knows neither Flask nor the classes of targets.
 """
 
-from relay.config.advice import warnings
 from relay.config.alerting import Alerts, WorkingHours
 from relay.config.demo_guard import SANDBOX_PORT, demo_config_problem, is_sandbox
 from relay.config.loader import read
@@ -22,7 +21,8 @@ from relay.config.schema import (
     Storage,
     Target,
 )
-from relay.config.secret import Secret
+from relay.config.types import Secret
+from relay.config.validators import warnings
 
 __all__ = [
     "ROOT",

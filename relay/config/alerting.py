@@ -8,11 +8,17 @@ from typing import Any, Literal
 
 from msgspec import Struct
 
-from relay.config.secret import Secret
+from relay.config.types import Positive, Secret, Size
 
-_DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
+DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://\S+")
 _HOURS = re.compile(r"\s*(?:(\w{3})(?:-(\w{3}))?\s+)?(\d\d):(\d\d)-(\d\d):(\d\d)\s*")
+
+
+class ChannelUrl(Secret):
+    """Where alerts go, as apprise writes it."""
+
+    __slots__ = ()
 
 
 class WorkingHours(Struct, frozen=True):
@@ -23,7 +29,7 @@ class WorkingHours(Struct, frozen=True):
     ends: time
 
     def between(self, since: datetime, until: datetime) -> timedelta:
-        """How much of the span is working time; both are aware and of one zone, whose clock counts."""
+        """Return how much of the span is working time; both are aware and of one zone, whose clock counts."""
         total, day = timedelta(0), since.date()
         while day <= until.date():
             if day.weekday() in self.days:
@@ -35,39 +41,39 @@ class WorkingHours(Struct, frozen=True):
 
 
 class Alerts(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    urls: tuple[Secret, ...] = ()  #: of the library apprise: tgram://…, mailto://…, slack://…, json://…
+    urls: tuple[ChannelUrl, ...] = ()  #: of the library apprise: tgram://…, mailto://…, slack://…, json://…
     language: Literal["ru", "en"] = "ru"
     name: str = ""  #: which relay speaks; the machine's name unless set
     down_for: timedelta = timedelta(minutes=10)  #: a target that is not open for longer
-    dead: int = 1  #: so many dead letters more since the last word
+    dead: Positive = 1  #: so many dead letters more since the last word
     backlog_older: timedelta = timedelta(minutes=30)
     silent_for: timedelta = timedelta(hours=4)  #: of working time; 0: never
     working_hours: WorkingHours = WorkingHours((0, 1, 2, 3, 4), time(9), time(18))
     token_ends_in: timedelta = timedelta(days=30)
-    disk_free: int = 500 * 1024 * 1024  #: bytes, on the disk of the database
+    disk_free: Size = Size(500 * 1024 * 1024)  #: bytes, on the disk of the database
     store_down: bool = True  #: notifications cannot be stored
     remind_after: timedelta = timedelta(hours=24)
 
 
-def channel(given: str) -> Secret:
-    """Raises ValueError; what was given is a secret and stays unsaid."""
-    if not _URL.fullmatch(given.strip()):
+def channel_url(text: str) -> ChannelUrl:
+    """Raises ValueError; the text is a secret and stays unsaid."""
+    if not _URL.fullmatch(text):
         raise ValueError("an address is of the form kind://…, like tgram://TOKEN/CHAT, mailto://… or json://host/path")
-    return Secret(given.strip())
+    return ChannelUrl(text)
 
 
-def working_hours(given: Any) -> WorkingHours:
+def working_hours(value: Any) -> WorkingHours:
     """Raises ValueError with an example."""
-    found = _HOURS.fullmatch(given) if isinstance(given, str) else None
+    match = _HOURS.fullmatch(value) if isinstance(value, str) else None
     try:
-        if found is None:
+        if match is None:
             raise ValueError
-        first = _DAYS.index((found[1] or "Mon").title())
-        last = _DAYS.index((found[2] or found[1] or "Sun").title())
-        begins, ends = time(int(found[3]), int(found[4])), time(int(found[5]), int(found[6]))
+        first = DAYS.index((match[1] or "Mon").title())
+        last = DAYS.index((match[2] or match[1] or "Sun").title())
+        begins, ends = time(int(match[3]), int(match[4])), time(int(match[5]), int(match[6]))
         if begins >= ends:
             raise ValueError
     except ValueError as exc:
-        raise ValueError(f'{given!r} are no working hours; write them like "Mon-Fri 09:00-18:00"') from exc
+        raise ValueError(f'{value!r} are no working hours; write them like "Mon-Fri 09:00-18:00"') from exc
     days = range(first, last + 1) if first <= last else (*range(first, 7), *range(last + 1))
     return WorkingHours(tuple(days), begins, ends)

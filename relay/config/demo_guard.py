@@ -23,21 +23,21 @@ def is_sandbox(target: Target) -> bool:
 
 
 def demo_config_problem(settings: Settings, hosts: Iterable[str], *, on_platform: bool) -> str | None:
-    """Why this configuration must not face the world, or None. `hosts` are the addresses listened on.
+    """Return why this configuration must not face the world, or None. `hosts` are the addresses listened on.
 
     With the sandbox as a target or the shipped token a real call would be taken and end nowhere.
     """
     if not on_platform and all(is_loopback(host) or host.startswith(("unix:", "/")) for host in hosts):
         return None
-    found = [f"targets.{name} is the sandbox" for name, target in settings.targets.items() if is_sandbox(target)]
-    found += [
+    problems = [f"targets.{name} is the sandbox" for name, target in settings.targets.items() if is_sandbox(target)]
+    problems += [
         f"sources.{name} has the shipped token"
         for name, source in settings.sources.items()
         if _SHIPPED_TOKEN in source.secrets
     ]
-    if not found:
+    if not problems:
         return None
     return (
-        f"{settings.file}: {', '.join(found)}: calls would be taken and end nowhere. "
+        f"{settings.file}: {', '.join(problems)}: calls would be taken and end nowhere. "
         "Put your own targets and tokens there, or set RELAY_DEMO=1 to try it out all the same"
     )

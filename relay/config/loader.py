@@ -6,7 +6,7 @@ import difflib
 import os
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
 from types import MappingProxyType
@@ -20,25 +20,26 @@ from relay.config.paths import ROOT
 from relay.config.rule import Rule
 from relay.config.schema import (
     TARGET_KINDS,
-    TOP_LEVEL,
     Admin,
     CrmTarget,
+    General,
     MetricsAccess,
     Settings,
     Source,
     Storage,
     Target,
 )
-from relay.config.secret import Secret
 from relay.errors import ConfigError
 
 _NOTHING: Mapping[str, Any] = MappingProxyType({})
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
+_TABLES = ("storage", "admin", "alerts", "metrics", "sources", "targets")
+_BOUND = re.compile(r"Expected `int` ([<>])= (-?\d+)")
 _PATH_ERROR = re.compile(r" - at `\$\.?(.*)`$")
 
 
 def read(environ: Mapping[str, str] | None = None) -> Settings:
-    """The settings. Raises ConfigError for whatever is wrong with them."""
+    """Return the settings. Raises ConfigError for whatever is wrong with them."""
     environ = os.environ if environ is None else environ
     file = Path(environ.get("RELAY_CONFIG") or ROOT / "config" / "relay.toml")
     return _Reader(file, environ).settings()
@@ -50,24 +51,26 @@ class _Reader:
 
     def settings(self) -> Settings:
         top = self._expand(self._parse(), "")
-        self._refuse_unknown(top, TOP_LEVEL, "")
-        top = {key: top.get(key, default) for key, default in TOP_LEVEL.items()}
-        for key in ("storage", "admin", "alerts", "metrics", "sources", "targets"):
-            self._expect_table(top[key], key)
-        simple = ("timezone", "max_body", "duplicate_window", "trusted_proxies")
-        plain = {key: self._convert_value(key, top[key], "") for key in simple}
-        if not isinstance(plain["trusted_proxies"], int):
-            self._fail("trusted_proxies", "must be a whole number: how many reverse proxies stand in front")
-        targets = {name: self._target(name, table) for name, table in top["targets"].items()}
-        sources = {name: self._source(name, table, plain, targets) for name, table in top["sources"].items()}
+        self._refuse_unknown(top, (*General.__struct_fields__, *_TABLES), "")
+        tables = {name: top.pop(name, {}) for name in _TABLES}
+        for name, table in tables.items():
+            self._expect_table(table, name)
+        general: General = self._struct(General, top, "")
+        targets = {name: self._target(name, table) for name, table in tables["targets"].items()}
+        sources = {name: self._source(name, table, general, targets) for name, table in tables["sources"].items()}
         self._refuse_same_path(sources)
         if not sources:
             self._fail("sources", "there is none; add [sources.NAME] with targets and a token")
         return Settings(
-            file=self.file, sources=sources, targets=_with_rules(targets, sources), **plain,
-            storage=self._storage(top["storage"]), admin=self._admin(top["admin"]),
-            alerts=self._struct(Alerts, top["alerts"], "alerts"), metrics=self._metrics(top["metrics"]),
-        )  # fmt: skip
+            file=self.file,
+            **msgspec.structs.asdict(general),
+            storage=self._storage(tables["storage"]),
+            admin=self._admin(tables["admin"]),
+            alerts=self._struct(Alerts, tables["alerts"], "alerts"),
+            metrics=self._metrics(tables["metrics"]),
+            sources=sources,
+            targets=_with_rules(targets, sources),
+        )
 
     def _fail(self, key: str, problem: str) -> NoReturn:
         raise ConfigError(f"{self.file}: {key}: {problem}")
@@ -117,41 +120,45 @@ class _Reader:
     # --- tables to structs
 
     def _struct(self, kind: type[Any], table: dict[str, Any], path: str, added: Mapping[str, Any] = _NOTHING) -> Any:
-        known = [field for field in kind.__struct_fields__ if field not in added]
-        self._refuse_unknown(table, known, path)
-        values = {key: self._convert_value(key, value, path) for key, value in table.items()}
+        self._refuse_unknown(table, [field for field in kind.__struct_fields__ if field not in added], path)
+        hints = get_type_hints(kind, include_extras=True)
+        values = {key: self._convert(hints[key], value, f"{path}.{key}".lstrip(".")) for key, value in table.items()}
         try:
             return msgspec.convert({**values, **added}, kind, builtin_types=(timedelta,), dec_hook=_as_it_is)
         except msgspec.ValidationError as exc:
             self._explain(exc, kind, path)
 
+    def _convert(self, hint: Any, value: Any, key: str) -> Any:
+        try:
+            return conversions.convert(hint, value)
+        except (ValueError, TypeError) as exc:
+            self._fail(key, str(exc))
+
     def _explain(self, exc: msgspec.ValidationError, kind: type[Any], path: str) -> NoReturn:
         text = str(exc)
-        found = _PATH_ERROR.search(text)
-        key = ".".join(part for part in (path, found[1] if found else "") if part)
+        place = _PATH_ERROR.search(text)
+        field = place[1] if place else ""
+        key = f"{path}.{field}".strip(".")
         missing = re.search(r"missing required field `(\w+)`", text)
         if missing:
             self._fail(f"{path}.{missing[1]}", "is missing; it is required")
-        allowed = _allowed(get_type_hints(kind).get(key.removeprefix(f"{path}.").partition("[")[0]))
-        if allowed and "enum" in text:
-            self._fail(key, f"must be one of {', '.join(str(word) for word in allowed)}")
+        words = _words(get_type_hints(kind).get(field.partition("[")[0]))
+        if words and "enum" in text:
+            self._fail(key, f"must be one of {', '.join(words)}")
+        bound = _BOUND.search(text)
+        if bound:
+            self._fail(key, f"is too {'little; at least' if bound[1] == '>' else 'much; at most'} {bound[2]}")
         self._fail(key, _PATH_ERROR.sub("", text).replace("Expected", "expected"))
-
-    def _convert_value(self, key: str, value: Any, path: str) -> Any:
-        try:
-            return conversions.convert(key, value, is_source=path.startswith("sources."))
-        except (ValueError, TypeError) as exc:
-            self._fail(f"{path}.{key}".lstrip("."), str(exc))
 
     def _expect_table(self, value: Any, path: str) -> None:
         if not isinstance(value, dict):
             self._fail(path, f"must be a table: write it as [{path}]")
 
-    def _refuse_unknown(self, table: dict[str, Any], known: Any, path: str) -> None:
+    def _refuse_unknown(self, table: dict[str, Any], fields: Sequence[str], path: str) -> None:
         for key in table:
-            if key not in known:
-                close = difflib.get_close_matches(key, list(known), n=1)
-                hint = f"did you mean {close[0]}?" if close else f"known are: {', '.join(known)}"
+            if key not in fields:
+                close = difflib.get_close_matches(key, fields, n=1)
+                hint = f"did you mean {close[0]}?" if close else f"known are: {', '.join(fields)}"
                 self._fail(f"{path}.{key}".lstrip("."), f"there is no such key; {hint}")
 
     def _storage(self, table: dict[str, Any]) -> Storage:
@@ -185,24 +192,24 @@ class _Reader:
         self._check_name(name, path)
         kind = table.get("kind")
         if kind not in TARGET_KINDS:
-            known = ", ".join(f'"{item}"' for item in TARGET_KINDS)
+            kinds = ", ".join(f'"{item}"' for item in TARGET_KINDS)
             self._fail(
                 f"{path}.kind",
-                f"{'is missing' if kind is None else repr(kind) + ' is not known'}; this version has {known}",
+                f"{'is missing' if kind is None else repr(kind) + ' is not known'}; this version has {kinds}",
             )
         rest = {key: value for key, value in table.items() if key != "kind"}
         added = {"name": name, "rules": {}} if issubclass(TARGET_KINDS[kind], CrmTarget) else {"name": name}
         target: Target = self._struct(TARGET_KINDS[kind], rest, path, added)
-        found = validators.problem(target)
-        if found is not None:
-            self._fail(f"{path}.{found[0]}", found[1])
+        problem = validators.problem(target)
+        if problem is not None:
+            self._fail(f"{path}.{problem[0]}", problem[1])
         return target
 
-    def _source(self, name: str, table: Any, defaults: dict[str, Any], targets: dict[str, Target]) -> Source:
+    def _source(self, name: str, table: Any, general: General, targets: dict[str, Target]) -> Source:
         path = f"sources.{name}"
         self._expect_table(table, path)
         self._check_name(name, path)
-        inherited = {key: defaults[key] for key in ("timezone", "duplicate_window") if key not in table}
+        inherited = {key: getattr(general, key) for key in ("timezone", "duplicate_window") if key not in table}
         if not table.get("targets"):
             self._fail(f"{path}.targets", "is missing; name at least one of [targets.*]")
         rest = {key: value for key, value in table.items() if key != "rules"}
@@ -218,9 +225,9 @@ class _Reader:
         for number, table in enumerate(tables, start=1):
             rule: Rule = self._struct(Rule, table, f"{path}[{number}]")
             concerned = [targets[name] for name in source.targets if not rule.targets or name in rule.targets]
-            found = validators.rule_problem(rule, source, concerned)
-            if found is not None:
-                self._fail(f"{path}[{number}].{found[0]}", found[1])
+            problem = validators.rule_problem(rule, source, concerned)
+            if problem is not None:
+                self._fail(f"{path}[{number}].{problem[0]}", problem[1])
             rules.append(rule)
         return tuple(rules)
 
@@ -252,7 +259,7 @@ class _Reader:
 
 
 def _with_rules(targets: dict[str, Target], sources: dict[str, Source]) -> dict[str, Target]:
-    """A CRM's settings for one call may come from a rule of the call's source."""
+    """Give each CRM the rules of its sources: its settings for one call may come from one of them."""
     return {
         name: msgspec.structs.replace(
             target, rules={source.name: source.rules for source in sources.values() if name in source.targets}
@@ -264,16 +271,14 @@ def _with_rules(targets: dict[str, Target], sources: dict[str, Source]) -> dict[
 
 
 def _as_it_is(kind: type, value: Any) -> Any:
-    """Secrets, zones, networks and rates were made before; msgspec only checks where they stand."""
+    """Check where secrets, zones, networks and rates stand; they were made before."""
     if isinstance(value, kind):
         return value
-    if kind is Secret and isinstance(value, str):
-        return Secret(value)
     raise ValueError(f"Expected {kind.__name__}, got {type(value).__name__}")
 
 
-def _allowed(hint: Any) -> tuple[Any, ...]:
-    """The words of a Literal, also inside a tuple."""
+def _words(hint: Any) -> tuple[str, ...]:
+    """Return the words of a Literal, also of one inside a tuple."""
     if get_origin(hint) is Literal:
         return get_args(hint)
-    return next((words for part in get_args(hint) if (words := _allowed(part))), ())
+    return next((words for part in get_args(hint) if (words := _words(part))), ())

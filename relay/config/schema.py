@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Literal
 from zoneinfo import ZoneInfo
 
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from relay.config.addresses import AllowList
 from relay.config.alerting import Alerts
 from relay.config.rule import Rule
-from relay.config.secret import Secret
-from relay.config.types import Rate
+from relay.config.types import Positive, Rate, Secret, Size
 from relay.models import CALL_KINDS, KINDS, NOTIFIED_KINDS, Kind
 
 UIS_HOSTS = ("uiscom.ru", "comagic.ru", "novofon.ru", "callgear.com")  #: the one platform under its four names
@@ -26,7 +25,7 @@ class Storage(Struct, frozen=True, forbid_unknown_fields=True):
 
     @property
     def path(self) -> Path:
-        """Of the SQLite file."""
+        """Return where the SQLite file lies."""
         return Path(self.url.removeprefix("sqlite:///"))
 
 
@@ -57,7 +56,7 @@ class Source(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
     @property
     def secrets(self) -> tuple[Secret, ...]:
-        """All that open it."""
+        """Return all that open it."""
         return (*self.token, *self.integration_key)
 
 
@@ -66,13 +65,13 @@ class Target(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, tag_
 
     name: str
     events: tuple[Kind, ...] = KINDS
-    concurrency: int = 2
+    concurrency: Annotated[int, Meta(ge=1, le=64)] = 2
     rate: Rate | None = None
     timeout: timedelta = timedelta(seconds=30)
     connect_timeout: timedelta = timedelta(seconds=5)
     order: Literal["call", "none"] = "call"
     give_up_after: timedelta = timedelta(days=14)
-    attempts: int = 12  #: failures of the event's own
+    attempts: Positive = 12  #: failures of the event's own
     retry_first: timedelta = timedelta(seconds=5)
     retry_max: timedelta = timedelta(hours=1)
     retry_after_max: timedelta = timedelta(hours=1)  #: a target that asks for more time is given so much
@@ -89,12 +88,12 @@ class Target(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, tag_
 
     @property
     def address(self) -> str:
-        """Where its requests go; may hold a secret."""
+        """Return where its requests go; may hold a secret."""
         raise NotImplementedError
 
     @property
     def call_gap(self) -> timedelta:
-        """The least time between two deliveries of one call."""
+        """Return the least time between two deliveries of one call."""
         return timedelta(0)
 
 
@@ -126,7 +125,7 @@ class CrmTarget(Target, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """A CRM that has users of its own: whom a call belongs to."""
 
     events: tuple[Kind, ...] = CALL_KINDS
-    default_user: int  #: for calls that nobody took
+    default_user: Positive  #: for calls that nobody took
     users: dict[str, int] = {}  #: UIS extension -> user of the CRM
     employees: dict[str, int] = {}  #: UIS employee id -> user of the CRM
     client_id: str | None = None  #: OAuth, instead of a webhook or a long-lived token
@@ -136,7 +135,7 @@ class CrmTarget(Target, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
     @property
     def mapped_users(self) -> tuple[int, ...]:
-        """Everybody who is named, once each."""
+        """Return everybody who is named, once each."""
         return tuple(dict.fromkeys((*self.users.values(), *self.employees.values())))
 
 
@@ -169,8 +168,8 @@ class AmoCrmTarget(CrmTarget, frozen=True, forbid_unknown_fields=True, kw_only=T
     token: Secret | None = None
     redirect_uri: str | None = None
     unknown_phone: Literal["unsorted", "contact", "skip"] = "unsorted"
-    pipeline_id: int | None = None  #: whose «Неразобранное» gets the calls of unknown numbers
-    status_id: int | None = None  #: the stage to which it is accepted from there at once; None: a person does that
+    pipeline_id: Positive | None = None  #: whose «Неразобранное» gets the calls of unknown numbers
+    status_id: Positive | None = None  #: the stage to which it is accepted from there at once; None: a person does that
     popup: bool = True
     source_name: str = "UIS"
     look_up: bool = True  #: look for a call that may have been taken before it is sent again
@@ -183,7 +182,7 @@ class AmoCrmTarget(CrmTarget, frozen=True, forbid_unknown_fields=True, kw_only=T
 class HttpTarget(UrlTarget, frozen=True, forbid_unknown_fields=True, kw_only=True, tag="http"):
     """Any HTTP address."""
 
-    concurrency: int = 4
+    concurrency: Annotated[int, Meta(ge=1, le=64)] = 4
     body: Literal["normalised", "template", "raw"] = "normalised"
     empty: Literal["null", "string"] = "null"
     method: Literal["POST", "PUT", "PATCH"] = "POST"
@@ -193,18 +192,26 @@ class HttpTarget(UrlTarget, frozen=True, forbid_unknown_fields=True, kw_only=Tru
 
 
 TARGET_KINDS: dict[str, type[Target]] = {
-    "1c": OneCTarget, "bitrix24": Bitrix24Target, "amocrm": AmoCrmTarget, "http": HttpTarget,
-}  # fmt: skip
+    "1c": OneCTarget,
+    "bitrix24": Bitrix24Target,
+    "amocrm": AmoCrmTarget,
+    "http": HttpTarget,
+}
 
 
-class Settings(Struct, frozen=True, kw_only=True):
+class General(Struct, frozen=True, kw_only=True):
+    """The keys that stand above all tables."""
+
+    timezone: ZoneInfo = ZoneInfo("Europe/Moscow")
+    max_body: Size = Size(64 * 1024)
+    duplicate_window: timedelta = timedelta(minutes=10)
+    trusted_proxies: Annotated[int, Meta(ge=0)] = 0  #: reverse proxies in front that set X-Forwarded-For
+
+
+class Settings(General, frozen=True, kw_only=True):
     """Everything the relay is told, read once at start."""
 
     file: Path
-    timezone: ZoneInfo
-    max_body: int
-    duplicate_window: timedelta
-    trusted_proxies: int
     storage: Storage
     admin: Admin
     alerts: Alerts
@@ -213,20 +220,6 @@ class Settings(Struct, frozen=True, kw_only=True):
     targets: dict[str, Target]
 
     def unused_targets(self) -> list[str]:
+        """Return the names of targets that no source delivers to."""
         used = {name for source in self.sources.values() for name in source.targets}
         return [name for name in self.targets if name not in used]
-
-
-TOP_LEVEL: dict[str, Any] = {
-    "timezone": "Europe/Moscow",
-    "max_body": "64KB",
-    "duplicate_window": "10m",
-    "trusted_proxies": 0,
-    "storage": {},
-    "admin": {},
-    "alerts": {},
-    "metrics": {},
-    "sources": {},
-    "targets": {},
-}
-"""The keys of the file and their defaults."""

@@ -1,11 +1,15 @@
-"""Durations, sizes and rates as they are written in the configuration. Raises ValueError with an example."""
+"""The types of settings that are written as text: secrets, durations, sizes, rates.
+
+Raises ValueError with an example.
+"""
 
 from __future__ import annotations
 
 import re
 from datetime import timedelta
+from typing import Annotated, NewType
 
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 _UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 _DURATION = re.compile(r"\s*(\d+(?:\.\d+)?)\s*(ms|s|m|h|d|w)\s*")
@@ -14,39 +18,55 @@ _SIZES = {"": 1, "B": 1, "KB": 1024, "MB": 1024 * 1024}
 _LONGEST = timedelta(days=365_000)  # further from now no calendar goes
 _RATE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*/\s*(s|m|h)\s*(?:burst\s+(\d+))?\s*")
 
+Size = NewType("Size", int)  #: bytes
+Positive = Annotated[int, Meta(ge=1)]
+ONE_OR_MORE = "one or more"  #: marks a tuple that may be written as its only item
+
+
+class Secret(str):
+    """Text that must not reach a log: its repr hides it."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "'***'"
+
 
 class Rate(Struct, frozen=True):
     per_second: float
     burst: int
 
 
-def duration(given: object) -> timedelta:
-    if given == 0 and not isinstance(given, bool):
+def duration(value: object) -> timedelta:
+    """Read `"30s"`, `"72h"`, or a plain 0."""
+    if value == 0 and not isinstance(value, bool):
         return timedelta(0)
-    found = _DURATION.fullmatch(given) if isinstance(given, str) else None
-    if found is None:
-        raise ValueError(f'{given!r} is not a duration; write it like "30s", "5m", "72h" or "30d"')
+    match = _DURATION.fullmatch(value) if isinstance(value, str) else None
+    if match is None:
+        raise ValueError(f'{value!r} is not a duration; write it like "30s", "5m", "72h" or "30d"')
     try:
-        span = timedelta(seconds=float(found[1]) * _UNITS[found[2]])
+        span = timedelta(seconds=float(match[1]) * _UNITS[match[2]])
     except OverflowError:
         span = timedelta.max
     if span > _LONGEST:
-        raise ValueError(f'{given!r} is too long; at most "{_LONGEST.days}d"')
+        raise ValueError(f'{value!r} is too long; at most "{_LONGEST.days}d"')
     return span
 
 
-def size(given: object) -> int:
-    if isinstance(given, int) and not isinstance(given, bool) and given > 0:
-        return given
-    found = _SIZE.fullmatch(given) if isinstance(given, str) else None
-    if found is None or int(found[1]) == 0:
-        raise ValueError(f'{given!r} is not a size; write it like "64KB"')
-    return int(found[1]) * _SIZES[(found[2] or "").upper()]
+def size(value: object) -> Size:
+    """Read `"64KB"`, or bytes as a number."""
+    if isinstance(value, int) and not isinstance(value, bool) and value > 0:
+        return Size(value)
+    match = _SIZE.fullmatch(value) if isinstance(value, str) else None
+    if match is None or int(match[1]) == 0:
+        raise ValueError(f'{value!r} is not a size; write it like "64KB"')
+    return Size(int(match[1]) * _SIZES[(match[2] or "").upper()])
 
 
-def rate(given: object) -> Rate:
-    found = _RATE.fullmatch(given) if isinstance(given, str) else None
-    if found is None or float(found[1]) == 0:
-        raise ValueError(f'{given!r} is not a rate; write it like "5/s" or "2/s burst 45"')
-    per_second = float(found[1]) / _UNITS[found[2]]
-    return Rate(per_second, int(found[3]) if found[3] else 1)
+def rate(value: object) -> Rate:
+    """Read `"5/s"` or `"2/s burst 45"`."""
+    match = _RATE.fullmatch(value) if isinstance(value, str) else None
+    if match is None or float(match[1]) == 0:
+        raise ValueError(f'{value!r} is not a rate; write it like "5/s" or "2/s burst 45"')
+    per_second = float(match[1]) / _UNITS[match[2]]
+    return Rate(per_second, int(match[3]) if match[3] else 1)

@@ -1,4 +1,4 @@
-"""What no type can say of a target's settings: each check gives the key and what is wrong with it.
+"""What no type can say of the settings: each check gives the key and what is wrong with it, or None.
 
 A secret's value is never in the text.
 """
@@ -22,32 +22,43 @@ from relay.config.schema import (
     CrmTarget,
     HttpTarget,
     OneCTarget,
+    Settings,
     Source,
     Target,
     UrlTarget,
 )
+from relay.config.types import Secret
 
 Problem = tuple[str, str]  # the key, and what is wrong with it
 
-_RETRY_AFTER_MOST = timedelta(days=30)
+_PASSWORD_MIN = 12  # characters
+_RETRY_AFTER_MAX = timedelta(days=30)
 _WEBHOOK_PATH = re.compile(r"/rest/\d+/[^/]+/?")
 _CALL_GAP_MAX = timedelta(minutes=1)
 _HOST = re.compile(r"[a-z0-9_-]+(\.[a-z0-9_-]+)*|[0-9a-f:.]*:[0-9a-f:.]+", re.IGNORECASE)
+_OAUTH_KEYS = ("client_id", "client_secret", "refresh_token")
 _OWN_HEADERS = ("content-length", "content-type", "host", "transfer-encoding", "x-relay-delivery")
 
 
+def warnings(settings: Settings) -> list[str]:
+    """Return a sentence for each thing that is allowed but unwise, with what to do: `check` and each start say it."""
+    password = settings.admin.password
+    if password is None or len(password) >= _PASSWORD_MIN:
+        return []
+    return [  # the key stands at the end: the log hides what follows the word
+        f"{settings.file}: fewer than {_PASSWORD_MIN} characters can be guessed, and whoever does may read every call "
+        "and replay or discard deliveries: set a longer admin.password"
+    ]
+
+
 def problem(target: Target) -> Problem | None:
-    """The first thing that is wrong."""
-    for kind, check in _CHECKS:
-        if isinstance(target, kind):
-            found = check(target)
-            if found is not None:
-                return found
-    return None
+    """Return the first thing that is wrong."""
+    checks = (check(target) for kind, check in _CHECKS if isinstance(target, kind))
+    return next((problem for problem in checks if problem is not None), None)
 
 
 def rule_problem(rule: Rule, source: Source, concerned: Sequence[Target]) -> Problem | None:
-    """What is wrong with a rule that is about these targets of its source."""
+    """Return what is wrong with a rule that is about these targets of its source."""
     for name in rule.targets:
         if name not in source.targets:
             return "targets", f'"{name}" is no target of this source; it has {", ".join(source.targets)}'
@@ -71,8 +82,8 @@ def _every(target: Target) -> Problem | None:
             return key, f"there is no file {ROOT / file}"
     if target.retry_first > target.retry_max or not target.retry_first:
         return "retry_first", "must be more than 0 and not more than retry_max"
-    if not timedelta(0) < target.retry_after_max <= _RETRY_AFTER_MOST:
-        return "retry_after_max", f"must be more than 0 and at most {_RETRY_AFTER_MOST.days}d"
+    if not timedelta(0) < target.retry_after_max <= _RETRY_AFTER_MAX:
+        return "retry_after_max", f"must be more than 0 and at most {_RETRY_AFTER_MAX.days}d"
     if not target.timeout or not target.connect_timeout:
         return "timeout", "must be more than 0, as must connect_timeout"
     if any(status not in range(200, 600) for status in target.delivered_statuses):
@@ -84,8 +95,8 @@ def _url(target: UrlTarget | AmoCrmTarget) -> Problem | None:
     return _address("url", target.url)
 
 
-def _address(key: str, given: str) -> Problem | None:
-    parts = urlsplit(given)
+def _address(key: str, url: str) -> Problem | None:
+    parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
         return key, "must begin with http:// or https:// and name a host"
     if parts.username or parts.password:
@@ -99,26 +110,22 @@ def _onec(target: OneCTarget) -> Problem | None:
     return None
 
 
-def _cloud(key: str, given: str) -> Problem | None:
-    """The address of somebody else's service: tokens go there, so never in the clear."""
-    found = _address(key, given)
-    if found is None and given.startswith("http://") and not is_loopback(urlsplit(given).hostname or ""):
+def _cloud(key: str, url: str) -> Problem | None:
+    """Check the address of somebody else's service: tokens go there, so never in the clear."""
+    problem = _address(key, url)
+    if problem is None and url.startswith("http://") and not is_loopback(urlsplit(url).hostname or ""):
         return key, "must begin with https://"
-    return found
+    return problem
 
 
 def _crm(target: CrmTarget) -> Problem | None:
     if target.order == "none":
         return "order", f"must be call: at {target.kind} the steps of a call build on one another"
-    given = [name for name in ("client_id", "client_secret", "refresh_token") if getattr(target, name)]
-    if given and len(given) < 3:
-        missing = next(name for name in ("client_id", "client_secret", "refresh_token") if name not in given)
-        return missing, f"is missing; OAuth needs it beside {given[0]}"
+    absent = [name for name in _OAUTH_KEYS if not getattr(target, name)]
+    if 0 < len(absent) < len(_OAUTH_KEYS):
+        beside = next(name for name in _OAUTH_KEYS if name not in absent)
+        return absent[0], f"is missing; OAuth needs it beside {beside}"
     return None
-
-
-def _bitrix24(target: Bitrix24Target) -> Problem | None:
-    return _access(target) or _record_hosts(target)
 
 
 def _record_hosts(target: Bitrix24Target) -> Problem | None:
@@ -130,11 +137,8 @@ def _record_hosts(target: Bitrix24Target) -> Problem | None:
 
 def _access(target: Bitrix24Target) -> Problem | None:
     if (target.webhook is None) == (target.portal is None):
-        wanted = 'webhook = "env:B24_WEBHOOK", or portal, client_id, client_secret and refresh_token of a local app'
-        return (
-            "webhook",
-            f"{'is missing; ' if target.webhook is None else 'and portal exclude one another; '}set {wanted}",
-        )
+        ways = 'webhook = "env:B24_WEBHOOK", or portal, client_id, client_secret and refresh_token of a local app'
+        return "webhook", f"{_one_of(target.webhook, 'portal')}; set {ways}"
     if target.webhook is None:
         if target.client_id is None:
             return "client_id", "is missing; with portal go client_id, client_secret and refresh_token"
@@ -148,11 +152,8 @@ def _access(target: Bitrix24Target) -> Problem | None:
 
 def _amocrm(target: AmoCrmTarget) -> Problem | None:
     if (target.token is None) == (target.client_id is None):
-        wanted = 'token = "env:AMO_TOKEN" (long-lived), or client_id, client_secret, redirect_uri and refresh_token'
-        return (
-            "token",
-            f"{'is missing; ' if target.token is None else 'and client_id exclude one another; '}set {wanted}",
-        )
+        ways = 'token = "env:AMO_TOKEN" (long-lived), or client_id, client_secret, redirect_uri and refresh_token'
+        return "token", f"{_one_of(target.token, 'client_id')}; set {ways}"
     if target.token is not None and not _fits_a_header(target.token):
         return "token", "holds letters that no token has; copy it again"
     if target.client_id is not None and target.redirect_uri is None:
@@ -168,8 +169,8 @@ def _fits_a_header(text: str) -> bool:
     return text.isascii() and text.isprintable()
 
 
-def _one_of(is_missing: bool, other: str, wanted: str) -> str:
-    return f"{'is missing' if is_missing else f'and {other} exclude one another'}; set {wanted}"
+def _one_of(access: Secret | None, other: str) -> str:
+    return "is missing" if access is None else f"and {other} exclude one another"
 
 
 def _http(target: HttpTarget) -> Problem | None:
@@ -192,6 +193,13 @@ def _http(target: HttpTarget) -> Problem | None:
 
 
 _CHECKS: tuple[tuple[type[Target], Callable[[Any], Problem | None]], ...] = (
-    (UrlTarget, _url), (AmoCrmTarget, _url), (Target, _every), (OneCTarget, _onec), (CrmTarget, _crm),
-    (Bitrix24Target, _bitrix24), (AmoCrmTarget, _amocrm), (HttpTarget, _http),
-)  # fmt: skip
+    (UrlTarget, _url),
+    (AmoCrmTarget, _url),
+    (Target, _every),
+    (OneCTarget, _onec),
+    (CrmTarget, _crm),
+    (Bitrix24Target, _access),
+    (Bitrix24Target, _record_hosts),
+    (AmoCrmTarget, _amocrm),
+    (HttpTarget, _http),
+)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import resource
 import selectors
 import socket
 import time
@@ -45,6 +46,8 @@ _PARTING_S = 2.0  # for the client to close first: closed on bytes not read, it 
 _SWEEP_EVERY_S = 0.5
 _TOGETHER = 32 * 1024 * 1024  # bytes of unfinished requests, at most
 _PIECE = 16 * 1024
+_FULL = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
+_PAUSE_S = 0.01
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
@@ -55,6 +58,9 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
         super().__init__(*args, **more)
         self._watched: set[Connection] = set()
         self._sweep_at = 0.0
+        descriptors, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+        if descriptors != resource.RLIM_INFINITY:  # the other half is for the store and the targets
+            self.worker_connections = min(self.worker_connections, descriptors // 2)
 
     def run(self) -> None:
         for listener in self.sockets:
@@ -67,17 +73,24 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
     def accept(self, listener: Any) -> None:
         try:
             sock, client = listener.accept()
-        except OSError as exc:
-            if exc.errno not in (errno.EAGAIN, errno.ECONNABORTED):
-                raise
+        except OSError as exc:  # of this one client, or of this moment: never a reason to end with all the others
+            if exc.errno in _FULL:
+                self._make_room()
             return
         sock.setblocking(False)
         self.nr_conns += 1
-        if self.nr_conns >= self.worker_connections and self._watched:  # whoever has least time left makes room
-            self._close(min(self._watched, key=lambda conn: conn.deadline))
+        if self.nr_conns >= self.worker_connections:
+            self._make_room()
         conn = Connection(sock, client, listener.getsockname(), self._framing())
         conn.deadline = self._in(self.cfg.keepalive)
         self._receive(conn)
+
+    def _make_room(self) -> None:
+        """Close the connection that has least time left."""
+        if self._watched:
+            self._close(min(self._watched, key=lambda conn: conn.deadline))
+        else:
+            time.sleep(_PAUSE_S)  # the threads have them all
 
     def _in(self, seconds: float) -> float:
         return time.monotonic() + (seconds if self.alive else min(seconds, _STOPPING_S))

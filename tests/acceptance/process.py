@@ -35,12 +35,18 @@ class Process:
             "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}",
             "RELAY_CONFIG": str(config), "PORT": str(port), **environ,
         }  # fmt: skip
+        self.command_prefix: list[str] = []
         self.child: subprocess.Popen[bytes] | None = None
 
     def start(self, *, wait: bool = True) -> Process:
         with self.log.open("ab") as log:
             self.child = subprocess.Popen(
-                self._command, cwd=ROOT, env=self._environ, stdout=log, stderr=log, start_new_session=True
+                [*self.command_prefix, *self._command],
+                cwd=ROOT,
+                env=self._environ,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
             )
         if wait:
             eventually(self.is_ready, f"the relay is ready; its log: {self.log}", alive=self.child)

@@ -101,3 +101,35 @@ def test_beside_slow_clients_the_notifications_of_others_are_answered(
         slow.close()
     assert max(waited) < OTHERS_WAIT_AT_MOST_S
     assert stopped_in_s < STOPS_WITHIN_S
+
+
+def test_more_clients_than_there_are_descriptors_end_no_worker(make_process: Callable[..., Process]) -> None:
+    process = make_process()
+    process.command_prefix = ["sh", "-c", 'ulimit -n 100; exec "$@"', "sh"]
+    [worker] = process.start().workers()
+    clients = [socket.create_connection(("127.0.0.1", process.port)) for _ in range(130)]
+    try:
+        for client in clients:
+            client.send(HEAD.encode())
+        status, answer = process.request("POST", IN, rendered("incoming"))
+    finally:
+        for client in clients:
+            client.close()
+    assert (status, answer["status"]) == (200, "accepted")
+    assert process.workers() == [worker]
+
+
+def test_descriptors_that_are_short_for_a_moment_end_no_worker(make_process: Callable[..., Process]) -> None:
+    process = make_process()
+    [worker] = process.start().workers()
+    soft, hard = resource.prlimit(worker, resource.RLIMIT_NOFILE)
+    resource.prlimit(worker, resource.RLIMIT_NOFILE, (1, hard))  # not even one more
+    with socket.create_connection(("127.0.0.1", process.port)) as client:
+        client.send(b"GET /healthz HTTP/1.1\r\nHost: relay\r\n\r\n")
+        client.settimeout(1)
+        with pytest.raises(TimeoutError):
+            client.recv(1)
+        resource.prlimit(worker, resource.RLIMIT_NOFILE, (soft, hard))
+        client.settimeout(10)
+        assert client.recv(12) == b"HTTP/1.1 200"
+    assert process.workers() == [worker]

@@ -50,7 +50,7 @@ def stored(relay: Relay) -> int:
 def test_a_full_disk(relay: Relay, client: Any) -> None:
     """SQLite's own limit of pages comes to the same error as a full disk."""
     assert client.post(IN, data=body(1)).status_code == 200
-    pages = _pragma(relay, "page_count")
+    pages = _pragma(relay, "page_count") - _pragma(relay, "freelist_count")  # a migration leaves free pages behind
     with relay.store.database.write() as connection:
         connection.exec_driver_sql(f"PRAGMA max_page_count={pages + 2}")
     answers = [client.post(IN, data=body(number)) for number in range(2, 8)]

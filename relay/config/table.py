@@ -1,0 +1,123 @@
+"""The tables of all settings for the documents, from the schema: `python -m relay.config.table [en|ru]`.
+
+What a key means is said in `meanings.toml`, in both languages.
+"""
+
+from __future__ import annotations
+
+import sys
+import tomllib
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
+from zoneinfo import ZoneInfo
+
+import msgspec
+from msgspec import NODEFAULT, Meta, Struct
+
+from relay.config.addresses import AllowList
+from relay.config.alerting import DAYS, Alerts, WorkingHours
+from relay.config.rule import Rule
+from relay.config.schema import TARGET_KINDS, Admin, CrmTarget, General, MetricsAccess, Source, Storage, Target
+from relay.config.types import Rate, Size
+
+_UNITS = (("d", 86400), ("h", 3600), ("m", 60), ("s", 1))
+_HEADINGS = {"en": ("Key", "Default", "Meaning"), "ru": ("Ключ", "Если не задан", "Что значит")}
+_REQUIRED = {"en": "required", "ru": "обязателен"}
+_INHERITED = {"en": "that of the whole file", "ru": "тот же, что для всего файла"}
+_FROM_TO = {"en": "from {ge} to {le}", "ru": "от {ge} до {le}"}
+_AT_LEAST = {"en": "at least {ge}", "ru": "не меньше {ge}"}
+
+Row = tuple[str, str]  #: a key, and its default
+
+
+def sections(language: str) -> Iterator[tuple[str, list[Row]]]:
+    """Yield each table of the file with its keys; a kind of target has those that are not every target's alike."""
+    for heading, struct in (
+        ("general", General),
+        ("storage", Storage),
+        ("admin", Admin),
+        ("metrics", MetricsAccess),
+        ("alerts", Alerts),
+        ("sources", Source),
+        ("rules", Rule),
+        ("targets", Target),
+    ):
+        yield heading, list(_rows(struct, language))
+    of_every_target = set(_rows(Target, language))
+    for kind, target in TARGET_KINDS.items():
+        yield kind, [row for row in _rows(target, language) if row not in of_every_target]
+
+
+def meanings() -> dict[str, Any]:
+    """Return what each key means, by section, key and language."""
+    return tomllib.loads(Path(__file__).with_name("meanings.toml").read_text(encoding="utf-8"))
+
+
+def markdown(language: str) -> str:
+    """Return all tables, each under its heading, as they stand in the documents."""
+    texts, parts = meanings(), []
+    for section, rows in sections(language):
+        parts.append(
+            f"### {texts[section]['heading'][language]}\n\n| {' | '.join(_HEADINGS[language])} |\n|---|---|---|"
+        )
+        for key, default in rows:
+            meaning = texts[section].get(key) or texts["targets"].get(key) or texts["crm"][key]
+            parts.append(f"| `{key}` | {default} | {meaning[language]} |")
+        parts.append("")
+    return "\n".join(parts)
+
+
+def _rows(struct: type[Struct], language: str) -> Iterator[Row]:
+    hints = get_type_hints(struct, include_extras=True)
+    for field in msgspec.structs.fields(struct):
+        if (field.name == "name" and struct is not Alerts) or (field.name == "rules" and issubclass(struct, CrmTarget)):
+            continue  # no key of the file
+        default = field.default_factory() if field.default_factory is not NODEFAULT else field.default
+        if default is not NODEFAULT:
+            shown = _written(default, hints[field.name])
+        else:
+            shown = (_INHERITED if field.name in General.__struct_fields__ else _REQUIRED)[language]
+        yield field.name, "; ".join(part for part in (shown, *_bounds(hints[field.name], language)) if part)
+
+
+def _bounds(hint: Any, language: str) -> Iterator[str]:
+    """Yield what may be written: the words of a Literal, or from what number to what."""
+    if get_origin(hint) is Literal:
+        yield " · ".join(f"`{word}`" for word in get_args(hint))
+    elif get_origin(hint) is Annotated:
+        for meta in hint.__metadata__:
+            if isinstance(meta, Meta):
+                yield (_AT_LEAST if meta.le is None else _FROM_TO)[language].format(ge=meta.ge, le=meta.le)
+
+
+def _written(value: Any, hint: Any) -> str:
+    """Write a default as it would stand in the file; "–" for none."""
+    if value is None or value in ("", (), {}) or isinstance(value, AllowList):
+        return "–"
+    return f"`{_toml(value, hint)}`"
+
+
+def _toml(value: Any, hint: Any) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    if hint is Size:
+        return f'"{value >> 20}MB"' if value % (1 << 20) == 0 else f'"{value >> 10}KB"'
+    if isinstance(value, timedelta):
+        seconds = value.total_seconds()
+        unit, size = next((unit for unit in _UNITS if seconds >= unit[1] and seconds % unit[1] == 0), _UNITS[-1])
+        return f'"{seconds / size:g}{unit}"'
+    if isinstance(value, Rate):
+        return f'"{value.per_second:g}/s{f" burst {value.burst}" if value.burst > 1 else ""}"'
+    if isinstance(value, ZoneInfo):
+        return f'"{value.key}"'
+    if isinstance(value, WorkingHours):
+        return f'"{DAYS[value.days[0]]}-{DAYS[value.days[-1]]} {value.begins:%H:%M}-{value.ends:%H:%M}"'
+    if isinstance(value, tuple):
+        return f"[{', '.join(_toml(item, None) for item in value)}]"
+    return f'"{value}"' if isinstance(value, str) else str(value)
+
+
+if __name__ == "__main__":
+    sys.stdout.write(markdown(sys.argv[1] if len(sys.argv) > 1 else "en"))
