@@ -53,6 +53,7 @@ _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
     alive: bool
+    worker_connections: int
 
     def __init__(self, *args: Any, **more: Any) -> None:
         super().__init__(*args, **more)
