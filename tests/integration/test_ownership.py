@@ -6,9 +6,12 @@ import threading
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from relay import bootstrap, wiring
+from relay.delivery.lane import Claimed, Lane
 from relay.delivery.lease import Lease
+from relay.delivery.throttle import Permit
 from relay.errors import OwnershipLost
 from relay.models import Outcome
 from relay.sandbox.server import Sandbox
@@ -248,3 +251,28 @@ def test_nothing_is_handed_over_under_an_epoch_that_has_passed(make_settings: An
     dispatcher.stop(5)
     assert target.sent == []
     relay.close()
+
+
+def test_a_lane_that_was_lost_and_won_back_makes_no_further_request_of_what_it_held_before(stored: Relay) -> None:
+    """The lease holds again; but the call may have gone on under the epoch between."""
+    targets, requests = stored.store.targets, list[str]()
+
+    def script(job: ClaimedDelivery, steps: Any) -> Outcome:
+        steps.leave()
+        requests.append(job.delivery.id)
+        if len(requests) == 1:
+            targets.take_over("onec", "another", targets.leases()["onec"])
+            lane.epoch = targets.take_over("onec", "me again", targets.leases()["onec"])
+        steps.leave()
+        return Outcome(name="delivered")
+
+    lane = Lane(Told(replace(POLICY, concurrency=1), script), stored.store, stored.clock)
+    lane.gain_ownership(targets.take_over("onec", "me") or 0, lambda: True)
+    first = stored.store.queue.claim(Claim("onec", lane.epoch or 0, stored.clock()))
+    assert first is not None
+    permit = lane.throttle.take()
+    assert isinstance(permit, Permit)
+    with permit:
+        assert lane._deliver(Claimed(first, permit)) is None
+    assert requests == [first.delivery.id]
+    lane.stop(0)
