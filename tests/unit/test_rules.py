@@ -79,6 +79,11 @@ ROUTES: list[tuple[str, list[dict[str, Any]], dict[str, tuple[bool, int | None]]
         {"onec": (False, 2), "b24": (True, 2), "amo": (False, 1)},
     ),
     (
+        "the last of many is read too",
+        [{**SKIP, "direction": "out"}] * 6 + [{"targets": ("onec",)}],
+        {"onec": (True, 7), "b24": (False, 7)},
+    ),
+    (
         "what does not fit is passed over",
         [{**SKIP, "direction": "out"}, {"targets": ("onec",), "line": (LINE,)}, SKIP],
         {"onec": (True, 2), "b24": (False, 2)},
