@@ -43,7 +43,7 @@ class CallContext:
             if self._stopping.is_set() or not self._lease_valid():
                 raise Interrupted("the relay stops, or another process has the lane")
             had_leave, self._has_leave = self._has_leave, False
-            wait = 0.0 if had_leave else self._throttle.take_more()
+            wait = 0.0 if had_leave else self._throttle.try_acquire_more()
             if not wait:
                 return
             self._stopping.wait(wait)

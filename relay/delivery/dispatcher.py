@@ -169,6 +169,7 @@ class Dispatcher:
             if epoch is not None:
                 self._maintenance[lane.name].begin(epoch)
                 lane.gain_ownership(epoch, partial(lease.holds, lane.name))
+                lane.start()
                 taken.append(lane.name)
         if taken:
             log.info("dispatcher.delivering", targets=taken)

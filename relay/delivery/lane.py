@@ -36,7 +36,7 @@ _STAYS_BEHIND_S = 5.0
 
 
 class Claimed(NamedTuple):
-    """What a thread works on: claimed, and with leave to make a request."""
+    """A delivery that is claimed, with the permit to make its request."""
 
     job: ClaimedDelivery
     permit: Permit
@@ -44,42 +44,49 @@ class Claimed(NamedTuple):
 
 class Lane:
     def __init__(
-        self, adapter: Adapter, store: Store, clock: Clock, *, bucket: TokenBucket | None = None,
-        monotonic: Callable[[], float] = time.monotonic, watch: Watch = lambda *_: None,
-    ) -> None:  # fmt: skip
+        self,
+        adapter: Adapter,
+        store: Store,
+        clock: Clock,
+        *,
+        bucket: TokenBucket | None = None,
+        monotonic: Callable[[], float] = time.monotonic,
+        watch: Watch = lambda *_: None,
+        stopping: threading.Event | None = None,
+    ) -> None:
         self.adapter, self.policy, self._watch = adapter, adapter.settings, watch
         self.name = self.policy.name
         self.throttle = Throttle(bucket or TokenBucket(self.policy.rate, monotonic), clock, monotonic)
         self.epoch: int | None = None  #: under which the lane is this process's
-        self.in_flight: dict[
-            int, tuple[ClaimedDelivery, datetime]
-        ] = {}  #: what threads have in their hands, by delivery seq
+        self.in_flight: dict[int, tuple[ClaimedDelivery, datetime]] = {}  #: and since when, by delivery seq
         self.unrecorded: set[int] = set()  #: may have been sent, but could not be recorded
         self._store, self._clock, self._monotonic = store, clock, monotonic
         self._lease_valid: Callable[[], bool] = lambda: True
-        self._stopping = threading.Event()
+        self._stopping = stopping or threading.Event()
         self.attempts = AttemptRunner(adapter, store, self.throttle, clock, self._stopping)
         self._saved = TargetHealth()  # what the store knows of the target
         self._condition = threading.Condition()
         self._wakeups = 0  # reasons to look for something due
-        self._idle = 0  # threads that wait for the bell
+        self._idle = 0  # threads that wait for something to do
         self._reserved: list[Permit] = []  # of them, to notifications that are just being stored
-        self._inbox: deque[Claimed] = deque()
+        self._inbox: deque[Claimed] = deque()  # what is claimed already, for the next thread that is free
         self._threads: list[threading.Thread] = []
         self._turn = 0
         self._behind_at = float("-inf")  # when something was sent that had waited for longer than a minute
 
     def gain_ownership(self, epoch: int, lease_valid: Callable[[], bool]) -> None:
-        """The lane is this process's. `may_send` is asked before each request: does the lease still hold?"""
+        """The lane is this process's. `lease_valid` is asked before each request: does the lease still hold?"""
         self._lease_valid = lease_valid
         self._saved = self._store.targets.health(self.name)
         self.throttle.begin(target_health.believable(self._saved, self._clock(), self.policy.retry_after_max))
         self.epoch = epoch
-        if not self._threads:
-            for number in range(self.policy.concurrency):
-                thread = threading.Thread(target=self._work, name=f"lane-{self.name}-{number}", daemon=True)
-                self._threads.append(thread)
-                thread.start()
+
+    def start(self) -> None:
+        """Starts the lane's threads, unless they run."""
+        while len(self._threads) < self.policy.concurrency:
+            name = f"lane-{self.name}-{len(self._threads)}"
+            self._threads.append(threading.Thread(target=self._run, name=name, daemon=True))
+            self._threads[-1].start()
 
     def lose_ownership(self) -> None:
         """The lane is another's: nothing more is begun."""
@@ -101,7 +108,7 @@ class Lane:
             free, epoch = self._idle - len(self._reserved) - len(self._inbox), self.epoch
             if epoch is None or self._wakeups or free < 1 or self._stopping.is_set() or not self.throttle.is_open:
                 return None
-            if not isinstance(permit := self.throttle.take(), Permit):
+            if (permit := self.throttle.try_acquire()) is None:
                 return None
             with permit:
                 if permit.probe:
@@ -126,7 +133,7 @@ class Lane:
     def handed(self) -> set[int]:
         """What waits for its thread, by delivery seq."""
         with self._condition:
-            return {held.job.delivery.seq for held in self._inbox}
+            return {claimed.job.delivery.seq for claimed in self._inbox}
 
     # --- stopping
 
@@ -144,8 +151,7 @@ class Lane:
             with self._condition:
                 self._condition.notify_all()
             thread.join(max(0.0, deadline - self._monotonic()))
-        for held in self._inbox:
-            self._unclaim(held.job)
+        self._unclaim_inbox()
         unanswered = Outcome(name="unclear", reason="the relay was stopped while the answer was awaited")
         for job, began in list(self.in_flight.values()):
             try:
@@ -155,57 +161,60 @@ class Lane:
             except StoreError as exc:  # on disk it stands as `sending`, which says the same
                 log.error("delivery.not_recorded", **log_events.fields(job.delivery), reason=str(exc))
 
-    # --- one thread
+    # --- one unit of work, and the threads that do one after the other
 
-    def _work(self) -> None:
-        held: Claimed | None = None
-        while not self._stopping.is_set():
+    def step(self) -> bool:
+        """Deliver what is due next. False: nothing is, or no request may be made now."""
+        with self._condition:
+            claimed = self._inbox.popleft() if self._inbox else None
+        claimed = claimed or self._claim_next()
+        if claimed is None:
+            return False
+        self._deliver(claimed)
+        return True
+
+    def _run(self) -> None:
+        while self._wait():
             try:
-                held = self._deliver(held) if held is not None else self._next()
+                self.step()
             except StoreError as exc:
-                held = None
                 log.error("delivery.store_unusable", target=self.name, reason=str(exc))
                 self._stopping.wait(_STORE_RETRY_S)
             except Exception:  # a fault of ours must not end the lane; what it held is found by the upkeep
-                held = None
                 log.exception("delivery.lane_failed", target=self.name)
                 self._stopping.wait(_STORE_RETRY_S)
-        if held is not None:
-            self._unclaim(held.job)
+        self._unclaim_inbox()
         self.adapter.close()
 
-    def _next(self) -> Claimed | None:
-        """Waits for the bell, then claims. None: nothing is due, or the lane is stopping."""
-        permit = self._wait()
-        return self._take_next(permit) if isinstance(permit, Permit) else permit
+    def _wait(self) -> bool:
+        """Wait until there may be something to do. False: the lane stops."""
+        with self._condition:
+            while not self._stopping.is_set():
+                if self._inbox:
+                    return True
+                wait_s = 1.0
+                if self._wakeups and self.epoch is not None and self._idle >= len(self._reserved):
+                    wait_s = self.throttle.wait_s()
+                    if not wait_s:
+                        self._wakeups -= 1
+                        return True
+                self._idle += 1
+                self._condition.wait(wait_s)
+                self._idle -= 1
+        return False
 
-    def _take_next(self, permit: Permit) -> Claimed | None:
-        """Claims what is due next; without such, the permit goes back."""
+    def _claim_next(self) -> Claimed | None:
+        if (epoch := self.epoch) is None:
+            return None
+        if (permit := self.throttle.try_acquire()) is None:
+            self.wake()  # a neighbour was quicker: somebody looks again when there is leave
+            return None
         with permit:
-            epoch = self.epoch
-            job = None if epoch is None else self._store.queue.claim(self._claim(permit, epoch))
+            job = self._store.queue.claim(self._claim(permit, epoch))
             if job is None:
                 return None
             self.wake()  # where there was one there may be more, for a neighbour
             return Claimed(job, permit.keep())
-
-    def _wait(self) -> Permit | Claimed | None:
-        """Something that was handed over, or leave to claim."""
-        with self._condition:
-            while not self._stopping.is_set():
-                if self._inbox:
-                    return self._inbox.popleft()
-                wait = 1.0
-                if self._wakeups and self.epoch is not None and self._idle >= len(self._reserved):
-                    permit = self.throttle.take()
-                    if isinstance(permit, Permit):
-                        self._wakeups -= 1
-                        return permit
-                    wait = permit
-                self._idle += 1
-                self._condition.wait(wait)
-                self._idle -= 1
-        return None
 
     def _claim(self, permit: Permit, epoch: int) -> Claim:
         now = self._clock()
@@ -219,46 +228,44 @@ class Lane:
         """Asked before each request: may it still be made by this process?"""
         return self.epoch == job.epoch and self._lease_valid()
 
-    def _deliver(self, held: Claimed) -> Claimed | None:
-        """Sends one and records it; returns the next one, claimed in the same commit."""
-        job, permit = held
+    def _deliver(self, claimed: Claimed) -> None:
+        """Send it and record what came of it."""
+        job, permit = claimed
         with permit:
             began = self._clock()
             if not self._is_ours(job):
                 self._unclaim(job)
-                return None
+                return
             expired = self.attempts.expired(job, began)
             if expired is not None:
                 self._store.queue.record(expired)
                 self.wake()
-                return None
+                return
             if began - min(job.delivery.aged_from, job.delivery.due_at) > _FRESH:
                 self._behind_at = self._monotonic()
             self.in_flight[job.delivery.seq] = (job, began)
             try:
-                return self._send(job, permit, began)
+                self._send(job, permit, began)
             except OwnershipLost as exc:  # as `sending` it is found by whoever has the lane now
                 log.warning("delivery.lane_lost", **log_events.fields(job.delivery), reason=str(exc))
-                return None
             except Interrupted:  # between two requests: what was done is remembered
                 self._unclaim(job)
-                return None
             except BaseException:  # whatever it was: it may have been sent
                 self.unrecorded.add(job.delivery.seq)
                 raise
             finally:
                 self.in_flight.pop(job.delivery.seq, None)
 
-    def _send(self, job: ClaimedDelivery, permit: Permit, began: datetime) -> Claimed | None:
+    def _send(self, job: ClaimedDelivery, permit: Permit, began: datetime) -> None:
         started, permit.is_used = self._monotonic(), True
         outcome = self.attempts.send(job, lambda: self._is_ours(job))
         took_ms = int((self._monotonic() - started) * 1000)
         before, after = permit.settle(outcome, call_of(job.delivery))
         log_events.health(self.name, before, after)
-        return self._record(job, began, outcome, took_ms)
+        self._record(job, began, outcome, took_ms)
 
-    def _record(self, job: ClaimedDelivery, began: datetime, outcome: Outcome, took_ms: int) -> Claimed | None:
-        """Writes it down, however long the store takes: what is not recorded would be sent again."""
+    def _record(self, job: ClaimedDelivery, began: datetime, outcome: Outcome, took_ms: int) -> None:
+        """Write it down, however long the store takes: what is not recorded would be sent again."""
         result = self.attempts.result(
             job.delivery, job.epoch, began, outcome, took_ms=took_ms, is_open=self.throttle.is_well
         )
@@ -273,20 +280,27 @@ class Lane:
                 log.error("delivery.not_recorded", **log_events.fields(job.delivery), reason=str(exc))
                 self._stopping.wait(_STORE_RETRY_S)
 
-    def _write(self, result: AttemptResult) -> Claimed | None:
+    def _write(self, result: AttemptResult) -> None:
         """With leave to go on at once, the next one is claimed in the same commit."""
         health, epoch = self.throttle.health, self.epoch
         result = replace(result, health=None if health == self._saved else health)
-        permit = self.throttle.take() if epoch is not None and not self._stopping.is_set() else None
-        if epoch is None or not isinstance(permit, Permit):
+        permit = self.throttle.try_acquire() if epoch is not None and not self._stopping.is_set() else None
+        if epoch is None or permit is None:
             self._store.queue.record(result)
             self._saved = health
             self.wake()  # somebody may do it when there is leave again
-            return None
+            return
         with permit:
             following = self._store.queue.record(replace(result, then=self._claim(permit, epoch)))
             self._saved = health
-            return None if following is None else Claimed(following, permit.keep())
+            if following is not None:
+                with self._condition:
+                    self._inbox.append(Claimed(following, permit.keep()))
+
+    def _unclaim_inbox(self) -> None:
+        """Put back what no thread will come to."""
+        while self._inbox:
+            self._unclaim(self._inbox.popleft().job)
 
     def _unclaim(self, job: ClaimedDelivery) -> None:
         try:

@@ -103,36 +103,28 @@ class Throttle:
                 health=target_health.shifted(known.health, step), suspect=known.suspect, targets_own=known.targets_own
             )
 
-    def take(self) -> Permit | float:
-        """A permit, or the seconds after which it is worth asking again."""
+    def wait_s(self) -> float:
+        """Return the seconds after which it is worth asking for a permit; 0: now."""
         with self._mutex:
-            if self._paused:
-                return _ASK_AGAIN_S
-            health = self._breaker.health
-            wait = self._wait_s(health)
-            if wait > 0:
-                return wait
-            probe = health.state != "open"
-            if probe and any(permit.probe for permit in self._permits):
-                return _ASK_AGAIN_S
-            if wait := self._bucket.take():
-                return wait
-            if self._gap_s:
-                self._free_at = self._monotonic() + self._gap_s
-            permit = Permit(self, probe=probe)
+            return self._wait_s()
+
+    def try_acquire(self) -> Permit | None:
+        """Return a permit; None when no request may be made now."""
+        with self._mutex:
+            if self._wait_s() or self._bucket.acquire():
+                return None
+            self._space_out()
+            permit = Permit(self, probe=not self.is_well)
             self._permits.add(permit)
             return permit
 
-    def take_more(self) -> float:
-        """Leave for a further request of the same delivery: 0, or the seconds after which to ask again."""
+    def try_acquire_more(self) -> float:
+        """Acquire leave for a further request of the same delivery: 0, or the seconds after which to ask again."""
         with self._mutex:
-            if self._gap_s and (wait := self._free_at - self._monotonic()) > 0:
-                return wait
-            if wait := self._bucket.take():
-                return wait
-            if self._gap_s:
-                self._free_at = self._monotonic() + self._gap_s
-            return 0.0
+            wait_s = self._gap_left_s() or self._bucket.acquire()
+            if not wait_s:
+                self._space_out()
+            return wait_s
 
     def take_back(self, permit: Permit) -> None:
         """A permit of which nothing was learned; nothing happens when it is back already."""
@@ -158,11 +150,22 @@ class Throttle:
             self._keep_pace(outcome, before.state == "open")
             return before, self._breaker.health
 
-    def _wait_s(self, health: TargetHealth) -> float:
-        at = target_health.request_at(health)
-        asked = 0.0 if at is None else (at - self._clock()).total_seconds()
-        free = self._free_at - self._monotonic() if self._gap_s else 0.0
-        return min(max(asked, free), _ASK_AGAIN_S)  # to see a step of the clock, or the operator's word
+    def _wait_s(self) -> float:
+        health_at = target_health.request_at(self.health)
+        asked = 0.0 if health_at is None else (health_at - self._clock()).total_seconds()
+        if (wait_s := max(asked, self._gap_left_s())) > 0:
+            return min(wait_s, _ASK_AGAIN_S)  # to see a step of the clock, or the operator's word
+        if self._paused or (not self.is_well and any(permit.probe for permit in self._permits)):
+            return _ASK_AGAIN_S
+        return self._bucket.wait_s()
+
+    def _gap_left_s(self) -> float:
+        return max(0.0, self._free_at - self._monotonic()) if self._gap_s else 0.0
+
+    def _space_out(self) -> None:
+        """A request is made: the next one keeps its distance."""
+        if self._gap_s:
+            self._free_at = self._monotonic() + self._gap_s
 
     def _keep_pace(self, outcome: Outcome, was_open: bool) -> None:
         """A target that asks for time is called half as often; with each delivery a fifth more often again."""

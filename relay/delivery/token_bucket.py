@@ -16,21 +16,28 @@ class TokenBucket:
         self._tokens, self._filled_at = 0.0, monotonic()
         self._mutex = threading.Lock()
 
-    def take(self) -> float:
-        """Takes a token and returns 0, or takes none and returns the seconds until there is one."""
-        if self._rate is None:
-            return 0.0
+    def wait_s(self) -> float:
+        """Return the seconds until there is a token; 0: there is one."""
         with self._mutex:
-            now = self._monotonic()
-            gained = (now - self._filled_at) * self._rate.per_second
-            self._tokens, self._filled_at = min(self._tokens + gained, float(self._rate.burst)), now
-            if self._tokens >= 1:
+            return self._wait_s()
+
+    def acquire(self) -> float:
+        """Take a token and return 0, or take none and return the seconds until there is one."""
+        with self._mutex:
+            wait_s = self._wait_s()
+            if not wait_s:
                 self._tokens -= 1
-                return 0.0
-            return (1 - self._tokens) / self._rate.per_second
+            return wait_s
 
     def release(self) -> None:
         """A token that was taken for nothing."""
-        if self._rate is not None:
-            with self._mutex:
-                self._tokens = min(self._tokens + 1, float(self._rate.burst))
+        with self._mutex:
+            self._tokens += 1
+
+    def _wait_s(self) -> float:
+        if self._rate is None:
+            return 0.0
+        now = self._monotonic()
+        gained = (now - self._filled_at) * self._rate.per_second
+        self._tokens, self._filled_at = min(self._tokens + gained, float(self._rate.burst)), now
+        return max(0.0, (1 - self._tokens) / self._rate.per_second)

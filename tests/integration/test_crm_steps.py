@@ -12,7 +12,7 @@ import pytest
 
 from relay.config.types import Rate
 from relay.delivery.call_context import CallContext
-from relay.delivery.throttle import Permit, Throttle
+from relay.delivery.throttle import Throttle
 from relay.delivery.token_bucket import TokenBucket
 from relay.errors import Interrupted
 from relay.models import Outcome, TargetHealth
@@ -23,8 +23,7 @@ from relay.store import Claim, ClaimedDelivery, Discard, Selection
 from relay.wiring import Relay
 from tests.calls import rendered
 from tests.fakes import FakeClock, Told
-from tests.hand import Hand, deliveries
-from tests.lanes import dispatch, post
+from tests.lanes import SteppedLane, deliveries, dispatch, post
 from tests.stories import CLIENT, answered, finished, incoming, recorded
 
 
@@ -77,24 +76,26 @@ def test_a_burst_of_100_calls_is_never_too_fast(
     for session in range(100, 200):
         for endpoint, body in (incoming(session), answered(session), finished(session)):
             post(relay, body, endpoint)
-    settings = relay.settings.targets[target]
-    throttle = Throttle(TokenBucket(settings.rate, seconds), clock, seconds)
+    rate = relay.settings.targets[target].rate
+    assert rate is not None
 
     def moment(what: str) -> None:
         if what.startswith("to send"):
             seconds.jitter()
 
-    hand = Hand(relay, target, clock, moment, throttle=throttle, stopping=Waits(seconds))
-    hand.deliver()
-    hand.close()
+    pace = {"bucket": TokenBucket(rate, seconds), "monotonic": seconds, "stopping": Waits(seconds)}
+    lane = SteppedLane(relay, target, clock, moment, **pace)
+    while "due" in {one.state for one in deliveries(relay, target)}:
+        lane.deliver()
+        seconds.now += 0.001
+    lane.close()
 
     state = getattr(systems, "bitrix24" if target == "b24" else "amocrm").state()
     assert state["limited"] == 0
     assert {one.state for one in deliveries(relay, target)} == {"delivered"}
     assert len(state["statistics"] if target == "b24" else state["calls"]) == 100
-    assert settings.rate is not None
     assert state["requests"] > 1.9 * 100
-    assert seconds.now >= (state["requests"] - settings.rate.burst) / settings.rate.per_second  # it did wait
+    assert seconds.now >= (state["requests"] - rate.burst) / rate.per_second  # it did wait
 
 
 def test_without_the_limiter_bitrix24_would_refuse(
@@ -104,9 +105,9 @@ def test_without_the_limiter_bitrix24_would_refuse(
     relay = make_crm()
     for session in range(100, 200):
         post(relay, finished(session)[1], "rec")
-    hand = Hand(relay, "b24", clock, stopping=Waits(seconds))
-    hand.deliver()
-    hand.close()
+    lane = SteppedLane(relay, "b24", clock)
+    lane.deliver()
+    lane.close()
 
     assert systems.bitrix24.state()["limited"] > 0
 
@@ -136,7 +137,7 @@ def test_each_further_request_takes_a_token(relay: Relay, clock: FakeClock) -> N
     seconds = Seconds()
     throttle = Throttle(TokenBucket(Rate(2, 1), seconds), clock, seconds)
     seconds.now = 10.0
-    assert isinstance(throttle.take(), Permit)
+    assert throttle.try_acquire()
     epoch = relay.store.targets.take_over("onec", "me")
     assert epoch is not None
     post(relay, rendered("incoming"))
@@ -170,16 +171,16 @@ def test_what_needed_no_request_neither_opens_a_target_nor_costs_a_token(clock: 
     throttle = Throttle(TokenBucket(Rate(0.001, 1), seconds), clock, seconds)
     throttle.begin(TargetHealth(state="down", reason="maintenance"))
     seconds.now += 1000
-    permit = throttle.take()
-    assert isinstance(permit, Permit)
+    permit = throttle.try_acquire()
+    assert permit is not None
     assert permit.probe
 
     permit.is_used = True
     permit.settle(Outcome(name="delivered", health_hint="not_asked"), "call")
 
     assert throttle.health.state == "down"
-    again = throttle.take()
-    assert isinstance(again, Permit)
+    again = throttle.try_acquire()
+    assert again is not None
     assert again.probe
 
 
@@ -225,13 +226,13 @@ def test_a_calls_memory_lives_as_long_as_any_of_its_events(
     make_crm: Callable[..., Relay], systems: Sandbox, clock: FakeClock
 ) -> None:
     relay = make_crm()
-    hand = Hand(relay, "b24", clock)
+    lane = SteppedLane(relay, "b24", clock)
     post(relay, incoming(7)[1], "in")
     post(relay, rendered("incoming", call_session_id=None), "in")
-    hand.deliver()
+    lane.deliver()
     clock.forward(days=20)
     post(relay, finished(7)[1], "rec")
-    hand.deliver()
+    lane.deliver()
     first, without, last = deliveries(relay, "b24")
     for name in ("onec", "amo"):
         relay.store.operator.discard([Discard(one, clock()) for one in deliveries(relay, name) if one.state == "due"])
@@ -244,18 +245,18 @@ def test_a_calls_memory_lives_as_long_as_any_of_its_events(
     assert relay.housekeeping.prune() == 1
     assert relay.store.calls.progress(last) == {}
     assert first.session == "7"
-    hand.close()
+    lane.close()
 
 
 def test_a_lengthy_wait_is_the_lanes_and_not_the_targets(clock: FakeClock) -> None:
     """The gap that a 429 makes holds for further requests too."""
     seconds = Seconds()
     throttle = Throttle(TokenBucket(None, seconds), clock, seconds)
-    permit = throttle.take()
-    assert isinstance(permit, Permit)
+    permit = throttle.try_acquire()
+    assert permit is not None
     permit.settle(Outcome(name="later", wait=timedelta(0)), "call")
 
-    assert throttle.take_more() > 0
+    assert throttle.try_acquire_more() > 0
     seconds.now += 10
-    assert throttle.take_more() == 0
-    assert throttle.take_more() > 0
+    assert throttle.try_acquire_more() == 0
+    assert throttle.try_acquire_more() > 0

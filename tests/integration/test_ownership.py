@@ -6,12 +6,10 @@ import threading
 from typing import Any
 
 import pytest
-from msgspec.structs import replace
 
 from relay import bootstrap, wiring
-from relay.delivery.lane import Claimed, Lane
+from relay.delivery.lane import Lane
 from relay.delivery.lease import Lease
-from relay.delivery.throttle import Permit
 from relay.errors import OwnershipLost
 from relay.models import Outcome
 from relay.sandbox.server import Sandbox
@@ -20,7 +18,7 @@ from relay.wiring import Relay
 from tests.calls import rendered
 from tests.factories import POLICY
 from tests.fakes import Scripted, Seconds, Told
-from tests.lanes import all_are, dispatch, post, states
+from tests.lanes import all_are, dispatch, own, post, states
 from tests.waiting import eventually
 
 
@@ -266,13 +264,7 @@ def test_a_lane_that_was_lost_and_won_back_makes_no_further_request_of_what_it_h
         steps.leave()
         return Outcome(name="delivered")
 
-    lane = Lane(Told(replace(POLICY, concurrency=1), script), stored.store, stored.clock)
-    lane.gain_ownership(targets.take_over("onec", "me") or 0, lambda: True)
-    first = stored.store.queue.claim(Claim("onec", lane.epoch or 0, stored.clock()))
-    assert first is not None
-    permit = lane.throttle.take()
-    assert isinstance(permit, Permit)
-    with permit:
-        assert lane._deliver(Claimed(first, permit)) is None
-    assert requests == [first.delivery.id]
-    lane.stop(0)
+    lane = Lane(Told(POLICY, script), stored.store, stored.clock)
+    own(lane, stored.store, stored.clock)
+    assert lane.step()
+    assert len(requests) == 1

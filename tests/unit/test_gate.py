@@ -35,8 +35,8 @@ class Time:
 
 
 def taken(throttle: Throttle) -> Permit:
-    permit = throttle.take()
-    assert isinstance(permit, Permit)
+    permit = throttle.try_acquire()
+    assert permit is not None
     return permit
 
 
@@ -47,7 +47,7 @@ def settle(throttle: Throttle, name: Any, call: str = "a", wait: float | None = 
 def test_a_paused_gate_lets_nothing_through_until_it_is_resumed() -> None:
     throttle = Time().throttle()
     throttle.hold(True)
-    assert not isinstance(throttle.take(), Permit)
+    assert throttle.try_acquire() is None
     throttle.hold(False)
     assert not taken(throttle).probe
 
@@ -62,7 +62,7 @@ def test_while_a_probe_is_under_way_there_is_no_other() -> None:
     assert taken(throttle).probe
     for _ in range(100):
         time.pass_(60)
-        assert not isinstance(throttle.take(), Permit)
+        assert throttle.try_acquire() is None
 
 
 def test_a_probe_that_was_not_sent_may_be_taken_again() -> None:
@@ -83,13 +83,13 @@ def ill(time: Time, rate: Rate | None = None) -> Throttle:
 def test_resuming_starts_afresh_whatever_became_of_the_probe() -> None:
     throttle = ill(Time())
     lost = taken(throttle)
-    assert not isinstance(throttle.take(), Permit)
+    assert throttle.try_acquire() is None
 
     throttle.resume()
     again = taken(throttle)
     assert again.probe
     lost.release()  # it comes back late: the new one is still under way
-    assert not isinstance(throttle.take(), Permit)
+    assert throttle.try_acquire() is None
 
 
 def test_an_outcome_that_nobody_can_reckon_with_does_not_keep_the_permit() -> None:
@@ -121,7 +121,7 @@ def test_every_permit_is_back_at_the_end_of_its_block_unless_it_was_kept(ends: l
                 permit.keep()
         spent += end in ("used", "settled", "settling fails")
         if end == "kept":
-            assert not isinstance(throttle.take(), Permit)
+            assert throttle.try_acquire() is None
             with permit:
                 pass
     time.wall += timedelta(hours=1)
@@ -132,7 +132,7 @@ def test_every_permit_is_back_at_the_end_of_its_block_unless_it_was_kept(ends: l
 def tokens(throttle: Throttle) -> int:
     throttle.begin(TargetHealth())
     count = 0
-    while isinstance(throttle.take(), Permit):
+    while throttle.try_acquire():
         count += 1
     return count
 
@@ -149,7 +149,7 @@ def test_a_rate_is_kept_over_restarts(per_second: float, burst: int, pauses: lis
         if number in restarts:
             throttle = time.throttle(rate)
         time.pass_(pause)
-        while isinstance(throttle.take(), Permit):
+        while throttle.try_acquire():
             sent.append(time.seconds)
     for first, began in enumerate(sent):
         for last in range(first, len(sent)):
@@ -159,14 +159,15 @@ def test_a_rate_is_kept_over_restarts(per_second: float, burst: int, pauses: lis
 
 def test_a_bucket_is_empty_at_start() -> None:
     throttle = Time().throttle(Rate(1.9, 45))
-    assert throttle.take() == 1 / 1.9
+    assert throttle.wait_s() == 1 / 1.9
 
 
 def pauses_until_let_through(time: Time, throttle: Throttle) -> tuple[Permit, float]:
     waited = 0.0
-    while not isinstance(permit := throttle.take(), Permit):
-        waited += permit
-        time.pass_(permit)
+    while (permit := throttle.try_acquire()) is None:
+        wait_s = throttle.wait_s()
+        waited += wait_s
+        time.pass_(wait_s)
     return permit, waited
 
 
@@ -186,8 +187,8 @@ def test_a_target_that_asks_for_time_is_called_half_as_often_and_recovers() -> N
     for _ in range(60):
         permit, _ = pauses_until_let_through(time, throttle)
         permit.settle(Outcome(name="delivered"), "a")
-    assert isinstance(throttle.take(), Permit)
-    assert isinstance(throttle.take(), Permit)  # as fast as before
+    assert throttle.try_acquire()
+    assert throttle.try_acquire()  # as fast as before
 
 
 def test_a_step_of_the_wall_clock_neither_shortens_nor_lengthens_what_the_target_asked_for() -> None:
@@ -198,9 +199,9 @@ def test_a_step_of_the_wall_clock_neither_shortens_nor_lengthens_what_the_target
         time.wall += timedelta(hours=hours)
         throttle.shift(timedelta(hours=hours))
         time.pass_(599)
-        assert not isinstance(throttle.take(), Permit)
+        assert throttle.try_acquire() is None
         time.pass_(2)
-        assert isinstance(throttle.take(), Permit)
+        assert throttle.try_acquire()
 
 
 # --- noticing the step
