@@ -14,10 +14,10 @@ from relay.config import Settings, Target
 from relay.config.types import Rate
 from relay.delivery.dispatcher import Dispatcher
 from relay.delivery.lane import Lane
-from relay.delivery.token_bucket import TokenBucket
+from relay.delivery.throttle import TokenBucket
 from relay.errors import ConfigError
 from relay.housekeeping import Housekeeping
-from relay.ingest.rejections import Refusals
+from relay.ingest.rejections import Rejections
 from relay.ingest.service import Intake
 from relay.observability.metrics import Metrics
 from relay.store import Store
@@ -32,7 +32,7 @@ class Relay:
     clock: Clock
     intake: Intake
     dispatcher: Dispatcher
-    refusals: Refusals
+    rejections: Rejections
     housekeeping: Housekeeping
     metrics: Metrics
     watch: AlertLoop
@@ -51,7 +51,7 @@ class Relay:
         self.dispatcher.stop(grace_s)
 
     def close(self) -> None:
-        self.refusals.flush()
+        self.rejections.flush()
         self.store.close()
 
 
@@ -61,14 +61,14 @@ def build(settings: Settings, *, clock: Clock = now_utc) -> Relay:
     adapters = [targets.build(target, clock, store.token_store(target.name)) for target in settings.targets.values()]
     metrics = Metrics(settings, store, clock)
     lanes = [
-        Lane(adapter, store, clock, bucket=buckets[adapter.settings.name], watch=metrics.attempted)
+        Lane(adapter, store, clock, bucket=buckets[adapter.settings.name], observe=metrics.attempted)
         for adapter in adapters
     ]
     dispatcher = Dispatcher(lanes, store, clock)
     ends = {adapter.settings.name: at for adapter in adapters if (at := adapter.expires_at()) is not None}
     return Relay(
         settings=settings, store=store, clock=clock, dispatcher=dispatcher, metrics=metrics,
-        intake=Intake(settings, store, clock, dispatcher), refusals=Refusals(store, clock),
+        intake=Intake(settings, store, clock, dispatcher), rejections=Rejections(store, clock),
         housekeeping=Housekeeping(
             store, settings.storage, clock, dispatcher,
             lambda now: [(adapter.settings.name, what) for adapter in adapters for what in adapter.warnings(now)],

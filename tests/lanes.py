@@ -11,8 +11,8 @@ from relay import targets, wiring
 from relay.clock import Clock
 from relay.delivery.dispatcher import Dispatcher
 from relay.delivery.lane import Lane
-from relay.delivery.lane_maintenance import LaneMaintenance
-from relay.delivery.token_bucket import TokenBucket
+from relay.delivery.maintenance import LaneMaintenance
+from relay.delivery.throttle import TokenBucket
 from relay.models import Delivery, Outcome
 from relay.sandbox.server import Sandbox
 from relay.store import Selection, Store
@@ -71,7 +71,7 @@ def own(lane: Lane, store: Store, clock: Clock) -> int:
     """Take the lane over as the dispatcher does; return the epoch. Its threads are not started."""
     epoch = store.targets.take_over(lane.name, "the test", store.targets.leases().get(lane.name))
     assert epoch is not None
-    LaneMaintenance(lane, store, clock, lambda: 0.0).begin(epoch)
+    LaneMaintenance(lane, store, clock, lambda: 0.0).take_over(epoch)
     lane.gain_ownership(epoch, lambda: True)
     return epoch
 
@@ -100,7 +100,9 @@ class SteppedLane:
             adapter.client.request = _watched(adapter.client.request, moment)  # type: ignore[method-assign]  # of this thread
         self._outcomes: list[Outcome] = []
         settings = {"bucket": TokenBucket(None, lambda: 0.0), "monotonic": lambda: 0.0, **more}
-        self.lane = Lane(adapter, store, clock, watch=lambda _, outcome, __: self._outcomes.append(outcome), **settings)
+        self.lane = Lane(
+            adapter, store, clock, observe=lambda _, outcome, __: self._outcomes.append(outcome), **settings
+        )
         self.epoch = own(self.lane, relay.store, clock)
 
     def deliver(self) -> list[Outcome]:

@@ -1,4 +1,4 @@
-"""A lane: the deliveries of one target. Its threads claim, send and record; each holds one delivery at a time.
+"""A lane: the deliveries of one target. Its threads claim, send and record; each works on one delivery at a time.
 
 No request goes out before its delivery stands as `sending` on disk, so a kill leaves at most as many
 unclear deliveries as the lane has threads.
@@ -11,35 +11,27 @@ import time
 from collections import deque
 from collections.abc import Callable
 from datetime import datetime, timedelta
-from typing import NamedTuple
 
 import structlog
 from msgspec.structs import replace
 
 from relay.clock import Clock
-from relay.delivery import log_events, target_health
-from relay.delivery.log_events import Watch
-from relay.delivery.runner import AttemptRunner
-from relay.delivery.target_health import call_of
-from relay.delivery.throttle import Permit, Throttle
-from relay.delivery.token_bucket import TokenBucket
+from relay.delivery import retry_policy
+from relay.delivery.runner import AttemptRunner, log_attempt, log_fields
+from relay.delivery.throttle import Permit, Throttle, TokenBucket
 from relay.errors import Interrupted, OwnershipLost, StoreError
-from relay.models import Outcome, TargetHealth
-from relay.store import AttemptResult, Claim, ClaimedDelivery, Store
+from relay.models import ClaimedDelivery, Delivery, Outcome, TargetHealth
+from relay.store import AttemptResult, Claim, Store
 from relay.targets.base import Adapter
 
 log = structlog.get_logger("relay.delivery")
 
 _STORE_RETRY_S = 1.0
-_FRESH = timedelta(minutes=1)  # while a backlog drains, calls accepted since then get every second slot
-_STAYS_BEHIND_S = 5.0
+_FRESH = timedelta(minutes=1)  # while a backlog drains, calls accepted since then get every second claim
+_BACKLOG_FOR_S = 5.0
 
-
-class Claimed(NamedTuple):
-    """A delivery that is claimed, with the permit to make its request."""
-
-    job: ClaimedDelivery
-    permit: Permit
+Observer = Callable[[Delivery, Outcome, AttemptResult], None]
+"""Is told of each attempt; must be quick, and never fail."""
 
 
 class Lane:
@@ -51,12 +43,12 @@ class Lane:
         *,
         bucket: TokenBucket | None = None,
         monotonic: Callable[[], float] = time.monotonic,
-        watch: Watch = lambda *_: None,
+        observe: Observer = lambda *_: None,
         stopping: threading.Event | None = None,
     ) -> None:
-        self.adapter, self.policy, self._watch = adapter, adapter.settings, watch
-        self.name = self.policy.name
-        self.throttle = Throttle(bucket or TokenBucket(self.policy.rate, monotonic), clock, monotonic)
+        self.adapter, self.config, self._observe = adapter, adapter.settings, observe
+        self.name = self.config.name
+        self.throttle = Throttle(bucket or TokenBucket(self.config.rate, monotonic), clock, monotonic)
         self.epoch: int | None = None  #: under which the lane is this process's
         self.in_flight: dict[int, tuple[ClaimedDelivery, datetime]] = {}  #: and since when, by delivery seq
         self.unrecorded: set[int] = set()  #: may have been sent, but could not be recorded
@@ -68,45 +60,45 @@ class Lane:
         self._condition = threading.Condition()
         self._wakeups = 0  # reasons to look for something due
         self._idle = 0  # threads that wait for something to do
-        self._reserved: list[Permit] = []  # of them, to notifications that are just being stored
-        self._inbox: deque[Claimed] = deque()  # what is claimed already, for the next thread that is free
+        self._reserved: list[Permit] = []  # of them, for notifications that are just being stored
+        self._inbox: deque[tuple[ClaimedDelivery, Permit]] = deque()  # claimed already, for the next free thread
         self._threads: list[threading.Thread] = []
-        self._turn = 0
-        self._behind_at = float("-inf")  # when something was sent that had waited for longer than a minute
+        self._claims = 0
+        self._backlog_at = float("-inf")  # when something was sent that had waited for longer than a minute
 
     def gain_ownership(self, epoch: int, lease_valid: Callable[[], bool]) -> None:
-        """The lane is this process's. `lease_valid` is asked before each request: does the lease still hold?"""
+        """Make the lane this process's. `lease_valid` is asked before each request: does the lease still hold?"""
         self._lease_valid = lease_valid
         self._saved = self._store.targets.health(self.name)
-        self.throttle.begin(target_health.believable(self._saved, self._clock(), self.policy.retry_after_max))
+        self.throttle.restore(retry_policy.believable(self._saved, self._clock(), self.config.retry_after_max))
         self.epoch = epoch
 
+    def lose_ownership(self) -> None:
+        """Begin nothing more: the lane is another's."""
+        self.epoch = None
+
     def start(self) -> None:
-        """Starts the lane's threads, unless they run."""
-        while len(self._threads) < self.policy.concurrency:
+        """Start the lane's threads, unless they run."""
+        while len(self._threads) < self.config.concurrency:
             name = f"lane-{self.name}-{len(self._threads)}"
             self._threads.append(threading.Thread(target=self._run, name=name, daemon=True))
             self._threads[-1].start()
 
-    def lose_ownership(self) -> None:
-        """The lane is another's: nothing more is begun."""
-        self.epoch = None
-
     def wake(self) -> None:
-        """There may be something to do."""
+        """Let a thread look for something due."""
         with self._condition:
-            self._wakeups = min(self._wakeups + 1, self.policy.concurrency)
+            self._wakeups = min(self._wakeups + 1, self.config.concurrency)
             self._condition.notify()
 
     # --- a notification that is just being stored, and a thread that has nothing to do
 
     def reserve(self) -> int | None:
-        """Promises a free hand to a notification: the epoch to claim its delivery under. None: there is none free."""
+        """Reserve an idle thread; return the epoch to claim the notification's delivery under. None: there is none."""
         if not self._condition.acquire(blocking=False):  # the lane is busy with itself
             return None
         try:
             free, epoch = self._idle - len(self._reserved) - len(self._inbox), self.epoch
-            if epoch is None or self._wakeups or free < 1 or self._stopping.is_set() or not self.throttle.is_open:
+            if epoch is None or self._wakeups or free < 1 or self._stopping.is_set() or not self.throttle.is_well:
                 return None
             if (permit := self.throttle.try_acquire()) is None:
                 return None
@@ -119,33 +111,33 @@ class Lane:
             self._condition.release()
 
     def release(self) -> None:
-        """The promise is not needed."""
+        """Release a thread that is not needed after all."""
         with self._condition:
-            self._reserved.pop().release()
+            self.throttle.release(self._reserved.pop())
             self._condition.notify()
 
-    def take(self, job: ClaimedDelivery) -> None:
-        """The promise is kept: the job goes to the free hand."""
+    def assign(self, claimed: ClaimedDelivery) -> None:
+        """Give the delivery to the thread that was reserved for it."""
         with self._condition:
-            self._inbox.append(Claimed(job, self._reserved.pop()))
+            self._inbox.append((claimed, self._reserved.pop()))
             self._condition.notify()
 
-    def handed(self) -> set[int]:
-        """What waits for its thread, by delivery seq."""
+    def held(self) -> set[int]:
+        """Return what is in flight or waits for its thread, by delivery seq."""
         with self._condition:
-            return {claimed.job.delivery.seq for claimed in self._inbox}
+            return self.in_flight.keys() | {claimed.delivery.seq for claimed, _ in self._inbox}
 
     # --- stopping
 
     def stop_claiming(self) -> None:
-        """What is in flight goes on; nothing new is begun."""
+        """Begin nothing new; what is in flight goes on."""
         self._stopping.set()
         if self._condition.acquire(blocking=False):  # called from a signal handler too: never wait here
             self._condition.notify_all()
             self._condition.release()
 
     def stop(self, deadline: float) -> None:
-        """Waits until `deadline` (monotonic) for what is in flight; what cannot finish is recorded as unclear."""
+        """Wait until `deadline` (monotonic) for what is in flight; record as unclear what cannot finish."""
         self.stop_claiming()
         for thread in self._threads:
             with self._condition:
@@ -153,24 +145,22 @@ class Lane:
             thread.join(max(0.0, deadline - self._monotonic()))
         self._unclaim_inbox()
         unanswered = Outcome(name="unclear", reason="the relay was stopped while the answer was awaited")
-        for job, began in list(self.in_flight.values()):
+        for claimed, began in list(self.in_flight.values()):
             try:
-                self._store.queue.record(
-                    self.attempts.result(job.delivery, job.epoch, began, unanswered, is_open=self.throttle.is_well)
-                )
+                self._store.queue.record(self.attempts.result(claimed.delivery, claimed.epoch, began, unanswered))
             except StoreError as exc:  # on disk it stands as `sending`, which says the same
-                log.error("delivery.not_recorded", **log_events.fields(job.delivery), reason=str(exc))
+                log.error("delivery.not_recorded", **log_fields(claimed.delivery), reason=str(exc))
 
     # --- one unit of work, and the threads that do one after the other
 
     def step(self) -> bool:
         """Deliver what is due next. False: nothing is, or no request may be made now."""
         with self._condition:
-            claimed = self._inbox.popleft() if self._inbox else None
-        claimed = claimed or self._claim_next()
-        if claimed is None:
+            work = self._inbox.popleft() if self._inbox else None
+        work = work or self._claim_next()
+        if work is None:
             return False
-        self._deliver(claimed)
+        self._deliver(*work)
         return True
 
     def _run(self) -> None:
@@ -180,7 +170,7 @@ class Lane:
             except StoreError as exc:
                 log.error("delivery.store_unusable", target=self.name, reason=str(exc))
                 self._stopping.wait(_STORE_RETRY_S)
-            except Exception:  # a fault of ours must not end the lane; what it held is found by the upkeep
+            except Exception:  # a fault of ours must not end the lane; what it worked on is found by the maintenance
                 log.exception("delivery.lane_failed", target=self.name)
                 self._stopping.wait(_STORE_RETRY_S)
         self._unclaim_inbox()
@@ -203,107 +193,106 @@ class Lane:
                 self._idle -= 1
         return False
 
-    def _claim_next(self) -> Claimed | None:
+    def _claim_next(self) -> tuple[ClaimedDelivery, Permit] | None:
         if (epoch := self.epoch) is None:
             return None
         if (permit := self.throttle.try_acquire()) is None:
-            self.wake()  # a neighbour was quicker: somebody looks again when there is leave
+            self.wake()  # a neighbour was quicker: somebody looks again when there is a permit
             return None
         with permit:
-            job = self._store.queue.claim(self._claim(permit, epoch))
-            if job is None:
+            claimed = self._store.queue.claim(self._claim(permit, epoch))
+            if claimed is None:
                 return None
             self.wake()  # where there was one there may be more, for a neighbour
-            return Claimed(job, permit.keep())
+            return claimed, permit.keep()
 
     def _claim(self, permit: Permit, epoch: int) -> Claim:
         now = self._clock()
-        self._turn += 1
-        behind = self._monotonic() - self._behind_at < _STAYS_BEHIND_S
-        every_second = behind and self._turn % 2 and not permit.probe
-        fresh_since = now.replace(microsecond=0) - _FRESH if every_second else None
+        self._claims += 1
+        has_backlog = self._monotonic() - self._backlog_at < _BACKLOG_FOR_S
+        rather_fresh = has_backlog and self._claims % 2 and not permit.probe
+        fresh_since = now.replace(microsecond=0) - _FRESH if rather_fresh else None
         return Claim(self.name, epoch, now, fresh_since, permit.probe)
 
-    def _is_ours(self, job: ClaimedDelivery) -> bool:
-        """Asked before each request: may it still be made by this process?"""
-        return self.epoch == job.epoch and self._lease_valid()
+    def _is_ours(self, claimed: ClaimedDelivery) -> bool:
+        """May a request for it still be made by this process?"""
+        return self.epoch == claimed.epoch and self._lease_valid()
 
-    def _deliver(self, claimed: Claimed) -> None:
-        """Send it and record what came of it."""
-        job, permit = claimed
+    def _deliver(self, claimed: ClaimedDelivery, permit: Permit) -> None:
+        delivery = claimed.delivery
         with permit:
             began = self._clock()
-            if not self._is_ours(job):
-                self._unclaim(job)
+            if not self._is_ours(claimed):
+                self._unclaim(claimed)
                 return
-            expired = self.attempts.expired(job, began)
+            expired = self.attempts.expired(claimed, began)
             if expired is not None:
                 self._store.queue.record(expired)
                 self.wake()
                 return
-            if began - min(job.delivery.aged_from, job.delivery.due_at) > _FRESH:
-                self._behind_at = self._monotonic()
-            self.in_flight[job.delivery.seq] = (job, began)
+            if began - min(delivery.aged_from, delivery.due_at) > _FRESH:
+                self._backlog_at = self._monotonic()
+            self.in_flight[delivery.seq] = (claimed, began)
             try:
-                self._send(job, permit, began)
+                self._send(claimed, permit, began)
             except OwnershipLost as exc:  # as `sending` it is found by whoever has the lane now
-                log.warning("delivery.lane_lost", **log_events.fields(job.delivery), reason=str(exc))
+                log.warning("delivery.lane_lost", **log_fields(delivery), reason=str(exc))
             except Interrupted:  # between two requests: what was done is remembered
-                self._unclaim(job)
+                self._unclaim(claimed)
             except BaseException:  # whatever it was: it may have been sent
-                self.unrecorded.add(job.delivery.seq)
+                self.unrecorded.add(delivery.seq)
                 raise
             finally:
-                self.in_flight.pop(job.delivery.seq, None)
+                self.in_flight.pop(delivery.seq, None)
 
-    def _send(self, job: ClaimedDelivery, permit: Permit, began: datetime) -> None:
+    def _send(self, claimed: ClaimedDelivery, permit: Permit, began: datetime) -> None:
         started, permit.is_used = self._monotonic(), True
-        outcome = self.attempts.send(job, lambda: self._is_ours(job))
+        outcome = self.attempts.send(claimed, lambda: self._is_ours(claimed))
         took_ms = int((self._monotonic() - started) * 1000)
-        before, after = permit.settle(outcome, call_of(job.delivery))
-        log_events.health(self.name, before, after)
-        self._record(job, began, outcome, took_ms)
+        before, after = self.throttle.record_outcome(permit, outcome, retry_policy.call_of(claimed.delivery))
+        if before.state != after.state:
+            level = log.info if after.state == "open" else log.error
+            level(f"target.{after.state}", target=self.name, reason=after.reason, since=before.since or after.since)
+        result = self.attempts.result(claimed.delivery, claimed.epoch, began, outcome, took_ms=took_ms)
+        log_attempt(result, outcome)
+        self._observe(claimed.delivery, outcome, result)
+        self._record(result)
 
-    def _record(self, job: ClaimedDelivery, began: datetime, outcome: Outcome, took_ms: int) -> None:
+    def _record(self, result: AttemptResult) -> None:
         """Write it down, however long the store takes: what is not recorded would be sent again."""
-        result = self.attempts.result(
-            job.delivery, job.epoch, began, outcome, took_ms=took_ms, is_open=self.throttle.is_well
-        )
-        log_events.attempt(job.delivery, result, outcome)
-        self._watch(job.delivery, outcome, result)
         while True:
             try:
-                return self._write(result)
+                return self._record_and_claim(result)
             except StoreError as exc:
                 if self._stopping.is_set():
                     raise
-                log.error("delivery.not_recorded", **log_events.fields(job.delivery), reason=str(exc))
+                log.error("delivery.not_recorded", **log_fields(result.delivery), reason=str(exc))
                 self._stopping.wait(_STORE_RETRY_S)
 
-    def _write(self, result: AttemptResult) -> None:
-        """With leave to go on at once, the next one is claimed in the same commit."""
+    def _record_and_claim(self, result: AttemptResult) -> None:
+        """Record it; with a permit to go on at once, claim the next one in the same commit."""
         health, epoch = self.throttle.health, self.epoch
         result = replace(result, health=None if health == self._saved else health)
         permit = self.throttle.try_acquire() if epoch is not None and not self._stopping.is_set() else None
         if epoch is None or permit is None:
             self._store.queue.record(result)
             self._saved = health
-            self.wake()  # somebody may do it when there is leave again
+            self.wake()  # somebody may go on when there is a permit again
             return
         with permit:
             following = self._store.queue.record(replace(result, then=self._claim(permit, epoch)))
             self._saved = health
             if following is not None:
                 with self._condition:
-                    self._inbox.append(Claimed(following, permit.keep()))
+                    self._inbox.append((following, permit.keep()))
 
     def _unclaim_inbox(self) -> None:
         """Put back what no thread will come to."""
         while self._inbox:
-            self._unclaim(self._inbox.popleft().job)
+            self._unclaim(self._inbox.popleft()[0])
 
-    def _unclaim(self, job: ClaimedDelivery) -> None:
+    def _unclaim(self, claimed: ClaimedDelivery) -> None:
         try:
-            self._store.queue.unclaim(job.delivery, job.epoch)
+            self._store.queue.unclaim(claimed.delivery, claimed.epoch)
         except StoreError as exc:
-            log.error("delivery.not_put_back", **log_events.fields(job.delivery), reason=str(exc))
+            log.error("delivery.not_put_back", **log_fields(claimed.delivery), reason=str(exc))

@@ -1,5 +1,5 @@
-"""The upkeep of a lane, by the dispatcher's thread: rings where something is due, obeys the operator, takes in what
-was left behind, ends what has outlived its time.
+"""The maintenance of a lane, by the dispatcher's thread: wakes it where something is due, obeys the operator, recovers
+what was left in flight, ends what is overdue.
 """
 
 from __future__ import annotations
@@ -10,138 +10,132 @@ from datetime import datetime, timedelta
 import structlog
 
 from relay.clock import Clock, to_us
-from relay.delivery import log_events, retry_policy
+from relay.delivery import retry_policy
 from relay.delivery.lane import Lane
-from relay.models import Attempt, Delivery, DeliveryState, Kind, Outcome
-from relay.store import AttemptResult, Expiry, OperatorFlags, Store
+from relay.delivery.retry_policy import Verdict
+from relay.delivery.runner import attempt_result, log_fields
+from relay.models import Delivery, DeliveryState, Kind, Outcome
+from relay.store import Expiry, OperatorFlags, Store
 
 log = structlog.get_logger("relay.delivery")
 
 _ORPHANS_EVERY_S = 15.0
-_OUTLIVED_EVERY_S = 60.0
+_OVERDUE_EVERY_S = 60.0
 _CLOCK_WAS_AHEAD = "they were due later than any wait allows: the clock had been ahead"
 
 
 class LaneMaintenance:
-    """Of one lane that is this process's."""
+    """Maintains one lane that is this process's."""
 
     def __init__(self, lane: Lane, store: Store, clock: Clock, monotonic: Callable[[], float]) -> None:
         self._lane, self._store, self._clock, self._monotonic = lane, store, clock, monotonic
-        self._orders: OperatorFlags | None = None
-        self._suspects: set[int] = set()  # `sending` on disk, but in no thread's hands
-        self._orphans_at = self._outlived_at = float("-inf")
+        self._flags: OperatorFlags | None = None
+        self._suspects: set[int] = set()  # `sending` on disk, but no thread works on it
+        self._orphans_at = self._overdue_at = float("-inf")
         self._is_new = False  # there may be waits left of a clock that was ahead
 
-    def begin(self, epoch: int) -> None:
-        """The lane has just been taken over: what its former owner had in `sending` may have arrived."""
+    def take_over(self, epoch: int) -> None:
+        """Begin with a lane that was another's: what its former owner had in flight may have arrived."""
         for delivery, theirs in self._store.queue.in_flight(self._lane.name):
             if theirs != epoch and delivery.seq not in self._lane.in_flight:
-                self._take_in(delivery, theirs, "the relay was killed while the answer was awaited")
-        _, self._orders = self._store.queue.poll(self._lane.name)
-        self._lane.throttle.hold(self._orders.paused)
+                self._recover(delivery, theirs, "the relay was killed while the answer was awaited")
+        _, self._flags = self._store.queue.poll(self._lane.name)
+        self._lane.throttle.set_paused(self._flags.paused)
         self._suspects, self._is_new = set(), True
-        self._orphans_at, self._outlived_at = self._monotonic(), float("-inf")
+        self._orphans_at, self._overdue_at = self._monotonic(), float("-inf")
 
     def sweep(self) -> None:
+        """Do what is to be done now; called several times a second."""
         if self._is_new:
             self._is_new = self._shorten_waits()
-        due_at, orders = self._store.queue.poll(self._lane.name)
-        if orders != self._orders:
-            self._obey(orders)
+        due_at, flags = self._store.queue.poll(self._lane.name)
+        if flags != self._flags:
+            self._obey(flags)
         if due_at is not None and due_at <= to_us(self._clock()):
             self._lane.wake()
         if self._monotonic() - self._orphans_at >= _ORPHANS_EVERY_S:
             self._orphans_at = self._monotonic()
-            self._take_in_orphans()
-        if self._monotonic() - self._outlived_at >= _OUTLIVED_EVERY_S and not self._end_outlived():
-            self._outlived_at = self._monotonic()
+            self._recover_orphans()
+        if self._monotonic() - self._overdue_at >= _OVERDUE_EVERY_S and not self._end_overdue():
+            self._overdue_at = self._monotonic()
 
-    def clock_stepped(self, before: datetime, after: datetime) -> None:
-        """The wall clock has stepped, and the store has followed: the waits of this lane keep their length."""
-        self._lane.attempts.clock_steps.append((before, after))
+    def clock_jumped(self, before: datetime, after: datetime) -> None:
+        """Keep the length of the lane's own waits: the wall clock has jumped, and the store has followed."""
+        self._lane.attempts.clock_jumps.append((before, after))
         self._lane.throttle.shift(after - before)
 
     def _shorten_waits(self) -> bool:
-        """Ends waits that nothing explains but a clock that was ahead. Are there more?"""
-        shortened = self._store.waits.shorten(
-            self._lane.name, self._clock(), retry_policy.longest_wait(self._lane.policy)
-        )
+        """End waits that nothing explains but a clock that was ahead. Are there more?"""
+        longest = retry_policy.longest_wait(self._lane.config)
+        shortened = self._store.waits.shorten(self._lane.name, self._clock(), longest)
         if shortened:
             log.warning("delivery.wait_shortened", target=self._lane.name, count=shortened, reason=_CLOCK_WAS_AHEAD)
         return shortened > 0
 
-    def _obey(self, orders: OperatorFlags) -> None:
-        known, self._orders = self._orders, orders
-        self._lane.throttle.hold(orders.paused)
-        if known is not None and orders.resumes != known.resumes:
+    def _obey(self, flags: OperatorFlags) -> None:
+        former, self._flags = self._flags, flags
+        self._lane.throttle.set_paused(flags.paused)
+        if former is not None and flags.resumes != former.resumes:
             self._lane.throttle.resume()
             self._lane.wake()
 
-    def _take_in_orphans(self) -> None:
-        """What stands as `sending` but is in nobody's hands: a claim whose commit was made but not confirmed.
+    def _recover_orphans(self) -> None:
+        """Recover what stands as `sending` but no thread works on: a claim whose commit was not confirmed, or worse.
 
-        It is one only when it was one a while ago already: what has just been claimed is not in a thread's hands yet.
+        It is one only when it was one a while ago already: what has just been claimed is in no thread's hands yet.
         """
-        held = self._lane.in_flight.keys() | self._lane.handed()
-        found = {d.seq: (d, epoch) for d, epoch in self._store.queue.in_flight(self._lane.name) if d.seq not in held}
-        for seq in self._suspects & found.keys():
-            delivery, epoch = found[seq]
+        held = self._lane.held()
+        orphans = {d.seq: (d, epoch) for d, epoch in self._store.queue.in_flight(self._lane.name) if d.seq not in held}
+        for seq in self._suspects & orphans.keys():
+            delivery, epoch = orphans[seq]
             if epoch == self._lane.epoch and seq not in self._lane.unrecorded:
                 self._store.queue.unclaim(delivery, epoch)  # surely not sent
             else:
-                self._take_in(delivery, epoch, "the relay lost hold of it; it may have been sent")
+                self._recover(delivery, epoch, "the relay lost hold of it; it may have been sent")
             self._lane.unrecorded.discard(seq)
-        self._suspects = set(found)
+        self._suspects = set(orphans)
 
-    def _take_in(self, delivery: Delivery, epoch: int, reason: str) -> None:
-        log.warning("delivery.recovered", **log_events.fields(delivery), reason=reason)
-        began = delivery.tried_at or self._clock()
+    def _recover(self, delivery: Delivery, epoch: int, reason: str) -> None:
+        log.warning("delivery.recovered", **log_fields(delivery), reason=reason)
         outcome = Outcome(name="unclear", reason=reason)
-        is_well = self._lane.throttle.is_well
-        self._store.queue.record(self._lane.attempts.result(delivery, epoch, began, outcome, is_open=is_well))
+        began = delivery.tried_at or self._clock()
+        self._store.queue.record(self._lane.attempts.result(delivery, epoch, began, outcome))
 
-    def _end_outlived(self) -> bool:
-        """While a target is not open hardly anything is tried: what is too old has to be looked for.
+    def _end_overdue(self) -> bool:
+        """Look for what is too old: while a target is not open hardly anything is tried.
 
         Ends one page of it, for the other lanes wait meanwhile, and so does the lease. Is there more?
         """
-        if self._orders is not None and self._orders.paused:
+        if self._flags is not None and self._flags.paused:
             return False  # nobody ages: how long it was is known when it ends
-        now, policy = self._clock(), self._lane.policy
-        for kind, limit in policy.expire.items():
-            if self._end(limit, now, kind, "expired", retry_policy.expiry(limit)):
+        config, health = self._lane.config, self._lane.throttle.health
+        for kind, limit in config.expire.items():
+            if self._end(limit, kind, "expired", retry_policy.expiry(limit)):
                 return True
-        health = self._lane.throttle.health
         why = f"; the target is {health.state}: {health.reason}" if health.state != "open" else ""
-        return self._end(policy.give_up_after, now, None, "dead", f"given up after {policy.give_up_after}{why}")
+        return self._end(config.give_up_after, None, "dead", f"given up after {config.give_up_after}{why}")
 
-    def _end(self, limit: timedelta, now: datetime, kind: Kind | None, state: DeliveryState, reason: str) -> bool:
+    def _end(self, limit: timedelta, kind: Kind | None, state: DeliveryState, reason: str) -> bool:
         """Has it ended something? Then there may be more."""
-        found = self._store.waits.list_overdue(self._lane.name, now - limit, kind)
-        if not found:
+        now, gap = self._clock(), self._lane.config.call_gap
+        overdue = self._store.waits.list_overdue(self._lane.name, now - limit, kind)
+        if not overdue:
             return False
-        gap = self._lane.policy.call_gap
-        endings = [Expiry(delivery, state, _last_words(delivery, reason), now, gap) for delivery in found]
-        ended = self._store.waits.expire(endings)
+        ended = self._store.waits.expire(
+            [Expiry(delivery, state, _with_last_reason(reason, delivery), now, gap) for delivery in overdue]
+        )
         level = log.error if state == "dead" else log.warning
         level("delivery.outlived", target=self._lane.name, now=state, count=ended, reason=reason)
         return ended > 0
 
 
 def hold(store: Store, delivery: Delivery, epoch: int, now: datetime) -> None:
-    """What a target had in `sending` when it was removed from the configuration waits for the operator."""
+    """Let the operator decide: what was in flight to a target when it was removed from the configuration."""
     reason = "the target was removed while the answer was awaited; it may have arrived"
-    attempt = Attempt(
-        number=delivery.attempts + 1, at=delivery.tried_at or now, took_ms=0, status=None, outcome="unclear",
-        reason=reason,
-    )  # fmt: skip
-    store.queue.record(
-        AttemptResult(
-            delivery=delivery, epoch=epoch, state="held", due_at=now, failures=delivery.failures,
-            unclear=delivery.unclear + 1, delivered_at=None, reason=reason, remote=delivery.remote, attempt=attempt,
-        )
-    )  # fmt: skip
+    verdict = Verdict(state="held", due_at=now, failures=delivery.failures, unclear=delivery.unclear + 1, reason=reason)
+    outcome = Outcome(name="unclear", reason=reason)
+    store.queue.record(attempt_result(delivery, epoch, verdict, outcome, delivery.tried_at))
 
 
-def _last_words(delivery: Delivery, reason: str) -> str:
+def _with_last_reason(reason: str, delivery: Delivery) -> str:
     return f"{reason}; last: {delivery.reason}" if delivery.reason else reason

@@ -177,7 +177,7 @@ def call_of(delivery: Delivery) -> str:
 
 
 def request_at(health: TargetHealth) -> datetime | None:
-    """Return the earliest moment of the next request; None: now. A wait that the target asked for is never cut short."""
+    """Return when the next request may go out; None: now. A wait that the target asked for is never cut short."""
     waits = [health.asked_until, None if health.state == "open" else health.probe_at]
     return max((at for at in waits if at is not None), default=None)
 

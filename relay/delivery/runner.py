@@ -45,7 +45,7 @@ class AttemptRunner:
 
         `lease_valid` is asked before each request. Raises StoreError, and Interrupted when the work must end.
         """
-        context = _LaneContext(claimed, self._store, self._throttle, self._stopping, lease_valid)
+        context = LaneContext(claimed, self._store, self._throttle, self._stopping, lease_valid)
         quick_tries = Retrying(
             retry=retry_if_result(lambda outcome: outcome.name == "unreachable"),
             stop=stop_after_attempt(_QUICK_TRIES) | stop_when_event_set(self._stopping),
@@ -92,7 +92,9 @@ class AttemptRunner:
             return None
         log.info("delivery.expired", **log_fields(delivery))
         reason = retry_policy.expiry(self._config.expire[delivery.kind])
-        verdict = Verdict("expired", now, delivery.failures, delivery.unclear, reason)
+        verdict = Verdict(
+            state="expired", due_at=now, failures=delivery.failures, unclear=delivery.unclear, reason=reason
+        )
         return attempt_result(delivery, claimed.epoch, verdict)
 
     def _skipped_since(self, began: datetime) -> timedelta:
@@ -104,7 +106,7 @@ class AttemptRunner:
         return first.pop() if first else self._adapter.send(claimed, context)
 
 
-class _LaneContext(CallContext):
+class LaneContext(CallContext):
     def __init__(
         self,
         claimed: ClaimedDelivery,
@@ -148,13 +150,17 @@ def attempt_result(
     call_free_at: datetime | None = None,
 ) -> AttemptResult:
     """Return the verdict as it is recorded, with the attempt if there was one."""
-    attempt = outcome and Attempt(
-        number=delivery.attempts + 1,
-        at=began or verdict.due_at,
-        took_ms=took_ms,
-        status=outcome.status,
-        outcome=outcome.name,
-        reason=outcome.reason,
+    attempt = (
+        None
+        if outcome is None
+        else Attempt(
+            number=delivery.attempts + 1,
+            at=began or verdict.due_at,
+            took_ms=took_ms,
+            status=outcome.status,
+            outcome=outcome.name,
+            reason=outcome.reason,
+        )
     )
     return AttemptResult(
         delivery=delivery,

@@ -106,10 +106,6 @@ class Throttle:
         """Is the target thought to take what comes?"""
         return self._state.health.state == "open"
 
-    @property
-    def is_paused(self) -> bool:
-        return self._paused
-
     def restore(self, health: TargetHealth) -> None:
         """Go on where the former owner of the lane was."""
         with self._mutex:
@@ -148,7 +144,7 @@ class Throttle:
             return permit
 
     def acquire_more(self) -> float:
-        """Permit a further request of the same delivery and return 0, or return the seconds after which to ask again."""
+        """Return 0 if the same delivery may make a further request, else the seconds after which to ask again."""
         with self._mutex:
             wait_s = self._gap_left_s() or self._bucket.acquire()
             if not wait_s:

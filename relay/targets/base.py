@@ -13,20 +13,24 @@ from relay.models import CallEvent, ClaimedDelivery, Outcome, TokenPair
 from relay.targets.http_client import Client, TargetError
 
 
-class CallContext(Protocol):
-    """Lends an adapter, for one delivery, the call's memory, and leave for each request."""
+class CallContext(ABC):
+    """Lends an adapter, for one delivery, what is known of its call, and permits for its requests."""
 
-    def said(self) -> tuple[CallEvent, ...]:
-        """Return everything that UIS had said of the call up to this event, in the order of acceptance."""
+    @abstractmethod
+    def history(self) -> tuple[CallEvent, ...]:
+        """Return what UIS had said of the call up to this event, in the order of acceptance. Raises StoreError."""
 
-    def done(self) -> dict[str, Any]:
-        """Return what has been done for the call at this target."""
+    @abstractmethod
+    def progress(self) -> dict[str, Any]:
+        """Return what has been done for the call at this target. Raises StoreError."""
 
-    def remember(self, **done: Any) -> None:
-        """Add to it; on disk when it returns."""
+    @abstractmethod
+    def save_progress(self, **done: Any) -> None:
+        """Add to it; on disk when it returns. Raises StoreError, and OwnershipLost when it is another's to do now."""
 
-    def leave(self) -> None:
-        """Wait for leave to make one request. Raises Interrupted when none will be given any more."""
+    @abstractmethod
+    def acquire(self) -> None:
+        """Wait for a permit to make one request. Raises Interrupted when none will be given any more."""
 
 
 class TokenStore(Protocol):

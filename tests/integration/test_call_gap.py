@@ -187,7 +187,7 @@ def _claimed(relay: Relay, clock: FakeClock, epoch: int) -> ClaimedDelivery:
 
 
 def _record(relay: Relay, lane: SteppedLane, job: ClaimedDelivery, outcome: Outcome) -> None:
-    result = lane.lane.attempts.result(job.delivery, job.epoch, relay.clock(), outcome, is_open=True)
+    result = lane.lane.attempts.result(job.delivery, job.epoch, relay.clock(), outcome)
     relay.store.queue.record(result)
 
 

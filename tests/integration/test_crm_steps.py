@@ -11,9 +11,8 @@ from typing import Any
 import pytest
 
 from relay.config.types import Rate
-from relay.delivery.call_context import CallContext
-from relay.delivery.throttle import Throttle
-from relay.delivery.token_bucket import TokenBucket
+from relay.delivery.runner import LaneContext
+from relay.delivery.throttle import Throttle, TokenBucket
 from relay.errors import Interrupted
 from relay.models import Outcome, TargetHealth
 from relay.sandbox.amocrm.server import AmoCrm
@@ -117,10 +116,10 @@ def test_work_that_ends_between_two_requests_goes_back_without_counting(relay: R
     waiting = threading.Event()
 
     def script(job: ClaimedDelivery, steps: Any) -> Outcome:
-        steps.remember(first="done")
+        steps.save_progress(first="done")
         waiting.set()
         while True:
-            steps.leave()
+            steps.acquire()
 
     target = Told(relay.settings.targets["onec"], script)
     post(relay, rendered("incoming"))
@@ -143,12 +142,12 @@ def test_each_further_request_takes_a_token(relay: Relay, clock: FakeClock) -> N
     post(relay, rendered("incoming"))
     job = relay.store.queue.claim(Claim("onec", epoch, clock()))
     assert job is not None
-    steps = CallContext(job, relay.store, throttle, Waits(seconds), lambda: True)
+    steps = LaneContext(job, relay.store, throttle, Waits(seconds), lambda: True)
 
-    steps.leave()  # the permit it was claimed with
+    steps.acquire()  # the permit it was claimed with
     assert seconds.now == 10.0
     for _ in range(3):
-        steps.leave()
+        steps.acquire()
     assert seconds.now == pytest.approx(11.5, abs=0.01)
 
 
@@ -159,24 +158,24 @@ def test_no_leave_without_the_lease(relay: Relay, clock: FakeClock) -> None:
     job = relay.store.queue.claim(Claim("onec", epoch, clock()))
     assert job is not None
     throttle = Throttle(TokenBucket(None, lambda: 0.0), clock, lambda: 0.0)
-    steps = CallContext(job, relay.store, throttle, threading.Event(), lambda: False)
+    steps = LaneContext(job, relay.store, throttle, threading.Event(), lambda: False)
 
     with pytest.raises(Interrupted):
-        steps.leave()
+        steps.acquire()
 
 
 def test_what_needed_no_request_neither_opens_a_target_nor_costs_a_token(clock: FakeClock) -> None:
     """A late event that ends with a note says nothing of a target that is down, and the next probe goes out at once."""
     seconds = Seconds()
     throttle = Throttle(TokenBucket(Rate(0.001, 1), seconds), clock, seconds)
-    throttle.begin(TargetHealth(state="down", reason="maintenance"))
+    throttle.restore(TargetHealth(state="down", reason="maintenance"))
     seconds.now += 1000
     permit = throttle.try_acquire()
     assert permit is not None
     assert permit.probe
 
     permit.is_used = True
-    permit.settle(Outcome(name="delivered", health_hint="not_asked"), "call")
+    throttle.record_outcome(permit, Outcome(name="delivered", health_hint="not_asked"), "call")
 
     assert throttle.health.state == "down"
     again = throttle.try_acquire()
@@ -254,9 +253,9 @@ def test_a_lengthy_wait_is_the_lanes_and_not_the_targets(clock: FakeClock) -> No
     throttle = Throttle(TokenBucket(None, seconds), clock, seconds)
     permit = throttle.try_acquire()
     assert permit is not None
-    permit.settle(Outcome(name="later", wait=timedelta(0)), "call")
+    throttle.record_outcome(permit, Outcome(name="later", wait=timedelta(0)), "call")
 
-    assert throttle.try_acquire_more() > 0
+    assert throttle.acquire_more() > 0
     seconds.now += 10
-    assert throttle.try_acquire_more() == 0
-    assert throttle.try_acquire_more() > 0
+    assert throttle.acquire_more() == 0
+    assert throttle.acquire_more() > 0

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from relay.config import Target
 from relay.delivery.lane import Lane
-from relay.delivery.lane_maintenance import LaneMaintenance
+from relay.delivery.maintenance import LaneMaintenance
 from relay.errors import StoreBusy, StoreError
 from relay.models import Outcome, TargetHealth
 from relay.operations import stats
@@ -40,10 +40,10 @@ def test_a_store_that_fails_in_a_probe_does_not_keep_the_target_down(stored: Rel
     make_ill(stored)
 
     def script(_: ClaimedDelivery, steps: Any) -> Outcome:
-        steps.leave()
-        steps.said()
-        steps.done()
-        steps.remember(first="done")
+        steps.acquire()
+        steps.history()
+        steps.progress()
+        steps.save_progress(first="done")
         return Outcome(name="delivered")
 
     full: Any = with_store(Failing(stored.store, method, StoreError("the disk is full"), times=1))

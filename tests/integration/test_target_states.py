@@ -16,7 +16,7 @@ from relay import bootstrap, wiring
 from relay import config as settings_room
 from relay.cli import main
 from relay.delivery import dispatcher as dispatcher_room
-from relay.delivery.lease import Lease
+from relay.delivery.dispatcher import Lease
 from relay.models import Outcome, TargetHealth
 from relay.sandbox.server import Sandbox
 from relay.store import Claim, ClaimedDelivery, Selection
@@ -186,7 +186,7 @@ def test_what_a_removed_target_had_in_flight_is_held_when_its_owner_dies_later(
     post(relay, rendered("incoming"))
     seconds = Seconds()
     old = Lease(relay.store, seconds)
-    old.begin()
+    old.start()
     epoch = old.contend("onec", None)
     assert relay.store.queue.claim(Claim("onec", epoch or 0, clock())) is not None
     new = Scripted(replace(relay.settings.targets["onec"], name="new"), lambda _: Outcome(name="delivered"))

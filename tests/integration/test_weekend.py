@@ -13,7 +13,7 @@ from msgspec.structs import replace
 
 from relay.config.types import Rate
 from relay.delivery.lane import Lane
-from relay.delivery.token_bucket import TokenBucket
+from relay.delivery.throttle import TokenBucket
 from relay.models import Outcome
 from relay.store import ClaimedDelivery, Selection
 from relay.wiring import Relay

@@ -58,7 +58,7 @@ class CallWorkflow(ABC, Generic[Step]):
 
     def __init__(self, claimed: ClaimedDelivery, context: CallContext, now: datetime) -> None:
         self._delivery_id, self._event, self._context = claimed.delivery.id, claimed.event, context
-        self._history, self._done = CallHistory(context.said()), context.done()
+        self._history, self._done = CallHistory(context.history()), context.progress()
         self._user: int | None = None
         self._is_fresh = now - claimed.event.received_at <= _FRESH
         self._has_asked = self._has_acted = self._has_requested = False
@@ -114,12 +114,12 @@ class CallWorkflow(ABC, Generic[Step]):
 
     def _acquire(self) -> None:
         """Wait for leave to make one request."""
-        self._context.leave()
+        self._context.acquire()
         self._has_requested = True
 
     def _remember(self, **done: Any) -> None:
         """Add to what has been done; on disk when it returns."""
-        self._context.remember(**done)
+        self._context.save_progress(**done)
         self._done = {**self._done, **done}
 
     @contextmanager

@@ -57,7 +57,7 @@ class OneC(Adapter):
     def _deliver(self, claimed: ClaimedDelivery, call: CallEvent, context: CallContext) -> Outcome:
         event = claimed.event
         if call.kind == "recorded" and self.settings.body != "raw":
-            call = recorded.completed(context.said())
+            call = recorded.completed(context.history())
             if call.direction is None and self.settings.body == "template":
                 return Outcome(name="refused", health_hint="not_asked", reason=_NOTHING_KNOWN)
             event = replace(event, endpoint="any")  # its own fields alone would overwrite those of the call
@@ -94,7 +94,7 @@ class OneC(Adapter):
 
     def _post(self, url: str, headers: dict[str, str], content: bytes, context: CallContext) -> Response:
         """Send with what the setting `session` asks for: a session that is gone is begun anew."""
-        context.leave()
+        context.acquire()
         if self.settings.session == "auto":
             return self.client.request("POST", url, headers, content)
         if _SESSION_COOKIE in self.client.cookies:
@@ -102,7 +102,7 @@ class OneC(Adapter):
             if response.status not in _SESSION_LOST:
                 return response
             self.client.cookies.clear()
-            context.leave()
+            context.acquire()
         return self.client.request("POST", url, {**headers, "IBSession": "start"}, content)
 
 

@@ -38,7 +38,7 @@ class Http(Adapter):
             "X-Relay-Delivery": claimed.delivery.id,
             **self._signatures(claimed.delivery.id, body),
         }
-        context.leave()
+        context.acquire()
         return self._outcome(self.client.request(self.settings.method, self._url, headers, body))
 
     def _probe(self) -> Outcome:
