@@ -44,9 +44,9 @@ class Scripted:
         self.settings, self._script = settings, script
         self.sent: list[str] = []
 
-    def send(self, shipment: ClaimedDelivery, steps: Any = None) -> Outcome:
-        self.sent.append(shipment.delivery.id)
-        return self._script(shipment)
+    def send(self, claimed: ClaimedDelivery, context: Any = None) -> Outcome:
+        self.sent.append(claimed.delivery.id)
+        return self._script(claimed)
 
     def close(self) -> None:
         pass
@@ -59,9 +59,9 @@ class Told(Scripted):
         super().__init__(settings, lambda job: Outcome(name="delivered"))
         self._told = script
 
-    def send(self, shipment: ClaimedDelivery, steps: Any = None) -> Outcome:
-        self.sent.append(shipment.delivery.id)
-        return self._told(shipment, steps)
+    def send(self, claimed: ClaimedDelivery, context: Any = None) -> Outcome:
+        self.sent.append(claimed.delivery.id)
+        return self._told(claimed, context)
 
 
 class Failing:

@@ -82,7 +82,7 @@ class LaneMaintenance:
     def _recover_orphans(self) -> None:
         """Recover what stands as `sending` but no thread works on: a claim whose commit was not confirmed, or worse.
 
-        It is one only when it was one a while ago already: what has just been claimed is in no thread's hands yet.
+        It is one only when it was one a while ago already: no thread has begun with what was just claimed.
         """
         held = self._lane.held()
         orphans = {d.seq: (d, epoch) for d, epoch in self._store.queue.in_flight(self._lane.name) if d.seq not in held}

@@ -132,7 +132,7 @@ def test_a_step_within_a_pause_does_not_count_twice(relay: Relay, clock: FakeClo
 def test_an_answer_that_came_after_a_step_forward_does_not_give_up_what_was_sent_before(
     make_relay: Callable[..., Relay], clock: FakeClock
 ) -> None:
-    """The clock steps while the answer is awaited: the delivery in hand is as old as it was."""
+    """The clock steps while the answer is awaited: the delivery in flight is as old as it was."""
     relay = make_relay(target='give_up_after = "1h"')
     post(relay, rendered("incoming"))
     awaited, answer = threading.Event(), threading.Event()

@@ -132,7 +132,7 @@ def test_a_backlog_that_has_outlived_its_time_ends_by_the_page(make_relay: Calla
 
 
 def owned(relay: Relay, target: Target, clock: Any) -> LaneMaintenance:
-    """The upkeep of a lane whose threads do not run."""
+    """Return the maintenance of a lane whose threads do not run."""
     lane = Lane(Scripted(target, lambda _: Outcome(name="delivered")), relay.store, clock)
     lane.epoch = relay.store.targets.take_over(target.name, "me")
     return LaneMaintenance(lane, relay.store, clock, lambda: 0.0)

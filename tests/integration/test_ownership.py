@@ -202,14 +202,14 @@ def test_what_was_done_for_a_call_is_remembered_under_the_lanes_own_epoch_alone(
     assert relay.store.calls.progress(delivery) == {"call_id": "b"}
 
 
-def test_a_promise_is_kept_or_returned_though_the_lane_is_lost_meanwhile(stored: Relay) -> None:
-    """A notification that is being stored while another process takes the lane: no hand stays promised for ever."""
+def test_a_reservation_is_used_or_released_though_the_lane_is_lost_meanwhile(stored: Relay) -> None:
+    """A notification that is being stored while another process takes the lane: no thread stays reserved for ever."""
     seconds = Seconds()
     busy = Scripted(POLICY, lambda _: Outcome(name="delivered"))
     dispatcher = dispatch(stored, busy, monotonic=seconds)
     lane = dispatcher._lanes["onec"]
     eventually(all_are(stored, "delivered"), "nothing waits")
-    eventually(lambda: bool(dispatcher.reserve(["onec"])), "a hand is promised")
+    eventually(lambda: bool(dispatcher.reserve(["onec"])), "a thread is reserved")
     lane.lose_ownership()
     dispatcher.release(["onec"])
     assert not lane._reserved

@@ -108,7 +108,7 @@ def test_a_target_may_ask_for_an_hour_and_gets_no_more() -> None:
 
 
 @given(st.integers(1, 200), st.floats(0, 1, exclude_max=True))
-def test_pauses_grow_and_noise_only_lengthens(tries: int, jitter: float) -> None:
+def test_pauses_grow_and_jitter_only_lengthens(tries: int, jitter: float) -> None:
     assert (
         retry_policy.pause(POLICY, tries, 0)
         <= retry_policy.pause(POLICY, tries, jitter)

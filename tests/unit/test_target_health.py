@@ -151,7 +151,7 @@ def test_the_operator_may_ask_at_once_whatever_the_target_asked_for() -> None:
         )
     )
 )
-def test_a_wait_that_was_asked_for_is_never_cut_short_and_noise_only_lengthens(steps: Any) -> None:
+def test_a_wait_that_was_asked_for_is_never_cut_short_and_jitter_only_lengthens(steps: Any) -> None:
     known, now, asked = HealthState(), NOW, NOW
     for name, wait, passed, probe, jitter in steps:
         now += passed
@@ -184,7 +184,7 @@ def test_a_step_of_the_clock_moves_the_waits() -> None:
 
 
 class LaneMachine(RuleBasedStateMachine):
-    """Requests as the gate allows them, outcomes as the world has them, ends as the schedule decides."""
+    """Requests as the throttle permits them, outcomes as the world has them, ends as the policy decides."""
 
     def __init__(self) -> None:
         super().__init__()
