@@ -82,6 +82,8 @@ def apache_404(path: str) -> Reply:
 
 
 class Failure(Struct, frozen=True):
+    """Holds what the next requests come to."""
+
     mode: str
     left: int  #: -1: all requests until told otherwise
 

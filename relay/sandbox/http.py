@@ -15,6 +15,8 @@ Fault = Literal["hang", "reset", "drip_headers", "drip_body", "continue_for_ever
 
 
 class Request(Struct, frozen=True):
+    """Holds what is asked."""
+
     method: str
     path: str
     query: dict[str, list[str]] = {}
@@ -24,6 +26,8 @@ class Request(Struct, frozen=True):
 
 
 class Reply(Struct, frozen=True):
+    """Holds what is answered."""
+
     status: int
     body: bytes = b""
     content_type: str = TEXT

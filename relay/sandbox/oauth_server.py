@@ -14,12 +14,16 @@ from relay.clock import Clock
 
 
 class Pair(Struct, frozen=True):
+    """Holds what one exchange gives."""
+
     access: str
     refresh: str
     expires_at: datetime
 
 
 class Tokens:
+    """Gives out tokens for one client."""
+
     def __init__(self, refresh_token: str, *, access_lives: timedelta, refresh_lives: timedelta, clock: Clock) -> None:
         self._access_lives, self._refresh_lives, self._clock = access_lives, refresh_lives, clock
         self._name = refresh_token.removesuffix("-1")

@@ -32,6 +32,8 @@ _Call = tuple[str, bool, str]  # virtual number, is it incoming, session
 
 
 class Register:
+    """Keeps the records in the order in which they were written."""
+
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._records: dict[tuple[str | None, _Call], Record] = {}  # in the order in which they were written

@@ -85,7 +85,7 @@ class _KeepAlive(WSGIRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
-        """Quiet: the relay's own log says what was delivered."""
+        """Log nothing: the relay's own log says what was delivered."""
 
 
 def create_app(sandbox: Sandbox, closing: threading.Event, observe: Observe | None) -> Flask:

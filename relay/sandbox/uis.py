@@ -29,6 +29,8 @@ _ENDPOINTS: dict[Kind, str] = {"incoming": "in", "answered": "in", "outgoing": "
 
 
 class Notification(Struct, frozen=True):
+    """Holds one notification as UIS posts it."""
+
     kind: Kind
     endpoint: str
     body: bytes

@@ -19,6 +19,8 @@ _SINGULAR = {"contacts": "contact", "leads": "lead", "companies": "company", "cu
 
 
 class Contact(Struct, frozen=True, kw_only=True):
+    """Holds a contact."""
+
     id: int
     name: str
     phones: tuple[str, ...]
@@ -28,6 +30,8 @@ class Contact(Struct, frozen=True, kw_only=True):
 
 
 class Note(Struct, frozen=True, kw_only=True):
+    """Holds a note."""
+
     id: int
     entity_type: str  #: in the singular, as the answer of /calls names it
     entity_id: int
@@ -37,6 +41,8 @@ class Note(Struct, frozen=True, kw_only=True):
 
 
 class Unsorted(Struct, frozen=True, kw_only=True):
+    """Holds what is unsorted."""
+
     uid: str
     posted: Item
     created_at: int

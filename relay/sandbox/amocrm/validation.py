@@ -19,6 +19,8 @@ Violation = dict[str, str]
 
 
 class Field(Struct, frozen=True):
+    """Says what a field takes."""
+
     types: tuple[type, ...]
     is_required: bool = False
     is_filled: bool = False

@@ -26,6 +26,8 @@ _LINE_MAX = 50
 
 
 class Call(Struct, frozen=True, kw_only=True):
+    """Holds a call that is registered."""
+
     call_id: str
     user_id: int
     phone: str
@@ -41,7 +43,7 @@ class Call(Struct, frozen=True, kw_only=True):
 
 
 class Finished(Struct, frozen=True, kw_only=True):
-    """A row of the statistics."""
+    """Holds a row of the statistics."""
 
     id: int
     call: Call

@@ -16,6 +16,8 @@ _YES = frozenset({True, "1", "Y", "y", "true", "True"})
 
 
 class Entity(Struct, frozen=True):
+    """Names a contact or a lead."""
+
     type: str = ""
     id: int | None = None
 

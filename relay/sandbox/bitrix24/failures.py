@@ -31,6 +31,8 @@ class Refusal(Struct, frozen=True):
 
 
 class Refused(Exception):
+    """Says that the portal does not do what it was asked."""
+
     def __init__(self, refusal: Refusal) -> None:
         super().__init__(refusal.text)
         self.refusal = refusal
