@@ -6,12 +6,12 @@ import threading
 from abc import ABC, abstractmethod
 from contextlib import AbstractContextManager
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 from urllib.parse import unquote_to_bytes
 from zoneinfo import ZoneInfo
 
 from relay.clock import Clock
-from relay.config import HttpTarget, OneCTarget, Target
+from relay.config import Target
 from relay.models import CallEvent, ClaimedDelivery, Event, Outcome, TokenPair
 from relay.targets.http_client import Client, TargetError, unthrottled
 from relay.uis import parser, rendering
@@ -113,12 +113,17 @@ class Adapter(ABC):
         return client
 
 
-def event_body(event: Event, call: CallEvent, target: OneCTarget | HttpTarget) -> tuple[bytes, str]:
-    """Return the body for one request, as the target has it set, and its content type. Pure."""
-    if target.body == "raw":
+def event_body(
+    event: Event, call: CallEvent, form: Literal["template", "raw", "normalised"], missing: Literal["null", "string"]
+) -> tuple[bytes, str]:
+    """Return the body for one request, in one of its forms, and its content type. Pure.
+
+    `missing` is what a value is that there is none of: null, or an empty string.
+    """
+    if form == "raw":
         return event.body, _type_of(event)
-    empty: Any = "" if target.empty == "string" else None
-    if target.body == "normalised":
+    empty: Any = "" if missing == "string" else None
+    if form == "normalised":
         record = rendering.as_record(call).items()
         return rendering.dump([(key, empty if value is None else value) for key, value in record]), _JSON
     body = parser.read(event.body, is_query=event.query and event.edited is None)

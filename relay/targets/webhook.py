@@ -37,7 +37,7 @@ class Http(Adapter):
         self._url = f"{settings.url}{joint}{query}" if query else settings.url
 
     def _deliver(self, claimed: ClaimedDelivery, call: CallEvent, context: CallContext) -> Outcome:  # noqa: ARG002
-        body, content_type = event_body(claimed.event, call, self.settings)
+        body, content_type = event_body(claimed.event, call, self.settings.body, self.settings.empty)
         headers = {
             **self.settings.headers,
             "Content-Type": content_type,

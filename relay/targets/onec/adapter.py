@@ -64,7 +64,7 @@ class OneC(Adapter):
             if call.direction is None and self.settings.body == "template":
                 return Outcome(name="refused", health_hint="not_asked", reason=_NOTHING_KNOWN)
             event = replace(event, endpoint="any")  # its own fields alone would overwrite those of the call
-        content, content_type = event_body(event, call, self.settings)
+        content, content_type = event_body(event, call, self.settings.body, self.settings.empty)
         age = max(self.clock() - event.received_at, timedelta(0))
         headers = {
             **self._headers,
