@@ -15,7 +15,7 @@ from relay.delivery.runner import LaneContext
 from relay.delivery.throttle import Throttle, TokenBucket
 from relay.errors import Interrupted
 from relay.models import Outcome, TargetHealth
-from relay.sandbox.amocrm.server import AmoCrm
+from relay.sandbox.amocrm.api import AmoCrm
 from relay.sandbox.bitrix24.portal import Bitrix24
 from relay.sandbox.server import Sandbox
 from relay.store import Claim, ClaimedDelivery, Discard, Selection
