@@ -8,8 +8,6 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-import pytest
-
 from relay.config import ROOT
 from relay.sandbox.server import Sandbox
 from tests.acceptance.process import Process
