@@ -27,7 +27,7 @@ from relay.clock import now_utc
 from relay.config import ROOT, HttpTarget, Secret
 from relay.models import CallEvent
 from relay.sandbox.server import Sandbox
-from relay.targets.webhook.adapter import Http
+from relay.targets.webhook import Http
 from tests.factories import job
 from tests.fakes import Drawer, Memory
 
