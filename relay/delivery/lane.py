@@ -155,9 +155,7 @@ class Lane:
 
     def step(self) -> bool:
         """Deliver what is due next. False: nothing is, or no request may be made now."""
-        with self._condition:
-            work = self._inbox.popleft() if self._inbox else None
-        work = work or self._claim_next()
+        work = self._next_in_inbox() or self._claim_next()
         if work is None:
             return False
         self._deliver(*work)
@@ -192,6 +190,10 @@ class Lane:
                 self._condition.wait(wait_s)
                 self._idle -= 1
         return False
+
+    def _next_in_inbox(self) -> tuple[ClaimedDelivery, Permit] | None:
+        with self._condition:
+            return self._inbox.popleft() if self._inbox else None
 
     def _claim_next(self) -> tuple[ClaimedDelivery, Permit] | None:
         if (epoch := self.epoch) is None:
@@ -288,8 +290,8 @@ class Lane:
 
     def _unclaim_inbox(self) -> None:
         """Put back what no thread will come to."""
-        while self._inbox:
-            self._unclaim(self._inbox.popleft()[0])
+        while (work := self._next_in_inbox()) is not None:
+            self._unclaim(work[0])
 
     def _unclaim(self, claimed: ClaimedDelivery) -> None:
         try:
