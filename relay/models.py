@@ -167,7 +167,7 @@ class TargetHealth(Struct, frozen=True, kw_only=True):
 class TokenPair(Struct, frozen=True, kw_only=True):
     """What OAuth gives, each pair for one use of its refresh token."""
 
-    seed: str  #: which configured token it began with: another one begins anew
+    fingerprint: str  #: which configured token it began with: another one begins anew
     access: str
     refresh: str
     expires_at: datetime

@@ -22,7 +22,7 @@ HOUR_US = 3_600_000_000
 class DeadLetterPage(Struct, frozen=True):
     """A page of the dead-letter queue, the newest events first."""
 
-    found: list[Delivery | Event]
+    letters: list[Delivery | Event]
     accepted_at: dict[str, datetime]  #: by the event's id
     next_before: int | None  #: the key of the next page; None: this is the last one
 
@@ -35,7 +35,7 @@ class Call(Struct, frozen=True):
 
 
 class CallPage(Struct, frozen=True):
-    found: list[Call]
+    calls: list[Call]
     next_before: int | None
 
 
@@ -54,10 +54,10 @@ class Pages:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def letters(self, wanted: Selection, before: int | None, count: int) -> DeadLetterPage:
+    def dead_letters(self, wanted: Selection, before: int | None, count: int) -> DeadLetterPage:
         """The dead-letter queue, the newest events first."""
         with self._database.read() as connection:
-            return _letters(connection, wanted, before, count)
+            return _dead_letters(connection, wanted, before, count)
 
     def calls(self, wanted: Selection, before: int | None, count: int) -> CallPage:
         """The newest first. A call stands where the newest of its notifications stands that fits the filters."""
@@ -82,7 +82,7 @@ class Pages:
             return _hours(connection, sources, targets, since, until)
 
 
-def _letters(connection: Connection, wanted: Selection, before: int | None, count: int) -> DeadLetterPage:
+def _dead_letters(connection: Connection, wanted: Selection, before: int | None, count: int) -> DeadLetterPage:
     found: list[Delivery | Event] = []
     states = wanted.states or (*DEAD_LETTERS, "quarantined")
     if set(states) & set(DEAD_LETTERS):

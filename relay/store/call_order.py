@@ -56,7 +56,7 @@ _last_due = (
 _last_sent = Hot(select(_sessions.c.value, _last_due.scalar_subquery()))
 
 
-class Line(NamedTuple):
+class OrderKey(NamedTuple):
     """The deliveries of one call to one target. Without a session, or without order, nobody stands in line."""
 
     target: str
@@ -64,20 +64,20 @@ class Line(NamedTuple):
     session: str | None
 
 
-def line_of(delivery: Delivery) -> Line:
-    return Line(delivery.target, delivery.source, delivery.session if delivery.ordered else None)
+def order_key(delivery: Delivery) -> OrderKey:
+    return OrderKey(delivery.target, delivery.source, delivery.session if delivery.ordered else None)
 
 
-def waiting(connection: Connection, lines: Iterable[Line]) -> set[Line]:
+def waiting(connection: Connection, lines: Iterable[OrderKey]) -> set[OrderKey]:
     """Those of the lines in which something still waits, or is being sent."""
     return {
-        Line(target, source, session)
+        OrderKey(target, source, session)
         for (target, source), among in _by_target(lines).items()
         for session, *_ in _lines.among(connection, sorted(among), target=target, source=source)
     }
 
 
-def free_at(connection: Connection, gaps: Mapping[Line, timedelta], now: int) -> dict[Line, int]:
+def free_at(connection: Connection, gaps: Mapping[OrderKey, timedelta], now: int) -> dict[OrderKey, int]:
     """When the next delivery of a line may go out, where something of it was sent. Without a gap a line is always free.
 
     What will be tried again, or was tried by a clock that ran ahead, counts as sent just now.
@@ -86,12 +86,14 @@ def free_at(connection: Connection, gaps: Mapping[Line, timedelta], now: int) ->
         line: min(at, now) + span_us(gaps[line])
         for (target, source), among in _by_target(line for line, gap in gaps.items() if gap).items()
         for session, at in _last_sent.rows(connection, sessions=json.dumps([*among]), target=target, source=source)
-        for line in (Line(target, source, session),)
+        for line in (OrderKey(target, source, session),)
         if at is not None
     }
 
 
-def settle(connection: Connection, lines: Iterable[Line], free_at: Mapping[Line, int] = MappingProxyType({})) -> None:
+def promote_next(
+    connection: Connection, lines: Iterable[OrderKey], free_at: Mapping[OrderKey, int] = MappingProxyType({})
+) -> None:
     """In each line gives the turn to the first that is due; to none while one is being sent.
 
     Who gets it now does not go out before the line is free.
@@ -107,13 +109,13 @@ def settle(connection: Connection, lines: Iterable[Line], free_at: Mapping[Line,
             due_now = session not in busy and session not in passed
             passed.add(session)
             if bool(has_turn) != due_now:
-                earliest = free_at.get(Line(target, source, session), due_at) if due_now else due_at
+                earliest = free_at.get(OrderKey(target, source, session), due_at) if due_now else due_at
                 changed.append({"seq": seq, "turn": due_now, "due_at": max(due_at, earliest)})
     if changed:
         _give_turn.run(connection, changed)
 
 
-def _by_target(lines: Iterable[Line]) -> dict[tuple[str, str], set[str]]:
+def _by_target(lines: Iterable[OrderKey]) -> dict[tuple[str, str], set[str]]:
     """The sessions by target and source, of those that stand in line at all."""
     found: dict[tuple[str, str], set[str]] = {}
     for line in lines:

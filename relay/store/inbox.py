@@ -61,8 +61,8 @@ class Route(Struct, frozen=True):
     epoch: int | None = None  #: of its lane, when that has a free hand: claim the delivery for it in the same commit
     call_gap: timedelta = timedelta(0)  #: between two deliveries of one call
 
-    def line(self, source: str, call: CallEvent) -> call_order.Line:
-        return call_order.Line(self.target, source, call.session_id if self.ordered else None)
+    def order_key(self, source: str, call: CallEvent) -> call_order.OrderKey:
+        return call_order.OrderKey(self.target, source, call.session_id if self.ordered else None)
 
 
 class NewEvent(Struct, frozen=True, kw_only=True):
@@ -85,7 +85,7 @@ class NewEvent(Struct, frozen=True, kw_only=True):
 class InsertResult(Struct, frozen=True):
     event: str
     duplicate: bool
-    jobs: tuple[ClaimedDelivery, ...] = ()  #: those that were claimed at once for a lane that has a free hand
+    claimed: tuple[ClaimedDelivery, ...] = ()  #: those that were claimed at once for a lane that has a free hand
 
 
 class Inbox:
@@ -249,7 +249,9 @@ def deliver(
 
 
 def _insert_behind(connection: Connection, made: list[dict[str, Any]], delivery_seq: int) -> None:
-    lines = [call_order.Line(row["target"], row["source"], row["session"] if row["ordered"] else None) for row in made]
+    lines = [
+        call_order.OrderKey(row["target"], row["source"], row["session"] if row["ordered"] else None) for row in made
+    ]
     waiting = call_order.waiting(connection, lines)
     epochs = _present_epochs(connection, made)
     gaps = {line: row["call_gap"] for row, line in zip(made, lines, strict=True)}

@@ -126,7 +126,7 @@ def _replay_one(connection: Connection, wanted: Replay) -> bool:
     delivery = wanted.delivery
     changed = _replay.run(
         connection, row=delivery.seq, seen=delivery.state, due=to_us(wanted.due_at), now=to_us(wanted.now),
-        zero=0, alone=call_order.line_of(delivery).session is None,
+        zero=0, alone=call_order.order_key(delivery).session is None,
     )  # fmt: skip
     _let_pass(connection, wanted)
     return bool(changed)
@@ -142,8 +142,10 @@ def _discard_all(connection: Connection, batch: Sequence[Discard]) -> list[bool]
 
 def _let_pass(connection: Connection, changed: Replay | Discard) -> None:
     """Whoever is the first of the call now, when the call is free."""
-    line = call_order.line_of(changed.delivery)
-    call_order.settle(connection, [line], call_order.free_at(connection, {line: changed.call_gap}, to_us(changed.now)))
+    line = call_order.order_key(changed.delivery)
+    call_order.promote_next(
+        connection, [line], call_order.free_at(connection, {line: changed.call_gap}, to_us(changed.now))
+    )
 
 
 def _discard_events(connection: Connection, batch: Sequence[Event]) -> list[bool]:
@@ -165,9 +167,9 @@ def _reroute_one(connection: Connection, wanted: Reroute) -> bool:
         connection, row=delivery.seq, seen=delivery.state, to=wanted.target, ordered_=wanted.ordered,
         now=to_us(wanted.now), alone=alone, zero=0, none=None,
     )  # fmt: skip
-    there = call_order.Line(wanted.target, delivery.source, delivery.session if wanted.ordered else None)
+    there = call_order.OrderKey(wanted.target, delivery.source, delivery.session if wanted.ordered else None)
     free_at = call_order.free_at(connection, {there: wanted.call_gap}, to_us(wanted.now))
-    call_order.settle(connection, [call_order.line_of(delivery), there], free_at)
+    call_order.promote_next(connection, [call_order.order_key(delivery), there], free_at)
     return bool(rerouted)
 
 
@@ -181,5 +183,5 @@ def _reaccept(connection: Connection, wanted: Reacceptance) -> bool:
     if not changed:
         return False
     inbox.deliver(connection, wanted.routes, event.seq, event.id, event.source, call, wanted.now)
-    call_order.settle(connection, [route.line(event.source, call) for route in wanted.routes])
+    call_order.promote_next(connection, [route.order_key(event.source, call) for route in wanted.routes])
     return True

@@ -123,7 +123,7 @@ class AttemptResult(Struct, frozen=True, kw_only=True):
     attempt: Attempt | None
     call_free_at: datetime | None = None  #: no other delivery of its call before
     health: TargetHealth | None = None  #: the target's, if this attempt has changed it
-    then: Claim | None = None  #: claim the lane's next one in the same commit
+    claim_next: Claim | None = None  #: claim the lane's next one in the same commit
 
 
 class DeliveryQueue:
@@ -137,9 +137,9 @@ class DeliveryQueue:
         return _claimed(self._commits.run(_claim, wanted, PATIENT_TIMEOUT_S), wanted.epoch)
 
     def record(self, result: AttemptResult) -> ClaimedDelivery | None:
-        """Write down what an attempt came to; return the delivery that `result.then` claimed in the same commit."""
+        """Write down what an attempt came to; return what `claim_next` claimed in the same commit."""
         row = self._commits.run(_record, result, PATIENT_TIMEOUT_S, linger_s=_LINGER_S)
-        return None if result.then is None else _claimed(row, result.then.epoch)
+        return None if result.claim_next is None else _claimed(row, result.claim_next.epoch)
 
     def unclaim(self, delivery: Delivery, epoch: int) -> bool:
         """Put back what was claimed under this epoch, without counting: its request was not begun."""
@@ -230,13 +230,13 @@ def _record(connection: Connection, batch: Sequence[AttemptResult]) -> list[Row 
         if result.attempt is not None and result.attempt.outcome != "delivered":
             at = to_us(result.attempt.at)
             _note_error.run(connection, target=result.delivery.target, error=result.attempt.reason, at=at)
-    lines = [(call_order.line_of(result.delivery), result) for result in batch if result.delivery.seq in settled]
+    lines = [(call_order.order_key(result.delivery), result) for result in batch if result.delivery.seq in settled]
     free_at = {line: to_us(result.call_free_at) for line, result in lines if result.call_free_at is not None}
-    call_order.settle(connection, [line for line, _ in lines], free_at)
-    wanted = [(place, result.then) for place, result in enumerate(batch) if result.then is not None]
+    call_order.promote_next(connection, [line for line, _ in lines], free_at)
+    wanted = [(place, result.claim_next) for place, result in enumerate(batch) if result.claim_next is not None]
     claimed: list[Row | None] = [None] * len(batch)
     if wanted:
-        for (place, _), row in zip(wanted, _claim(connection, [then for _, then in wanted]), strict=True):
+        for (place, _), row in zip(wanted, _claim(connection, [claim for _, claim in wanted]), strict=True):
             claimed[place] = row
     return claimed
 
@@ -279,5 +279,5 @@ def _unclaim_all(connection: Connection, batch: Sequence[tuple[Delivery, int]]) 
     for delivery, epoch in batch:
         tried = None if delivery.tried_at is None else to_us(delivery.tried_at)
         results.append(bool(_unclaim.run(connection, row=delivery.seq, of=epoch, tried=tried)))
-    call_order.settle(connection, [call_order.line_of(delivery) for delivery, _ in batch])
+    call_order.promote_next(connection, [call_order.order_key(delivery) for delivery, _ in batch])
     return results

@@ -16,7 +16,7 @@ from relay.store import migrate
 from relay.store.sqlite.database import PATIENT_TIMEOUT_S, Database
 from relay.store.tables import tokens
 
-_ALONE_WITHIN_S = 30.0  # an exchange is one request
+_EXCLUSIVE_WITHIN_S = 30.0  # an exchange is one request
 _POLL_S = 0.05
 
 
@@ -39,14 +39,14 @@ class TokenStore:
             _save(connection, self._target, pair)
 
     @contextmanager
-    def alone(self) -> Iterator[None]:
+    def exclusive(self) -> Iterator[None]:
         """Nobody else, in whatever process, exchanges the tokens meanwhile, and the store has just taken a write.
 
         Raises StoreError where the new pair could not be kept, StoreBusy when another exchange does not end.
         """
         migrate.expect_current(self._database)
         lock = self._database.token_lock(self._target)
-        ends = time.monotonic() + _ALONE_WITHIN_S
+        ends = time.monotonic() + _EXCLUSIVE_WITHIN_S
         try:
             while not lock.try_acquire():
                 if time.monotonic() >= ends:
@@ -64,12 +64,12 @@ def _load(connection: Connection, target: str) -> TokenPair | None:
     if found is None:
         return None
     seed, access, refresh, expires_at = found
-    return TokenPair(seed=seed, access=access, refresh=refresh, expires_at=from_us(expires_at))
+    return TokenPair(fingerprint=seed, access=access, refresh=refresh, expires_at=from_us(expires_at))
 
 
 def _save(connection: Connection, target: str, pair: TokenPair) -> None:
     values = {
-        "seed": pair.seed, "access": pair.access, "refresh": pair.refresh, "expires_at": to_us(pair.expires_at),
+        "seed": pair.fingerprint, "access": pair.access, "refresh": pair.refresh, "expires_at": to_us(pair.expires_at),
     }  # fmt: skip
     statement = insert(tokens).values(target=target, **values)
     connection.execute(statement.on_conflict_do_update(index_elements=["target"], set_=values))

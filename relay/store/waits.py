@@ -119,9 +119,9 @@ def _expire(connection: Connection, batch: Sequence[Expiry]) -> list[bool]:
     ended = [
         bool(_give_up.run(connection, row=one.delivery.seq, state_=one.state, reason_=one.reason)) for one in batch
     ]
-    gaps = {call_order.line_of(one.delivery): one.call_gap for one in batch}
+    gaps = {call_order.order_key(one.delivery): one.call_gap for one in batch}
     now = max((to_us(one.now) for one in batch), default=0)
-    call_order.settle(connection, gaps, call_order.free_at(connection, gaps, now))
+    call_order.promote_next(connection, gaps, call_order.free_at(connection, gaps, now))
     return ended
 
 

@@ -59,9 +59,9 @@ class Rest(ABC):
         return self.renewed_before is not None and pair.expires_at - self.renewed_before <= self._clock()
 
     def _renewed(self, tokens: Tokens, stale: TokenPair | None, acquire: Acquire) -> TokenPair:
-        return tokens.renewed(stale, lambda refresh, seed: self._exchange(refresh, seed, acquire))
+        return tokens.renewed(stale, lambda refresh, fingerprint: self._exchange(refresh, fingerprint, acquire))
 
-    def _exchange(self, refresh: str, seed: str, acquire: Acquire) -> TokenPair:
+    def _exchange(self, refresh: str, fingerprint: str, acquire: Acquire) -> TokenPair:
         acquire()
         now: datetime = self._clock()
         try:
@@ -74,5 +74,8 @@ class Rest(ABC):
             raise TargetError(replace(exc.outcome, reason=f"OAuth: {exc.outcome.reason}"), exc.code) from exc
         lasts = timedelta(seconds=int(tokens.get("expires_in") or self.token_lasts_s))
         return TokenPair(
-            seed=seed, access=tokens["access_token"], refresh=tokens["refresh_token"], expires_at=now + lasts
+            fingerprint=fingerprint,
+            access=tokens["access_token"],
+            refresh=tokens["refresh_token"],
+            expires_at=now + lasts,
         )
