@@ -24,17 +24,16 @@ class AlertStateStore:
     def load(self, channel: str) -> dict[str, dict[str, Any]]:
         """By the trouble's key."""
         with self._database.read() as connection:
-            found = connection.execute(select(alerts).where(alerts.c.channel == channel)).mappings().all()
+            rows = connection.execute(select(alerts).where(alerts.c.channel == channel)).mappings().all()
         return {
-            row["key"]: {name: _outside(name, value) for name, value in row.items() if name not in _KEYS}
-            for row in found
+            row["key"]: {name: _read(name, value) for name, value in row.items() if name not in _KEYS} for row in rows
         }
 
-    def save(self, channel: str, told: Mapping[str, Mapping[str, Any]]) -> None:
+    def save(self, channel: str, states: Mapping[str, Mapping[str, Any]]) -> None:
         """All of it: there are few."""
         rows = [
-            {"channel": channel, "key": key, **{name: _inside(name, value) for name, value in each.items()}}
-            for key, each in told.items()
+            {"channel": channel, "key": key, **{name: _write(name, value) for name, value in each.items()}}
+            for key, each in states.items()
         ]
         with self._database.write() as connection:
             connection.execute(delete(alerts).where(alerts.c.channel == channel))
@@ -42,9 +41,9 @@ class AlertStateStore:
                 connection.execute(insert(alerts), rows)
 
 
-def _outside(name: str, value: Any) -> Any:
+def _read(name: str, value: Any) -> Any:
     return from_us(value) if name in _MOMENTS and value is not None else value
 
 
-def _inside(name: str, value: Any) -> Any:
+def _write(name: str, value: Any) -> Any:
     return to_us(value) if name in _MOMENTS and value is not None else value

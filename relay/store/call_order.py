@@ -9,55 +9,51 @@ it is: so it holds whoever delivers, and moves along when the clock steps.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, bindparam, func, literal_column, select
+from sqlalchemy import Connection
 
 from relay.clock import span_us
 from relay.models import Delivery
-from relay.store.statement import Hot, HotIn, HotUpdate
-from relay.store.tables import UNFINISHED, deliveries, events
+from relay.store.statement import ManyRows, Statement
+from relay.store.tables import UNFINISHED, deliveries
 
-_lines = HotIn(
-    select(deliveries.c.session, deliveries.c.seq, deliveries.c.state, deliveries.c.turn, deliveries.c.due_at)
-    .where(
-        deliveries.c.target == bindparam("target"),
-        deliveries.c.source == bindparam("source"),
-        deliveries.c.session.in_(bindparam("among", expanding=True)),
-        deliveries.c.ordered,
-        UNFINISHED,
-    )
-    .order_by(deliveries.c.event_seq)
+_unfinished = Statement(
+    f"""
+    SELECT session, seq, state, turn, due_at FROM deliveries
+    WHERE target = :target AND source = :source AND session IN (SELECT value FROM :sessions)
+      AND ordered AND {UNFINISHED}
+    ORDER BY event_seq
+    """
 )
-_give_turn = HotUpdate(deliveries, key="seq", also=(), values=("turn", "due_at"), where="deliveries.state = 'due'")
+_set_turns = ManyRows(
+    {name: deliveries.c[name] for name in ("seq", "turn", "due_at")},
+    """
+    WITH change (seq, turn, due_at) AS (VALUES :rows)
+    UPDATE deliveries SET turn = change.turn, due_at = change.due_at FROM change
+    WHERE deliveries.seq = change.seq AND deliveries.state = 'due'
+    """,
+)
 _RECENT = 20  # events of a call: more are only in the "call" of a template whose session is a constant
-_sessions = func.json_each(bindparam("sessions")).table_valued("value")
-_recent = (
-    select(events.c.seq)
-    .where(events.c.source == bindparam("source"), events.c.session == _sessions.c.value)
-    .order_by(events.c.seq.desc())
-    .limit(literal_column(str(_RECENT)))
-    .correlate(_sessions)
-)
 # `due_at` of what has ended is when its last attempt ended; of what waits for another try it lies ahead
-_last_due = (
-    select(func.max(deliveries.c.due_at))
-    .where(
-        deliveries.c.event_seq.in_(_recent),
-        deliveries.c.target == bindparam("target"),
-        deliveries.c.attempts > literal_column("0"),
+_last_sent = Statement(
+    """
+    SELECT value, (
+        SELECT max(due_at) FROM deliveries
+        WHERE target = :target AND attempts > 0 AND event_seq IN (
+            SELECT seq FROM events WHERE source = :source AND session = value ORDER BY seq DESC LIMIT :recent
+        )
     )
-    .correlate(_sessions)
+    FROM :sessions
+    """
 )
-_last_sent = Hot(select(_sessions.c.value, _last_due.scalar_subquery()))
 
 
 class OrderKey(NamedTuple):
-    """The deliveries of one call to one target. Without a session, or without order, nobody stands in line."""
+    """Names the deliveries that keep an order: those of one call to one target. Without a session there is none."""
 
     target: str
     source: str
@@ -68,57 +64,58 @@ def order_key(delivery: Delivery) -> OrderKey:
     return OrderKey(delivery.target, delivery.source, delivery.session if delivery.ordered else None)
 
 
-def waiting(connection: Connection, lines: Iterable[OrderKey]) -> set[OrderKey]:
-    """Those of the lines in which something still waits, or is being sent."""
+def waiting(connection: Connection, keys: Iterable[OrderKey]) -> set[OrderKey]:
+    """Return those of the keys of which something still waits, or is being sent."""
     return {
         OrderKey(target, source, session)
-        for (target, source), among in _by_target(lines).items()
-        for session, *_ in _lines.among(connection, sorted(among), target=target, source=source)
+        for (target, source), sessions in _sessions(keys).items()
+        for session, *_ in _unfinished.rows(connection, target=target, source=source, sessions=sessions)
     }
 
 
 def free_at(connection: Connection, gaps: Mapping[OrderKey, timedelta], now: int) -> dict[OrderKey, int]:
-    """When the next delivery of a line may go out, where something of it was sent. Without a gap a line is always free.
+    """Return when the next delivery of a call may go out, where one was sent. Without a gap a call is always free.
 
     What will be tried again, or was tried by a clock that ran ahead, counts as sent just now.
     """
     return {
-        line: min(at, now) + span_us(gaps[line])
-        for (target, source), among in _by_target(line for line, gap in gaps.items() if gap).items()
-        for session, at in _last_sent.rows(connection, sessions=json.dumps([*among]), target=target, source=source)
-        for line in (OrderKey(target, source, session),)
-        if at is not None
+        key: min(sent_at, now) + span_us(gaps[key])
+        for (target, source), sessions in _sessions(key for key, gap in gaps.items() if gap).items()
+        for session, sent_at in _last_sent.rows(
+            connection, sessions=sessions, target=target, source=source, recent=_RECENT
+        )
+        for key in (OrderKey(target, source, session),)
+        if sent_at is not None
     }
 
 
 def promote_next(
-    connection: Connection, lines: Iterable[OrderKey], free_at: Mapping[OrderKey, int] = MappingProxyType({})
+    connection: Connection, keys: Iterable[OrderKey], free_at: Mapping[OrderKey, int] = MappingProxyType({})
 ) -> None:
-    """In each line gives the turn to the first that is due; to none while one is being sent.
+    """Give the turn in each call to the first that is due; to none while one is being sent.
 
-    Who gets it now does not go out before the line is free.
+    Who gets it now does not go out before the call is free.
     """
-    changed: list[dict[str, Any]] = []
-    for (target, source), among in _by_target(lines).items():
+    changes: list[dict[str, Any]] = []
+    for (target, source), sessions in _sessions(keys).items():
         passed: set[str] = set()  # calls whose turn has been given
-        waiting = _lines.among(connection, sorted(among), target=target, source=source)
-        busy = {session for session, _, state, *_ in waiting if state == "sending"}
-        for session, seq, state, has_turn, due_at in waiting:
+        rows = _unfinished.rows(connection, target=target, source=source, sessions=sessions)
+        busy = {session for session, _, state, *_ in rows if state == "sending"}
+        for session, seq, state, has_turn, due_at in rows:
             if state != "due":
                 continue
-            due_now = session not in busy and session not in passed
+            gets_turn = session not in busy and session not in passed
             passed.add(session)
-            if bool(has_turn) != due_now:
-                earliest = free_at.get(OrderKey(target, source, session), due_at) if due_now else due_at
-                changed.append({"seq": seq, "turn": due_now, "due_at": max(due_at, earliest)})
-    if changed:
-        _give_turn.run(connection, changed)
+            if bool(has_turn) != gets_turn:
+                earliest = free_at.get(OrderKey(target, source, session), due_at) if gets_turn else due_at
+                changes.append({"seq": seq, "turn": gets_turn, "due_at": max(due_at, earliest)})
+    _set_turns.run(connection, changes)
 
 
-def _by_target(lines: Iterable[OrderKey]) -> dict[tuple[str, str], set[str]]:
-    """The sessions by target and source, of those that stand in line at all."""
-    found: dict[tuple[str, str], set[str]] = {}
-    for line in lines:
-        if line.session is not None:
-            found.setdefault((line.target, line.source), set()).add(line.session)
-    return found
+def _sessions(keys: Iterable[OrderKey]) -> dict[tuple[str, str], set[str]]:
+    """Return the sessions by target and source."""
+    sessions: dict[tuple[str, str], set[str]] = {}
+    for key in keys:
+        if key.session is not None:
+            sessions.setdefault((key.target, key.source), set()).add(key.session)
+    return sessions

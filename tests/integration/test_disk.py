@@ -185,7 +185,7 @@ def test_a_deleted_journal_costs_nothing_that_was_accepted(
     path = relay.store.database.path
     for suffix in gone:
         path.with_name(path.name + suffix).unlink()
-    relay.store.database._files._looked_at = float("-inf")  # as half a second later
+    relay.store.database._wal_guard._looked_at = float("-inf")  # as half a second later
     answers = [client.post(IN, data=body(number)).status_code for number in range(5, 8)]
     assert set(answers) <= {200, 503}
     assert answers[-1] == 200
@@ -208,7 +208,7 @@ def test_a_database_that_was_removed_or_replaced_is_said_clearly(relay: Relay, c
     path.rename(path.with_name("away"))
     if replaced:
         path.write_bytes(b"")
-    relay.store.database._files._looked_at = float("-inf")
+    relay.store.database._wal_guard._looked_at = float("-inf")
     refused(client.post(IN, data=body(2)), "removed or replaced", "put it back, or stop", "relay restore FILE")
 
     path.unlink(missing_ok=True)

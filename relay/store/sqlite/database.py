@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import structlog
-from sqlalchemy import Connection, Engine, create_engine, event, text
+from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.exc import DBAPIError
 
 from relay.clock import to_us
@@ -23,6 +23,7 @@ from relay.errors import StoreBusy, StoreError
 from relay.store.sqlite import journal
 from relay.store.sqlite.lock import FileLock, Presence, WriteLock
 from relay.store.sqlite.wal_guard import WalGuard
+from relay.store.statement import Statement
 
 log = structlog.get_logger("relay.store")
 
@@ -35,6 +36,15 @@ _PROVED_EVERY = timedelta(seconds=10)
 _READER_BUSY_MS = 2000  # while another process brings back what a killed one has left in the journal
 _POLL_S = 0.005  # for a foreign process, the sqlite3 shell say, that holds SQLite's own lock
 _READERS_KEPT = 5
+_PAGES_GIVEN_BACK = 64  # of the file, in one transaction
+_PAGES_KEPT = 64
+
+_beat = Statement(
+    """
+    INSERT INTO heartbeats (name, at) VALUES (:name, :now)
+    ON CONFLICT (name) DO UPDATE SET at = :now WHERE heartbeats.at <= :outdated OR heartbeats.at > :now
+    """
+)
 
 
 class Database:
@@ -48,7 +58,7 @@ class Database:
         self._reader = self._engine(read_only=True)
         self._writer = self._engine(read_only=False)
         self._connection: Connection | None = None
-        self._files = WalGuard(self.path)
+        self._wal_guard = WalGuard(self.path)
         self._unknown_files = False
         self._closed = False
 
@@ -99,7 +109,16 @@ class Database:
     def prove_writable(self, now: datetime, name: str = "readyz", timeout: float = WRITE_TIMEOUT_S) -> None:
         """Commit once in ten seconds, however often and by how many processes it is asked. Raises StoreError."""
         with self.write(timeout) as connection:
-            connection.execute(_PROVE, {"name": name, "now": to_us(now), "outdated": to_us(now - _PROVED_EVERY)})
+            _beat.run(connection, name=name, now=to_us(now), outdated=to_us(now - _PROVED_EVERY))
+
+    def give_space_back(self, timeout: float) -> bool:
+        """Return some free pages to the file system; False: there are no more than the next events will need."""
+        with self.write(timeout) as connection:
+            driver = _driver(connection)
+            [free] = driver.execute("PRAGMA freelist_count").fetchone()
+            if free > _PAGES_KEPT:
+                driver.execute(f"PRAGMA incremental_vacuum({_PAGES_GIVEN_BACK})").fetchall()  # each row is a step
+        return bool(free > _PAGES_KEPT)
 
     @contextmanager
     def transaction(self, deadline: float) -> Iterator[Connection]:
@@ -108,7 +127,7 @@ class Database:
         try:
             with _transaction(lambda: self._begin(deadline)) as connection:
                 if self._unknown_files:
-                    self._files.remember()
+                    self._wal_guard.remember()
                     journal.note(self.path, self.lock.path)
                     self._unknown_files = False
                 yield connection
@@ -180,7 +199,7 @@ class Database:
 
     def _writing(self) -> Connection:
         """The connection that writes, on files that are still in their place."""
-        verdict = self._files.compare()
+        verdict = self._wal_guard.compare()
         if verdict == "database_gone":
             raise StoreError(
                 f"the database {self.path} has been removed or replaced while the relay was running: nothing can be "
@@ -197,7 +216,7 @@ class Database:
 
     def _save_journal(self) -> None:
         """The `-wal` or the `-shm` has been deleted: brings what is in it into the database, and begins anew."""
-        if self._connection is not None and self._files.journal_holds_something():
+        if self._connection is not None and self._wal_guard.journal_holds_something():
             busy, *_ = _driver(self._connection).execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
             if busy:
                 raise StoreBusy(f"the journal of {self.path} was deleted; it is saved as soon as nobody reads")
@@ -210,7 +229,7 @@ class Database:
 
     def _forget_connection(self) -> None:
         connection, self._connection = self._connection, None
-        self._files.forget()
+        self._wal_guard.forget()
         if connection is not None:
             connection.invalidate()
             connection.close()
@@ -255,9 +274,9 @@ class Database:
 
 
 def _driver(connection: Connection) -> sqlite3.Connection:
-    found = connection.connection.dbapi_connection
-    assert isinstance(found, sqlite3.Connection)  # noqa: S101  the only driver there is
-    return found
+    driver = connection.connection.dbapi_connection
+    assert isinstance(driver, sqlite3.Connection)  # noqa: S101  the only driver there is
+    return driver
 
 
 def _is_busy(exc: Exception) -> bool:
@@ -286,13 +305,6 @@ def _transaction(begin: Callable[[], Connection]) -> Iterator[Connection]:
         if connection.in_transaction():  # begun by a Core statement; on the driver it has ended already
             connection.rollback()
 
-
-_PROVE = text(
-    """
-    INSERT INTO heartbeats (name, at) VALUES (:name, :now)
-    ON CONFLICT (name) DO UPDATE SET at = :now WHERE heartbeats.at <= :outdated OR heartbeats.at > :now
-    """
-)
 
 _REMEDIES = {
     "full": "free some space; the relay goes on by itself",
