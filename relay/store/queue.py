@@ -40,7 +40,7 @@ _due_never_unclear = _select_due("deliveries.unclear = 0")
 _set_sending = Statement(
     """
     UPDATE deliveries SET state = 'sending', epoch = :epoch, tried_at = :now
-    WHERE seq IN (SELECT value FROM :seqs)
+    WHERE seq IN :seqs
     """
 )
 _RESULT = ("state", "attempts", "failures", "unclear", "due_at", "delivered_at", "reason", "remote")

@@ -75,7 +75,7 @@ _shorten = Statement(
     f"""
     UPDATE deliveries
     SET due_at = {_LATEST}, aged_from = CASE WHEN aged_from > :now THEN :now ELSE aged_from END
-    WHERE seq IN (SELECT value FROM :seqs) AND state = 'due' AND due_at > {_LATEST}
+    WHERE seq IN :seqs AND state = 'due' AND due_at > {_LATEST}
     """
 )
 
