@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 
 from msgspec import Struct
@@ -179,10 +179,11 @@ class Queries:
                 counts.update(dict(_states.rows(connection, seqs=seqs[start : start + _PAGE])))
         return counts
 
-    def target_names(self) -> list[str]:
-        """Every target that has deliveries or ever had a lane, configured or not."""
+    def target_names(self, configured: Iterable[str]) -> list[str]:
+        """Return the configured targets, and after them all others that have deliveries or ever had a lane."""
         with self._database.read() as connection:
-            return sorted(name for (name,) in _target_names.rows(connection))
+            others = sorted(name for (name,) in _target_names.rows(connection))
+        return list(dict.fromkeys([*configured, *others]))
 
     def has_backlog(self, target: str) -> bool:
         with self._database.read() as connection:
