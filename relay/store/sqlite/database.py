@@ -32,6 +32,7 @@ Item = TypeVar("Item")
 WRITE_TIMEOUT_S = 2.0
 PATIENT_TIMEOUT_S = 10.0  # of a lane, which would have to send again what it cannot record, and of commands
 _CHUNK = 50  # rows in one transaction of a command: a running relay must not wait for it
+_OTHERS_TURN_S = 0.005  # whoever waits for the lock looks more often than that, and would hardly ever find it free
 _PROVED_EVERY = timedelta(seconds=10)
 _READER_BUSY_MS = 2000  # while another process brings back what a killed one has left in the journal
 _POLL_S = 0.005  # for a foreign process, the sqlite3 shell say, that holds SQLite's own lock
@@ -97,13 +98,18 @@ class Database:
             yield connection
 
     def write_in_chunks(
-        self, change: Callable[[Connection, Sequence[Item]], Sequence[bool]], items: Sequence[Item]
+        self,
+        change: Callable[[Connection, Sequence[Item]], Sequence[bool]],
+        items: Sequence[Item],
+        chunk: int = _CHUNK,
     ) -> int:
         """Change many rows, some in each transaction; return how many were changed."""
         changed = 0
-        for start in range(0, len(items), _CHUNK):
+        for start in range(0, len(items), chunk):
+            if start:
+                time.sleep(_OTHERS_TURN_S)
             with self.write(PATIENT_TIMEOUT_S) as connection:
-                changed += sum(change(connection, items[start : start + _CHUNK]))
+                changed += sum(change(connection, items[start : start + chunk]))
         return changed
 
     def prove_writable(self, now: datetime, name: str = "readyz", timeout: float = WRITE_TIMEOUT_S) -> None:
