@@ -282,7 +282,7 @@ class Lane:
             self.wake()  # somebody may go on when there is a permit again
             return
         with permit:
-            following = self._store.queue.record(replace(result, then=self._claim(permit, epoch)))
+            following = self._store.queue.record(replace(result, claim_next=self._claim(permit, epoch)))
             self._saved = health
             if following is not None:
                 with self._condition:

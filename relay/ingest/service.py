@@ -115,7 +115,7 @@ class Intake:
                 routes = tuple(replace(route, epoch=epochs.get(route.target)) for route in new.routes)
                 new = replace(new, routes=routes)
             stored = self._store.inbox.add(new)
-            claimed = {job.delivery.target for job in stored.jobs}
+            claimed = {one.delivery.target for one in stored.claimed}
             return stored
         finally:
             self._dispatcher.release(epochs.keys() - claimed)
@@ -169,9 +169,9 @@ def _receipt(stored: InsertResult, parsed: ParseResult, new: NewEvent) -> Receip
         return Receipt("duplicate", stored.event, new.source, new.endpoint, session=session)
     if call is None:
         return Receipt("quarantined", stored.event, new.source, new.endpoint, problem=parsed.problem)
-    claimed_for = {job.delivery.target for job in stored.jobs}
+    claimed_for = {one.delivery.target for one in stored.claimed}
     others = tuple(route.target for route in new.routes if route.target not in claimed_for)
-    return Receipt("accepted", stored.event, new.source, new.endpoint, call.kind, session, None, others, stored.jobs)
+    return Receipt("accepted", stored.event, new.source, new.endpoint, call.kind, session, None, others, stored.claimed)
 
 
 def _kept(beside: bytes) -> tuple[str, ...]:

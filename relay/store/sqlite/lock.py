@@ -105,7 +105,7 @@ class Presence:
             self._lock.close()
 
     @contextmanager
-    def alone(self) -> Iterator[None]:
+    def exclusive(self) -> Iterator[None]:
         """Raises StoreError while any process has the database open, this one too."""
         lock = FileLock(self._lock.path)
         try:

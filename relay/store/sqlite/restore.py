@@ -32,7 +32,7 @@ def restore(database: Database, file: Path, now: datetime) -> Restored:
     path = database.path
     if not path.parent.is_dir():
         raise StoreError(f"the folder {path.parent} does not exist; create it, or set another storage.url")
-    with database.presence.alone():
+    with database.presence.exclusive():
         incoming = copies.name_for(path, "incoming", now)
         content = copy_whole(file, incoming, like=path.parent, without_journal=_has_foreign_journal(file))
         try:
