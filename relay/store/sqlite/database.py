@@ -22,7 +22,6 @@ from relay.clock import to_us
 from relay.errors import StoreBusy, StoreError
 from relay.store.sqlite import journal
 from relay.store.sqlite.lock import FileLock, Presence, WriteLock
-from relay.store.sqlite.wal_guard import WalGuard
 from relay.store.statement import Statement
 
 log = structlog.get_logger("relay.store")
@@ -59,7 +58,7 @@ class Database:
         self._reader = self._engine(read_only=True)
         self._writer = self._engine(read_only=False)
         self._connection: Connection | None = None
-        self._wal_guard = WalGuard(self.path)
+        self._wal_guard = journal.WalGuard(self.path)
         self._unknown_files = False
         self._closed = False
 
@@ -242,9 +241,10 @@ class Database:
         self._reader.dispose()  # readers have the deleted files open too
         self._forget_connection()
         log.error(
-            "store.journal_deleted", database=str(self.path),
+            "store.journal_deleted",
+            database=str(self.path),
             reason="somebody has deleted its -wal or -shm file; nothing was lost: what stood in it was saved",
-        )  # fmt: skip
+        )
 
     def _forget_connection(self) -> None:
         connection, self._connection = self._connection, None
