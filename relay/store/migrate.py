@@ -14,8 +14,9 @@ from pathlib import Path
 from sqlalchemy import inspect, text
 
 from relay.errors import SchemaMismatch, StoreError
+from relay.store.engine import WRITE_TIMEOUT_S
 from relay.store.sqlite.backup import copy_name, copy_whole
-from relay.store.sqlite.database import WRITE_TIMEOUT_S, Database
+from relay.store.sqlite.database import Database
 from relay.store.tables import VERSION
 
 _LOCK_TIMEOUT_S = 30.0

@@ -16,8 +16,8 @@ from sqlalchemy import Connection
 from relay.clock import to_us
 from relay.models import Attempt, ClaimedDelivery, Delivery, DeliveryState, TargetHealth
 from relay.store import call_order, target_state
+from relay.store.engine import PATIENT_TIMEOUT_S, Database
 from relay.store.group_commit import GroupCommit
-from relay.store.sqlite.database import PATIENT_TIMEOUT_S, Database
 from relay.store.statement import ManyRows, Row, Statement
 from relay.store.tables import ATTEMPT, DELIVERED, DELIVERY, DUE, EVENT, UNFINISHED, attempts, deliveries
 
