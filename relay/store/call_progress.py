@@ -10,8 +10,8 @@ from sqlalchemy import Connection
 
 from relay.errors import OwnershipLost
 from relay.models import CallEvent, Delivery, Event
+from relay.store.engine import PATIENT_TIMEOUT_S, Database
 from relay.store.group_commit import GroupCommit
-from relay.store.sqlite.database import PATIENT_TIMEOUT_S, Database
 from relay.store.statement import Statement
 
 _decoder = json.Decoder(CallEvent)

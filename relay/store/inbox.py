@@ -17,8 +17,8 @@ from relay.clock import EPOCH, from_us, to_us
 from relay.ids import new_id
 from relay.models import CallEvent, ClaimedDelivery, Delivery, Event
 from relay.store import call_order
+from relay.store.engine import Database
 from relay.store.group_commit import GroupCommit
-from relay.store.sqlite.database import Database
 from relay.store.statement import ManyRows, Statement
 from relay.store.tables import DELIVERY, EVENT, deliveries, events
 

@@ -10,7 +10,8 @@ from relay.clock import now_utc
 from relay.errors import StoreBusy
 from relay.models import TokenPair
 from relay.store import migrate
-from relay.store.sqlite.database import PATIENT_TIMEOUT_S, Database
+from relay.store.engine import PATIENT_TIMEOUT_S
+from relay.store.sqlite.database import Database
 from relay.store.statement import Statement
 from relay.store.tables import TOKENS
 

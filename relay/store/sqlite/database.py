@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import structlog
 from sqlalchemy import Connection, Engine, create_engine, event
@@ -20,25 +20,20 @@ from sqlalchemy.exc import DBAPIError
 
 from relay.clock import to_us
 from relay.errors import StoreBusy, StoreError
+from relay.store.engine import CHUNK, PATIENT_TIMEOUT_S, WRITE_TIMEOUT_S, Item
 from relay.store.sqlite import journal
 from relay.store.sqlite.lock import FileLock, Presence, WriteLock
-from relay.store.sqlite.wal_guard import WalGuard
 from relay.store.statement import Statement
 
 log = structlog.get_logger("relay.store")
 
-Item = TypeVar("Item")
-
-WRITE_TIMEOUT_S = 2.0
-PATIENT_TIMEOUT_S = 10.0  # of a lane, which would have to send again what it cannot record, and of commands
-_CHUNK = 50  # rows in one transaction of a command: a running relay must not wait for it
 _OTHERS_TURN_S = 0.005  # whoever waits for the lock looks more often than that, and would hardly ever find it free
 _PROVED_EVERY = timedelta(seconds=10)
 _READER_BUSY_MS = 2000  # while another process brings back what a killed one has left in the journal
 _POLL_S = 0.005  # for a foreign process, the sqlite3 shell say, that holds SQLite's own lock
 _READERS_KEPT = 5
 _PAGES_GIVEN_BACK = 64  # of the file, in one transaction
-_PAGES_KEPT = 64
+_PAGES_KEPT = 64  # free ones that the next events will need anyway
 
 _beat = Statement(
     """
@@ -59,7 +54,7 @@ class Database:
         self._reader = self._engine(read_only=True)
         self._writer = self._engine(read_only=False)
         self._connection: Connection | None = None
-        self._wal_guard = WalGuard(self.path)
+        self._wal_guard = journal.WalGuard(self.path)
         self._unknown_files = False
         self._closed = False
 
@@ -101,7 +96,7 @@ class Database:
         self,
         change: Callable[[Connection, Sequence[Item]], Sequence[bool]],
         items: Sequence[Item],
-        chunk: int = _CHUNK,
+        chunk: int = CHUNK,
     ) -> int:
         """Change many rows, some in each transaction; return how many were changed."""
         changed = 0
@@ -242,9 +237,10 @@ class Database:
         self._reader.dispose()  # readers have the deleted files open too
         self._forget_connection()
         log.error(
-            "store.journal_deleted", database=str(self.path),
+            "store.journal_deleted",
+            database=str(self.path),
             reason="somebody has deleted its -wal or -shm file; nothing was lost: what stood in it was saved",
-        )  # fmt: skip
+        )
 
     def _forget_connection(self) -> None:
         connection, self._connection = self._connection, None
