@@ -122,7 +122,7 @@ class Lane:
             self._inbox.append((claimed, self._reserved.pop()))
             self._condition.notify()
 
-    def held(self) -> set[int]:
+    def claimed(self) -> set[int]:
         """Return what is in flight or waits for its thread, by delivery seq."""
         with self._condition:
             return self.in_flight.keys() | {claimed.delivery.seq for claimed, _ in self._inbox}

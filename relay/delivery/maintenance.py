@@ -84,8 +84,10 @@ class LaneMaintenance:
 
         It is one only when it was one a while ago already: no thread has begun with what was just claimed.
         """
-        held = self._lane.held()
-        orphans = {d.seq: (d, epoch) for d, epoch in self._store.queue.in_flight(self._lane.name) if d.seq not in held}
+        claimed = self._lane.claimed()
+        orphans = {
+            d.seq: (d, epoch) for d, epoch in self._store.queue.in_flight(self._lane.name) if d.seq not in claimed
+        }
         for seq in self._suspects & orphans.keys():
             delivery, epoch = orphans[seq]
             if epoch == self._lane.epoch and seq not in self._lane.unrecorded:
