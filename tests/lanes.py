@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
 from relay import targets, wiring
-from relay.clock import Clock
+from relay.clock import Clock, to_us
 from relay.delivery.dispatcher import Dispatcher
 from relay.delivery.lane import Lane
 from relay.delivery.maintenance import LaneMaintenance
@@ -85,6 +86,18 @@ class Killed(BaseException):
     """The process is gone: nothing that comes after it happens."""
 
 
+class Waits(threading.Event):
+    """Stops nothing; a wait for it moves the clock."""
+
+    def __init__(self, forward: Callable[[float], None]) -> None:
+        super().__init__()
+        self._forward = forward
+
+    def wait(self, timeout: float | None = None) -> bool:
+        self._forward(max(timeout or 0.0, 0.001))  # a float that is added nothing to would stand for ever
+        return False
+
+
 class SteppedLane:
     """A lane on the real adapter of a target, worked step by step; what a killed one was sending is taken over.
 
@@ -99,18 +112,32 @@ class SteppedLane:
             store = SimpleNamespace(**{**vars(store), **rooms})
             adapter.client.request = _watched(adapter.client.request, moment)  # type: ignore[method-assign]  # of this thread
         self._outcomes: list[Outcome] = []
-        settings = {"bucket": TokenBucket(None, lambda: 0.0), "monotonic": lambda: 0.0, **more}
-        self.lane = Lane(
-            adapter, store, clock, observe=lambda _, outcome, __: self._outcomes.append(outcome), **settings
-        )
+        settings = {
+            "bucket": TokenBucket(None, lambda: 0.0),
+            "monotonic": lambda: clock().timestamp(),
+            "observe": lambda _, outcome, __: self._outcomes.append(outcome),
+            "stopping": Waits(lambda seconds: clock.forward(seconds=seconds)),
+            **more,
+        }
+        self.lane, self._stopping = Lane(adapter, store, clock, **settings), settings["stopping"]
+        self._queue, self._clock = relay.store.queue, clock
         self.epoch = own(self.lane, relay.store, clock)
 
     def deliver(self) -> list[Outcome]:
         """Deliver everything that is due now; return what the attempts came to."""
         self._outcomes.clear()
-        while self.lane.step():
+        while self.lane.step() or self._must_wait():
             pass
         return list(self._outcomes)
+
+    def _must_wait(self) -> bool:
+        """Wait as the lane's threads would, if the target is well and only the pace keeps it from what is due."""
+        due_at, _ = self._queue.poll(self.lane.name)
+        wait_s = self.lane.throttle.wait_s()
+        if due_at is None or due_at > to_us(self._clock()) or not wait_s or not self.lane.throttle.is_well:
+            return False
+        self._stopping.wait(wait_s)
+        return True
 
     def close(self) -> None:
         self.lane.adapter.close()
