@@ -81,13 +81,13 @@ class Event(Struct, frozen=True, kw_only=True):
     received_at: datetime
     raw: bytes  #: as it came, secrets masked
     edited: bytes | None  #: what the operator made of it
-    query: bool  #: the bytes are a query string
+    is_query_string: bool  #: the bytes are a query string
     zone: str  #: the account's time zone when it was understood
     call: CallEvent | None
     problem: str | None
     notes: tuple[str, ...]
-    repeats: tuple[datetime, ...]  #: when UIS sent the same again (the latest of them)
-    repeated: int  #: how often
+    duplicate_times: tuple[datetime, ...]  #: when UIS sent the same again (the latest of them)
+    duplicate_count: int  #: how often
 
     @property
     def body(self) -> bytes:
@@ -112,12 +112,12 @@ class Delivery(Struct, frozen=True, kw_only=True):
     failures: int  #: those that count against the event itself
     unclear: int  #: those that may have arrived
     due_at: datetime
-    aged_from: datetime  #: acceptance or last replay, and later by pauses: `give_up_after`, `expire` count from it
+    age_started_at: datetime  #: acceptance or last replay, and later by pauses: `give_up_after`, `expire` count from it
     replayed: bool
     tried_at: datetime | None
     delivered_at: datetime | None
     reason: str | None
-    remote: str | None  #: what the target called it
+    remote_id: str | None  #: what the target called it
 
 
 class ClaimedDelivery(Struct, frozen=True):
@@ -135,7 +135,7 @@ class Outcome(Struct, frozen=True, kw_only=True):
     reason: str = ""  #: for people, without secrets; the target's own words where it had any
     status: int | None = None  #: HTTP status, where there was an answer
     wait: timedelta | None = None  #: what the target asked for; never cut short
-    remote: str | None = None
+    remote_id: str | None = None
     health_hint: Literal["well", "not_asked", "perhaps_restarting"] | None = None
     """What it shows of the target, where that is not what the name says: `well`, it works, and only this event it
     does not take now; `not_asked`, no request was needed; `perhaps_restarting`, it may be misconfigured."""
@@ -160,7 +160,7 @@ class TargetHealth(Struct, frozen=True, kw_only=True):
     since: datetime | None = None  #: when it stopped being open
     probes: int = 0  #: sent since then
     probe_at: datetime | None = None  #: no probe before
-    asked_until: datetime | None = None  #: the target asked for time: no request before
+    retry_not_before: datetime | None = None  #: the target asked for time: no request before
     forbidden_since: datetime | None = None  #: 403 or 404 and nothing else since
 
 

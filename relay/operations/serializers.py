@@ -23,7 +23,7 @@ def event(found: Event) -> JSONDict:
         "received_at": iso(found.received_at),
         "problem": found.problem,
         "notes": list(found.notes),
-        "repeats": [iso(at) for at in found.repeats],
+        "repeats": [iso(at) for at in found.duplicate_times],
         "call": None if found.call is None else as_record(found.call),
     }
 
@@ -40,7 +40,7 @@ def delivery(found: Delivery) -> JSONDict:
         "due_at": iso(found.due_at) if found.state in ("due", "sending") else None,
         "delivered_at": iso(found.delivered_at),
         "reason": found.reason,
-        "remote": found.remote,
+        "remote": found.remote_id,
     }
 
 

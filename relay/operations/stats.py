@@ -27,8 +27,10 @@ def targets(relay: Relay, since: datetime, only: str | None = None) -> Iterator[
 
 def _reason(figures: TargetFigures, now: datetime) -> str | None:
     """Why it is not open, and until when it wants to be left alone."""
-    asked_until = figures.asked_until
-    asked = None if asked_until is None or asked_until <= now else f"asked to wait until {iso(asked_until)}"
+    retry_not_before = figures.retry_not_before
+    asked = (
+        None if retry_not_before is None or retry_not_before <= now else f"asked to wait until {iso(retry_not_before)}"
+    )
     return "; ".join(part for part in (figures.reason, asked) if part) or None
 
 

@@ -153,14 +153,14 @@ class PendingInsert:
         new = self.new
         event = Event(
             seq=self.seq, id=self.id, source=new.source, endpoint=new.endpoint, kind=row["kind"], state="accepted",
-            session=row["session"], received_at=new.received_at, raw=new.raw, edited=None, query=new.is_query,
-            zone=new.zone, call=new.call, problem=None, notes=new.notes, repeats=(), repeated=0,
+            session=row["session"], received_at=new.received_at, raw=new.raw, edited=None, is_query_string=new.is_query,
+            zone=new.zone, call=new.call, problem=None, notes=new.notes, duplicate_times=(), duplicate_count=0,
         )  # fmt: skip
         delivery = Delivery(
             seq=row["seq"], id=row["id"], event_seq=self.seq, event=self.id, target=row["target"], kind=row["kind"],
             source=new.source, session=row["session"], ordered=row["ordered"], state="due", attempts=0, failures=0,
-            unclear=0, due_at=new.received_at, aged_from=new.received_at, replayed=False, tried_at=None,
-            delivered_at=None, reason=None, remote=None,
+            unclear=0, due_at=new.received_at, age_started_at=new.received_at, replayed=False, tried_at=None,
+            delivered_at=None, reason=None, remote_id=None,
         )  # fmt: skip
         return ClaimedDelivery(delivery, event, row["epoch"])
 

@@ -119,7 +119,7 @@ class AttemptResult(Struct, frozen=True, kw_only=True):
     unclear: int
     delivered_at: datetime | None
     reason: str | None
-    remote: str | None
+    remote_id: str | None
     attempt: Attempt | None
     call_free_at: datetime | None = None  #: no other delivery of its call before
     health: TargetHealth | None = None  #: the target's, if this attempt has changed it
@@ -219,7 +219,7 @@ def _record(connection: Connection, batch: Sequence[AttemptResult]) -> list[Row 
     for result in new:
         if result.delivery.seq not in settled and result.delivered_at is not None:
             late = _settle_late.run(
-                connection, row=result.delivery.seq, at=to_us(result.delivered_at), remote_=result.remote, none=None
+                connection, row=result.delivery.seq, at=to_us(result.delivered_at), remote_=result.remote_id, none=None
             )
             settled |= {result.delivery.seq} if late else set()
     for result in batch:
@@ -248,7 +248,7 @@ def _settlement(result: AttemptResult) -> dict[str, Any]:
         "attempts": delivery.attempts if attempt is None else attempt.number, "failures": result.failures,
         "unclear": result.unclear, "due_at": to_us(result.due_at),
         "delivered_at": None if result.delivered_at is None else to_us(result.delivered_at),
-        "reason": result.reason, "remote": result.remote, "tries": delivery.attempts,
+        "reason": result.reason, "remote": result.remote_id, "tries": delivery.attempts,
     }  # fmt: skip
 
 

@@ -44,10 +44,10 @@ def event(row: Any) -> Event:
      is_query, zone, call, problem, notes, repeats, repeated) = row  # fmt: skip
     return Event(
         seq=seq, id=id_, source=source, endpoint=endpoint, kind=kind, state=state, session=session,
-        received_at=from_us(received_at), raw=raw, edited=edited, query=bool(is_query), zone=zone,
+        received_at=from_us(received_at), raw=raw, edited=edited, is_query_string=bool(is_query), zone=zone,
         call=None if call is None else _call_decoder.decode(call), problem=problem,
-        notes=tuple(_list_decoder.decode(notes)), repeated=repeated,
-        repeats=tuple(from_us(at) for at in _list_decoder.decode(repeats)),
+        notes=tuple(_list_decoder.decode(notes)), duplicate_count=repeated,
+        duplicate_times=tuple(from_us(at) for at in _list_decoder.decode(repeats)),
     )  # fmt: skip
 
 
@@ -57,8 +57,8 @@ def delivery(row: Any) -> Delivery:
     return Delivery(
         seq=seq, id=id_, event_seq=event_seq, event=event_id, target=target, kind=kind, source=source,
         session=session, ordered=bool(ordered), state=state, attempts=attempts, failures=failures, unclear=unclear,
-        due_at=from_us(due_at), aged_from=from_us(aged_from), replayed=bool(replayed),
-        tried_at=_moment(tried_at), delivered_at=_moment(delivered_at), reason=reason, remote=remote,
+        due_at=from_us(due_at), age_started_at=from_us(aged_from), replayed=bool(replayed),
+        tried_at=_moment(tried_at), delivered_at=_moment(delivered_at), reason=reason, remote_id=remote,
     )  # fmt: skip
 
 

@@ -20,7 +20,13 @@ from relay.store.sqlite.database import PATIENT_TIMEOUT_S, Database
 from relay.store.statement import Hot, Statement
 from relay.store.tables import targets
 
-_MOMENTS = ("since", "probe_at", "asked_until", "forbidden_since")
+_MOMENTS = {
+    "since": "since",
+    "probe_at": "probe_at",
+    "asked_until": "retry_not_before",
+    "forbidden_since": "forbidden_since",
+}
+"""The columns that hold moments, and the fields of TargetHealth that stand in them."""
 _save = Hot(
     update(targets)
     .where(targets.c.name == bindparam("target"), targets.c.epoch == bindparam("of"))
@@ -133,13 +139,13 @@ def _health(connection: Connection, target: str) -> TargetHealth:
     if found is None:
         return TargetHealth()
     state, reason, probes, *moments = found
-    known = {name: None if us is None else from_us(us) for name, us in zip(_MOMENTS, moments, strict=True)}
+    known = {field: None if us is None else from_us(us) for field, us in zip(_MOMENTS.values(), moments, strict=True)}
     return TargetHealth(state=state, reason=reason, probes=probes, **known)
 
 
 def save_health(connection: Connection, target: str, epoch: int, health: TargetHealth) -> None:
     """Only under the lane's present epoch."""
-    moments = {name: getattr(health, name) for name in _MOMENTS}
+    moments = {column: getattr(health, field) for column, field in _MOMENTS.items()}
     _save.run(
         connection, target=target, of=epoch, state_=health.state, reason_=health.reason, probes_=health.probes,
         **{f"{name}_": None if at is None else to_us(at) for name, at in moments.items()},
