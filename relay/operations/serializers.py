@@ -6,7 +6,7 @@ from typing import Any
 
 from relay.clock import iso
 from relay.models import Attempt, Delivery, Event
-from relay.uis.encoding import decode
+from relay.uis.parser import decode
 from relay.uis.rendering import as_record
 
 JSONDict = dict[str, Any]

@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 from relay.config import HttpTarget, OneCTarget
 from relay.models import CallEvent, Event
 from relay.uis import parser, rendering
-from relay.uis.encoding import charset
+from relay.uis.parser import charset
 
 _JSON = "application/json; charset=utf-8"
 _FORM = "application/x-www-form-urlencoded"
