@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from urllib.parse import quote, unquote
 
-from flask import Blueprint, render_template, request
+from flask import Blueprint, render_template
 from flask.typing import ResponseReturnValue
 from werkzeug.routing import BaseConverter
 
 from relay.errors import NotFound
-from relay.web.admin.context import PAGE, before, context, selection
+from relay.web.admin.context import PAGE, before, given, relay, selection, zone
 from relay.web.admin.i18n import gettext
 
 _FILTERS = ("phone", "session", "source", "since", "until")
@@ -32,24 +32,29 @@ class SessionInPath(BaseConverter):
 
 
 def calls() -> ResponseReturnValue:
-    known = context()
-    page = known.relay.store.pages.calls(selection(()), before(), PAGE)
-    given = {name: value for name in _FILTERS if (value := request.args.get(name, "").strip())}
+    page = relay().store.pages.calls(selection(()), before(), PAGE)
     return render_template(
-        "admin/calls.html", calls=page.found, next_before=page.next_before, zone=known.zone, given=given,
-        sources=list(known.relay.settings.sources),
-    )  # fmt: skip
+        "admin/calls.html",
+        calls=page.found,
+        next_before=page.next_before,
+        zone=zone(),
+        given=given(_FILTERS),
+        sources=list(relay().settings.sources),
+    )
 
 
 def call(source: str, session: str) -> ResponseReturnValue:
-    """Raises NotFound for a call that nobody has told of."""
-    known = context()
-    said = known.relay.store.pages.events_of_call(source, session)
-    if not said:
+    """Show the events of a call. Raises NotFound for a call that nobody has told of."""
+    events = relay().store.pages.events_of_call(source, session)
+    if not events:
         raise NotFound(gettext("There is no call %(session)s.", session=session))
-    rows = [(event, known.relay.store.queries.deliveries_of(event)) for event in said]
-    targets = list(dict.fromkeys(delivery.target for _, parts in rows for delivery, _ in parts))
-    lines = [(event, {delivery.target: (delivery, tries) for delivery, tries in parts}) for event, parts in rows]
+    rows = [(event, relay().store.queries.deliveries_of(event)) for event in events]
     return render_template(
-        "admin/call.html", session=session, source=source, lines=lines, targets=targets, first=said[0], zone=known.zone
+        "admin/call.html",
+        session=session,
+        source=source,
+        lines=[(event, {delivery.target: (delivery, tries) for delivery, tries in parts}) for event, parts in rows],
+        targets=list(dict.fromkeys(delivery.target for _, parts in rows for delivery, _ in parts)),
+        first=events[0],
+        zone=zone(),
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from datetime import datetime
 from typing import Any
 
@@ -13,11 +14,10 @@ from relay.models import DEAD_LETTERS, KINDS, Delivery, Event
 from relay.operations import actions
 from relay.operations.filters import DISCARDABLE, REPLAYABLE, Chosen, choose
 from relay.store import Selection
-from relay.web.admin.context import PAGE, before, context, selection
+from relay.web.admin.context import FILTERS, PAGE, before, given, relay, selection, target_names, zone
 from relay.web.admin.i18n import gettext
 
 STATES = (*DEAD_LETTERS, "quarantined")
-_FILTERS = ("target", "source", "kind", "state", "session", "phone", "since", "until")
 _ALLOWED = {"replay": REPLAYABLE, "discard": DISCARDABLE}
 
 
@@ -28,40 +28,41 @@ def register(pages: Blueprint) -> None:
 
 
 def dead() -> ResponseReturnValue:
-    known = context()
-    page = known.relay.store.pages.letters(selection(STATES), before(), PAGE)
+    page = relay().store.pages.letters(selection(STATES), before(), PAGE)
     return render_template(
         "admin/dead.html",
-        letters=[_letter(found, page.accepted_at) for found in page.found],
+        letters=[_letter(letter, page.accepted_at) for letter in page.found],
         next_before=page.next_before,
-        zone=known.zone,
-        given=_given(),
+        zone=zone(),
+        given=given(FILTERS),
         kinds=KINDS,
         states=STATES,
-        targets=_targets(),
-        sources=list(known.relay.settings.sources),
+        targets=target_names(),
+        sources=list(relay().settings.sources),
         done=request.args.get("done"),
     )
 
 
 def preview(action: str) -> ResponseReturnValue:
-    """How many it would be, and which; nothing is changed yet."""
+    """Show how many it would be, and which; nothing is changed yet."""
     chosen = _chosen(action)
-    by_target: dict[str, int] = {}
-    for delivery in chosen.deliveries:
-        by_target[delivery.target] = by_target.get(delivery.target, 0) + 1
     return render_template(
-        "admin/preview.html", action=action, chosen=chosen, by_target=by_target, given=_given(),
-        ids=request.form.getlist("id"), everything=request.form.get("everything"),
-    )  # fmt: skip
+        "admin/preview.html",
+        action=action,
+        chosen=chosen,
+        by_target=Counter(delivery.target for delivery in chosen.deliveries),
+        given=given(FILTERS),
+        ids=request.form.getlist("id"),
+        everything=request.form.get("everything"),
+    )
 
 
 def change(action: str) -> ResponseReturnValue:
-    relay, chosen = context().relay, _chosen(action)
+    chosen = _chosen(action)
     if action == "discard":
-        done = gettext("Discarded: %(count)s.", count=actions.discard(relay, chosen))
+        done = gettext("Discarded: %(count)s.", count=actions.discard(relay(), chosen))
     else:
-        replayed = actions.replay(relay, chosen)
+        replayed = actions.replay(relay(), chosen)
         done = gettext("Replayed: %(count)s.", count=replayed.count)
         if replayed.unreadable:
             done += " " + gettext("Still not readable: %(count)s; mend them.", count=len(replayed.unreadable))
@@ -69,34 +70,22 @@ def change(action: str) -> ResponseReturnValue:
 
 
 def _chosen(action: str) -> Chosen:
-    """The ticked ones, or with `everything` all that fit the filters. Raises BadRequest, NotFound."""
-    wanted = selection(STATES)
-    if not wanted.ids and not request.form.get("everything"):
+    """Return the ticked ones, or with `everything` all that fit the filters. Raises BadRequest, NotFound."""
+    selected = selection(STATES)
+    if not selected.ids and not request.form.get("everything"):
         raise BadRequest(gettext("Nothing was chosen. Tick something first."))
-    if wanted.ids:  # an id is a delivery's or an event's: what is ticked is meant, and nothing else
-        wanted = Selection(ids=wanted.ids)
+    if selected.ids:  # an id is a delivery's or an event's: what is ticked is meant, and nothing else
+        selected = Selection(ids=selected.ids)
     try:
-        return choose(context().relay, wanted, _ALLOWED[action])
+        return choose(relay(), selected, _ALLOWED[action])
     except ValueError as exc:
         raise BadRequest(str(exc)) from exc
 
 
-def _letter(found: Delivery | Event, accepted_at: dict[str, datetime]) -> dict[str, Any]:
-    if isinstance(found, Delivery):
-        return {
-            "id": found.id, "event": found.event, "at": accepted_at[found.event],
-            "target": found.target, "kind": found.kind,
-            "source": found.source, "session": found.session, "state": found.state, "reason": found.reason,
-        }  # fmt: skip
-    return {
-        "id": found.id, "event": found.id, "at": found.received_at, "target": None, "kind": found.kind,
-        "source": found.source, "session": found.session, "state": found.state, "reason": found.problem,
-    }  # fmt: skip
-
-
-def _given() -> dict[str, str]:
-    return {name: value for name in _FILTERS if (value := request.values.get(name, "").strip())}
-
-
-def _targets() -> list[str]:
-    return list(dict.fromkeys([*context().relay.settings.targets, *context().relay.store.queries.target_names()]))
+def _letter(letter: Delivery | Event, accepted_at: dict[str, datetime]) -> dict[str, Any]:
+    """Return the row of a delivery, or of an event in quarantine, which stands for itself."""
+    row = {name: getattr(letter, name) for name in ("id", "kind", "source", "session", "state")}
+    if isinstance(letter, Delivery):
+        at = accepted_at[letter.event]
+        return {**row, "event": letter.event, "at": at, "target": letter.target, "reason": letter.reason}
+    return {**row, "event": letter.id, "at": letter.received_at, "target": None, "reason": letter.problem}

@@ -10,11 +10,11 @@ from flask.typing import ResponseReturnValue
 from werkzeug.exceptions import BadRequest
 
 from relay.errors import Conflict
-from relay.ingest.service import ParseResult, parse
+from relay.ingest.service import parse
 from relay.models import CallEvent, Event
 from relay.operations import serializers
 from relay.operations.explanations import Explanation, explain
-from relay.web.admin.context import context
+from relay.web.admin.context import relay
 from relay.web.admin.i18n import gettext, moment
 
 _BODY_MAX = 1024 * 1024
@@ -26,56 +26,62 @@ def register(pages: Blueprint) -> None:
 
 
 def event(wanted: str) -> ResponseReturnValue:
-    found = context().relay.store.queries.event(wanted)
+    event = relay().store.queries.event(wanted)
+    zone = ZoneInfo(event.zone)
     return render_template(
-        "admin/event.html", event=found,
-        deliveries=context().relay.store.queries.deliveries_of(found),
-        zone=ZoneInfo(found.zone),
-        raw=serializers.text(found.raw), edited=None if found.edited is None else serializers.text(found.edited),
-        understood=_understood(found.call, ZoneInfo(found.zone)), explained=_explained(found),
+        "admin/event.html",
+        event=event,
+        deliveries=relay().store.queries.deliveries_of(event),
+        zone=zone,
+        raw=serializers.text(event.raw),
+        edited=None if event.edited is None else serializers.text(event.edited),
+        understood=_fields(event.call, zone),
+        explained=_explained(event),
         shows_links=request.args.get("links") == "shown",
-    )  # fmt: skip
+    )
 
 
-def _explained(found: Event) -> list[Explanation]:
-    """Only where the source has rules: else there is nothing to ask about."""
-    source = context().relay.settings.sources.get(found.source)
-    return explain(context().relay, found) if source is not None and source.rules else []
+def _explained(event: Event) -> list[Explanation]:
+    """Explain only where the source has rules: else there is nothing to ask about."""
+    source = relay().settings.sources.get(event.source)
+    return explain(relay(), event) if source is not None and source.rules else []
 
 
 def edit(wanted: str) -> ResponseReturnValue:
-    """Shows what would be understood of the body before it is saved. Raises Conflict when it is no longer waiting."""
-    found = context().relay.store.queries.event(wanted)
-    zone = ZoneInfo(found.zone)
-    if found.state != "quarantined":
+    """Show what would be understood of the body before it is saved. Raises Conflict when it is no longer waiting."""
+    event = relay().store.queries.event(wanted)
+    zone = ZoneInfo(event.zone)
+    if event.state != "quarantined":
         raise Conflict(gettext("Only an event in quarantine can be mended; this one is not any more."))
-    body = request.form.get("body") if request.method == "POST" else serializers.text(found.body)
+    body = request.form.get("body") if request.method == "POST" else serializers.text(event.body)
     if body is None or len(body) > _BODY_MAX:
         raise BadRequest(gettext("The body is missing, or too long."))
     text = body.replace("\r\n", "\n")  # what a browser makes of the lines
     if request.form.get("do") == "save":
-        understood = context().relay.intake.reprocess(found, text.encode())
-        if understood.call is not None:
-            return redirect(url_for("admin.event", wanted=found.id))
+        result = relay().intake.reprocess(event, text.encode())
+        if result.call is not None:
+            return redirect(url_for("admin.event", wanted=event.id))
     else:
-        understood = _as_it_would_be(found, text)
+        result = parse(text.encode(), is_query=False, endpoint=event.endpoint, zone=zone)
     return render_template(
-        "admin/edit.html", event=found, body=text, problem=understood.problem, notes=understood.notes,
-        kind=understood.call.kind if understood.call else None,
-        understood=_understood(understood.call, zone), raw=serializers.text(found.raw), zone=zone,
-    )  # fmt: skip
+        "admin/edit.html",
+        event=event,
+        body=text,
+        problem=result.problem,
+        notes=result.notes,
+        kind=result.call.kind if result.call else None,
+        understood=_fields(result.call, zone),
+        raw=serializers.text(event.raw),
+        zone=zone,
+    )
 
 
-def _as_it_would_be(found: Event, text: str) -> ParseResult:
-    return parse(text.encode(), is_query=False, endpoint=found.endpoint, zone=ZoneInfo(found.zone))
-
-
-def _understood(call: CallEvent | None, zone: ZoneInfo) -> list[tuple[str, str]]:
-    """Names and values of what was said; times in the account's zone."""
+def _fields(call: CallEvent | None, zone: ZoneInfo) -> list[tuple[str, str]]:
+    """Return the names and values of what was understood; times in the account's zone."""
     if call is None:
         return []
-    said = {name: getattr(call, name) for name in CallEvent.__struct_fields__ if name != "notes"}
-    return [(name, _in_words(value, zone)) for name, value in said.items() if value not in (None, (), {})]
+    values = {name: getattr(call, name) for name in CallEvent.__struct_fields__ if name != "notes"}
+    return [(name, _in_words(value, zone)) for name, value in values.items() if value not in (None, (), {})]
 
 
 def _in_words(value: object, zone: ZoneInfo) -> str:

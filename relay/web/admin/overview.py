@@ -12,7 +12,7 @@ from relay.clock import EPOCH
 from relay.operations import stats
 from relay.operations.filters import refuse_unknown
 from relay.store import Hour
-from relay.web.admin.context import AdminContext, context
+from relay.web.admin.context import relay, target_names, zone
 
 _DAY = timedelta(hours=24)
 _WIDTH, _HEIGHT, _GAP = 720, 140, 4
@@ -26,32 +26,34 @@ def register(pages: Blueprint) -> None:
 
 
 def overview() -> ResponseReturnValue:
-    known, now = context(), context().relay.clock()
-    targets = [_target(known, record, now) for record in stats.targets(known.relay, now - _DAY)]
-    sources = [_source(record) for record in stats.sources(known.relay, now - _DAY)]
-    quarantined = known.relay.store.pages.quarantined()
+    now = relay().clock()
+    targets = [_target(record, now) for record in stats.targets(relay(), now - _DAY)]
     return render_template(
-        "admin/overview.html", targets=targets, sources=sources, zone=known.zone, chart=_chart(known, now),
-        dead=sum(target["dead"] for target in targets) + quarantined,
-    )  # fmt: skip
+        "admin/overview.html",
+        targets=targets,
+        sources=[_source(record) for record in stats.sources(relay(), now - _DAY)],
+        zone=zone(),
+        chart=_chart(now),
+        dead=sum(target["dead"] for target in targets) + relay().store.pages.quarantined(),
+    )
 
 
 def pause(name: str) -> ResponseReturnValue:
-    refuse_unknown(context().relay, name, None)
-    context().relay.store.targets.pause(name, context().relay.clock())
+    refuse_unknown(relay(), name, None)
+    relay().store.targets.pause(name, relay().clock())
     return redirect(url_for("admin.overview"))
 
 
 def resume(name: str) -> ResponseReturnValue:
-    refuse_unknown(context().relay, name, None)
-    context().relay.store.targets.resume(name, context().relay.clock())
+    refuse_unknown(relay(), name, None)
+    relay().store.targets.resume(name, relay().clock())
     return redirect(url_for("admin.overview"))
 
 
-def _target(known: AdminContext, record: dict[str, Any], now: datetime) -> dict[str, Any]:
+def _target(record: dict[str, Any], now: datetime) -> dict[str, Any]:
     oldest = record["oldest_due_at"] and datetime.fromisoformat(record["oldest_due_at"])
     is_unwell = record["state"] in ("down", "misconfigured")
-    since = known.relay.store.targets.health(record["target"]).since if is_unwell else None
+    since = relay().store.targets.health(record["target"]).since if is_unwell else None
     return {**record, "oldest": None if oldest is None else now - oldest, "since": since}
 
 
@@ -60,21 +62,21 @@ def _source(record: dict[str, Any]) -> dict[str, Any]:
     return {**record, "last": last, "refused": sum(record["refused_24h"].values())}
 
 
-def _chart(known: AdminContext, now: datetime) -> dict[str, Any]:
-    """The bars of each hour: places and sizes in the picture's own units."""
-    relay = known.relay
-    names = dict.fromkeys([*relay.settings.targets, *relay.store.queries.target_names()])
-    hours = relay.store.pages.hours(relay.settings.sources, names, now - timedelta(hours=23), now)
+def _chart(now: datetime) -> dict[str, Any]:
+    """Return the bars of each hour: places and sizes in the picture's own units."""
+    hours = relay().store.pages.hours(relay().settings.sources, target_names(), now - timedelta(hours=23), now)
     most = max([1, *(max(hour.taken, hour.delivered, hour.dead) for hour in hours)])
     slot = _WIDTH / len(hours)
     return {
-        "width": _WIDTH, "height": _HEIGHT, "most": most,
+        "width": _WIDTH,
+        "height": _HEIGHT,
+        "most": most,
         "totals": {name: sum(getattr(hour, name) for hour in hours) for name in _SERIES},
-        "hours": [_bars(hour, place * slot, slot, most, known) for place, hour in enumerate(hours)],
-    }  # fmt: skip
+        "hours": [_bars(hour, place * slot, slot, most) for place, hour in enumerate(hours)],
+    }
 
 
-def _bars(hour: Hour, left: float, slot: float, most: int, known: AdminContext) -> dict[str, Any]:
+def _bars(hour: Hour, left: float, slot: float, most: int) -> dict[str, Any]:
     width = (slot - _GAP) / len(_SERIES)
     bars = []
     for place, name in enumerate(_SERIES):
@@ -82,5 +84,5 @@ def _bars(hour: Hour, left: float, slot: float, most: int, known: AdminContext) 
         size = count and max(2.0, count / most * _HEIGHT)  # what happened at all must be seen
         x, y = left + place * width, _HEIGHT - size
         bars.append({"name": name, "x": f"{x:.1f}", "y": f"{y:.1f}", "width": f"{width:.1f}", "height": f"{size:.1f}"})
-    at = (EPOCH + timedelta(hours=hour.at)).astimezone(known.zone)
+    at = (EPOCH + timedelta(hours=hour.at)).astimezone(zone())
     return {"at": f"{at:%H:00}", "bars": bars, "x": f"{left:.1f}", **{name: getattr(hour, name) for name in _SERIES}}
