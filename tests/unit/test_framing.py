@@ -118,7 +118,7 @@ def test_gunicorn_refuses_or_reads_to_the_same_last_byte(received: bytes) -> Non
     client = Connection(socket.socket(), ("127.0.0.1", 1), ("127.0.0.1", 2), Framing(LARGEST))
     client.sock.close()
     client.received += received
-    client.take(found)
+    client.begin_request(found)
     parser = http.get_parser(Config(), client, client.client)
     try:
         request = next(parser)

@@ -116,8 +116,8 @@ def test_memory_has_an_end(addresses: list[str]) -> None:
         for number in addresses:
             throttle.try_acquire(":".join(number[at : at + 4] for at in range(0, 32, 4)))
             throttle.try_acquire(number * 100)  # what a proxy may put there
-            assert len(throttle._tries) <= 8
-            assert all(len(key) <= 64 for key in throttle._tries)
+            assert len(throttle._addresses) <= 8
+            assert all(len(key) <= 64 for key in throttle._addresses)
 
 
 def test_many_at_once_are_as_many_tries(throttle: LoginThrottle) -> None:

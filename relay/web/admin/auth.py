@@ -151,11 +151,11 @@ class LoginThrottle:
 
     def _of(self, address: str) -> _Address:
         key = site(address)
-        known = self._addresses.setdefault(key, _Address())
+        record = self._addresses.setdefault(key, _Address())
         self._addresses.move_to_end(key)
         if len(self._addresses) > _ADDRESSES:
             self._addresses.popitem(last=False)
-        return known
+        return record
 
 
 def csrf_token() -> str:
