@@ -10,7 +10,7 @@ from flask.typing import ResponseReturnValue
 from werkzeug.exceptions import HTTPException
 
 from relay.errors import Conflict, NotFound, RelayError
-from relay.web.admin import calls, dead, events, i18n, overview
+from relay.web.admin import i18n, views
 from relay.web.admin.auth import Login, csrf_token, give_number
 from relay.web.admin.context import EXTENSION
 from relay.wiring import Relay
@@ -37,7 +37,6 @@ def register(app: Flask, relay: Relay) -> None:
         return
     login = Login(password, relay.store.sessions, relay.clock)
     app.config["MAX_CONTENT_LENGTH"] = FORM_MAX
-    app.url_map.converters["session"] = calls.SessionInPath
     app.extensions[EXTENSION] = relay
     i18n.install(app)
     app.jinja_env.globals.update(csrf_token=csrf_token)
@@ -49,8 +48,7 @@ def register(app: Flask, relay: Relay) -> None:
     pages.register_error_handler(RelayError, _explain_ours)
     pages.add_url_rule("/login", "login", login.view, methods=["GET", "POST"])
     pages.add_url_rule("/logout", "logout", login.logout, methods=["POST"])
-    for room in (overview, dead, calls, events):
-        room.register(pages)
+    views.register(app, pages)
     app.register_blueprint(pages)
     app.add_url_rule("/admin", "admin_without_slash", lambda: redirect(url_for("admin.overview"), 308))
 
