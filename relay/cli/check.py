@@ -88,7 +88,7 @@ def _tell(found: Settings) -> int:
     """Sends a test to each channel of the alerts; how many did not take it."""
     alerts, deaf = found.alerts, 0
     for channel in channels.channels(alerts):
-        well = channel.tell(
+        well = channel.send(
             messages.title(alerts.language, alerts.name or socket.gethostname()), messages.TEST[alerts.language]
         )
         deaf += not well

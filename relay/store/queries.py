@@ -6,7 +6,7 @@ Lists come by page, by `seq`, so that no reader stays open for long.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import datetime
 
 from msgspec import Struct
@@ -163,12 +163,12 @@ class Queries:
                     counts[state] = counts.get(state, 0) + int(count)
             return counts
 
-    def target_names(self) -> list[str]:
-        """Every target that has deliveries or ever had a lane, configured or not."""
+    def target_names(self, configured: Iterable[str]) -> list[str]:
+        """Return the configured targets, and after them all others that have deliveries or ever had a lane."""
         with self._database.read() as connection:
             with_lane = connection.execute(select(targets.c.name)).scalars().all()
             with_work = connection.execute(select(deliveries.c.target).where(UNFINISHED).distinct()).scalars().all()
-        return sorted({*with_lane, *with_work})
+        return list(dict.fromkeys([*configured, *sorted({*with_lane, *with_work})]))
 
     def has_backlog(self, target: str) -> bool:
         with self._database.read() as connection:

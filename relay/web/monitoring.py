@@ -98,7 +98,7 @@ class Probes:
 
 
 def register_metrics(app: Flask, relay: Relay) -> None:
-    relay.metrics.begin()
+    relay.metrics.start()
 
     def metrics() -> Response:
         refused = _refusal(relay.settings.metrics)

@@ -37,7 +37,7 @@ def given(names: Iterable[str]) -> dict[str, str]:
 
 def target_names() -> list[str]:
     """Return the configured targets, then those of former days that the store still has."""
-    return list(dict.fromkeys([*relay().settings.targets, *relay().store.queries.target_names()]))
+    return relay().store.queries.target_names(relay().settings.targets)
 
 
 def selection(states: tuple[str, ...]) -> Selection:
