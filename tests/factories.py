@@ -45,7 +45,7 @@ def job(
     body: bytes = rendered("incoming"), endpoint: str = "in", *, is_query: bool = False, edited: bytes | None = None
 ) -> ClaimedDelivery:
     """A delivery to a 1C of the notification with this body."""
-    call = call_of(body if edited is None else edited, endpoint, is_is_query_string=is_query)
+    call = call_of(body if edited is None else edited, endpoint, is_query=is_query)
     event = _event(call, endpoint=endpoint, raw=body, edited=edited, is_query_string=is_query)
     return ClaimedDelivery(replace(FRESH, id="01a2-delivery"), event, 1)
 
