@@ -6,22 +6,20 @@ Knows no JSON, no SQL and no HTTP.
 from __future__ import annotations
 
 from datetime import datetime, timedelta
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from msgspec import Struct
 
 Kind = Literal["incoming", "answered", "lost", "outgoing", "finished", "recorded", "other"]
-KINDS: tuple[Kind, ...] = ("incoming", "answered", "lost", "outgoing", "finished", "recorded", "other")
+KINDS: tuple[Kind, ...] = get_args(Kind)
 NOTIFIED_KINDS = KINDS[:5]  #: those of the five notifications of a usual set-up
 CALL_KINDS = KINDS[:-1]  #: those that say something of a call
 
 EventState = Literal["accepted", "quarantined", "discarded"]
-EVENT_STATES: tuple[EventState, ...] = ("accepted", "quarantined", "discarded")
+EVENT_STATES: tuple[EventState, ...] = get_args(EventState)
 
 DeliveryState = Literal["due", "sending", "delivered", "dead", "held", "expired", "discarded"]
-DELIVERY_STATES: tuple[DeliveryState, ...] = (
-    "due", "sending", "delivered", "dead", "held", "expired", "discarded",
-)  # fmt: skip
+DELIVERY_STATES: tuple[DeliveryState, ...] = get_args(DeliveryState)
 UNFINISHED: tuple[DeliveryState, ...] = ("due", "sending")
 DEAD_LETTERS: tuple[DeliveryState, ...] = ("dead", "held")
 
@@ -33,7 +31,7 @@ ENDPOINTS = ("in", "out", "rec", "any")
 
 
 class CallEvent(Struct, frozen=True, kw_only=True):
-    """One notification, understood. Names are UIS's own in snake_case."""
+    """What one notification says. Names are UIS's own in snake_case."""
 
     kind: Kind
     session_id: str | None = None  #: UIS call_session_id; the same in all notifications of a call

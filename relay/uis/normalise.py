@@ -6,7 +6,7 @@ the mnemonic, else by endpoint, direction and which fields are filled.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any, Literal
 from zoneinfo import ZoneInfo
 
@@ -34,18 +34,6 @@ _ENDS = ("finish_time", "finish_reason", "lost_reason", "total_time_duration", "
 """What only the end of a call has: «Записанный разговор» comes without any of it."""
 _AT_THE_END = {"is_lost", "full_record_file_link", "wav_call_records"}
 """What stands in the template of «Завершённый звонок» alone, with a value or without."""
-_CONVERSIONS: dict[Type, Callable[[JSON], Any]] = {
-    Type.TEXT: variables.to_text,
-    Type.DIRECTION: variables.to_direction,
-    Type.SESSION: variables.to_key,
-    Type.EXTENSION: variables.to_key,
-    Type.ID: variables.to_integer,
-    Type.IDS: variables.to_integers,
-    Type.SECONDS: variables.to_integer,
-    Type.BOOL: variables.to_boolean,
-    Type.LINK: variables.to_text,
-    Type.LINKS: variables.to_links,
-}
 
 
 def normalise(body: ParsedBody, endpoint: str, zone: ZoneInfo, *, beside: ParsedBody = _NO_FIELDS) -> CallEvent:
@@ -137,7 +125,7 @@ class _Normaliser:
         elif field is None and kind in (Type.TEXT, Type.LIST):
             typed = value
         else:
-            typed = _CONVERSIONS[kind](value)
+            typed = variables.CONVERSIONS[kind](value)
         if field is None:
             self._keep(name, list(typed) if isinstance(typed, tuple) else typed)
             self.unmapped[name] = typed

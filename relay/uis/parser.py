@@ -46,9 +46,6 @@ class ParsedBody:
     def is_flat(self) -> bool:
         return not any(isinstance(value, dict) for _, value in self.pairs)
 
-    def noting(self, *notes: str) -> ParsedBody:
-        return replace(self, notes=(*notes, *self.notes)) if notes else self
-
 
 def read(raw: bytes, *, is_query: bool = False) -> ParsedBody:
     """Read the bytes of a body, or of a query string, whatever the Content-Type claimed. Raises MalformedEvent."""
@@ -57,7 +54,7 @@ def read(raw: bytes, *, is_query: bool = False) -> ParsedBody:
     if not text.strip("\x00 \t\r\n"):
         raise MalformedEvent("the body is empty: check the notification's template in the UIS cabinet")
     body = _read_form(raw.strip()) if is_query or _LOOKS_LIKE_FORM.match(text) else _read_json(text)
-    return replace(body.noting(*notes), pairs=tuple(_without_secrets(body.pairs)))
+    return replace(body, pairs=tuple(_without_secrets(body.pairs)), notes=(*notes, *body.notes))
 
 
 def read_beside(query: bytes) -> ParsedBody:

@@ -94,20 +94,19 @@ def _typed(name: str, value: JSON) -> JSON:
         return value if value == [] else None
     try:
         match variable.type:
-            case Type.SESSION | Type.ID | Type.SECONDS:
-                return variables.to_integer(value)
-            case Type.IDS:
-                return list(variables.to_integers(value))
-            case Type.LINKS:
-                return list(variables.to_links(value)) if not isinstance(value, list) else value
-            case Type.BOOL:
-                return variables.to_boolean(value)
-            case Type.PHONE:
-                return phones.as_uis_writes(phones.parse(variables.to_text(value)).number)
-            case Type.EXTENSION | Type.DIRECTION | Type.LINK:
-                return variables.to_text(value)
             case Type.TIME | Type.TEXT | Type.LIST:
                 return value
+            case Type.PHONE:
+                return phones.as_uis_writes(phones.parse(variables.to_text(value)).number)
+            case Type.SESSION:
+                return variables.to_integer(value)
+            case Type.EXTENSION | Type.DIRECTION:
+                return variables.to_text(value)
+            case Type.LINKS if isinstance(value, list):
+                return value
+            case other:
+                typed = variables.CONVERSIONS[other](value)
+                return list(typed) if isinstance(typed, tuple) else typed
     except ValueError:
         return value
 

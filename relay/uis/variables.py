@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import Enum, auto
@@ -239,6 +239,21 @@ def to_integers(value: JSON) -> tuple[int, ...]:
 def to_links(value: JSON) -> tuple[str, ...]:
     """Take a list of links or ids in any of its forms."""
     return tuple(to_text(item) for item in _items(value) if not is_empty(item))
+
+
+CONVERSIONS: dict[Type, Callable[[JSON], Any]] = {
+    Type.TEXT: to_text,
+    Type.DIRECTION: to_direction,
+    Type.SESSION: to_key,
+    Type.EXTENSION: to_key,
+    Type.ID: to_integer,
+    Type.IDS: to_integers,
+    Type.SECONDS: to_integer,
+    Type.BOOL: to_boolean,
+    Type.LINK: to_text,
+    Type.LINKS: to_links,
+}
+"""How the values of a type are read; phones and times need more than the value, and lists of anything are not read."""
 
 
 def is_deep(values: Iterable[JSON]) -> bool:
