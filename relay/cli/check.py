@@ -14,7 +14,7 @@ from relay.clock import now_utc
 from relay.config import OneCTarget, Settings
 from relay.errors import ConfigError, Conflict
 from relay.store import Store
-from relay.store.sqlite import copies
+from relay.store.sqlite import backup
 from relay.store.tables import VERSION
 
 _PUSH_WAITS = timedelta(seconds=300)  # the time-out in the receiver's source
@@ -30,7 +30,7 @@ def check(online: bool) -> None:
     _refuse_deaf_alerts(found)
     warnings = wiring.refuse_unused_targets(found, store)
     click.echo(f"{found.file}: right. Sources: {', '.join(found.sources)}; targets: {', '.join(found.targets)}")
-    for warning in (*warnings, *_remarks(found), *copies.remarks(store.database.path)):
+    for warning in (*warnings, *_remarks(found), *backup.remarks(store.database.path)):
         click.echo(f"note: {warning}")
     if online:
         ill = _ask_targets(found, store) + _tell(found)

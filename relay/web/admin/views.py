@@ -127,10 +127,10 @@ def _bars(hour: Hour, left: float, slot: float, most: int) -> dict[str, Any]:
 
 
 def dead() -> ResponseReturnValue:
-    page = relay().store.pages.letters(selection(_STATES), before(), PAGE)
+    page = relay().store.pages.dead_letters(selection(_STATES), before(), PAGE)
     return render_template(
         "admin/dead.html",
-        letters=[_letter(letter, page.accepted_at) for letter in page.found],
+        letters=[_letter(letter, page.accepted_at) for letter in page.letters],
         next_before=page.next_before,
         zone=zone(),
         given=given(FILTERS),
@@ -197,7 +197,7 @@ def calls() -> ResponseReturnValue:
     page = relay().store.pages.calls(selection(()), before(), PAGE)
     return render_template(
         "admin/calls.html",
-        calls=page.found,
+        calls=page.calls,
         next_before=page.next_before,
         zone=zone(),
         given=given(("phone", "session", "source", "since", "until")),
