@@ -14,12 +14,12 @@ _LAST = datetime.max.replace(tzinfo=UTC) - timedelta(days=1)
 
 
 def now_utc() -> datetime:
-    """The wall clock, aware, in UTC."""
+    """Return the time by the wall clock, aware, in UTC."""
     return datetime.now(UTC)
 
 
 def to_us(moment: datetime) -> int:
-    """Integer microseconds since 1970, UTC: SQLite has no type that keeps an offset."""
+    """Return integer microseconds since 1970, UTC: SQLite has no type that keeps an offset."""
     return (moment - EPOCH) // _MICROSECOND
 
 
@@ -33,12 +33,12 @@ def from_us(us: int) -> datetime:
 
 def to_utc(moment: datetime) -> datetime:
     """Return the instant in UTC. Raises OverflowError for one that is off the calendar in some zone or other."""
-    found = moment.astimezone(UTC)
-    if not _FIRST <= found <= _LAST:
+    instant = moment.astimezone(UTC)
+    if not _FIRST <= instant <= _LAST:
         raise OverflowError(f"{moment} is at the edge of the calendar")
-    return found
+    return instant
 
 
 def iso(moment: datetime | None) -> str | None:
-    """`2026-03-02T09:45:59.863+00:00`, as all records are printed."""
+    """Return `2026-03-02T09:45:59.863+00:00`, as all records are printed."""
     return None if moment is None else moment.astimezone(UTC).isoformat(timespec="milliseconds")

@@ -29,7 +29,7 @@ ALLOWED: dict[str, set[str]] = {
     "targets": VALUES | {"config", "uis", "routing"},
     "wiring": VALUES
     | {"config", "uis", "store", "ingest", "delivery", "targets", "housekeeping", "observability", "alerts"},
-    "bootstrap": VALUES | {"config", "store", "wiring"},
+    "bootstrap": VALUES | {"config", "store"},
     "operations": VALUES | {"config", "uis", "store", "wiring", "routing"},
     "web": VALUES | {"config", "uis", "store", "ingest", "wiring", "operations", "observability"},
     "sandbox": VALUES | {"config", "uis"},
