@@ -35,8 +35,8 @@ install: .venv/run.stamp ## only install what runs; EXTRAS=alerts installs what 
 
 lock: .venv/bin/python ## exact versions with hashes, after a change of a requirements.in
 	@$(PIP) $(UV)
-	@for file in requirements extras/alerts tests/requirements; do \
-	  $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --custom-compile-command "make lock" \
+	@for file in requirements extras/alerts extras/postgres tests/requirements; do \
+	  $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-strip-extras --custom-compile-command "make lock" \
 	    $$(test $$file = requirements || echo -c requirements.txt) $$file.in -o $$file.txt || exit 1; done
 
 clean: ## remove what was installed; the database stays

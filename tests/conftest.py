@@ -19,7 +19,9 @@ from relay.config import Settings
 from relay.sandbox.onec import OneC
 from relay.sandbox.server import Sandbox
 from relay.wiring import Relay
+from tests import postgres as servers
 from tests.fakes import FakeClock
+from tests.postgres import Bouncer, Postgres
 
 hypothesis.settings.register_profile("relay", deadline=None)  # machines are noisy: no test is about time
 hypothesis.settings.load_profile("relay")
@@ -126,3 +128,29 @@ def onec() -> Iterator[Sandbox]:
     sandbox = Sandbox(OneC("Обмен УИС", "пароль")).start()
     yield sandbox
     sandbox.close()
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    """A PostgreSQL server, started when the first test asks for it; a test that ends it starts it again."""
+    servers.skip_unless(servers.programs(), "postgresql")
+    server = Postgres()
+    with servers.running(server):
+        yield server
+
+
+@pytest.fixture
+def postgres_database(postgres: Postgres) -> Iterator[str]:
+    """The name of an empty database, for this test only; `postgres.url(name)` is its address."""
+    name = postgres.create_database()
+    yield name
+    postgres.drop_database(name)
+
+
+@pytest.fixture(scope="session")
+def bouncer(postgres: Postgres) -> Iterator[Bouncer]:
+    """A PgBouncer in front of it; `bouncer.url(name)` is a database's address through it."""
+    servers.skip_unless(servers.bouncer_program(), "pgbouncer")
+    server = Bouncer(postgres)
+    with servers.running(server):
+        yield server

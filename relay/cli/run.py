@@ -93,7 +93,7 @@ def _play(address: str, source: Source, count: int, pause: float, damage: bool) 
         session.trust_env = False
         for call in uis.calls(count, now_utc(), source.timezone):
             for notification in call:
-                body = corruption.any_of(notification.body) if damage else notification.body
+                body = corruption.corrupted(notification.body) if damage else notification.body
                 answers[_post(session, f"{address}/{source.path}/hs/UIScom/{notification.endpoint}", query, body)] += 1
             time.sleep(pause)
     return answers

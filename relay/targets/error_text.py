@@ -20,7 +20,6 @@ from urllib.parse import parse_qsl, quote, quote_plus, urlsplit
 
 from relay.config import Secret, Target
 
-BROKEN_OFF = "the answer broke off: what was asked may have been done"
 _WAIT_MAX_S = 10**8  # three years: what is longer is no time, and timedelta and datetime have an end
 _DIGITS_MAX = 9
 _WORDS_MAX = 500
