@@ -1,7 +1,10 @@
-"""Instants as the relay writes them: aware UTC inside, microseconds in the store, ISO outside."""
+"""Instants as the relay writes them: aware UTC inside, microseconds in the store, ISO outside; and ids made of them."""
 
 from __future__ import annotations
 
+import functools
+import os
+import random
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
@@ -42,3 +45,20 @@ def to_utc(moment: datetime) -> datetime:
 def iso(moment: datetime | None) -> str | None:
     """Return `2026-03-02T09:45:59.863+00:00`, as all records are printed."""
     return None if moment is None else moment.astimezone(UTC).isoformat(timespec="milliseconds")
+
+
+def new_id(now: datetime) -> str:
+    """Return an id for people, a UUIDv7 (RFC 9562): like no other, sortable by its moment, no secret.
+
+    The order of events is their `seq`, never these.
+    """
+    stamp = f"{to_us(now) // 1000:012x}"
+    noise = f"{_generator(os.getpid()).getrandbits(74):019x}"
+    variant = "89ab"[int(noise[0], 16) & 3]
+    return f"{stamp[:8]}-{stamp[8:]}-7{noise[1:4]}-{variant}{noise[4:7]}-{noise[7:]}"
+
+
+@functools.cache
+def _generator(_pid: int) -> random.Random:
+    """Return the process's own: a fork must not repeat its parent's, and others may seed the shared one."""
+    return random.Random()  # noqa: S311  no system call for each id

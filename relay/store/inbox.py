@@ -14,8 +14,7 @@ from msgspec import Struct
 from sqlalchemy import Connection, bindparam, delete, func, literal_column, select, update
 from sqlalchemy.dialects.sqlite import insert as upsert
 
-from relay.clock import EPOCH, from_us, to_us
-from relay.ids import new_id
+from relay.clock import EPOCH, from_us, new_id, to_us
 from relay.models import CallEvent, ClaimedDelivery, Delivery, Event
 from relay.store import call_order
 from relay.store import rows as values

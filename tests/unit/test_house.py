@@ -10,11 +10,10 @@ import pytest
 ROOT = Path(__file__).parents[2]
 RELAY = ROOT / "relay"
 
-VALUES = {"errors", "models", "clock", "ids"}
+VALUES = {"errors", "models", "clock"}
 ALLOWED: dict[str, set[str]] = {
     "errors": set(),
     "clock": set(),
-    "ids": {"clock"},
     "models": set(),
     "cpu_affinity": set(),
     "config": VALUES,
