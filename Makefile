@@ -3,10 +3,12 @@
 PYTHON ?= python3
 BIN := .venv/bin
 EXTRAS ?=
+# processes that `make test` uses: most tests wait, so a few more than there are cores
+JOBS ?= 4
 UV := uv==0.13.9
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check
 
-.PHONY: help run test soak lint bench translations install lock clean
+.PHONY: help run test soak lint bench translations documents install lock clean
 
 help: ## what there is
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -15,7 +17,7 @@ run: .venv/run.stamp ## start the relay on http://127.0.0.1:8000 (PORT changes i
 	@$(BIN)/python -m relay.sandbox.demo
 
 test: .venv/test.stamp ## install what tests need, run all tests
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest -n $(JOBS) --dist worksteal --cov=relay
 
 soak: .venv/test.stamp ## the long forms: 100 kills and more
 	@RELAY_SOAK=1 $(BIN)/python -m pytest -s tests/acceptance tests/integration/test_weekend.py --timeout 3600
@@ -30,6 +32,9 @@ bench: .venv/test.stamp ## measure: ratios against a baseline in the same run
 translations: .venv/test.stamp ## compile the page's Russian words after a change of the .po file
 	@$(BIN)/pybabel compile --domain admin --directory relay/web/admin/translations
 
+documents: .venv/run.stamp ## write the tables of settings into the documents after a change of the schema
+	@$(BIN)/python -m relay.config.table
+
 install: .venv/run.stamp ## only install what runs; EXTRAS=alerts installs what is in extras/ too
 	@for extra in $(EXTRAS); do $(PIP) -r extras/$$extra.txt || exit 1; done
 
@@ -40,7 +45,7 @@ lock: .venv/bin/python ## exact versions with hashes, after a change of a requir
 	    $$(test $$file = requirements || echo -c requirements.txt) $$file.in -o $$file.txt || exit 1; done
 
 clean: ## remove what was installed; the database stays
-	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage*
 
 .venv/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "the relay needs Python 3.11 or newer; set PYTHON=python3.12 or so")'

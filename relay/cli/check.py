@@ -14,7 +14,7 @@ from relay.clock import now_utc
 from relay.config import OneCTarget, Settings
 from relay.errors import ConfigError, Conflict
 from relay.store import Store
-from relay.store.sqlite import copies
+from relay.store.sqlite import backup
 from relay.store.tables import VERSION
 
 _PUSH_WAITS = timedelta(seconds=300)  # the time-out in the receiver's source
@@ -32,7 +32,7 @@ def check(online: bool) -> None:
     click.echo(
         f"{settings.file}: right. Sources: {', '.join(settings.sources)}; targets: {', '.join(settings.targets)}"
     )
-    for warning in (*warnings, *_remarks(settings), *copies.remarks(store.database.path)):
+    for warning in (*warnings, *_remarks(settings), *backup.remarks(store.database.path)):
         click.echo(f"note: {warning}")
     if online:
         failed = _ask_targets(settings, store) + _send_test_alerts(settings)
@@ -61,7 +61,7 @@ def _remarks(settings: Settings) -> list[str]:
         remarks.append(
             f"SQLite {sqlite3.sqlite_version} is older than 3.51.3: let no other program write to the database"
         )
-    remarks.append("on a plain server put nginx in front: it takes the TLS (see the README)")
+    remarks.append("on a plain server put nginx in front: it takes the TLS (see docs/en/deployment.md)")
     return remarks
 
 
