@@ -232,7 +232,7 @@ class Lane:
                 self._store.queue.record(expired)
                 self.wake()
                 return None
-            if began - min(job.delivery.aged_from, job.delivery.due_at) > _FRESH:
+            if began - min(job.delivery.age_started_at, job.delivery.due_at) > _FRESH:
                 self._behind_at = self._monotonic()
             self.in_flight[job.delivery.seq] = (job, began)
             try:
@@ -284,7 +284,7 @@ class Lane:
             self.wake()  # somebody may do it when there is leave again
             return None
         with permit:
-            following = self._store.queue.record(replace(result, then=self._claim(permit, epoch)))
+            following = self._store.queue.record(replace(result, claim_next=self._claim(permit, epoch)))
             self._saved = health
             return None if following is None else Claimed(following, permit.keep())
 

@@ -14,12 +14,12 @@ from msgspec.structs import replace
 from relay.delivery import retry_policy
 from relay.errors import StoreBusy
 from relay.models import Delivery, Outcome
-from relay.store import AttemptResult, Claim, Discard, Replay, Selection
+from relay.store import AttemptResult, Claim, Discard, Replay, Selection, Store, target_state
 from relay.wiring import Relay
 from tests.calls import rendered
 from tests.factories import POLICY
 from tests.fakes import Failing, FakeClock, Scripted, with_store
-from tests.lanes import all_are, dispatch, post
+from tests.lanes import all_are, dispatch, post, post_call
 from tests.waiting import eventually
 
 HOUR, YEAR = timedelta(hours=1), timedelta(days=365)
@@ -46,7 +46,7 @@ def test_a_step_whose_commit_was_not_confirmed_is_followed_once(relay: Relay, cl
         eventually(lambda: only(relay).due_at != was_due, "the step is followed")
         eventually(lambda: not dispatcher._steps and store._left == 0, "and confirmed at last")
         assert only(relay).due_at == was_due + step
-        assert dispatcher._lanes["onec"].throttle.health.asked_until == was_due + step
+        assert dispatcher._lanes["onec"].throttle.health.retry_not_before == was_due + step
     finally:
         dispatcher.stop(5)
 
@@ -65,7 +65,7 @@ def waiting(relay: Relay, target: str, epoch: int, now: datetime) -> Delivery:
             unclear=0,
             delivered_at=None,
             reason=None,
-            remote=None,
+            remote_id=None,
             attempt=None,
         )
     )
@@ -91,8 +91,8 @@ def test_all_lanes_follow_a_step_or_none_does(make_relay: Callable[..., Relay], 
     for _ in range(3):
         relay.store.waits.follow_clock(lanes, *step, {})
     assert {name: only(relay, name).due_at for name in lanes} == {name: d.due_at + HOUR for name, d in before.items()}
-    assert {name: only(relay, name).aged_from for name in lanes} == {
-        name: d.aged_from + HOUR for name, d in before.items()
+    assert {name: only(relay, name).age_started_at for name in lanes} == {
+        name: d.age_started_at + HOUR for name, d in before.items()
     }
 
 
@@ -104,11 +104,11 @@ def test_a_step_back_is_followed_once_too_but_is_no_time_that_stood_still(relay:
         relay.store.waits.follow_clock(lanes, clock(), clock() - HOUR, {})
 
     assert only(relay).due_at == before.due_at - HOUR
-    assert only(relay).aged_from == before.aged_from
+    assert only(relay).age_started_at == before.age_started_at
 
 
 def age(relay: Relay, now: datetime) -> timedelta:
-    return now - only(relay).aged_from
+    return now - only(relay).age_started_at
 
 
 @pytest.mark.parametrize("step", [HOUR, 30 * HOUR, -HOUR])
@@ -157,6 +157,71 @@ def test_an_answer_that_came_after_a_step_forward_does_not_give_up_what_was_sent
         dispatcher.stop(5)
 
 
+def test_a_resume_that_is_killed_between_two_chunks_makes_nobody_older(
+    relay: Relay, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whenever it is killed: what waited keeps its age, also when the next `resume` comes an hour later."""
+    monkeypatch.setattr(target_state, "_CHUNK", 2)
+    for number in range(5):
+        post(relay, rendered("incoming", call_session_id=number))
+        clock.forward(minutes=1)
+    post(relay, rendered("incoming", call_session_id=7))
+
+    killed = 0
+    while True:
+        relay.store.targets.pause("onec", clock())
+        clock.forward(hours=3)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(relay.store.database, "write", _dying(relay.store.database.write, after=killed))
+            try:
+                relay.store.targets.resume("onec", clock())
+                break
+            except _Killed:
+                killed += 1
+        assert relay.store.queue.poll("onec")[1].paused
+        clock.forward(hours=1)
+        assert relay.store.targets.resume("onec", clock())
+        assert not relay.store.queue.poll("onec")[1].paused
+        ages = [clock() - delivery.age_started_at for delivery in relay.store.queries.deliveries(Selection())]
+        assert ages == [timedelta(minutes=5 - number) for number in range(6)], killed
+    assert killed >= 5, "it begins, moves three times two ages, and ends"
+
+
+def test_two_that_resume_a_target_at_once_make_nobody_younger_twice(
+    relay: Relay, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(target_state, "_CHUNK", 1)
+    post_call(relay, 7)
+    clock.forward(minutes=10)
+    relay.store.targets.pause("onec", clock())
+    clock.forward(hours=3)
+    store = Store(f"sqlite:///{relay.store.database.path}")  # as another process has it
+    others = threading.Thread(target=store.targets.resume, args=("onec", clock()))
+    others.start()
+    relay.store.targets.resume("onec", clock())
+    others.join()
+    store.close()
+
+    assert not relay.store.queue.poll("onec")[1].paused
+    assert {clock() - delivery.age_started_at for delivery in relay.store.queries.deliveries(Selection())} == {HOUR / 6}
+
+
+class _Killed(BaseException):
+    pass
+
+
+def _dying(write: Any, *, after: int) -> Any:
+    """The database's `write`, of a process that is killed when it has committed so often."""
+    left = iter(range(after))
+
+    def dying(*args: Any) -> Any:
+        if next(left, None) is None:
+            raise _Killed
+        return write(*args)
+
+    return dying
+
+
 # --- a clock that was ahead, and was set right while the relay was down
 
 
@@ -180,7 +245,7 @@ def test_what_a_clock_that_was_ahead_has_stored_is_delivered_at_once(
         eventually(all_are(relay, "delivered"), "all")
     finally:
         dispatcher.stop(5)
-    assert {d.aged_from <= clock() for d in relay.store.queries.deliveries(Selection())} == {True}
+    assert {d.age_started_at <= clock() for d in relay.store.queries.deliveries(Selection())} == {True}
     for session in ("1", "2"):
         assert [kind for whose, kind in order if whose == session] == ["incoming", "answered"]
 
@@ -214,7 +279,7 @@ def test_a_wait_is_shortened_to_what_was_told_and_one_that_is_right_stays(relay:
             unclear=0,
             delivered_at=None,
             reason=None,
-            remote=None,
+            remote_id=None,
             attempt=None,
         )
     )
@@ -231,4 +296,4 @@ def test_a_wait_is_shortened_to_what_was_told_and_one_that_is_right_stays(relay:
     assert found[fresh.id].due_at == clock()
     assert found[spaced.id].due_at == clock() + 5 * HOUR
     assert found[tried.id].due_at == clock() + longest
-    assert {found[one.id].aged_from for one in (fresh, spaced, tried)} == {clock()}
+    assert {found[one.id].age_started_at for one in (fresh, spaced, tried)} == {clock()}
