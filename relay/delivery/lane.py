@@ -232,7 +232,7 @@ class Lane:
                 self._store.queue.record(expired)
                 self.wake()
                 return
-            if began - min(delivery.aged_from, delivery.due_at) > _FRESH:
+            if began - min(delivery.age_started_at, delivery.due_at) > _FRESH:
                 self._backlog_at = self._monotonic()
             self.in_flight[delivery.seq] = (claimed, began)
             try:

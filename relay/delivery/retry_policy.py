@@ -104,7 +104,7 @@ def limit_wait(outcome: Outcome, longest: timedelta) -> Outcome:
 def is_expired(delivery: Delivery, expire: dict[Kind, timedelta], now: datetime) -> bool:
     """Is it too old to be worth sending? Never, when the operator asked for it."""
     limit = expire.get(delivery.kind)
-    return limit is not None and not delivery.replayed and now - delivery.aged_from > limit
+    return limit is not None and not delivery.replayed and now - delivery.age_started_at > limit
 
 
 def expiry(limit: timedelta) -> str:
@@ -131,7 +131,7 @@ def longest_wait(config: Target) -> timedelta:
 
 def _again(verdict: Verdict, outcome: Outcome, delivery: Delivery, config: Target, wait: timedelta) -> Verdict:
     """Return another try after the wait, unless the delivery has had enough of them or is too old."""
-    now, give_up_at = verdict.due_at, delivery.aged_from + config.give_up_after
+    now, give_up_at = verdict.due_at, delivery.age_started_at + config.give_up_after
     if verdict.failures >= config.attempts:
         return replace(verdict, state="dead", reason=f"failed {verdict.failures} times; last: {outcome.reason}")
     if now >= give_up_at:
@@ -160,12 +160,12 @@ def health_after(
         return state
     if outcome.name in _ANSWERS or outcome.health_hint == "well":
         wait = None if outcome.health_hint == "well" else outcome.wait  # that one is the event's alone
-        return HealthState(health=TargetHealth(asked_until=_asked_until(health, wait, now)))
+        return HealthState(health=TargetHealth(retry_not_before=_retry_not_before(health, wait, now)))
     forbidden = outcome.name == "misconfigured" and outcome.health_hint == "perhaps_restarting"
     forbidden_since = (health.forbidden_since or now) if forbidden else None
-    asked_until = _asked_until(health, outcome.wait, now)
+    retry_not_before = _retry_not_before(health, outcome.wait, now)
     name = _state_after(state, outcome, call, forbidden_for=now - forbidden_since if forbidden_since else None)
-    health = replace(health, asked_until=asked_until, forbidden_since=forbidden_since)
+    health = replace(health, retry_not_before=retry_not_before, forbidden_since=forbidden_since)
     if name != "open":
         health = _with_next_probe(health, name, outcome.reason, probe=probe, now=now, jitter=jitter)
     return HealthState(health=health, suspect=call, targets_own=outcome.name in _TARGETS_OWN)
@@ -178,7 +178,7 @@ def call_of(delivery: Delivery) -> str:
 
 def request_at(health: TargetHealth) -> datetime | None:
     """Return when the next request may go out; None: now. A wait that the target asked for is never cut short."""
-    waits = [health.asked_until, None if health.state == "open" else health.probe_at]
+    waits = [health.retry_not_before, None if health.state == "open" else health.probe_at]
     return max((at for at in waits if at is not None), default=None)
 
 
@@ -189,24 +189,24 @@ def at_start(health: TargetHealth, now: datetime) -> TargetHealth:
 
 def resumed(health: TargetHealth, now: datetime) -> TargetHealth:
     """Return it with a probe at once, whatever the target asked for: the operator says that it is well again."""
-    return replace(at_start(health, now), asked_until=None)
+    return replace(at_start(health, now), retry_not_before=None)
 
 
 def believable(health: TargetHealth, now: datetime, longest: timedelta) -> TargetHealth:
     """Return it without what a clock that was ahead left behind, and without a wait longer than is allowed."""
-    limits = {"since": now, "forbidden_since": now, "asked_until": now + longest}
+    limits = {"since": now, "forbidden_since": now, "retry_not_before": now + longest}
     return replace(health, **{name: min(at, limits[name]) for name in limits if (at := getattr(health, name))})
 
 
 def shifted(health: TargetHealth, jump: timedelta) -> TargetHealth:
     """Return it with its waits moved along with a clock that has jumped."""
-    moments = ("since", "probe_at", "asked_until", "forbidden_since")
+    moments = ("since", "probe_at", "retry_not_before", "forbidden_since")
     return replace(health, **{name: at + jump for name in moments if (at := getattr(health, name)) is not None})
 
 
-def _asked_until(health: TargetHealth, wait: timedelta | None, now: datetime) -> datetime | None:
+def _retry_not_before(health: TargetHealth, wait: timedelta | None, now: datetime) -> datetime | None:
     asked = None if wait is None else now + wait
-    return max((at for at in (health.asked_until, asked) if at is not None and at > now), default=None)
+    return max((at for at in (health.retry_not_before, asked) if at is not None and at > now), default=None)
 
 
 def _state_after(state: HealthState, outcome: Outcome, call: str, *, forbidden_for: timedelta | None) -> TargetState:

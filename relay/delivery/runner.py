@@ -71,8 +71,8 @@ class AttemptRunner:
         """Return what an attempt that ended like this comes to."""
         now = self._clock()
         if self.clock_jumps:
-            delivery = replace(delivery, aged_from=delivery.aged_from + self._skipped_since(began))
-        since = delivery.tried_at or delivery.aged_from
+            delivery = replace(delivery, age_started_at=delivery.age_started_at + self._skipped_since(began))
+        since = delivery.tried_at or delivery.age_started_at
         verdict = retry_policy.decide(
             outcome,
             delivery,
@@ -171,7 +171,7 @@ def attempt_result(
         unclear=verdict.unclear,
         delivered_at=verdict.due_at if verdict.state == "delivered" else None,
         reason=verdict.reason,
-        remote=(outcome and outcome.remote) or delivery.remote,
+        remote_id=(outcome and outcome.remote_id) or delivery.remote_id,
         attempt=attempt,
         call_free_at=call_free_at,
     )

@@ -129,7 +129,7 @@ class Intake:
         zone = ZoneInfo(event.zone) if source is None else source.timezone
         parsed = parse(
             event.body if edited is None else edited,
-            is_query=event.query and edited is None,
+            is_query=event.is_query_string and edited is None,
             endpoint=event.endpoint,
             zone=zone,
             beside=_beside(event.notes),
