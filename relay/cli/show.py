@@ -11,8 +11,7 @@ from msgspec import structs
 from rich.console import Console
 from rich.table import Table
 
-from relay.cli.options import as_json, filters, open_relay, selection
-from relay.cli.printing import print_json
+from relay.cli.options import as_json, filters, open_relay, print_json, selection
 from relay.models import Event
 from relay.operations import explanations, serializers, stats
 from relay.operations.filters import refuse_unknown
@@ -63,7 +62,7 @@ def show(id: str, json_lines: bool) -> None:
     table.add_row("accepted", _local(event.received_at, zone))
     for note in event.notes:
         table.add_row("note", note)
-    if event.repeated:
+    if event.duplicate_count:
         table.add_row("repeats", _repeats(event))
     console.print(table)
     console.print("came as:", serializers.text(event.raw), sep="\n", markup=False, highlight=False)
@@ -167,7 +166,7 @@ def _print_records(records: list[serializers.JSONDict], relay: Relay) -> None:
 
 
 def _repeats(event: Event) -> str:
-    return f"sent {event.repeated + 1} times" if event.repeated else ""
+    return f"sent {event.duplicate_count + 1} times" if event.duplicate_count else ""
 
 
 def _local(moment: datetime, zone: ZoneInfo) -> str:
@@ -189,6 +188,6 @@ def _print(table: Table, otherwise: str) -> None:
 
 
 def _console() -> Console:
-    """As wide as the terminal; in a pipe wide enough that an id is not broken."""
+    """Return a console as wide as the terminal; in a pipe wide enough that an id is not broken."""
     console = Console(highlight=False)
     return console if console.is_terminal else Console(highlight=False, width=200)

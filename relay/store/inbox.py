@@ -13,8 +13,7 @@ from msgspec import Struct, json
 from msgspec.structs import replace
 from sqlalchemy import Connection
 
-from relay.clock import EPOCH, from_us, to_us
-from relay.ids import new_id
+from relay.clock import EPOCH, from_us, new_id, to_us
 from relay.models import CallEvent, ClaimedDelivery, Delivery, Event
 from relay.store import call_order
 from relay.store.engine import Database
@@ -226,13 +225,13 @@ def _event(new: NewEvent) -> Event:
         received_at=new.received_at,
         raw=new.raw,
         edited=None,
-        query=new.is_query,
+        is_query_string=new.is_query,
         zone=new.zone,
         call=call,
         problem=new.problem,
         notes=new.notes,
-        repeats=(),
-        repeated=0,
+        duplicate_times=(),
+        duplicate_count=0,
     )
 
 
@@ -268,7 +267,7 @@ def _delivery(event: Event, call: CallEvent, route: Route, now: datetime) -> Del
         ordered=route.ordered,
         state="due",
         due_at=now,
-        aged_from=now,
+        age_started_at=now,
     )
 
 
