@@ -59,7 +59,7 @@ def _remarks(found: Settings) -> list[str]:
         remarks.append(
             f"SQLite {sqlite3.sqlite_version} is older than 3.51.3: let no other program write to the database"
         )
-    remarks.append("on a plain server put nginx in front: it takes the TLS (see the README)")
+    remarks.append("on a plain server put nginx in front: it takes the TLS (see docs/en/deployment.md)")
     return remarks
 
 

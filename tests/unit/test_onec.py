@@ -13,6 +13,7 @@ import responses
 from msgspec.structs import replace
 
 from relay.config import OneCTarget, Secret
+from relay.errors import Interrupted
 from relay.targets.onec.adapter import OneC
 from tests.calls import call_of, rendered
 from tests.factories import NOW, job
@@ -222,3 +223,28 @@ def test_check_asks_for_ping(web: responses.RequestsMock, status: int, outcome: 
     web.get(f"{URL}/ping", status=status)
 
     assert OneC(SETTINGS, lambda: NOW, Drawer()).check().name == outcome
+
+
+def test_a_request_of_a_delivery_waits_for_its_permit_and_that_of_a_check_does_not(web: responses.RequestsMock) -> None:
+    web.post(f"{URL}/in", status=200)
+    web.get(f"{URL}/ping", status=200)
+    adapter, asked = OneC(SETTINGS, lambda: NOW, Drawer()), []
+
+    adapter.send(job(), Memory(before=asked.append))
+    adapter.check()
+
+    assert (asked, len(web.calls)) == (["request"], 2)
+
+
+def test_without_a_permit_no_request_is_made(web: responses.RequestsMock) -> None:
+    def interrupt(_what: str) -> None:
+        raise Interrupted("the relay stops")
+
+    web.get(f"{URL}/ping", status=200)
+    adapter = OneC(SETTINGS, lambda: NOW, Drawer())
+
+    with pytest.raises(Interrupted):
+        adapter.send(job(), Memory(before=interrupt))
+    assert adapter.check().name == "delivered"
+
+    assert [call.request.method for call in web.calls] == ["GET"]

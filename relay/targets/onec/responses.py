@@ -13,11 +13,10 @@ from datetime import datetime
 from typing import Any, Literal
 
 from relay.models import Outcome
-from relay.targets.error_text import as_text, decoded, is_page, without_markup
+from relay.targets.error_text import as_text, decoded, is_page, one_line, without_markup
 from relay.targets.http_client import Response
 from relay.targets.responses import Rule, outcome, rule_of_status
 
-_TEXT_MAX = 500
 _PATTERN_MAX = 4096
 _DESCRIPTION = re.compile(r"<descr\b[^<>]*>([^<]*)</descr>")
 # `{УИСИнтеграция HTTPСервис.UIScom.Модуль(12)}: …`, `{ОбщийМодуль.X.Модуль(55,8)}: …`: an exception, of whatever module
@@ -97,7 +96,7 @@ def words(body: bytes) -> str:
     error = _from_json(text) if text.startswith("{") else None
     if error is None and text.startswith("<"):
         error = _from_markup(text)
-    return re.sub(r"\s+", " ", (text if error is None else error)[:_PATTERN_MAX]).strip()[:_TEXT_MAX]
+    return one_line(text if error is None else error)
 
 
 def _from_json(text: str) -> str | None:
