@@ -12,7 +12,7 @@ from relay.clock import Clock
 from relay.config import Storage
 from relay.errors import StoreError
 from relay.store import Store, retention
-from relay.store.sqlite import copies
+from relay.store.sqlite import backup
 
 log = structlog.get_logger("relay.housekeeping")
 
@@ -48,7 +48,7 @@ class Housekeeping:
             now - self._storage.keep_dead,
             should_stop=lambda: self._stopping.wait(breather_s),
         )
-        if files := copies.forget(self._store.database.path, now):
+        if files := backup.delete_outdated(self._store.database.path, now):
             log.info("retention.copies_deleted", files=files)
         return deleted
 

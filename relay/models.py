@@ -108,16 +108,16 @@ class Delivery(Struct, frozen=True, kw_only=True):
     session: str | None
     ordered: bool  #: does it keep its place within the call?
     state: DeliveryState
-    attempts: int  #: tries so far, counted anew by a replay
-    failures: int  #: those that count against the event itself
-    unclear: int  #: those that may have arrived
+    attempts: int = 0  #: tries so far, counted anew by a replay
+    failures: int = 0  #: those that count against the event itself
+    unclear: int = 0  #: those that may have arrived
     due_at: datetime
     aged_from: datetime  #: acceptance or last replay, and later by pauses: `give_up_after`, `expire` count from it
-    replayed: bool
-    tried_at: datetime | None
-    delivered_at: datetime | None
-    reason: str | None
-    remote: str | None  #: what the target called it
+    replayed: bool = False
+    tried_at: datetime | None = None
+    delivered_at: datetime | None = None
+    reason: str | None = None
+    remote: str | None = None  #: what the target called it
 
 
 class ClaimedDelivery(Struct, frozen=True):
@@ -167,7 +167,7 @@ class TargetHealth(Struct, frozen=True, kw_only=True):
 class TokenPair(Struct, frozen=True, kw_only=True):
     """What OAuth gives, each pair for one use of its refresh token."""
 
-    seed: str  #: which configured token it began with: another one begins anew
+    fingerprint: str  #: which configured token it began with: another one begins anew
     access: str
     refresh: str
     expires_at: datetime

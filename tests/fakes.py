@@ -127,5 +127,5 @@ class Drawer:
     def save(self, pair: TokenPair) -> None:
         self.pair = pair
 
-    def alone(self) -> AbstractContextManager[None]:
+    def exclusive(self) -> AbstractContextManager[None]:
         return nullcontext()

@@ -18,10 +18,12 @@ from pathlib import Path
 from types import FunctionType
 from typing import Any
 
+import msgspec
+
 import relay.uis as room
 from relay.errors import MalformedEvent
 from relay.models import ENDPOINTS
-from relay.store import rows
+from relay.store.inbox import phones
 from relay.uis import parser as bodies
 from relay.uis.credentials import find_and_mask, split_query
 from relay.uis.normalise import normalise
@@ -41,8 +43,8 @@ def take(raw: bytes, endpoint: str, *, is_query: bool = False) -> bool:
     except MalformedEvent as exc:
         assert len(str(exc)) < 400, "a problem is a sentence"
         return False
-    rows.call_json(call)
-    rows.phones(call)
+    msgspec.json.encode(call)
+    phones(call)
     json.dumps(as_record(call))
     assert sum(map(len, call.notes)) < 20_000
     json.loads(render(reading, call, endpoint=endpoint, zone=MOSCOW), parse_constant=_refuse)

@@ -11,8 +11,7 @@ from relay.cli.options import open_relay
 from relay.clock import now_utc
 from relay.operations.filters import refuse_unknown
 from relay.store import Store
-from relay.store.sqlite.backup import back_up
-from relay.store.sqlite.copies import KEPT_FOR
+from relay.store.sqlite.backup import KEPT_FOR, back_up
 from relay.store.sqlite.restore import restore as put_in_place
 from relay.store.tables import VERSION
 

@@ -284,7 +284,7 @@ class Lane:
             self.wake()  # somebody may do it when there is leave again
             return None
         with permit:
-            following = self._store.queue.record(replace(result, then=self._claim(permit, epoch)))
+            following = self._store.queue.record(replace(result, claim_next=self._claim(permit, epoch)))
             self._saved = health
             return None if following is None else Claimed(following, permit.keep())
 

@@ -40,7 +40,7 @@ class Receipt(Struct, frozen=True):
     session: str | None = None
     problem: str | None = None
     targets: tuple[str, ...] = ()  #: whose lanes may find something due
-    jobs: tuple[ClaimedDelivery, ...] = ()  #: claimed already, for hands that were promised
+    claimed: tuple[ClaimedDelivery, ...] = ()  #: claimed already, for hands that were promised
 
 
 class ParseResult(Struct, frozen=True):
@@ -104,7 +104,7 @@ class Intake:
 
     def dispatch(self, receipt: Receipt) -> None:
         """What was taken goes to whoever delivers in this process; another process finds it by itself."""
-        self._hands.begin(receipt.jobs)
+        self._hands.begin(receipt.claimed)
         self._hands.wake(receipt.targets)
         level = log.info if receipt.problem is None else log.warning
         level(
@@ -121,7 +121,7 @@ class Intake:
                 routes = tuple(replace(one, epoch=promised.get(one.target)) for one in new.routes)
                 new = replace(new, routes=routes)
             stored = self._store.inbox.add(new)
-            taken = {job.delivery.target for job in stored.jobs}
+            taken = {job.delivery.target for job in stored.claimed}
             return stored
         finally:
             self._hands.release(promised.keys() - taken)
@@ -176,9 +176,11 @@ def _receipt(
         return Receipt("duplicate", stored.event, source, endpoint, session=session)
     if call is None:
         return Receipt("quarantined", stored.event, source, endpoint, problem=understood.problem)
-    taken = {job.delivery.target for job in stored.jobs}
+    taken = {job.delivery.target for job in stored.claimed}
     others = tuple(route.target for route in routes if route.target not in taken)
-    return Receipt("accepted", stored.event, source, endpoint, call.kind, session, targets=others, jobs=stored.jobs)
+    return Receipt(
+        "accepted", stored.event, source, endpoint, call.kind, session, targets=others, claimed=stored.claimed
+    )
 
 
 def _kept(beside: bytes) -> tuple[str, ...]:

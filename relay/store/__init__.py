@@ -1,4 +1,4 @@
-"""The store: everything that is kept, and the only room that speaks SQL.
+"""The store: everything that is kept, and the only room that speaks SQL. One repository for each theme.
 
 Knows neither Flask nor targets nor when to try again.
 """
@@ -6,15 +6,19 @@ Knows neither Flask nor targets nor when to try again.
 from __future__ import annotations
 
 from relay.models import ClaimedDelivery
-from relay.store.admin_pages import Call, CallPage, DeadLetterPage, Hour
-from relay.store.inbox import InsertResult, NewEvent, Route
-from relay.store.operator_actions import Discard, Reacceptance, Replay, Reroute
-from relay.store.queries import Selection, TargetFigures
-from relay.store.queue import AttemptResult, Claim
+from relay.store.admin_pages import Call, CallPage, DeadLetterPage, Hour, Pages
+from relay.store.alert_state import AlertStateStore
+from relay.store.call_progress import Calls
+from relay.store.group_commit import GroupCommit
+from relay.store.inbox import Inbox, InsertResult, NewEvent, Route
+from relay.store.operator_actions import Discard, OperatorActions, Reacceptance, Replay, Reroute
+from relay.store.queries import Queries, Selection, TargetFigures
+from relay.store.queue import AttemptResult, Claim, DeliveryQueue
 from relay.store.sessions import AdminSessions
-from relay.store.store import Store
-from relay.store.target_state import LeaseRow, OperatorFlags
-from relay.store.waits import Expiry
+from relay.store.sqlite.database import Database
+from relay.store.target_state import LeaseRow, OperatorFlags, Targets
+from relay.store.tokens import TokenStore
+from relay.store.waits import Expiry, Waits
 
 __all__ = [
     "AdminSessions",
@@ -39,3 +43,27 @@ __all__ = [
     "Store",
     "TargetFigures",
 ]
+
+
+class Store:
+    """Durable changes return after the commit that holds them. All raise StoreError when it cannot be made."""
+
+    def __init__(self, url: str) -> None:
+        self.database = Database(url)
+        commits = GroupCommit(self.database)
+        self.inbox = Inbox(self.database, commits)
+        self.queue = DeliveryQueue(self.database, commits)
+        self.calls = Calls(self.database, commits)
+        self.waits = Waits(self.database)
+        self.targets = Targets(self.database)
+        self.operator = OperatorActions(self.database)
+        self.queries = Queries(self.database)
+        self.pages = Pages(self.database)
+        self.sessions = AdminSessions(self.database)
+        self.alert_state = AlertStateStore(self.database)
+
+    def token_store(self, target: str) -> TokenStore:
+        return TokenStore(self.database, target)
+
+    def close(self) -> None:
+        self.database.close()

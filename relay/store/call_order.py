@@ -9,114 +9,105 @@ it is: so it holds whoever delivers, and moves along when the clock steps.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, bindparam, func, literal_column, select
+from sqlalchemy import Connection
 
 from relay.clock import span_us
 from relay.models import Delivery
-from relay.store.statement import Hot, HotIn, HotUpdate
-from relay.store.tables import UNFINISHED, deliveries, events
+from relay.store.statement import ManyRows
+from relay.store.tables import UNFINISHED, deliveries
 
-_lines = HotIn(
-    select(deliveries.c.session, deliveries.c.seq, deliveries.c.state, deliveries.c.turn, deliveries.c.due_at)
-    .where(
-        deliveries.c.target == bindparam("target"),
-        deliveries.c.source == bindparam("source"),
-        deliveries.c.session.in_(bindparam("among", expanding=True)),
-        deliveries.c.ordered,
-        UNFINISHED,
-    )
-    .order_by(deliveries.c.event_seq)
+_KEY = {name: deliveries.c[name] for name in ("target", "source", "session")}
+# CROSS JOIN: SQLite must begin with the few calls
+_unfinished = ManyRows(
+    _KEY,
+    f"""
+    WITH call (target, source, session) AS (VALUES :rows)
+    SELECT deliveries.target, deliveries.source, deliveries.session, seq, state, turn, due_at
+    FROM call CROSS JOIN deliveries
+    WHERE deliveries.target = call.target AND deliveries.source = call.source AND deliveries.session = call.session
+      AND ordered AND {UNFINISHED}
+    ORDER BY event_seq
+    """,
 )
-_give_turn = HotUpdate(deliveries, key="seq", also=(), values=("turn", "due_at"), where="deliveries.state = 'due'")
 _RECENT = 20  # events of a call: more are only in the "call" of a template whose session is a constant
-_sessions = func.json_each(bindparam("sessions")).table_valued("value")
-_recent = (
-    select(events.c.seq)
-    .where(events.c.source == bindparam("source"), events.c.session == _sessions.c.value)
-    .order_by(events.c.seq.desc())
-    .limit(literal_column(str(_RECENT)))
-    .correlate(_sessions)
-)
 # `due_at` of what has ended is when its last attempt ended; of what waits for another try it lies ahead
-_last_due = (
-    select(func.max(deliveries.c.due_at))
-    .where(
-        deliveries.c.event_seq.in_(_recent),
-        deliveries.c.target == bindparam("target"),
-        deliveries.c.attempts > literal_column("0"),
+_last_sent = ManyRows(
+    _KEY,
+    f"""
+    WITH call (target, source, session) AS (VALUES :rows)
+    SELECT target, source, session, (
+        SELECT max(due_at) FROM deliveries
+        WHERE deliveries.target = call.target AND attempts > 0 AND event_seq IN (
+            SELECT seq FROM events WHERE events.source = call.source AND events.session = call.session
+            ORDER BY seq DESC LIMIT {_RECENT}
+        )
     )
-    .correlate(_sessions)
+    FROM call
+    """,
 )
-_last_sent = Hot(select(_sessions.c.value, _last_due.scalar_subquery()))
+_set_turns = ManyRows(
+    {name: deliveries.c[name] for name in ("seq", "turn", "due_at")},
+    """
+    WITH change (seq, turn, due_at) AS (VALUES :rows)
+    UPDATE deliveries SET turn = change.turn, due_at = change.due_at FROM change
+    WHERE deliveries.seq = change.seq AND deliveries.state = 'due'
+    """,
+)
 
 
-class Line(NamedTuple):
-    """The deliveries of one call to one target. Without a session, or without order, nobody stands in line."""
+class OrderKey(NamedTuple):
+    """Names the deliveries that keep an order: those of one call to one target. Without a session there is none."""
 
     target: str
     source: str
     session: str | None
 
 
-def line_of(delivery: Delivery) -> Line:
-    return Line(delivery.target, delivery.source, delivery.session if delivery.ordered else None)
+def order_key(delivery: Delivery) -> OrderKey:
+    return OrderKey(delivery.target, delivery.source, delivery.session if delivery.ordered else None)
 
 
-def waiting(connection: Connection, lines: Iterable[Line]) -> set[Line]:
-    """Those of the lines in which something still waits, or is being sent."""
-    return {
-        Line(target, source, session)
-        for (target, source), among in _by_target(lines).items()
-        for session, *_ in _lines.among(connection, sorted(among), target=target, source=source)
-    }
+def waiting(connection: Connection, keys: Iterable[OrderKey]) -> set[OrderKey]:
+    """Return those of the keys of which something still waits, or is being sent."""
+    return {OrderKey(*key) for *key, _, _, _, _ in _unfinished.run(connection, _rows(keys))}
 
 
-def free_at(connection: Connection, gaps: Mapping[Line, timedelta], now: int) -> dict[Line, int]:
-    """When the next delivery of a line may go out, where something of it was sent. Without a gap a line is always free.
+def free_at(connection: Connection, gaps: Mapping[OrderKey, timedelta], now: int) -> dict[OrderKey, int]:
+    """Return when the next delivery of a call may go out, where one was sent. Without a gap a call is always free.
 
     What will be tried again, or was tried by a clock that ran ahead, counts as sent just now.
     """
-    return {
-        line: min(at, now) + span_us(gaps[line])
-        for (target, source), among in _by_target(line for line, gap in gaps.items() if gap).items()
-        for session, at in _last_sent.rows(connection, sessions=json.dumps([*among]), target=target, source=source)
-        for line in (Line(target, source, session),)
-        if at is not None
-    }
+    last_sent = _last_sent.run(connection, _rows(key for key, gap in gaps.items() if gap))
+    sent_at = {OrderKey(*key): at for *key, at in last_sent if at is not None}
+    return {key: min(at, now) + span_us(gaps[key]) for key, at in sent_at.items()}
 
 
-def settle(connection: Connection, lines: Iterable[Line], free_at: Mapping[Line, int] = MappingProxyType({})) -> None:
-    """In each line gives the turn to the first that is due; to none while one is being sent.
+def promote_next(
+    connection: Connection, keys: Iterable[OrderKey], free_at: Mapping[OrderKey, int] = MappingProxyType({})
+) -> None:
+    """Give the turn in each call to the first that is due; to none while one is being sent.
 
-    Who gets it now does not go out before the line is free.
+    Who gets it now does not go out before the call is free.
     """
-    changed: list[dict[str, Any]] = []
-    for (target, source), among in _by_target(lines).items():
-        passed: set[str] = set()  # calls whose turn has been given
-        waiting = _lines.among(connection, sorted(among), target=target, source=source)
-        busy = {session for session, _, state, *_ in waiting if state == "sending"}
-        for session, seq, state, has_turn, due_at in waiting:
-            if state != "due":
-                continue
-            due_now = session not in busy and session not in passed
-            passed.add(session)
-            if bool(has_turn) != due_now:
-                earliest = free_at.get(Line(target, source, session), due_at) if due_now else due_at
-                changed.append({"seq": seq, "turn": due_now, "due_at": max(due_at, earliest)})
-    if changed:
-        _give_turn.run(connection, changed)
+    changes: list[dict[str, Any]] = []
+    passed: set[OrderKey] = set()  # calls whose turn has been given
+    rows = [(OrderKey(*row[:3]), *row[3:]) for row in _unfinished.run(connection, _rows(keys))]
+    busy = {key for key, _, state, *_ in rows if state == "sending"}
+    for key, seq, state, has_turn, due_at in rows:
+        if state != "due":
+            continue
+        gets_turn = key not in busy and key not in passed
+        passed.add(key)
+        if bool(has_turn) != gets_turn:
+            earliest = free_at.get(key, due_at) if gets_turn else due_at
+            changes.append({"seq": seq, "turn": gets_turn, "due_at": max(due_at, earliest)})
+    _set_turns.run(connection, changes)
 
 
-def _by_target(lines: Iterable[Line]) -> dict[tuple[str, str], set[str]]:
-    """The sessions by target and source, of those that stand in line at all."""
-    found: dict[tuple[str, str], set[str]] = {}
-    for line in lines:
-        if line.session is not None:
-            found.setdefault((line.target, line.source), set()).add(line.session)
-    return found
+def _rows(keys: Iterable[OrderKey]) -> list[dict[str, Any]]:
+    return [key._asdict() for key in {key for key in keys if key.session is not None}]

@@ -5,37 +5,36 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-import msgspec
-from msgspec import Struct
-from sqlalchemy import Connection, bindparam, delete, exists, literal_column, or_, select
-from sqlalchemy.dialects.sqlite import insert
+from msgspec import Struct, json
+from sqlalchemy import Connection
 
 from relay.errors import OwnershipLost
 from relay.models import CallEvent, Delivery, Event
+from relay.store.engine import PATIENT_TIMEOUT_S, Database
 from relay.store.group_commit import GroupCommit
-from relay.store.sqlite.database import PATIENT_TIMEOUT_S, Database
-from relay.store.statement import Hot
-from relay.store.tables import call_links, events, targets
+from relay.store.statement import Statement
 
-_calls = msgspec.json.Decoder(CallEvent)
-_said = Hot(
-    select(events.c.call)
-    .where(
-        events.c.source == bindparam("source"), events.c.session == bindparam("session"),
-        events.c.seq <= bindparam("last"), events.c.state == literal_column("'accepted'"),
-    )
-    .order_by(events.c.seq)
-)  # fmt: skip
-_own = Hot(select(events.c.call).where(events.c.seq == bindparam("last")))
-_done = Hot(
-    select(call_links.c.done).where(
-        call_links.c.target == bindparam("target"), call_links.c.source == bindparam("source"),
-        call_links.c.session == bindparam("session"),
-    )
-)  # fmt: skip
-
-_is_current = Hot(
-    select(targets.c.name).where(targets.c.name == bindparam("target"), targets.c.epoch == bindparam("epoch"))
+_decoder = json.Decoder(CallEvent)
+_call_events = Statement(
+    """
+    SELECT call FROM events
+    WHERE source = :source AND session = :session AND seq <= :last AND state = 'accepted' ORDER BY seq
+    """
+)
+_call_event = Statement("SELECT call FROM events WHERE seq = :last")
+_select = Statement("SELECT done FROM call_links WHERE target = :target AND source = :source AND session = :session")
+_upsert = Statement(
+    """
+    INSERT INTO call_links (target, source, session, done) VALUES (:target, :source, :session, :done)
+    ON CONFLICT (target, source, session) DO UPDATE SET done = :done
+    """
+)
+_has_epoch = Statement("SELECT 1 FROM targets WHERE name = :target AND epoch = :epoch")
+_forget = Statement(
+    """
+    DELETE FROM call_links WHERE source = :source AND session = :session
+      AND NOT EXISTS (SELECT 1 FROM events WHERE source = :source AND (events.session = :session OR id = :session))
+    """
 )
 
 
@@ -80,16 +79,16 @@ class Calls:
 def _history(connection: Connection, source: str, session: str | None, last: int) -> tuple[CallEvent, ...]:
     """Everything that UIS had said of the call up to this event (its seq), in the order of acceptance."""
     if session is None:
-        found = _own.rows(connection, last=last)
+        rows = _call_event.rows(connection, last=last)
     else:
-        found = _said.rows(connection, source=source, session=session, last=last)
-    return tuple(_calls.decode(call) for (call,) in found if call is not None)
+        rows = _call_events.rows(connection, source=source, session=session, last=last)
+    return tuple(_decoder.decode(call) for (call,) in rows if call is not None)
 
 
 def _progress(connection: Connection, delivery: Delivery) -> dict[str, Any]:
     """What has been done for the call at the delivery's target."""
-    found = _done.first(connection, target=delivery.target, source=delivery.source, session=_session(delivery))
-    return {} if found is None else dict(msgspec.json.decode(found[0]))
+    row = _select.first(connection, **_key(delivery))
+    return {} if row is None else dict(json.decode(row[0]))
 
 
 def _save_all(connection: Connection, batch: Sequence[CallProgress]) -> list[bool]:
@@ -98,23 +97,19 @@ def _save_all(connection: Connection, batch: Sequence[CallProgress]) -> list[boo
 
 
 def _save(connection: Connection, progress: CallProgress) -> bool:
-    if not _is_current.rows(connection, target=progress.delivery.target, epoch=progress.epoch):
-        return False
-    text = msgspec.json.encode({**_progress(connection, progress.delivery), **progress.done}).decode()
     delivery = progress.delivery
-    key = {"target": delivery.target, "source": delivery.source, "session": _session(delivery)}
-    statement = insert(call_links).values(**key, done=text)
-    connection.execute(statement.on_conflict_do_update(index_elements=list(key), set_={"done": text}))
+    if not _has_epoch.rows(connection, target=delivery.target, epoch=progress.epoch):
+        return False
+    done = json.encode({**_progress(connection, delivery), **progress.done}).decode()
+    _upsert.run(connection, **_key(delivery), done=done)
     return True
 
 
 def forget(connection: Connection, calls: Iterable[tuple[str, str]]) -> None:
     """What was done for these calls (source, session or event id), where no event of them is left."""
     for source, session in set(calls):
-        of_call = events.c.source == source, or_(events.c.session == session, events.c.id == session)
-        statement = delete(call_links).where(call_links.c.source == source, call_links.c.session == session)
-        connection.execute(statement.where(~exists().where(*of_call)))
+        _forget.run(connection, source=source, session=session)
 
 
-def _session(delivery: Delivery) -> str:
-    return delivery.session or delivery.event
+def _key(delivery: Delivery) -> dict[str, str]:
+    return {"target": delivery.target, "source": delivery.source, "session": delivery.session or delivery.event}

@@ -14,9 +14,9 @@ from pathlib import Path
 from sqlalchemy import inspect, text
 
 from relay.errors import SchemaMismatch, StoreError
-from relay.store.sqlite import copies
-from relay.store.sqlite.backup import copy_whole
-from relay.store.sqlite.database import WRITE_TIMEOUT_S, Database
+from relay.store.engine import WRITE_TIMEOUT_S
+from relay.store.sqlite.backup import copy_name, copy_whole
+from relay.store.sqlite.database import Database
 from relay.store.tables import VERSION
 
 _LOCK_TIMEOUT_S = 30.0
@@ -29,8 +29,8 @@ def current(database: Database) -> str | None:
     with database.read() as connection:
         if not inspect(connection).has_table("alembic_version"):
             return None
-        found = connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
-        return None if found is None else str(found)
+        version = connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
+        return None if version is None else str(version)
 
 
 def expect_current(database: Database) -> None:
@@ -39,13 +39,13 @@ def expect_current(database: Database) -> None:
         raise StoreError(
             f"there is no database {database.path} yet; start the relay, or create it with `python -m relay migrate`"
         )
-    found = current(database)
-    if found is None:
+    version = current(database)
+    if version is None:
         raise StoreError(f"{database.path} is not the relay's database; run `python -m relay migrate`")
-    if found != VERSION:
-        refuse_newer(database.path, found)
+    if version != VERSION:
+        refuse_newer(database.path, version)
         raise SchemaMismatch(
-            f"{database.path} is of version {found}, this program expects {VERSION}; run `python -m relay migrate`"
+            f"{database.path} is of version {version}, this program expects {VERSION}; run `python -m relay migrate`"
         )
 
 
@@ -67,18 +67,18 @@ def migrate(database: Database, now: datetime) -> str | None:
                 return before
             if before is not None:
                 refuse_newer(database.path, before)
-                copy_whole(database.path, copies.name_for(database.path, before, now))
+                copy_whole(database.path, copy_name(database.path, before, now))
             _upgrade(database)
             return before
         except (sqlite3.Error, OSError) as exc:
             raise StoreError(f"the database {database.path} cannot be migrated: {exc}") from exc
 
 
-def refuse_newer(path: Path, found: str) -> None:
+def refuse_newer(path: Path, version: str) -> None:
     """Raises SchemaMismatch when a newer program has made this database."""
-    if found > VERSION:
+    if version > VERSION:
         raise SchemaMismatch(
-            f"{path} is of version {found}, newer than this program's {VERSION}; "
+            f"{path} is of version {version}, newer than this program's {VERSION}; "
             "start the newer program, or go back to the copy it made"
         )
 

@@ -5,55 +5,48 @@ Each is a conditional update on the state that was seen, so that a running lane 
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 
 from msgspec import Struct
-from sqlalchemy import Connection, bindparam, exists, select, update
+from msgspec.structs import replace
+from sqlalchemy import Connection
 
 from relay.clock import to_us
 from relay.models import CallEvent, Delivery, Event
-from relay.store import call_order, inbox, rows
-from relay.store.sqlite.database import PATIENT_TIMEOUT_S, Database
-from relay.store.statement import Hot
-from relay.store.tables import deliveries, events
+from relay.store import call_order, inbox
+from relay.store.call_order import OrderKey
+from relay.store.engine import PATIENT_TIMEOUT_S, Database
+from relay.store.statement import Statement
+from relay.store.tables import EVENT
 
-_replay = Hot(
-    update(deliveries)
-    .where(deliveries.c.seq == bindparam("row"), deliveries.c.state == bindparam("seen"))
-    .values(
-        state="due", attempts=bindparam("zero"), failures=bindparam("zero"), unclear=bindparam("zero"),
-        due_at=bindparam("due"), aged_from=bindparam("now"), replayed=True, turn=bindparam("alone"),
-    )
-)  # fmt: skip
-_discard = Hot(
-    update(deliveries)
-    .where(deliveries.c.seq == bindparam("row"), deliveries.c.state == bindparam("seen"))
-    .values(state="discarded", turn=False)
+_replay = Statement(
+    """
+    UPDATE deliveries
+    SET state = 'due', attempts = 0, failures = 0, unclear = 0, due_at = :due_at, aged_from = :now, replayed = TRUE,
+        turn = :turn
+    WHERE seq = :seq AND state = :seen
+    """
 )
-_discard_event = Hot(
-    update(events).where(events.c.seq == bindparam("row"), events.c.state == "quarantined").values(state="discarded")
+_discard = Statement("UPDATE deliveries SET state = 'discarded', turn = FALSE WHERE seq = :seq AND state = :seen")
+_discard_event = Statement("UPDATE events SET state = 'discarded' WHERE seq = :seq AND state = 'quarantined'")
+_accept = Statement(
+    """
+    UPDATE events
+    SET state = 'accepted', kind = :kind, session = :session, call = :call, phones = :phones, edited = :edited,
+        notes = :notes, problem = NULL
+    WHERE seq = :seq AND state = 'quarantined'
+    """
 )
-_accept = Hot(
-    update(events)
-    .where(events.c.seq == bindparam("row"), events.c.state == "quarantined")
-    .values(
-        state="accepted", kind=bindparam("kind_"), session=bindparam("session_"), call=bindparam("call_"),
-        phones=bindparam("phones_"), edited=bindparam("edited_"), notes=bindparam("notes_"), problem=bindparam("none"),
-    )
-)  # fmt: skip
-
-
-_reroute = Hot(
-    update(deliveries)
-    .where(deliveries.c.seq == bindparam("row"), deliveries.c.state == bindparam("seen"))
-    .values(
-        target=bindparam("to"), ordered=bindparam("ordered_"), state="due", turn=bindparam("alone"),
-        attempts=bindparam("zero"), failures=bindparam("zero"), unclear=bindparam("zero"), due_at=bindparam("now"),
-        aged_from=bindparam("now"), replayed=True, reason=bindparam("none"), remote=bindparam("none"),
-    )
-)  # fmt: skip
+_reroute = Statement(  # a target has an event once
+    """
+    UPDATE deliveries
+    SET target = :target, ordered = :ordered, state = 'due', turn = :turn, attempts = 0, failures = 0, unclear = 0,
+        due_at = :now, aged_from = :now, replayed = TRUE, reason = NULL, remote = NULL
+    WHERE seq = :seq AND state = :seen
+      AND NOT EXISTS (SELECT 1 FROM deliveries AS d WHERE d.event_seq = :event_seq AND d.target = :target)
+    """
+)
 
 
 class Replay(Struct, frozen=True):
@@ -112,74 +105,82 @@ class OperatorActions:
         """Move to another target; not those that it has already."""
         return self._database.write_in_chunks(_reroute_all, batch)
 
-    def reaccept(self, wanted: Reacceptance) -> bool:
+    def reaccept(self, reacceptance: Reacceptance) -> bool:
         """Accept a quarantined event, with one delivery per route. False: somebody was quicker."""
         with self._database.write(PATIENT_TIMEOUT_S) as connection:
-            return _reaccept(connection, wanted)
+            return _reaccept(connection, reacceptance)
 
 
 def _replay_all(connection: Connection, batch: Sequence[Replay]) -> list[bool]:
-    return [_replay_one(connection, wanted) for wanted in batch]
+    return [_replay_one(connection, replay) for replay in batch]
 
 
-def _replay_one(connection: Connection, wanted: Replay) -> bool:
-    delivery = wanted.delivery
-    changed = _replay.run(
-        connection, row=delivery.seq, seen=delivery.state, due=to_us(wanted.due_at), now=to_us(wanted.now),
-        zero=0, alone=call_order.line_of(delivery).session is None,
-    )  # fmt: skip
-    _let_pass(connection, wanted)
-    return bool(changed)
+def _replay_one(connection: Connection, replay: Replay) -> bool:
+    delivery, key = replay.delivery, call_order.order_key(replay.delivery)
+    due_at, now = to_us(replay.due_at), to_us(replay.now)
+    replayed = _replay.run(
+        connection, seq=delivery.seq, seen=delivery.state, due_at=due_at, now=now, turn=key.session is None
+    )
+    _promote_next(connection, {key: replay.call_gap}, replay.now)
+    return bool(replayed)
 
 
 def _discard_all(connection: Connection, batch: Sequence[Discard]) -> list[bool]:
-    results = []
-    for wanted in batch:
-        results.append(bool(_discard.run(connection, row=wanted.delivery.seq, seen=wanted.delivery.state)))
-        _let_pass(connection, wanted)
-    return results
+    return [_discard_one(connection, discard) for discard in batch]
 
 
-def _let_pass(connection: Connection, changed: Replay | Discard) -> None:
-    """Whoever is the first of the call now, when the call is free."""
-    line = call_order.line_of(changed.delivery)
-    call_order.settle(connection, [line], call_order.free_at(connection, {line: changed.call_gap}, to_us(changed.now)))
+def _discard_one(connection: Connection, discard: Discard) -> bool:
+    discarded = _discard.run(connection, seq=discard.delivery.seq, seen=discard.delivery.state)
+    _promote_next(connection, {call_order.order_key(discard.delivery): discard.call_gap}, discard.now)
+    return bool(discarded)
+
+
+def _promote_next(connection: Connection, gaps: Mapping[OrderKey, timedelta], now: datetime) -> None:
+    """Let pass whoever is the first of these calls now, when its call is free."""
+    call_order.promote_next(connection, gaps, call_order.free_at(connection, gaps, to_us(now)))
 
 
 def _discard_events(connection: Connection, batch: Sequence[Event]) -> list[bool]:
-    return [bool(_discard_event.run(connection, row=event.seq)) for event in batch]
+    return [bool(_discard_event.run(connection, seq=event.seq)) for event in batch]
 
 
 def _reroute_all(connection: Connection, batch: Sequence[Reroute]) -> list[bool]:
     """False: its state has changed meanwhile, or the other target has this event already."""
-    return [_reroute_one(connection, wanted) for wanted in batch]
+    return [_reroute_one(connection, reroute) for reroute in batch]
 
 
-def _reroute_one(connection: Connection, wanted: Reroute) -> bool:
-    delivery = wanted.delivery
-    theirs = exists().where(deliveries.c.event_seq == delivery.event_seq, deliveries.c.target == wanted.target)
-    if connection.execute(select(theirs)).scalar():
-        return False
-    alone = not wanted.ordered or delivery.session is None
+def _reroute_one(connection: Connection, reroute: Reroute) -> bool:
+    delivery = reroute.delivery
+    here = call_order.order_key(delivery)
+    there = call_order.order_key(replace(delivery, target=reroute.target, ordered=reroute.ordered))
     rerouted = _reroute.run(
-        connection, row=delivery.seq, seen=delivery.state, to=wanted.target, ordered_=wanted.ordered,
-        now=to_us(wanted.now), alone=alone, zero=0, none=None,
-    )  # fmt: skip
-    there = call_order.Line(wanted.target, delivery.source, delivery.session if wanted.ordered else None)
-    free_at = call_order.free_at(connection, {there: wanted.call_gap}, to_us(wanted.now))
-    call_order.settle(connection, [call_order.line_of(delivery), there], free_at)
+        connection,
+        seq=delivery.seq,
+        seen=delivery.state,
+        event_seq=delivery.event_seq,
+        target=reroute.target,
+        ordered=reroute.ordered,
+        turn=there.session is None,
+        now=to_us(reroute.now),
+    )
+    if rerouted:
+        _promote_next(connection, {here: timedelta(0), there: reroute.call_gap}, reroute.now)
     return bool(rerouted)
 
 
-def _reaccept(connection: Connection, wanted: Reacceptance) -> bool:
-    event, call = wanted.event, wanted.call
-    changed = _accept.run(
-        connection, row=event.seq, kind_=call.kind, session_=call.session_id, call_=rows.call_json(call),
-        phones_=rows.phones(call), edited_=wanted.edited, notes_=json.dumps(wanted.notes, ensure_ascii=False),
-        none=None,
-    )  # fmt: skip
-    if not changed:
+def _reaccept(connection: Connection, reacceptance: Reacceptance) -> bool:
+    call, routes = reacceptance.call, reacceptance.routes
+    event = replace(
+        reacceptance.event,
+        kind=call.kind,
+        session=call.session_id,
+        call=call,
+        edited=reacceptance.edited,
+        notes=reacceptance.notes,
+    )
+    if not _accept.run(connection, phones=inbox.phones(call), **EVENT.row(event)):
         return False
-    inbox.deliver(connection, wanted.routes, event.seq, event.id, event.source, call, wanted.now)
-    call_order.settle(connection, [route.line(event.source, call) for route in wanted.routes])
+    inbox.deliver(connection, event, call, routes, reacceptance.now)
+    keys = [OrderKey(route.target, event.source, call.session_id if route.ordered else None) for route in routes]
+    call_order.promote_next(connection, keys)
     return True

@@ -6,28 +6,62 @@ Lists come by page, by `seq`, so that no reader stays open for long.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 
 from msgspec import Struct
 from msgspec.structs import replace
-from sqlalchemy import ColumnElement, Connection, Select, TextClause, exists, func, or_, select, text
+from sqlalchemy import ColumnElement, TextClause, exists, or_, select, text
 
 from relay.clock import from_us, iso, to_us
 from relay.errors import NotFound
 from relay.models import DEAD_LETTERS, DELIVERY_STATES, EVENT_STATES, Attempt, Delivery, Event
-from relay.store import rows
-from relay.store.sqlite.database import Database
-from relay.store.tables import DEAD, DELIVERED, UNFINISHED, attempts, deliveries, events, targets
+from relay.store.engine import Database
+from relay.store.statement import Statement
+from relay.store.tables import (
+    ATTEMPT,
+    DEAD,
+    DELIVERED,
+    DELIVERY,
+    EVENT,
+    QUARANTINED,
+    UNFINISHED,
+    deliveries,
+    events,
+)
 
-_Condition = ColumnElement[bool] | TextClause
+Condition = ColumnElement[bool] | TextClause
 
 _PAGE = 500
-_QUARANTINED = text("events.state = 'quarantined'")  # QUARANTINED and DEAD, where two tables have a state
-_DEAD = text("deliveries.state IN ('dead', 'held')")
-
-
-_count_deliveries = select(func.count()).select_from(deliveries)
+_attempts = Statement(f"SELECT {ATTEMPT.sql} FROM attempts WHERE delivery_seq = :delivery_seq ORDER BY seq")
+_deliveries = Statement(f"SELECT {DELIVERY.sql} FROM deliveries WHERE event_seq = :event_seq ORDER BY seq")
+_event = Statement(
+    f"""
+    SELECT {EVENT.sql} FROM events
+    WHERE id = :id OR seq = (SELECT event_seq FROM deliveries WHERE deliveries.id = :id)
+    """
+)
+_states = Statement("SELECT state, count(*) FROM deliveries WHERE seq IN :seqs GROUP BY state")
+_target_names = Statement(f"SELECT name FROM targets UNION SELECT target FROM deliveries WHERE {UNFINISHED}")
+_backlog = Statement(f"SELECT 1 FROM deliveries WHERE target = :target AND ({UNFINISHED} OR {DEAD}) LIMIT 1")
+_target = Statement("SELECT state, reason, last_error, paused_at, asked_until FROM targets WHERE name = :target")
+_target_counts = Statement(
+    f"""
+    SELECT
+      (SELECT count(*) FROM deliveries WHERE target = :target AND {UNFINISHED}),
+      (SELECT min(due_at) FROM deliveries WHERE target = :target AND {UNFINISHED}),
+      (SELECT count(*) FROM deliveries WHERE target = :target AND {DELIVERED} AND delivered_at >= :since),
+      (SELECT count(*) FROM deliveries WHERE target = :target AND {DEAD})
+    """
+)
+_taken = Statement(
+    """
+    SELECT
+      (SELECT count(*) FROM events WHERE source = :source AND received_at >= :since),
+      (SELECT max(received_at) FROM events WHERE source = :source)
+    """
+)
 
 
 class Selection(Struct, frozen=True, kw_only=True):
@@ -72,119 +106,93 @@ class Queries:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def events(self, wanted: Selection, *, newest: int | None = None) -> Iterator[Event]:
+    def events(self, selection: Selection, *, newest: int | None = None) -> Iterator[Event]:
         """In the order of acceptance; with `newest` only the last so many."""
-        statement = select(*rows.EVENT_COLUMNS).where(*event_conditions(wanted))
-        after = 0
-        if newest is not None:
-            with self._database.read() as connection:
-                found = connection.execute(
-                    select(events.c.seq)
-                    .where(*event_conditions(wanted))
-                    .order_by(events.c.seq.desc())
-                    .offset(newest)
-                    .limit(1)
-                ).scalar()
-                after = 0 if found is None else int(found)
+        conditions = event_conditions(selection)
+        after = 0 if newest is None else self._before_newest(newest, conditions)
         while True:
-            page = statement.where(events.c.seq > after).order_by(events.c.seq).limit(_PAGE)
+            page = select(*EVENT.columns).where(*conditions, events.c.seq > after).order_by(events.c.seq).limit(_PAGE)
             with self._database.read() as connection:
-                found_rows = connection.execute(page).all()
-            for row in found_rows:
-                yield rows.event(row)
-            if len(found_rows) < _PAGE:
+                rows = connection.execute(page).all()
+            for row in rows:
+                yield EVENT.value(row)
+            if len(rows) < _PAGE:
                 return
-            after = found_rows[-1][0]
+            after = rows[-1][0]
 
-    def deliveries(self, wanted: Selection) -> Iterator[Delivery]:
+    def _before_newest(self, count: int, conditions: Sequence[Condition]) -> int:
+        """Return the seq of the event before the last so many."""
+        statement = select(events.c.seq).where(*conditions).order_by(events.c.seq.desc()).offset(count).limit(1)
+        with self._database.read() as connection:
+            return connection.execute(statement).scalar() or 0
+
+    def deliveries(self, selection: Selection) -> Iterator[Delivery]:
         """In the order of their events. An event's id stands for its deliveries."""
-        conditions = delivery_conditions(wanted)
-        statement: Select[tuple[object, ...]] = select(*rows.DELIVERY_COLUMNS).join(
-            events, events.c.seq == deliveries.c.event_seq
-        )
+        conditions = delivery_conditions(selection)
         after = (0, 0)
-        event_seq: ColumnElement[int] = deliveries.c.event_seq
-        if wanted.states and set(wanted.states) <= set(DEAD_LETTERS):
-            event_seq = event_seq + 0  # or SQLite would rather walk all deliveries in order than sort the few dead ones
+        event_seq = event_seq_of_delivery(selection)
         while True:
             page = (
-                statement.where(
-                    *conditions,
-                    or_(event_seq > after[0], (event_seq == after[0]) & (deliveries.c.seq > after[1])),
-                )
+                select(*DELIVERY.columns)
+                .join(events, events.c.seq == deliveries.c.event_seq)
+                .where(*conditions, or_(event_seq > after[0], (event_seq == after[0]) & (deliveries.c.seq > after[1])))
                 .order_by(event_seq, deliveries.c.seq)
                 .limit(_PAGE)
             )
             with self._database.read() as connection:
-                found = [rows.delivery(row) for row in connection.execute(page)]
-            yield from found
-            if len(found) < _PAGE:
+                rows = connection.execute(page).all()
+            yield from (DELIVERY.value(row) for row in rows)
+            if len(rows) < _PAGE:
                 return
-            after = (found[-1].event_seq, found[-1].seq)
+            after = (rows[-1].event_seq, rows[-1].seq)
 
-    def dead_letters(self, wanted: Selection) -> Iterator[Delivery | Event]:
+    def dead_letters(self, selection: Selection) -> Iterator[Delivery | Event]:
         """Yield what an operator must look at: dead and held deliveries, then quarantined events."""
-        states = wanted.states or (*DEAD_LETTERS, "quarantined")
+        states = selection.states or (*DEAD_LETTERS, "quarantined")
         if set(states) & set(DEAD_LETTERS):
-            yield from self.deliveries(with_states(wanted, DEAD_LETTERS, states))
-        if "quarantined" in states and wanted.target is None:
-            yield from self.events(with_states(wanted, ("quarantined",), states))
+            yield from self.deliveries(with_states(selection, DEAD_LETTERS, states))
+        if "quarantined" in states and selection.target is None:
+            yield from self.events(with_states(selection, ("quarantined",), states))
 
     def event(self, id_: str) -> Event:
         """Return the event of this id, or of the delivery of this id. Raises NotFound when there is neither."""
-        of_delivery = select(deliveries.c.event_seq).where(deliveries.c.id == id_).scalar_subquery()
-        statement = select(*rows.EVENT_COLUMNS).where((events.c.id == id_) | (events.c.seq == of_delivery))
         with self._database.read() as connection:
-            row = connection.execute(statement).first()
+            row = _event.first(connection, id=id_)
         if row is None:
             raise NotFound(f"there is no event and no delivery {id_}; `python -m relay events` lists them")
-        return rows.event(row)
+        return EVENT.value(row)
 
     def deliveries_of(self, event: Event) -> list[tuple[Delivery, list[Attempt]]]:
         """Return an event's deliveries, each with its attempts."""
-        of_event = select(*rows.DELIVERY_COLUMNS).where(deliveries.c.event_seq == event.seq).order_by(deliveries.c.seq)
         with self._database.read() as connection:
+            of_event = [DELIVERY.value(row) for row in _deliveries.rows(connection, event_seq=event.seq)]
             return [
-                (delivery, _attempts(connection, delivery))
-                for delivery in [rows.delivery(row) for row in connection.execute(of_event)]
+                (delivery, [ATTEMPT.value(row) for row in _attempts.rows(connection, delivery_seq=delivery.seq)])
+                for delivery in of_event
             ]
 
     def count_states(self, seqs: list[int]) -> dict[str, int]:
         """How many of these deliveries are in which state."""
+        counts: Counter[str] = Counter()
         with self._database.read() as connection:
-            counts: dict[str, int] = {}
             for start in range(0, len(seqs), _PAGE):
-                statement = (
-                    select(deliveries.c.state, func.count())
-                    .where(deliveries.c.seq.in_(seqs[start : start + _PAGE]))
-                    .group_by(deliveries.c.state)
-                )
-                for state, count in connection.execute(statement):
-                    counts[state] = counts.get(state, 0) + int(count)
-            return counts
+                counts.update(dict(_states.rows(connection, seqs=seqs[start : start + _PAGE])))
+        return counts
 
     def target_names(self, configured: Iterable[str]) -> list[str]:
         """Return the configured targets, and after them all others that have deliveries or ever had a lane."""
         with self._database.read() as connection:
-            with_lane = connection.execute(select(targets.c.name)).scalars().all()
-            with_work = connection.execute(select(deliveries.c.target).where(UNFINISHED).distinct()).scalars().all()
-        return list(dict.fromkeys([*configured, *sorted({*with_lane, *with_work})]))
+            others = sorted(name for (name,) in _target_names.rows(connection))
+        return list(dict.fromkeys([*configured, *others]))
 
     def has_backlog(self, target: str) -> bool:
         with self._database.read() as connection:
-            waiting = select(deliveries.c.seq).where(deliveries.c.target == target, or_(UNFINISHED, DEAD)).limit(1)
-            return connection.execute(waiting).first() is not None
+            return _backlog.first(connection, target=target) is not None
 
     def target_figures(self, name: str, since: datetime) -> TargetFigures:
-        columns = (targets.c.state, targets.c.reason, targets.c.last_error, targets.c.paused_at, targets.c.asked_until)
-        oldest = select(func.min(deliveries.c.due_at)).where(deliveries.c.target == name, UNFINISHED)
         with self._database.read() as connection:
-            row = connection.execute(select(*columns).where(targets.c.name == name)).first()
-            oldest_due_at = connection.execute(oldest).scalar()
-            due, delivered, dead = (
-                int(connection.execute(_count_deliveries.where(deliveries.c.target == name, *conditions)).scalar_one())
-                for conditions in ((UNFINISHED,), (DELIVERED, deliveries.c.delivered_at >= to_us(since)), (DEAD,))
-            )
+            row = _target.first(connection, target=name)
+            [(due, oldest_due_at, delivered, dead)] = _target_counts.rows(connection, target=name, since=to_us(since))
         state, reason, last_error, paused_at, asked_until = row or ("open", None, None, None, None)
         if paused_at is not None:
             state, reason = "paused", f"paused by the operator since {iso(from_us(paused_at))}"
@@ -203,78 +211,80 @@ class Queries:
     def taken_since(self, source: str, since: datetime) -> tuple[int, datetime | None]:
         """How many notifications a source has sent since then, and when the last one came, whenever that was."""
         with self._database.read() as connection:
-            of_source = events.c.source == source
-            taken = connection.execute(
-                select(func.count()).select_from(events).where(of_source, events.c.received_at >= to_us(since))
-            ).scalar_one()
-            last = connection.execute(select(func.max(events.c.received_at)).where(of_source)).scalar()
-            return int(taken), None if last is None else from_us(last)
+            [(taken, last)] = _taken.rows(connection, source=source, since=to_us(since))
+        return taken, None if last is None else from_us(last)
 
 
-def _attempts(connection: Connection, delivery: Delivery) -> list[Attempt]:
-    statement = select(*rows.ATTEMPT_COLUMNS).where(attempts.c.delivery_seq == delivery.seq).order_by(attempts.c.seq)
-    return [rows.attempt(row) for row in connection.execute(statement)]
-
-
-def event_conditions(wanted: Selection) -> list[_Condition]:
-    conditions = _shared_conditions(wanted)
-    if wanted.kind:
-        conditions.append(events.c.kind == wanted.kind)
-    if wanted.session:
-        conditions.append(events.c.session == wanted.session)
+def event_conditions(selection: Selection) -> list[Condition]:
+    conditions = _shared_conditions(selection)
+    if selection.kind:
+        conditions.append(events.c.kind == selection.kind)
+    if selection.session:
+        conditions.append(events.c.session == selection.session)
     of_event = deliveries.c.event_seq == events.c.seq
-    ours = [of_event] if wanted.target is None else [of_event, deliveries.c.target == wanted.target]
-    if wanted.target:
+    ours = [of_event] if selection.target is None else [of_event, deliveries.c.target == selection.target]
+    if selection.target:
         conditions.append(exists().where(*ours))
-    if wanted.states == ("quarantined",):
-        conditions.append(_QUARANTINED)  # word for word what the index says
-    elif wanted.states:  # `discarded` is a state of events and of deliveries
-        one_of_them = exists().where(*ours, deliveries.c.state.in_(wanted.delivery_states()))
-        conditions.append(or_(events.c.state.in_(wanted.event_states()), one_of_them))
-    if wanted.ids:
-        by_delivery = exists().where(of_event, deliveries.c.id.in_(wanted.ids))
-        conditions.append(or_(events.c.id.in_(wanted.ids), by_delivery))
+    if selection.states == ("quarantined",):
+        conditions.append(text(QUARANTINED))  # word for word what the index says
+    elif selection.states:  # `discarded` is a state of events and of deliveries
+        one_of_them = exists().where(*ours, deliveries.c.state.in_(selection.delivery_states()))
+        conditions.append(or_(events.c.state.in_(selection.event_states()), one_of_them))
+    if selection.ids:
+        by_delivery = exists().where(of_event, deliveries.c.id.in_(selection.ids))
+        conditions.append(or_(events.c.id.in_(selection.ids), by_delivery))
     return conditions
 
 
-def delivery_conditions(wanted: Selection) -> list[_Condition]:
-    conditions = _shared_conditions(wanted)
-    if wanted.kind:
-        conditions.append(deliveries.c.kind == wanted.kind)
-    if wanted.session:
-        conditions.append(events.c.session == wanted.session)
-    if wanted.target:
-        conditions.append(deliveries.c.target == wanted.target)
-    if wanted.states:
-        conditions.append(deliveries.c.state.in_(wanted.delivery_states()))
-        if set(wanted.states) <= set(DEAD_LETTERS):
-            conditions.append(_DEAD)  # word for word what the index says
-    if wanted.ids:
-        conditions.append(or_(deliveries.c.id.in_(wanted.ids), deliveries.c.event.in_(wanted.ids)))
+def event_seq_of_delivery(selection: Selection) -> ColumnElement[int]:
+    """Return what sorts deliveries by their events. With `+ 0`, or SQLite would rather walk all of them in order than
+    sort the few dead ones.
+    """
+    return deliveries.c.event_seq + 0 if _is_of_dead_letters(selection) else deliveries.c.event_seq
+
+
+def _is_of_dead_letters(selection: Selection) -> bool:
+    return bool(selection.states) and set(selection.states) <= set(DEAD_LETTERS)
+
+
+def delivery_conditions(selection: Selection) -> list[Condition]:
+    conditions = _shared_conditions(selection)
+    if selection.kind:
+        conditions.append(deliveries.c.kind == selection.kind)
+    if selection.session:
+        conditions.append(events.c.session == selection.session)
+    if selection.target:
+        conditions.append(deliveries.c.target == selection.target)
+    if selection.states:
+        conditions.append(deliveries.c.state.in_(selection.delivery_states()))
+        if _is_of_dead_letters(selection):
+            conditions.append(text(DEAD))  # word for word what the index says
+    if selection.ids:
+        conditions.append(or_(deliveries.c.id.in_(selection.ids), deliveries.c.event.in_(selection.ids)))
     return conditions
 
 
-def _shared_conditions(wanted: Selection) -> list[_Condition]:
-    conditions: list[_Condition] = []
-    if wanted.source:
-        conditions.append(events.c.source == wanted.source)
-    if wanted.since:
-        conditions.append(events.c.received_at >= to_us(wanted.since))
-    if wanted.until:
-        conditions.append(events.c.received_at < to_us(wanted.until))
-    return conditions + phone_conditions(wanted, events.c.phones)
+def _shared_conditions(selection: Selection) -> list[Condition]:
+    conditions: list[Condition] = []
+    if selection.source:
+        conditions.append(events.c.source == selection.source)
+    if selection.since:
+        conditions.append(events.c.received_at >= to_us(selection.since))
+    if selection.until:
+        conditions.append(events.c.received_at < to_us(selection.until))
+    return conditions + phone_conditions(selection, events.c.phones)
 
 
-def phone_conditions(wanted: Selection, phones: ColumnElement[str]) -> list[_Condition]:
+def phone_conditions(selection: Selection, phones: ColumnElement[str]) -> list[Condition]:
     """That a number, or a part of it, is among the phones of an event."""
-    if not wanted.phone:
+    if not selection.phone:
         return []
-    digits = re.sub(r"\D", "", wanted.phone)
+    digits = re.sub(r"\D", "", selection.phone)
     if len(digits) == 11 and digits[0] == "8":
         digits = digits[1:]  # +7 and 8 are the same line
-    return [phones.contains(digits or wanted.phone, autoescape=True)]
+    return [phones.contains(digits or selection.phone, autoescape=True)]
 
 
-def with_states(wanted: Selection, only: tuple[str, ...], states: tuple[str, ...]) -> Selection:
+def with_states(selection: Selection, only: tuple[str, ...], states: tuple[str, ...]) -> Selection:
     """The same, in those of the states that are among `only`."""
-    return replace(wanted, states=tuple(state for state in states if state in only))
+    return replace(selection, states=tuple(state for state in states if state in only))

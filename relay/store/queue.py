@@ -11,89 +11,90 @@ from datetime import datetime
 from typing import Any
 
 from msgspec import Struct
-from sqlalchemy import Connection, bindparam, exists, literal_column, select, text, update
+from sqlalchemy import Connection
 
 from relay.clock import to_us
 from relay.models import Attempt, ClaimedDelivery, Delivery, DeliveryState, TargetHealth
-from relay.store import call_order, rows, target_state
+from relay.store import call_order, target_state
+from relay.store.engine import PATIENT_TIMEOUT_S, Database
 from relay.store.group_commit import GroupCommit
-from relay.store.sqlite.database import PATIENT_TIMEOUT_S, Database
-from relay.store.statement import Hot, HotIn, HotInsert, HotUpdate
-from relay.store.tables import DELIVERED, DUE, UNFINISHED, attempts, deliveries, events, targets
+from relay.store.statement import ManyRows, Row, Statement
+from relay.store.tables import ATTEMPT, DELIVERED, DELIVERY, DUE, EVENT, UNFINISHED, attempts, deliveries
 
-_IS_DUE = text("deliveries.state = 'due' AND deliveries.turn")  # DUE, where `events` has a state too
-_due = (
-    select(*rows.DELIVERY_COLUMNS, *rows.EVENT_COLUMNS)
-    .join(events, events.c.seq == deliveries.c.event_seq)
-    .where(
-        deliveries.c.target == bindparam("target"), _IS_DUE, deliveries.c.due_at <= bindparam("now"),
-        exists().where(targets.c.name == bindparam("target"), targets.c.epoch == bindparam("epoch")),
-    )
-    .order_by(deliveries.c.due_at, deliveries.c.event_seq)
-    .limit(bindparam("count"))
-)  # fmt: skip
-_oldest = Hot(_due)
-_fresh = Hot(_due.where(deliveries.c.due_at >= bindparam("since"), deliveries.c.aged_from >= bindparam("since")))
-_clear = Hot(_due.where(deliveries.c.unclear == literal_column("0")))
-_take = HotIn(
-    update(deliveries)
-    .where(deliveries.c.seq.in_(bindparam("among", expanding=True)))
-    .values(state="sending", epoch=bindparam("epoch_"), tried_at=bindparam("now_"))
-)
-_SETTLED = ("state", "attempts", "failures", "unclear", "due_at", "delivered_at", "reason", "remote")
-_settle = HotUpdate(
-    deliveries,
-    key="seq",
-    also=("epoch",),
-    values=_SETTLED,
-    seen=("tries",),
-    where="deliveries.state = 'sending' AND deliveries.attempts = new.tries",
-)
-_settle_late = Hot(  # an answer that came after the delivery had been taken for unclear
-    update(deliveries)
-    .where(
-        deliveries.c.seq == bindparam("row"),
-        deliveries.c.state.in_([literal_column("'due'"), literal_column("'held'")]),
-    )
-    .values(state="delivered", delivered_at=bindparam("at"), remote=bindparam("remote_"), reason=bindparam("none"))
-)
-_same_attempt = Hot(
-    select(attempts.c.seq).where(
-        attempts.c.delivery_seq == bindparam("row"),
-        attempts.c.number == bindparam("number_"),
-        attempts.c.at == bindparam("at_"),
-        attempts.c.outcome == bindparam("outcome_"),
-    )
-)
-_insert_attempts = HotInsert(attempts, without=("seq",))
-_note_error = Hot(
-    update(targets)
-    .where(targets.c.name == bindparam("target"))
-    .values(last_error=bindparam("error"), last_error_at=bindparam("at"))
-)
-_unclaim = Hot(
-    update(deliveries)
-    .where(deliveries.c.seq == bindparam("row"), deliveries.c.state == "sending", deliveries.c.epoch == bindparam("of"))
-    .values(state="due", tried_at=bindparam("tried"))
-)
-_sending = Hot(
-    select(*rows.DELIVERY_COLUMNS, deliveries.c.epoch).where(
-        deliveries.c.target == bindparam("target"), UNFINISHED, deliveries.c.state == "sending"
-    )
-)
-_first_due = Hot(
-    select(deliveries.c.due_at).where(deliveries.c.target == bindparam("target"), DUE)
-    .order_by(deliveries.c.due_at, deliveries.c.event_seq).limit(bindparam("one"))
-)  # fmt: skip
-_delivered_since = Hot(
-    select(deliveries.c.seq).where(
-        deliveries.c.target == bindparam("target"), DELIVERED, deliveries.c.delivered_at > bindparam("since"),
-        (deliveries.c.session != bindparam("session")) | deliveries.c.session.is_(None)
-        | (deliveries.c.source != bindparam("source")),
-    ).limit(bindparam("one"))
-)  # fmt: skip
 
-Row = tuple[Any, ...]
+def _select_due(condition: str = "TRUE") -> Statement:
+    return Statement(
+        f"""
+        SELECT {DELIVERY.sql}, {EVENT.sql}
+        FROM deliveries JOIN events ON events.seq = deliveries.event_seq
+        WHERE deliveries.target = :target AND {DUE} AND deliveries.due_at <= :now AND {condition}
+          AND EXISTS (SELECT 1 FROM targets WHERE targets.name = :target AND targets.epoch = :epoch)
+        ORDER BY deliveries.due_at, deliveries.event_seq LIMIT :count
+        """
+    )
+
+
+_due = _select_due()
+_due_fresh = _select_due("deliveries.due_at >= :since AND deliveries.aged_from >= :since")
+_due_never_unclear = _select_due("deliveries.unclear = 0")
+_set_sending = ManyRows(
+    {name: deliveries.c[name] for name in ("seq", "epoch", "tried_at")},
+    """
+    WITH claim (seq, epoch, tried_at) AS (VALUES :rows)
+    UPDATE deliveries SET state = 'sending', epoch = claim.epoch, tried_at = claim.tried_at
+    FROM claim WHERE deliveries.seq = claim.seq
+    """,
+)
+_RESULT = ("state", "attempts", "failures", "unclear", "due_at", "delivered_at", "reason", "remote")
+_save_results = ManyRows(
+    {name: deliveries.c[name] for name in ("seq", "epoch", *_RESULT)} | {"tries": deliveries.c["attempts"]},
+    f"""
+    WITH result (seq, epoch, {", ".join(_RESULT)}, tries) AS (VALUES :rows)
+    UPDATE deliveries SET {", ".join(f"{name} = result.{name}" for name in _RESULT)} FROM result
+    WHERE deliveries.seq = result.seq AND deliveries.epoch = result.epoch
+      AND deliveries.state = 'sending' AND deliveries.attempts = result.tries
+    RETURNING deliveries.seq
+    """,
+)
+_save_late_success = Statement(  # an answer that came after the delivery had been taken for unclear
+    """
+    UPDATE deliveries SET state = 'delivered', delivered_at = :delivered_at, remote = :remote, reason = NULL
+    WHERE seq = :seq AND state IN ('due', 'held')
+    """
+)
+_same_attempt = Statement(
+    "SELECT 1 FROM attempts WHERE delivery_seq = :seq AND number = :number AND at = :at AND outcome = :outcome"
+)
+_insert_attempts = ManyRows.insert(attempts, without=("seq",))
+_note_error = Statement("UPDATE targets SET last_error = :error, last_error_at = :at WHERE name = :target")
+_unclaim = Statement(
+    """
+    UPDATE deliveries SET state = 'due', tried_at = :tried_at
+    WHERE seq = :seq AND state = 'sending' AND epoch = :epoch
+    """
+)
+_in_flight = Statement(
+    f"""
+    SELECT epoch, {DELIVERY.sql} FROM deliveries
+    WHERE target = :target AND {UNFINISHED} AND state = 'sending'
+    """
+)
+_poll = Statement(
+    f"""
+    SELECT
+      (SELECT due_at FROM deliveries WHERE target = :target AND {DUE} ORDER BY due_at, event_seq LIMIT 1),
+      (SELECT paused_at FROM targets WHERE name = :target),
+      (SELECT resumes FROM targets WHERE name = :target)
+    """
+)
+_other_call_delivered = Statement(
+    f"""
+    SELECT 1 FROM deliveries
+    WHERE target = :target AND {DELIVERED} AND delivered_at > :since
+      AND (session <> :session OR session IS NULL OR source <> :source)
+    LIMIT 1
+    """
+)
 
 _LINGER_S = 0.0015  # that a commit waits for other lanes' under load
 
@@ -123,7 +124,7 @@ class AttemptResult(Struct, frozen=True, kw_only=True):
     attempt: Attempt | None
     call_free_at: datetime | None = None  #: no other delivery of its call before
     health: TargetHealth | None = None  #: the target's, if this attempt has changed it
-    then: Claim | None = None  #: claim the lane's next one in the same commit
+    claim_next: Claim | None = None  #: claim the lane's next one in the same commit
 
 
 class DeliveryQueue:
@@ -132,14 +133,14 @@ class DeliveryQueue:
     def __init__(self, database: Database, commits: GroupCommit) -> None:
         self._database, self._commits = database, commits
 
-    def claim(self, wanted: Claim) -> ClaimedDelivery | None:
+    def claim(self, claim: Claim) -> ClaimedDelivery | None:
         """Return the next due delivery of the target, now `sending`; None when nothing is due."""
-        return _claimed(self._commits.run(_claim, wanted, PATIENT_TIMEOUT_S), wanted.epoch)
+        return _claimed(self._commits.run(_claim, claim, PATIENT_TIMEOUT_S), claim.epoch)
 
     def record(self, result: AttemptResult) -> ClaimedDelivery | None:
-        """Write down what an attempt came to; return the delivery that `result.then` claimed in the same commit."""
+        """Write down what an attempt came to; return what `claim_next` claimed in the same commit."""
         row = self._commits.run(_record, result, PATIENT_TIMEOUT_S, linger_s=_LINGER_S)
-        return None if result.then is None else _claimed(row, result.then.epoch)
+        return None if result.claim_next is None else _claimed(row, result.claim_next.epoch)
 
     def unclaim(self, delivery: Delivery, epoch: int) -> bool:
         """Put back what was claimed under this epoch, without counting: its request was not begun."""
@@ -148,136 +149,132 @@ class DeliveryQueue:
     def in_flight(self, target: str) -> list[tuple[Delivery, int]]:
         """Return what stands as `sending`, with the epoch of the owner that claimed it."""
         with self._database.read() as connection:
-            return [(rows.delivery(row[:-1]), row[-1]) for row in _sending.rows(connection, target=target)]
+            return [(DELIVERY.value(row), epoch) for epoch, *row in _in_flight.rows(connection, target=target)]
 
     def poll(self, target: str) -> tuple[int | None, target_state.OperatorFlags]:
-        """When the lane's next delivery is due, in microseconds (None: it has none), and what the operator wants."""
+        """Return when the next delivery is due, in microseconds (None: there is none), and what the operator wants."""
         with self._database.read() as connection:
-            found = _first_due.first(connection, target=target, one=1)
-            return None if found is None else int(found[0]), target_state.operator_flags(connection, target)
+            [(due_at, paused_at, resumes)] = _poll.rows(connection, target=target)
+        return due_at, target_state.OperatorFlags(paused_at is not None, resumes or 0)
 
     def another_was_delivered(self, delivery: Delivery, since: datetime) -> bool:
         """Has the target taken another call since then? Then a failure is the event's own."""
+        call = {"source": delivery.source, "session": delivery.session or ""}
         with self._database.read() as connection:
-            return bool(
-                _delivered_since.rows(
-                    connection,
-                    target=delivery.target,
-                    since=to_us(since),
-                    session=delivery.session or "",
-                    source=delivery.source,
-                    one=1,
-                )
-            )
+            row = _other_call_delivered.first(connection, target=delivery.target, since=to_us(since), **call)
+        return row is not None
 
 
 def _claimed(row: Row | None, epoch: int) -> ClaimedDelivery | None:
     """The row of a claim as a value: made outside the commit, where nobody waits for it."""
     if row is None:
         return None
-    border = len(rows.DELIVERY_COLUMNS)
-    return ClaimedDelivery(rows.delivery(row[:border]), rows.event(row[border:]), epoch)
+    border = len(DELIVERY.columns)
+    return ClaimedDelivery(DELIVERY.value(row[:border]), EVENT.value(row[border:]), epoch)
 
 
 def _claim(connection: Connection, batch: Sequence[Claim]) -> list[Row | None]:
     """For each the row of the next due delivery of its target, now `sending`; None when nothing is due."""
-    results: list[Row | None] = [None] * len(batch)
-    alike: dict[tuple[str, int, datetime | None, bool], list[int]] = {}
-    for place, wanted in enumerate(batch):
-        alike.setdefault((wanted.target, wanted.epoch, wanted.fresh_since, wanted.probe), []).append(place)
-    for places in alike.values():
-        found = _claim_some(connection, batch[places[-1]], len(places))
-        for place, row in zip(places, found, strict=False):
-            results[place] = row
-    return results
-
-
-def _claim_some(connection: Connection, wanted: Claim, count: int) -> list[Row]:
-    now = to_us(wanted.now)
-    shared = {"target": wanted.target, "epoch": wanted.epoch, "now": now}
-    found: list[Row] = []
-    if wanted.fresh_since is not None:
-        found = _fresh.rows(connection, **shared, count=count, since=to_us(wanted.fresh_since))
-    elif wanted.probe:
-        found = _clear.rows(connection, **shared, count=count)
-    if len(found) < count:
-        known = {row[0] for row in found}
-        more = _oldest.rows(connection, **shared, count=count)
-        found += [row for row in more if row[0] not in known][: count - len(found)]
-    if found:
-        _take.run_among(connection, [row[0] for row in found], epoch_=wanted.epoch, now_=now)
-    return found
-
-
-def _record(connection: Connection, batch: Sequence[AttemptResult]) -> list[Row | None]:
-    """Writes each result and its attempt, lets the call's next delivery pass, and claims what is wanted.
-
-    A result whose commit was made but not confirmed comes again: it changes nothing any more.
-    """
-    settled = _settle.run(connection, [_settlement(result) for result in batch])
-    new = [result for result in batch if result.delivery.seq in settled or not _is_known(connection, result)]
-    for result in new:
-        if result.delivery.seq not in settled and result.delivered_at is not None:
-            late = _settle_late.run(
-                connection, row=result.delivery.seq, at=to_us(result.delivered_at), remote_=result.remote, none=None
-            )
-            settled |= {result.delivery.seq} if late else set()
-    for result in batch:
-        if result.health is not None:
-            target_state.save_health(connection, result.delivery.target, result.epoch, result.health)
-    _insert_attempts.run(connection, [_attempt(result.delivery, result.attempt) for result in new if result.attempt])
-    for result in batch:
-        if result.attempt is not None and result.attempt.outcome != "delivered":
-            at = to_us(result.attempt.at)
-            _note_error.run(connection, target=result.delivery.target, error=result.attempt.reason, at=at)
-    lines = [(call_order.line_of(result.delivery), result) for result in batch if result.delivery.seq in settled]
-    free_at = {line: to_us(result.call_free_at) for line, result in lines if result.call_free_at is not None}
-    call_order.settle(connection, [line for line, _ in lines], free_at)
-    wanted = [(place, result.then) for place, result in enumerate(batch) if result.then is not None]
     claimed: list[Row | None] = [None] * len(batch)
-    if wanted:
-        for (place, _), row in zip(wanted, _claim(connection, [then for _, then in wanted]), strict=True):
+    alike: dict[tuple[str, int, datetime | None, bool], list[int]] = {}
+    for place, claim in enumerate(batch):
+        alike.setdefault((claim.target, claim.epoch, claim.fresh_since, claim.probe), []).append(place)
+    for places in alike.values():
+        rows = _claim_alike(connection, batch[places[-1]], len(places))
+        for place, row in zip(places, rows, strict=False):
             claimed[place] = row
     return claimed
 
 
-def _settlement(result: AttemptResult) -> dict[str, Any]:
+def _claim_alike(connection: Connection, claim: Claim, count: int) -> list[Row]:
+    now = to_us(claim.now)
+    lane = {"target": claim.target, "epoch": claim.epoch, "now": now}
+    rows: list[Row] = []
+    if claim.fresh_since is not None:
+        rows = _due_fresh.rows(connection, **lane, count=count, since=to_us(claim.fresh_since))
+    elif claim.probe:
+        rows = _due_never_unclear.rows(connection, **lane, count=count)
+    if len(rows) < count:
+        preferred = {seq for seq, *_ in rows}
+        others = [row for row in _due.rows(connection, **lane, count=count) if row[0] not in preferred]
+        rows += others[: count - len(rows)]
+    _set_sending.run(connection, [{"seq": seq, "epoch": claim.epoch, "tried_at": now} for seq, *_ in rows])
+    return rows
+
+
+def _record(connection: Connection, batch: Sequence[AttemptResult]) -> list[Row | None]:
+    """Writes each result and its attempt, lets the call's next delivery pass, and claims what is asked for.
+
+    A result whose commit was made but not confirmed comes again: it changes nothing any more.
+    """
+    saved = {seq for (seq,) in _save_results.run(connection, [_result_row(result) for result in batch])}
+    new = [result for result in batch if result.delivery.seq in saved or not _is_recorded(connection, result)]
+    for result in new:
+        if result.delivery.seq not in saved and _save_late(connection, result):
+            saved.add(result.delivery.seq)
+    for result in batch:
+        if result.health is not None:
+            target_state.save_health(connection, result.delivery.target, result.epoch, result.health)
+    _insert_attempts.run(
+        connection,
+        [{**ATTEMPT.row(result.attempt), "delivery_seq": result.delivery.seq} for result in new if result.attempt],
+    )
+    for result in batch:
+        if result.attempt is not None and result.attempt.outcome != "delivered":
+            at = to_us(result.attempt.at)
+            _note_error.run(connection, target=result.delivery.target, error=result.attempt.reason, at=at)
+    keys = [(call_order.order_key(result.delivery), result) for result in batch if result.delivery.seq in saved]
+    free_at = {key: to_us(result.call_free_at) for key, result in keys if result.call_free_at is not None}
+    call_order.promote_next(connection, [key for key, _ in keys], free_at)
+    claims = [(place, result.claim_next) for place, result in enumerate(batch) if result.claim_next is not None]
+    claimed: list[Row | None] = [None] * len(batch)
+    if claims:
+        for (place, _), row in zip(claims, _claim(connection, [claim for _, claim in claims]), strict=True):
+            claimed[place] = row
+    return claimed
+
+
+def _result_row(result: AttemptResult) -> dict[str, Any]:
     delivery, attempt = result.delivery, result.attempt
     return {
-        "seq": delivery.seq, "epoch": result.epoch, "state": result.state,
-        "attempts": delivery.attempts if attempt is None else attempt.number, "failures": result.failures,
-        "unclear": result.unclear, "due_at": to_us(result.due_at),
+        "seq": delivery.seq,
+        "epoch": result.epoch,
+        "state": result.state,
+        "attempts": delivery.attempts if attempt is None else attempt.number,
+        "failures": result.failures,
+        "unclear": result.unclear,
+        "due_at": to_us(result.due_at),
         "delivered_at": None if result.delivered_at is None else to_us(result.delivered_at),
-        "reason": result.reason, "remote": result.remote, "tries": delivery.attempts,
-    }  # fmt: skip
+        "reason": result.reason,
+        "remote": result.remote,
+        "tries": delivery.attempts,
+    }
 
 
-def _is_known(connection: Connection, result: AttemptResult) -> bool:
+def _save_late(connection: Connection, result: AttemptResult) -> bool:
+    if result.delivered_at is None:
+        return False
+    delivered_at = to_us(result.delivered_at)
+    seq = result.delivery.seq
+    return bool(_save_late_success.run(connection, seq=seq, delivered_at=delivered_at, remote=result.remote))
+
+
+def _is_recorded(connection: Connection, result: AttemptResult) -> bool:
     """Does its attempt stand there already?"""
-    attempt = result.attempt
-    return attempt is not None and bool(
-        _same_attempt.rows(
-            connection,
-            row=result.delivery.seq,
-            number_=attempt.number,
-            at_=to_us(attempt.at),
-            outcome_=attempt.outcome,
-        )
+    attempt, seq = result.attempt, result.delivery.seq
+    if attempt is None:
+        return False
+    recorded = _same_attempt.first(
+        connection, seq=seq, number=attempt.number, at=to_us(attempt.at), outcome=attempt.outcome
     )
-
-
-def _attempt(delivery: Delivery, attempt: Attempt) -> dict[str, Any]:
-    return {
-        "delivery_seq": delivery.seq, "number": attempt.number, "at": to_us(attempt.at), "took_ms": attempt.took_ms,
-        "status": attempt.status, "outcome": attempt.outcome, "reason": attempt.reason,
-    }  # fmt: skip
+    return recorded is not None
 
 
 def _unclaim_all(connection: Connection, batch: Sequence[tuple[Delivery, int]]) -> list[bool]:
     """Back to `due` without counting: claimed under this epoch, but its request was not begun."""
     results = []
     for delivery, epoch in batch:
-        tried = None if delivery.tried_at is None else to_us(delivery.tried_at)
-        results.append(bool(_unclaim.run(connection, row=delivery.seq, of=epoch, tried=tried)))
-    call_order.settle(connection, [call_order.line_of(delivery) for delivery, _ in batch])
+        tried_at = None if delivery.tried_at is None else to_us(delivery.tried_at)
+        results.append(bool(_unclaim.run(connection, seq=delivery.seq, epoch=epoch, tried_at=tried_at)))
+    call_order.promote_next(connection, [call_order.order_key(delivery) for delivery, _ in batch])
     return results

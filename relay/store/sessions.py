@@ -7,11 +7,14 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from sqlalchemy import delete, insert, or_, select
-
 from relay.clock import to_us
-from relay.store.sqlite.database import Database
-from relay.store.tables import admin_sessions
+from relay.store.engine import Database
+from relay.store.statement import Statement
+
+_insert = Statement("INSERT INTO admin_sessions (digest, ends_at) VALUES (:digest, :ends_at)")
+_lasts = Statement("SELECT 1 FROM admin_sessions WHERE digest = :digest AND ends_at > :now")
+_end = Statement("DELETE FROM admin_sessions WHERE digest = :digest")
+_end_outdated = Statement("DELETE FROM admin_sessions WHERE ends_at <= :now")
 
 
 class AdminSessions:
@@ -22,18 +25,18 @@ class AdminSessions:
 
     def begin(self, digest: str, now: datetime, ends_at: datetime, *, instead_of: str | None = None) -> None:
         """Keep a session, on disk when it returns; those that are over go, and the one that it replaces."""
-        over = or_(admin_sessions.c.ends_at <= to_us(now), admin_sessions.c.digest == instead_of)
         with self._database.write() as connection:
-            connection.execute(delete(admin_sessions).where(over))
-            connection.execute(insert(admin_sessions).values(digest=digest, ends_at=to_us(ends_at)))
+            _end_outdated.run(connection, now=to_us(now))
+            if instead_of is not None:
+                _end.run(connection, digest=instead_of)
+            _insert.run(connection, digest=digest, ends_at=to_us(ends_at))
 
     def lasts(self, digest: str, now: datetime) -> bool:
         """Has the session begun, and neither ended nor been ended?"""
-        lasting = admin_sessions.c.digest == digest, admin_sessions.c.ends_at > to_us(now)
         with self._database.read() as connection:
-            return connection.execute(select(admin_sessions.c.digest).where(*lasting)).first() is not None
+            return _lasts.first(connection, digest=digest, now=to_us(now)) is not None
 
     def end(self, digest: str) -> None:
         """End a session for every process; on disk when it returns."""
         with self._database.write() as connection:
-            connection.execute(delete(admin_sessions).where(admin_sessions.c.digest == digest))
+            _end.run(connection, digest=digest)

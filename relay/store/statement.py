@@ -1,157 +1,169 @@
-"""Statements of the hot path: written in SQLAlchemy Core, compiled once, run on the driver's own cursor.
+"""Where SQL and Python meet: statements as text, run on the driver's own cursor, and rows as values.
 
-Core's `execute` costs some 50 us a statement, the driver 5; an event and its delivery take a dozen.
+Every engine takes the text. What engines write differently, a dialect supplies: how a named value is bound, how a list
+is passed, and a value of many rows.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+import re
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+from types import NoneType
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar, get_args
 
-from sqlalchemy import Connection, Table
-from sqlalchemy.dialects import sqlite
-from sqlalchemy.sql.elements import ClauseElement
+import msgspec
+from sqlalchemy import Column, Connection, Table
 
-_DIALECT = sqlite.dialect(paramstyle="named")
+from relay.clock import from_us, to_us
+from relay.models import CallEvent
+from relay.store.sqlite import dialect as sqlite_dialect
+
+Model = TypeVar("Model", bound=msgspec.Struct)
+Row = tuple[Any, ...]
+
+
+class Dialect(Protocol):
+    """What an engine's driver wants to be written differently."""
+
+    def named(self, sql: str) -> str:
+        """Return the text with its named values, `:name`, as the driver wants them."""
+
+    def bind_list(self, sql: str, name: str, values: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+        """Return the text and the values with the list of this name, `IN :name`, as the driver wants it."""
+
+    def placeholder(self, column: Column[Any]) -> str:
+        """Return what stands for a value of the column in a row of VALUES."""
+
+
+_DIALECTS: Mapping[str, Dialect] = {"sqlite": sqlite_dialect}
 
 
 class Statement:
-    """One statement as SQL text, its values bound by name. Values must be plain: int, str, bytes, None."""
+    """One statement as SQL text, its values bound by name: int, str, bytes, bool, None, and after IN a short list."""
 
     def __init__(self, sql: str) -> None:
-        self.sql = sql
+        self.sql, self._lists = sql, re.findall(r"\bIN :(\w+)", sql)
+        self._compiled: dict[str, str] = {}
 
-    def rows(self, connection: Connection, **params: Any) -> list[tuple[Any, ...]]:
-        cursor = _cursor(connection)
-        try:
-            return list(cursor.execute(self.sql, params).fetchall())
-        finally:
-            cursor.close()
+    def rows(self, connection: Connection, **values: Any) -> list[Row]:
+        return list(self._execute(connection, values).fetchall())
 
-    def first(self, connection: Connection, **params: Any) -> tuple[Any, ...] | None:
-        found = self.rows(connection, **params)
-        return found[0] if found else None
+    def first(self, connection: Connection, **values: Any) -> Row | None:
+        rows = self.rows(connection, **values)
+        return rows[0] if rows else None
 
-    def run(self, connection: Connection, **params: Any) -> int:
+    def run(self, connection: Connection, **values: Any) -> int:
         """Return the number of rows that were changed."""
-        cursor = _cursor(connection)
-        try:
-            return int(cursor.execute(self.sql, params).rowcount)
-        finally:
-            cursor.close()
+        return int(self._execute(connection, values).rowcount)
+
+    def _execute(self, connection: Connection, values: dict[str, Any]) -> Any:
+        engine = connection.dialect.name
+        sql = self._compiled.get(engine)
+        if sql is None:
+            sql = self._compiled[engine] = _DIALECTS[engine].named(self.sql)
+        for name in self._lists:
+            sql, values = _DIALECTS[engine].bind_list(sql, name, values)
+        return _driver(connection).execute(sql, values)
 
 
-class Hot:
-    """One prepared statement. Values must be plain: int, str, bytes, None."""
+class ManyRows:
+    """One statement for many rows: a call of the driver gives up the GIL, and to get it back costs more than a row.
 
-    def __init__(self, statement: ClauseElement) -> None:
-        compiled = statement.compile(dialect=_DIALECT)
-        self.sql = str(compiled)
-        self._fixed = {name: value for name, value in compiled.params.items() if value is not None}
-
-    def rows(self, connection: Connection, **params: Any) -> list[tuple[Any, ...]]:
-        cursor = _cursor(connection)
-        try:
-            return list(cursor.execute(self.sql, {**self._fixed, **params}).fetchall())
-        finally:
-            cursor.close()
-
-    def first(self, connection: Connection, **params: Any) -> tuple[Any, ...] | None:
-        found = self.rows(connection, **params)
-        return found[0] if found else None
-
-    def run(self, connection: Connection, **params: Any) -> int:
-        """The number of rows that were changed."""
-        cursor = _cursor(connection)
-        try:
-            return int(cursor.execute(self.sql, {**self._fixed, **params}).rowcount)
-        finally:
-            cursor.close()
-
-
-class HotIn(Hot):
-    """A statement with one list in it, `column.in_(bindparam("among", expanding=True))`."""
-
-    def __init__(self, statement: ClauseElement) -> None:
-        super().__init__(statement)
-        self._before, self._after = self.sql.split("(__[POSTCOMPILE_among])")
-
-    def among(self, connection: Connection, values: Sequence[Any], **params: Any) -> list[tuple[Any, ...]]:
-        cursor = _cursor(connection)
-        try:
-            return list(self._execute(cursor, values, params).fetchall())
-        finally:
-            cursor.close()
-
-    def run_among(self, connection: Connection, values: Sequence[Any], **params: Any) -> int:
-        """The number of rows that were changed."""
-        cursor = _cursor(connection)
-        try:
-            return int(self._execute(cursor, values, params).rowcount)
-        finally:
-            cursor.close()
-
-    def _execute(self, cursor: Any, values: Sequence[Any], params: Mapping[str, Any]) -> Any:
-        names = {f"among_{number}": value for number, value in enumerate(values)}
-        sql = f"{self._before}({','.join(f':{name}' for name in names)}){self._after}"
-        return cursor.execute(sql, {**self._fixed, **params, **names})
-
-
-class HotInsert:
-    """Many rows in one statement: a call of the driver gives up the GIL, and to get it back costs more than a row."""
-
-    def __init__(self, table: Table, *, without: Sequence[str] = ()) -> None:
-        self.columns = tuple(column.name for column in table.c if column.name not in without)
-        self._head = f"INSERT INTO {table.name} ({', '.join(self.columns)}) VALUES "  # noqa: S608  names of our own
-        self._row = f"({','.join('?' * len(self.columns))})"
-
-    def run(self, connection: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
-        """Every row must have a value for each column."""
-        if not rows:
-            return
-        cursor = _cursor(connection)
-        try:
-            values = [row[name] for row in rows for name in self.columns]
-            cursor.execute(self._head + ",".join([self._row] * len(rows)), values)
-        finally:
-            cursor.close()
-
-
-class HotUpdate:
-    """Different values for many rows in one statement; a row is found by `key` and must agree in `also`.
-
-    `where` may compare the row with `new`, which has, besides the values, the columns named in `seen`.
+    In the text `:rows` stands for the rows of VALUES. Each has the values of these names, of these columns' types.
     """
 
-    def __init__(
-        self,
-        table: Table,
-        *,
-        key: str,
-        also: Sequence[str],
-        values: Sequence[str],
-        where: str,
-        seen: Sequence[str] = (),
-    ) -> None:
-        self.columns = (key, *also, *values, *seen)
-        same = " AND ".join(f"{table.name}.{name} = new.{name}" for name in (key, *also))
-        self._head = f"WITH new({', '.join(self.columns)}) AS (VALUES "
-        self._row = f"({','.join('?' * len(self.columns))})"
-        self._tail = (
-            f") UPDATE {table.name} SET {', '.join(f'{name} = new.{name}' for name in values)} "  # noqa: S608  our names
-            f"FROM new WHERE {same} AND {where} RETURNING {table.name}.{key}"
-        )
+    def __init__(self, columns: Mapping[str, Column[Any]], sql: str) -> None:
+        self._columns, (self._head, self._tail) = columns, sql.split(":rows")
+        self._row: dict[str, str] = {}
 
-    def run(self, connection: Connection, rows: Sequence[Mapping[str, Any]]) -> set[Any]:
-        """The keys of the rows that were changed."""
-        cursor = _cursor(connection)
-        try:
-            values = [row[name] for row in rows for name in self.columns]
-            cursor.execute(self._head + ",".join([self._row] * len(rows)) + self._tail, values)
-            return {key for (key,) in cursor.fetchall()}
-        finally:
-            cursor.close()
+    @classmethod
+    def insert(cls, table: Table, *, without: Sequence[str] = ()) -> ManyRows:
+        """Return the statement that inserts rows with a value for each column."""
+        columns = {column.name: column for column in table.c if column.name not in without}
+        return cls(columns, f"INSERT INTO {table.name} ({', '.join(columns)}) VALUES :rows")
+
+    def run(self, connection: Connection, rows: Sequence[Mapping[str, Any]]) -> list[Row]:
+        """Return what the statement's RETURNING names."""
+        if not rows:
+            return []
+        values = [row[name] for row in rows for name in self._columns]
+        one = self._row_for(connection.dialect.name)
+        cursor = _driver(connection).execute(self._head + ",".join([one] * len(rows)) + self._tail, values)
+        return list(cursor.fetchall()) if cursor.description else []
+
+    def _row_for(self, engine: str) -> str:
+        row = self._row.get(engine)
+        if row is None:
+            placeholder = _DIALECTS[engine].placeholder
+            row = self._row[engine] = f"({','.join(placeholder(column) for column in self._columns.values())})"
+        return row
 
 
-def _cursor(connection: Connection) -> Any:
-    return connection.connection.cursor()
+def _driver(connection: Connection) -> Any:
+    """Return the driver's own connection: SQLAlchemy's `execute` costs some 50 us a statement, the driver's 5."""
+    return connection.connection.dbapi_connection
+
+
+class _Conversion(NamedTuple):
+    read: Callable[[Any], Any]
+    write: Callable[[Any], Any] | None
+
+
+_encoder = msgspec.json.Encoder()
+
+
+def _json(type_: Any) -> _Conversion:
+    return _Conversion(msgspec.json.Decoder(type_).decode, lambda value: _encoder.encode(value).decode())
+
+
+_CONVERSIONS: Mapping[Any, _Conversion] = {
+    bool: _Conversion(bool, None),
+    datetime: _Conversion(from_us, to_us),
+    CallEvent: _json(CallEvent),
+    tuple[str, ...]: _json(tuple[str, ...]),
+    tuple[datetime, ...]: _Conversion(
+        lambda text: tuple(map(from_us, msgspec.json.decode(text))),
+        lambda moments: _encoder.encode([to_us(at) for at in moments]).decode(),
+    ),
+}
+
+
+class RowMapper(Generic[Model]):
+    """Turns rows into values of a model, and back: a field is kept in the column whose key is the field's name.
+
+    By the field's type a moment is kept in microseconds, and what has parts as JSON.
+    """
+
+    def __init__(self, model: type[Model], table: Table) -> None:
+        fields = msgspec.structs.fields(model)
+        self._model = model
+        self._fields = tuple(field.name for field in fields)
+        self.columns: tuple[Column[Any], ...] = tuple(table.c[name] for name in self._fields)
+        self._names = tuple(column.name for column in self.columns)
+        conversions = [(place, _CONVERSIONS.get(_without_none(field.type))) for place, field in enumerate(fields)]
+        self._read = [(place, each.read) for place, each in conversions if each]
+        self._write = [(place, each.write) for place, each in conversions if each and each.write]
+        self.sql = ", ".join(f"{table.name}.{column.name}" for column in self.columns)
+        """What a statement selects for `value`."""
+
+    def value(self, row: Sequence[Any]) -> Model:
+        values = list(row)
+        for place, read in self._read:
+            if values[place] is not None:
+                values[place] = read(values[place])
+        return self._model(**dict(zip(self._fields, values, strict=True)))
+
+    def row(self, value: Model) -> dict[str, Any]:
+        """Return the value by the names of its columns."""
+        values = list(msgspec.structs.astuple(value))
+        for place, write in self._write:
+            if values[place] is not None:
+                values[place] = write(values[place])
+        return dict(zip(self._names, values, strict=True))
+
+
+def _without_none(type_: Any) -> Any:
+    """Return what a field holds when it holds anything."""
+    members = [each for each in get_args(type_) if each is not NoneType] if NoneType in get_args(type_) else []
+    return members[0] if len(members) == 1 else type_

@@ -1,9 +1,12 @@
 """The tables. Times are integer microseconds UTC; ids are for people, `seq` is the order.
 
-What each column means to the outside stands in `relay/events.py`.
+What each column means to the outside stands in `relay/models.py`; where a field has another name there, it is the
+column's `key`.
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 from sqlalchemy import (
     BigInteger,
@@ -19,17 +22,33 @@ from sqlalchemy import (
     text,
 )
 
-VERSION = "0006"
+from relay import models
+from relay.models import Attempt, Delivery, Event, TargetHealth, TokenPair
+from relay.store.statement import RowMapper
+
+VERSION = "0007"
 """The newest migration: what this program expects of a database."""
 
 metadata = MetaData()
 
-# Conditions of the partial indexes. SQLite takes such an index only where a query says the same word for word.
-QUARANTINED = text("state = 'quarantined'")
-DUE = text("state = 'due' AND turn")
-UNFINISHED = text("state IN ('due', 'sending')")
-DEAD = text("state IN ('dead', 'held')")
-DELIVERED = text("state = 'delivered'")
+
+def _in_state(table: str, *states: str) -> str:
+    literals = ", ".join(f"'{state}'" for state in states)
+    return f"{table}.state IN ({literals})"
+
+
+# Conditions of the partial indexes. SQLite takes such an index only where a query says the same.
+QUARANTINED = "events.state = 'quarantined'"
+DUE = "deliveries.state = 'due' AND deliveries.turn"
+DELIVERED = "deliveries.state = 'delivered'"
+UNFINISHED = _in_state("deliveries", *models.UNFINISHED)
+DEAD = _in_state("deliveries", *models.DEAD_LETTERS)
+
+
+def _where(condition: str) -> dict[str, Any]:
+    own = text(condition.replace("events.", "").replace("deliveries.", ""))
+    return {"sqlite_where": own, "postgresql_where": own}
+
 
 _Seq = BigInteger().with_variant(Integer, "sqlite")  # only INTEGER is SQLite's own row number
 
@@ -46,7 +65,7 @@ events = Table(
     Column("received_at", BigInteger, nullable=False),
     Column("raw", LargeBinary, nullable=False),  # secrets masked
     Column("edited", LargeBinary),
-    Column("is_query", Boolean, nullable=False),
+    Column("is_query", Boolean, key="query", nullable=False),
     Column("zone", Text, nullable=False),
     Column("call", Text),  # CallEvent as JSON
     Column("phones", Text),  # digits of all numbers, for the search
@@ -58,7 +77,7 @@ events = Table(
     Index("events_digest", "digest"),
     Index("events_call", "source", "session"),
     Index("events_source", "source", "received_at"),
-    Index("events_quarantined", "seq", sqlite_where=QUARANTINED, postgresql_where=QUARANTINED),
+    Index("events_quarantined", "seq", **_where(QUARANTINED)),
 )
 
 deliveries = Table(
@@ -87,18 +106,17 @@ deliveries = Table(
     Column("reason", Text),
     Column("remote", Text),
     Index("deliveries_event", "event_seq"),
-    Index("deliveries_due", "target", "due_at", "event_seq", sqlite_where=DUE, postgresql_where=DUE),
+    Index("deliveries_due", "target", "due_at", "event_seq", **_where(DUE)),
     Index(
         "deliveries_call",
         "target",
         "source",
         "session",
         "event_seq",
-        sqlite_where=UNFINISHED,
-        postgresql_where=UNFINISHED,
+        **_where(UNFINISHED),
     ),
-    Index("deliveries_dead", "target", "seq", sqlite_where=DEAD, postgresql_where=DEAD),
-    Index("deliveries_delivered", "target", "delivered_at", sqlite_where=DELIVERED, postgresql_where=DELIVERED),
+    Index("deliveries_dead", "target", "seq", **_where(DEAD)),
+    Index("deliveries_delivered", "target", "delivered_at", **_where(DELIVERED)),
 )
 
 attempts = Table(
@@ -132,6 +150,8 @@ targets = Table(
     Column("asked_until", BigInteger),
     Column("forbidden_since", BigInteger),
     Column("paused_at", BigInteger),  # by the operator
+    Column("pause_ends_at", BigInteger),  # it is being resumed, or was when the process was killed
+    Column("pause_counted_to", BigInteger, nullable=False, server_default="0"),  # seq of the last delivery made younger
     Column("resumes", Integer, nullable=False, server_default="0"),  # counts `resume`: it asks for a probe at once
     Column("clock_stepped_to", BigInteger),  # by the last step of the wall clock that the lane has followed
 )
@@ -149,7 +169,7 @@ tokens = Table(
     "tokens",
     metadata,
     Column("target", Text, primary_key=True),
-    Column("seed", Text, nullable=False),
+    Column("seed", Text, key="fingerprint", nullable=False),  # of the configured token that the pair began with
     Column("access", Text, nullable=False),
     Column("refresh", Text, nullable=False),
     Column("expires_at", BigInteger, nullable=False),
@@ -192,3 +212,9 @@ heartbeats = Table(
     Column("name", Text, primary_key=True),
     Column("at", BigInteger, nullable=False),
 )
+
+EVENT = RowMapper(Event, events)
+DELIVERY = RowMapper(Delivery, deliveries)
+ATTEMPT = RowMapper(Attempt, attempts)
+HEALTH = RowMapper(TargetHealth, targets)
+TOKENS = RowMapper(TokenPair, tokens)

@@ -6,38 +6,70 @@ The epoch rises at a take-over only. What stands under an old one is not overwri
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime
+from typing import NamedTuple
 
 from msgspec import Struct
-from sqlalchemy import Connection, bindparam, select, update
-from sqlalchemy.dialects.sqlite import insert as upsert
+from sqlalchemy import Connection
 
-from relay.clock import from_us, to_us
+from relay.clock import to_us
 from relay.models import TargetHealth
 from relay.store import waits
-from relay.store.sqlite.database import PATIENT_TIMEOUT_S, Database
-from relay.store.statement import Hot, Statement
-from relay.store.tables import targets
+from relay.store.engine import PATIENT_TIMEOUT_S, Database
+from relay.store.statement import Statement
+from relay.store.tables import HEALTH, UNFINISHED
 
-_MOMENTS = ("since", "probe_at", "asked_until", "forbidden_since")
-_save = Hot(
-    update(targets)
-    .where(targets.c.name == bindparam("target"), targets.c.epoch == bindparam("of"))
-    .values({name: bindparam(f"{name}_") for name in ("state", "reason", "probes", *_MOMENTS)})
+_leases = Statement("SELECT name, owner, epoch, renewals FROM targets")
+_insert = Statement(
+    "INSERT INTO targets (name, state, epoch) VALUES (:target, 'open', 0) ON CONFLICT (name) DO NOTHING"
 )
-_load = Hot(
-    select(targets.c.state, targets.c.reason, targets.c.probes, *(targets.c[name] for name in _MOMENTS))
-    .where(targets.c.name == bindparam("target"))
-)  # fmt: skip
-_flags = Hot(
-    select(targets.c.paused_at, targets.c.resumes).where(targets.c.name == bindparam("target"))
-)  # fmt: skip
-
-
+_take_over = Statement(
+    """
+    UPDATE targets SET owner = :owner, epoch = epoch + 1
+    WHERE name = :target AND epoch = :epoch AND renewals = :renewals
+    """
+)
+_renew = Statement("UPDATE targets SET renewals = renewals + 1 WHERE owner = :owner RETURNING name")
+_release = Statement(
+    """
+    UPDATE targets SET owner = NULL, renewals = renewals + 1
+    WHERE owner = :owner AND name = coalesce(:target, name)
+    """
+)
+_health = Statement(f"SELECT {HEALTH.sql} FROM targets WHERE name = :target")
+_save_health = Statement(
+    f"""
+    UPDATE targets SET {", ".join(f"{column.name} = :{column.name}" for column in HEALTH.columns)}
+    WHERE name = :target AND epoch = :epoch
+    """
+)
 _pause = Statement("UPDATE targets SET paused_at = :now WHERE name = :target AND paused_at IS NULL")
-_paused_at = Statement("SELECT paused_at FROM targets WHERE name = :target")
-_resume = Statement("UPDATE targets SET paused_at = NULL, resumes = resumes + 1 WHERE name = :target")
+_end_pause = Statement(
+    "UPDATE targets SET pause_ends_at = coalesce(pause_ends_at, :now) WHERE name = :target AND paused_at IS NOT NULL"
+)
+_pause_span = Statement(
+    "SELECT paused_at, pause_ends_at, pause_counted_to FROM targets WHERE name = :target AND paused_at IS NOT NULL"
+)
+_waiting = Statement(
+    f"SELECT seq FROM deliveries WHERE target = :target AND {UNFINISHED} AND seq > :counted_to ORDER BY seq"
+)
+_note_counted = Statement(
+    """
+    UPDATE targets SET pause_counted_to = :last
+    WHERE name = :target AND pause_ends_at = :ends_at AND pause_counted_to < :first
+    """
+)
+_finish_pause = Statement(
+    """
+    UPDATE targets
+    SET paused_at = CASE WHEN pause_ends_at < :now THEN pause_ends_at END, pause_ends_at = NULL, pause_counted_to = 0,
+      resumes = resumes + 1
+    WHERE name = :target AND pause_ends_at = :ends_at
+    """
+)
+_ask_for_probe = Statement("UPDATE targets SET resumes = resumes + 1 WHERE name = :target")
+_CHUNK = 500  # ages that move in one transaction: some milliseconds
 
 
 class LeaseRow(Struct, frozen=True):
@@ -47,6 +79,14 @@ class LeaseRow(Struct, frozen=True):
     owner: str | None
     epoch: int
     renewals: int
+
+
+class _Pause(NamedTuple):
+    """A pause whose end is being counted, in microseconds."""
+
+    began_at: int
+    ends_at: int
+    counted_to: int
 
 
 class OperatorFlags(Struct, frozen=True):
@@ -64,9 +104,8 @@ class Targets:
 
     def leases(self) -> dict[str, LeaseRow]:
         """Return them by target; those that never had an owner are absent."""
-        statement = select(targets.c.name, targets.c.owner, targets.c.epoch, targets.c.renewals)
         with self._database.read() as connection:
-            return {row[0]: LeaseRow(*row) for row in connection.execute(statement)}
+            return {row[0]: LeaseRow(*row) for row in _leases.rows(connection)}
 
     def is_worked(self, names: Iterable[str]) -> bool:
         """Does a process that lives deliver to any of them?"""
@@ -77,75 +116,73 @@ class Targets:
     def take_over(self, target: str, owner: str, seen: LeaseRow | None = None) -> int | None:
         """Return the new epoch of the target's lane; None when the lease is no longer as it was seen."""
         epoch, renewals = (0, 0) if seen is None else (seen.epoch, seen.renewals)
-        statement = (
-            update(targets)
-            .where(targets.c.name == target, targets.c.epoch == epoch, targets.c.renewals == renewals)
-            .values(owner=owner, epoch=targets.c.epoch + 1)
-        )
         with self._database.write(PATIENT_TIMEOUT_S) as connection:
-            _ensure(connection, target)
-            return epoch + 1 if connection.execute(statement).rowcount else None
+            _insert.run(connection, target=target)
+            is_ours = _take_over.run(connection, target=target, owner=owner, epoch=epoch, renewals=renewals)
+        return epoch + 1 if is_ours else None
 
     def renew(self, owner: str) -> set[str]:
         """Return the targets whose lanes are still this owner's."""
-        statement = update(targets).where(targets.c.owner == owner).values(renewals=targets.c.renewals + 1)
         with self._database.write() as connection:
-            return set(connection.execute(statement.returning(targets.c.name)).scalars())
+            return {name for (name,) in _renew.rows(connection, owner=owner)}
 
     def release(self, owner: str, target: str | None = None) -> None:
         """Let another have the owner's lanes, or this one of them, at once."""
-        statement = update(targets).where(targets.c.owner == owner)
-        if target is not None:
-            statement = statement.where(targets.c.name == target)
         with self._database.write() as connection:
-            connection.execute(statement.values(owner=None, renewals=targets.c.renewals + 1))
+            _release.run(connection, owner=owner, target=target)
 
     def health(self, target: str) -> TargetHealth:
         with self._database.read() as connection:
-            return _health(connection, target)
+            row = _health.first(connection, target=target)
+        return TargetHealth() if row is None else HEALTH.value(row)
 
     def pause(self, target: str, now: datetime) -> bool:
         """Hold the target's queue. False: it was paused already."""
         with self._database.write(PATIENT_TIMEOUT_S) as connection:
-            _ensure(connection, target)
+            _insert.run(connection, target=target)
             return bool(_pause.run(connection, target=target, now=to_us(now)))
 
     def resume(self, target: str, now: datetime) -> bool:
-        """Let it go on, nobody older by the pause, and ask for a probe at once. False: it was not paused."""
+        """Let it go on, nobody older by the pause, and ask for a probe at once. False: it was not paused.
+
+        Ages move some at a time, and the target stays paused until all have: nobody's commit waits for long, and where
+        a killed process has stopped, the next `resume` goes on. The time from then to now is a pause of its own.
+        """
+        while (pause := self._pause_to_count(target, now)) is not None:
+            if self._count_pause(target, pause) and self._finish_pause(target, pause, now):
+                return True
         with self._database.write(PATIENT_TIMEOUT_S) as connection:
-            _ensure(connection, target)
-            [(paused_at,)] = _paused_at.rows(connection, target=target)
-            _resume.run(connection, target=target)
-            if paused_at is None:
-                return False
-            waits.stand_still(connection, target, paused_at, to_us(now))
-            return True
+            _ask_for_probe.run(connection, target=target)
+        return False
 
+    def _pause_to_count(self, target: str, now: datetime) -> _Pause | None:
+        with self._database.write(PATIENT_TIMEOUT_S) as connection:
+            _insert.run(connection, target=target)
+            _end_pause.run(connection, target=target, now=to_us(now))
+            row = _pause_span.first(connection, target=target)
+        return None if row is None else _Pause(*row)
 
-def _ensure(connection: Connection, target: str) -> None:
-    """A row for the target, if it has none."""
-    statement = upsert(targets).values(name=target, state="open", epoch=0)
-    connection.execute(statement.on_conflict_do_nothing(index_elements=["name"]))
+    def _count_pause(self, target: str, pause: _Pause) -> bool:
+        """False: another process resumes the target too, and has moved some of the ages."""
 
+        def move_ages(connection: Connection, seqs: Sequence[int]) -> list[bool]:
+            if not _note_counted.run(connection, target=target, ends_at=pause.ends_at, first=seqs[0], last=seqs[-1]):
+                return []
+            waits.stand_still(connection, target, pause.began_at, pause.ends_at, seqs)
+            return [True] * len(seqs)
 
-def _health(connection: Connection, target: str) -> TargetHealth:
-    found = _load.first(connection, target=target)
-    if found is None:
-        return TargetHealth()
-    state, reason, probes, *moments = found
-    known = {name: None if us is None else from_us(us) for name, us in zip(_MOMENTS, moments, strict=True)}
-    return TargetHealth(state=state, reason=reason, probes=probes, **known)
+        with self._database.read() as connection:
+            rows = _waiting.rows(connection, target=target, counted_to=pause.counted_to)
+        seqs = [seq for (seq,) in rows]
+        return self._database.write_in_chunks(move_ages, seqs, _CHUNK) == len(seqs)
+
+    def _finish_pause(self, target: str, pause: _Pause, now: datetime) -> bool:
+        """Let the target go on. False: not yet, the pause lasts from where it has been counted to until now."""
+        with self._database.write(PATIENT_TIMEOUT_S) as connection:
+            _finish_pause.run(connection, target=target, ends_at=pause.ends_at, now=to_us(now))
+        return pause.ends_at >= to_us(now)
 
 
 def save_health(connection: Connection, target: str, epoch: int, health: TargetHealth) -> None:
     """Only under the lane's present epoch."""
-    moments = {name: getattr(health, name) for name in _MOMENTS}
-    _save.run(
-        connection, target=target, of=epoch, state_=health.state, reason_=health.reason, probes_=health.probes,
-        **{f"{name}_": None if at is None else to_us(at) for name, at in moments.items()},
-    )  # fmt: skip
-
-
-def operator_flags(connection: Connection, target: str) -> OperatorFlags:
-    found = _flags.first(connection, target=target)
-    return OperatorFlags() if found is None else OperatorFlags(found[0] is not None, found[1])
+    _save_health.run(connection, target=target, epoch=epoch, **HEALTH.row(health))

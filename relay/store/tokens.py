@@ -6,18 +6,26 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from sqlalchemy import Connection, select
-from sqlalchemy.dialects.sqlite import insert
-
-from relay.clock import from_us, now_utc, to_us
+from relay.clock import now_utc
 from relay.errors import StoreBusy
 from relay.models import TokenPair
 from relay.store import migrate
-from relay.store.sqlite.database import PATIENT_TIMEOUT_S, Database
-from relay.store.tables import tokens
+from relay.store.engine import PATIENT_TIMEOUT_S
+from relay.store.sqlite.database import Database
+from relay.store.statement import Statement
+from relay.store.tables import TOKENS
 
-_ALONE_WITHIN_S = 30.0  # an exchange is one request
+_EXCLUSIVE_WITHIN_S = 30.0  # an exchange is one request
 _POLL_S = 0.05
+
+_select = Statement(f"SELECT {TOKENS.sql} FROM tokens WHERE target = :target")
+_upsert = Statement(
+    """
+    INSERT INTO tokens (target, seed, access, refresh, expires_at)
+    VALUES (:target, :seed, :access, :refresh, :expires_at)
+    ON CONFLICT (target) DO UPDATE SET seed = :seed, access = :access, refresh = :refresh, expires_at = :expires_at
+    """
+)
 
 
 class TokenStore:
@@ -31,22 +39,23 @@ class TokenStore:
         if not self._database.exists():
             return None
         with self._database.read() as connection:
-            return _load(connection, self._target)
+            row = _select.first(connection, target=self._target)
+        return None if row is None else TOKENS.value(row)
 
     def save(self, pair: TokenPair) -> None:
         """On disk when it returns."""
         with self._database.write(PATIENT_TIMEOUT_S) as connection:
-            _save(connection, self._target, pair)
+            _upsert.run(connection, target=self._target, **TOKENS.row(pair))
 
     @contextmanager
-    def alone(self) -> Iterator[None]:
+    def exclusive(self) -> Iterator[None]:
         """Nobody else, in whatever process, exchanges the tokens meanwhile, and the store has just taken a write.
 
         Raises StoreError where the new pair could not be kept, StoreBusy when another exchange does not end.
         """
         migrate.expect_current(self._database)
         lock = self._database.token_lock(self._target)
-        ends = time.monotonic() + _ALONE_WITHIN_S
+        ends = time.monotonic() + _EXCLUSIVE_WITHIN_S
         try:
             while not lock.try_acquire():
                 if time.monotonic() >= ends:
@@ -56,20 +65,3 @@ class TokenStore:
             yield
         finally:
             lock.close()
-
-
-def _load(connection: Connection, target: str) -> TokenPair | None:
-    columns = (tokens.c.seed, tokens.c.access, tokens.c.refresh, tokens.c.expires_at)
-    found = connection.execute(select(*columns).where(tokens.c.target == target)).first()
-    if found is None:
-        return None
-    seed, access, refresh, expires_at = found
-    return TokenPair(seed=seed, access=access, refresh=refresh, expires_at=from_us(expires_at))
-
-
-def _save(connection: Connection, target: str, pair: TokenPair) -> None:
-    values = {
-        "seed": pair.seed, "access": pair.access, "refresh": pair.refresh, "expires_at": to_us(pair.expires_at),
-    }  # fmt: skip
-    statement = insert(tokens).values(target=target, **values)
-    connection.execute(statement.on_conflict_do_update(index_elements=["target"], set_=values))

@@ -6,49 +6,77 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 
 from msgspec import Struct
-from sqlalchemy import ColumnElement, Connection, bindparam, case, select, update
+from sqlalchemy import Connection
 
 from relay.clock import span_us, to_us
 from relay.models import Delivery, DeliveryState
-from relay.store import call_order, rows
-from relay.store.sqlite.database import PATIENT_TIMEOUT_S, Database
-from relay.store.statement import Hot, Statement
-from relay.store.tables import UNFINISHED, deliveries
+from relay.store import call_order
+from relay.store.engine import PATIENT_TIMEOUT_S, Database
+from relay.store.statement import Statement
+from relay.store.tables import DELIVERY, UNFINISHED
 
 _PAGE = 200  # whoever ends them has other lanes to see to, and a lease to renew
 _SECOND = timedelta(seconds=1)
 
-_give_up = Hot(
-    update(deliveries)
-    .where(deliveries.c.seq == bindparam("row"), deliveries.c.state == "due")
-    .values(state=bindparam("state_"), reason=bindparam("reason_"))
-)
-
-
-_stand_still = Statement(
-    """
-    UPDATE deliveries SET aged_from = :ended - max(:began - aged_from, 0)
-    WHERE target = :target AND state IN ('due', 'sending') AND aged_from < :ended
+_overdue = Statement(
+    f"""
+    SELECT {DELIVERY.sql} FROM deliveries
+    WHERE target = :target AND {UNFINISHED} AND state = 'due' AND aged_from <= :before
+    ORDER BY event_seq LIMIT {_PAGE}
     """
 )
+_overdue_of_kind = Statement(
+    f"""
+    SELECT {DELIVERY.sql} FROM deliveries
+    WHERE target = :target AND {UNFINISHED} AND state = 'due' AND aged_from <= :before
+      AND kind = :kind AND NOT replayed
+    ORDER BY event_seq LIMIT {_PAGE}
+    """
+)
+_expire = Statement("UPDATE deliveries SET state = :state, reason = :reason WHERE seq = :seq AND state = 'due'")
+_STAND_STILL = f"""
+    UPDATE deliveries SET aged_from = CASE WHEN aged_from < :began THEN aged_from + :ended - :began ELSE :ended END
+    WHERE target = :target AND {UNFINISHED} AND aged_from < :ended
+"""
+_stand_still = Statement(_STAND_STILL)
+_stand_still_some = Statement(f"{_STAND_STILL} AND seq IN :seqs")
 _note_step = Statement(
     """
-    UPDATE targets SET clock_stepped_to = :after, paused_at = paused_at + :after - :before
-    WHERE name = :target AND epoch = :epoch AND clock_stepped_to IS NOT :after
+    UPDATE targets SET clock_stepped_to = :after,
+      paused_at = paused_at + :after - :before, pause_ends_at = pause_ends_at + :after - :before
+    WHERE name = :target AND epoch = :epoch AND (clock_stepped_to IS NULL OR clock_stepped_to <> :after)
     """
 )
 _shift_forward = Statement(
-    """
+    f"""
     UPDATE deliveries SET due_at = due_at + :after - :before
-    WHERE target = :target AND state IN ('due', 'sending') AND state = 'due' AND due_at > :before
+    WHERE target = :target AND {UNFINISHED} AND state = 'due' AND due_at > :before
       AND (tried_at <= :before OR tried_at IS NULL AND due_at <= :before + :gap)
     """
 )
 _shift_back = Statement(
-    """
+    f"""
     UPDATE deliveries SET due_at = due_at + :after - :before
-    WHERE target = :target AND state IN ('due', 'sending') AND state = 'due' AND due_at > :after
+    WHERE target = :target AND {UNFINISHED} AND state = 'due' AND due_at > :after
       AND CASE WHEN tried_at IS NULL THEN due_at > :after + :gap ELSE tried_at NOT BETWEEN :just_now AND :after END
+    """
+)
+# When a delivery can be due at the latest: what was tried since it was accepted or replayed, after the longest pause;
+# else after what it was told to wait: a replay with a rate may have told it to come much later.
+_LATEST = """
+    :now + CASE WHEN tried_at >= aged_from THEN :longest WHEN due_at > aged_from THEN due_at - aged_from ELSE 0 END
+"""
+_overlong = Statement(
+    f"""
+    SELECT seq FROM deliveries
+    WHERE target = :target AND {UNFINISHED} AND state = 'due' AND due_at > {_LATEST} LIMIT {_PAGE}
+    """
+)
+_shorten = Statement(
+    f"""
+    UPDATE deliveries
+    SET due_at = {_LATEST}, aged_from = CASE WHEN aged_from > :now THEN :now ELSE aged_from END
+    WHERE seq IN :seqs AND state = 'due' AND due_at > {_LATEST}
     """
 )
 
@@ -71,21 +99,17 @@ class Waits:
 
     def list_overdue(self, target: str, born_before: datetime, kind: str | None = None) -> list[Delivery]:
         """Return a page of those that wait since before then; with `kind` of that kind only, and none replayed."""
-        statement = select(*rows.DELIVERY_COLUMNS).where(
-            deliveries.c.target == target,
-            UNFINISHED,
-            deliveries.c.state == "due",
-            deliveries.c.aged_from <= to_us(born_before),
-        )
-        if kind is not None:
-            statement = statement.where(deliveries.c.kind == kind, deliveries.c.replayed.is_(False))
+        before = to_us(born_before)
         with self._database.read() as connection:
-            page = connection.execute(statement.order_by(deliveries.c.event_seq).limit(_PAGE))
-            return [rows.delivery(row) for row in page]
+            if kind is None:
+                page = _overdue.rows(connection, target=target, before=before)
+            else:
+                page = _overdue_of_kind.rows(connection, target=target, before=before, kind=kind)
+            return [DELIVERY.value(row) for row in page]
 
     def expire(self, batch: Sequence[Expiry]) -> int:
         """Give them up; return how many ended. Those whose state has changed meanwhile go on."""
-        return self._database.write_in_chunks(_expire, batch)
+        return self._database.write_in_chunks(_expire_all, batch)
 
     def follow_clock(
         self, lanes: Mapping[str, int], before: datetime, after: datetime, gaps: Mapping[str, timedelta]
@@ -102,32 +126,35 @@ class Waits:
         """Let a page of those wait from now that are due later than they were told to wait, or than the `longest`
         pause between two tries allows; return how many. Such is left by a clock that was ahead and was set right.
         """
-        overlong = deliveries.c.state == "due", deliveries.c.due_at > _latest(now, longest)
-        page = select(deliveries.c.seq).where(deliveries.c.target == target, UNFINISHED, *overlong).limit(_PAGE)
+        limits = {"now": to_us(now), "longest": span_us(longest)}
         with self._database.read() as connection:
-            seqs = list(connection.execute(page).scalars())
+            seqs = [seq for (seq,) in _overlong.rows(connection, target=target, **limits)]
         if seqs:
-            aged_from = case((deliveries.c.aged_from > to_us(now), to_us(now)), else_=deliveries.c.aged_from)
-            shortened = update(deliveries).where(deliveries.c.seq.in_(seqs), *overlong)
             with self._database.write(PATIENT_TIMEOUT_S) as connection:
-                connection.execute(shortened.values(due_at=_latest(now, longest), aged_from=aged_from))
+                _shorten.run(connection, seqs=seqs, **limits)
         return len(seqs)
 
 
-def _expire(connection: Connection, batch: Sequence[Expiry]) -> list[bool]:
+def _expire_all(connection: Connection, batch: Sequence[Expiry]) -> list[bool]:
     """False: its state was no longer the one that was seen."""
-    ended = [
-        bool(_give_up.run(connection, row=one.delivery.seq, state_=one.state, reason_=one.reason)) for one in batch
-    ]
-    gaps = {call_order.line_of(one.delivery): one.call_gap for one in batch}
+    expired = [bool(_expire.run(connection, seq=one.delivery.seq, state=one.state, reason=one.reason)) for one in batch]
+    gaps = {call_order.order_key(one.delivery): one.call_gap for one in batch}
     now = max((to_us(one.now) for one in batch), default=0)
-    call_order.settle(connection, gaps, call_order.free_at(connection, gaps, now))
-    return ended
+    call_order.promote_next(connection, gaps, call_order.free_at(connection, gaps, now))
+    return expired
 
 
-def stand_still(connection: Connection, target: str, began_us: int, ended_us: int) -> None:
-    """Let nothing that waits for the target have aged from then to then: what came in meanwhile is as new."""
-    _stand_still.run(connection, target=target, began=began_us, ended=ended_us)
+def stand_still(
+    connection: Connection, target: str, began_us: int, ended_us: int, seqs: Sequence[int] | None = None
+) -> None:
+    """Let nothing that waits for the target, or of it only these, have aged from then to then: what came in meanwhile
+    is as new.
+    """
+    span = {"target": target, "began": began_us, "ended": ended_us}
+    if seqs is None:
+        _stand_still.run(connection, **span)
+    else:
+        _stand_still_some.run(connection, **span, seqs=seqs)
 
 
 def _follow_clock(
@@ -150,11 +177,3 @@ def _follow_clock(
             stand_still(connection, target, step["before"], step["after"])
         else:
             _shift_back.run(connection, target=target, gap=gap, just_now=to_us(after - _SECOND), **step)
-
-
-def _latest(now: datetime, longest: timedelta) -> ColumnElement[int]:
-    """When a delivery can be due at the latest: a replay with a rate may have told it to come much later."""
-    was_tried = deliveries.c.tried_at >= deliveries.c.aged_from  # since it was accepted or replayed
-    was_told = deliveries.c.due_at > deliveries.c.aged_from
-    told = case((was_told, deliveries.c.due_at - deliveries.c.aged_from), else_=0)
-    return to_us(now) + case((was_tried, longest // timedelta(microseconds=1)), else_=told)

@@ -45,7 +45,7 @@ class TokenStore(Protocol):
     def save(self, pair: TokenPair) -> None:
         """Keep the pair; on disk when it returns."""
 
-    def alone(self) -> AbstractContextManager[None]:
+    def exclusive(self) -> AbstractContextManager[None]:
         """Let nobody else, in whatever process, exchange the tokens meanwhile; the new pair can be kept.
 
         Raises StoreError where it could not.

@@ -21,7 +21,7 @@ log = structlog.get_logger("relay.targets")
 _SAVED_AGAIN_AFTER_S = 1.0
 
 Exchange = Callable[[str, str], TokenPair]
-"""Takes a refresh token and the seed; returns the pair that the target gives for it. Raises TargetError."""
+"""Takes a refresh token and the fingerprint; returns the pair that the target gives for it. Raises TargetError."""
 
 
 class Tokens:
@@ -31,7 +31,7 @@ class Tokens:
         self, configured: Secret, token_store: TokenStore, *, pause: Callable[[float], None] = time.sleep
     ) -> None:
         self._configured, self._token_store, self._pause = configured, token_store, pause
-        self._seed = hashlib.blake2b(configured.encode(), digest_size=16).hexdigest()
+        self._fingerprint = hashlib.blake2b(configured.encode(), digest_size=16).hexdigest()
         self._pair: TokenPair | None = None
         self._mutex = threading.Lock()
 
@@ -46,11 +46,11 @@ class Tokens:
 
         Raises TargetError, and StoreError before the exchange where its pair could not be kept.
         """
-        with self._mutex, self._token_store.alone():
+        with self._mutex, self._token_store.exclusive():
             pair = self._stored()
             if pair is None or (stale is not None and pair.access == stale.access):
                 refresh = self._configured if pair is None else pair.refresh
-                pair = exchange(refresh, self._seed)
+                pair = exchange(refresh, self._fingerprint)
                 if pair.refresh == MASK:  # the same one again, which is hidden in every answer
                     pair = replace(pair, refresh=refresh)
                 self._save(pair)
@@ -73,4 +73,4 @@ class Tokens:
     def _stored(self) -> TokenPair | None:
         """Return the pair on disk; None, too, when the operator has configured another one since."""
         pair = self._token_store.load()
-        return pair if pair is not None and pair.seed == self._seed else None
+        return pair if pair is not None and pair.fingerprint == self._fingerprint else None

@@ -139,7 +139,7 @@ def test_a_free_hand_is_not_given_what_has_to_wait(
 
     stored = spaced.store.inbox.add(_new(spaced, clock, session))
 
-    assert len(stored.jobs) == is_handed_over
+    assert len(stored.claimed) == is_handed_over
 
 
 def _new(relay: Relay, clock: FakeClock, session: str) -> NewEvent:

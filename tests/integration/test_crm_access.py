@@ -28,8 +28,8 @@ from tests.lanes import post
 from tests.stories import CLIENT, STORIES, finished, incoming
 
 
-def pair(seed: str = "s", access: str = "a", refresh: str = "r") -> TokenPair:
-    return TokenPair(seed=seed, access=access, refresh=refresh, expires_at=FakeClock().now)
+def pair(fingerprint: str = "s", access: str = "a", refresh: str = "r") -> TokenPair:
+    return TokenPair(fingerprint=fingerprint, access=access, refresh=refresh, expires_at=FakeClock().now)
 
 
 @pytest.mark.parametrize("target", ["b24", "amo"])
@@ -100,7 +100,7 @@ def test_a_refresh_token_that_was_used_elsewhere_is_a_matter_of_the_configuratio
     thief.close()
     stored = relay.store.token_store(target).load()
     assert stored is not None
-    relay.store.token_store(target).save(pair(stored.seed, refresh="refresh-1"))
+    relay.store.token_store(target).save(pair(stored.fingerprint, refresh="refresh-1"))
     post(relay, finished()[1], "rec")
     hand = Hand(relay, target, clock)
 
@@ -113,12 +113,12 @@ def test_a_refresh_token_that_was_used_elsewhere_is_a_matter_of_the_configuratio
 
 def test_a_newly_configured_refresh_token_begins_anew(relay: Relay) -> None:
     token_store = relay.store.token_store("onec")
-    token_store.save(pair(seed="of another token"))
+    token_store.save(pair(fingerprint="of another token"))
     asked: list[str] = []
 
-    def exchange(refresh: str, seed: str) -> TokenPair:
+    def exchange(refresh: str, fingerprint: str) -> TokenPair:
         asked.append(refresh)
-        return pair(seed, access="new", refresh="next")
+        return pair(fingerprint, access="new", refresh="next")
 
     tokens = Tokens(Secret("configured"), token_store)
     assert tokens.current() is None
@@ -131,11 +131,11 @@ def test_two_processes_exchange_a_token_once(relay: Relay) -> None:
     """Each has an object of its own on the same database."""
     begun, go_on, asked = threading.Event(), threading.Event(), []
 
-    def exchange(refresh: str, seed: str) -> TokenPair:
+    def exchange(refresh: str, fingerprint: str) -> TokenPair:
         asked.append(refresh)
         begun.set()
         assert go_on.wait(10)
-        return pair(seed, access="new", refresh="next")
+        return pair(fingerprint, access="new", refresh="next")
 
     first = Tokens(Secret("configured"), relay.store.token_store("onec"))
     second = Tokens(Secret("configured"), Store(relay.settings.storage.url).token_store("onec"))
@@ -170,8 +170,8 @@ class FailingVault:
             raise StoreError("the disk is full")
         self._token_store.save(pair)
 
-    def alone(self) -> AbstractContextManager[None]:
-        return self._token_store.alone()
+    def exclusive(self) -> AbstractContextManager[None]:
+        return self._token_store.exclusive()
 
 
 def test_a_pair_that_could_not_be_saved_is_kept_saved_again_and_used_only_then(relay: Relay) -> None:
@@ -180,9 +180,9 @@ def test_a_pair_that_could_not_be_saved_is_kept_saved_again_and_used_only_then(r
     asked: list[str] = []
     meanwhile: list[TokenPair | None] = []
 
-    def exchange(refresh: str, seed: str) -> TokenPair:
+    def exchange(refresh: str, fingerprint: str) -> TokenPair:
         asked.append(refresh)
-        return pair(seed, access="new", refresh="next")
+        return pair(fingerprint, access="new", refresh="next")
 
     def pause(_: float) -> None:
         meanwhile.append(tokens.current())
@@ -204,7 +204,7 @@ def test_no_token_is_used_up_while_the_store_takes_no_writes(relay: Relay) -> No
     with relay.store.database.write() as connection:
         connection.exec_driver_sql("PRAGMA query_only=ON")  # as a disk that has become read-only
 
-    def exchange(_refresh: str, _seed: str) -> TokenPair:
+    def exchange(_refresh: str, _fingerprint: str) -> TokenPair:
         raise AssertionError("the token would be used up")
 
     with pytest.raises(StoreError, match="write"):
@@ -214,7 +214,7 @@ def test_no_token_is_used_up_while_the_store_takes_no_writes(relay: Relay) -> No
 def test_without_a_database_no_token_is_used_up(make_settings: Any) -> None:
     store = Store(make_settings().storage.url)
 
-    with pytest.raises(Exception, match="relay migrate"), store.token_store("onec").alone():
+    with pytest.raises(Exception, match="relay migrate"), store.token_store("onec").exclusive():
         raise AssertionError("a token would have been exchanged that could not be kept")
 
 
@@ -334,11 +334,11 @@ def test_a_dismissed_employees_call_goes_to_the_default_user(make_crm: Any, syst
 
 
 def test_a_lock_on_the_tokens_that_is_not_let_go_is_said(relay: Relay, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("relay.store.tokens._ALONE_WITHIN_S", 0.0)
+    monkeypatch.setattr("relay.store.tokens._EXCLUSIVE_WITHIN_S", 0.0)
     lock = relay.store.database.token_lock("onec")
     assert lock.try_acquire()
     try:
-        with pytest.raises(StoreBusy, match="onec"), relay.store.token_store("onec").alone():
+        with pytest.raises(StoreBusy, match="onec"), relay.store.token_store("onec").exclusive():
             pass
     finally:
         lock.close()

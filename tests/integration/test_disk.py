@@ -18,7 +18,7 @@ import pytest
 
 from relay.errors import StoreError
 from relay.store import Selection, Store
-from relay.store.sqlite import database as database_room
+from relay.store.sqlite.database import Database
 from relay.web import create_app
 from relay.wiring import Relay
 from tests.calls import rendered
@@ -186,7 +186,7 @@ def test_a_deleted_journal_costs_nothing_that_was_accepted(
     path = relay.store.database.path
     for suffix in gone:
         path.with_name(path.name + suffix).unlink()
-    relay.store.database._files._looked_at = float("-inf")  # as half a second later
+    relay.store.database._wal_guard._looked_at = float("-inf")  # as half a second later
     answers = [client.post(IN, data=body(number)).status_code for number in range(5, 8)]
     assert set(answers) <= {200, 503}
     assert answers[-1] == 200
@@ -209,7 +209,7 @@ def test_a_database_that_was_removed_or_replaced_is_said_clearly(relay: Relay, c
     path.rename(path.with_name("away"))
     if replaced:
         path.write_bytes(b"")
-    relay.store.database._files._looked_at = float("-inf")
+    relay.store.database._wal_guard._looked_at = float("-inf")
     refused(client.post(IN, data=body(2)), "removed or replaced", "put it back, or stop", "relay restore FILE")
 
     path.unlink(missing_ok=True)
@@ -229,21 +229,21 @@ def test_a_bug_in_a_statement_is_no_fault_of_the_disk(relay: Relay) -> None:
 
 def _write(path: str, inside: Any, most: Any, go: Any) -> None:
     """Writes and checkpoints as fast as it can; counts who is between BEGIN and the end of COMMIT."""
-    real = database_room._transaction
+    real = Database.transaction
 
     @contextmanager
-    def counted(connection: Any) -> Iterator[Any]:
+    def counted(database: Database, deadline: float) -> Iterator[Any]:
         with inside.get_lock():
             inside.value += 1
             most.value = max(most.value, inside.value)
         try:
-            with real(connection) as begun:
+            with real(database, deadline) as begun:
                 yield begun
         finally:
             with inside.get_lock():
                 inside.value -= 1
 
-    database_room._transaction = counted  # type: ignore[assignment]
+    Database.transaction = counted  # type: ignore[method-assign]
     store = Store(f"sqlite:///{path}")
     go.wait()
     for number in range(150):

@@ -209,7 +209,7 @@ def test_the_migrations_make_the_schema_that_the_program_expects(relay: Relay) -
     with relay.store.database.read() as connection:
         for table in tables.metadata.sorted_tables:
             found = {row[1] for row in connection.exec_driver_sql(f"PRAGMA table_info({table.name})")}
-            assert found == set(table.c.keys()), table.name
+            assert found == {column.name for column in table.c}, table.name
             indexes = {
                 row[1] for row in connection.exec_driver_sql(f"PRAGMA index_list({table.name})") if row[3] == "c"
             }
@@ -298,18 +298,14 @@ def test_a_step_is_followed_by_the_owner_alone(relay: Relay, clock: Any) -> None
 
 def test_what_people_ask_is_found_by_index_and_never_by_walking_through_everything(kept: Relay) -> None:
     """With a million events a walk takes seconds; the plan is the same with seven."""
-    asked: list[tuple[str, Any]] = []
-
-    def note(_connection: Any, _cursor: Any, statement: str, params: Any, *_: Any) -> None:
-        asked.append((statement, params))
-
-    event.listen(kept.store.database._reader, "before_cursor_execute", note)
+    asked: list[str] = []  # with their values
+    event.listen(kept.store.database._reader, "checkout", lambda driver, *_: driver.set_trace_callback(asked.append))
     assert len(list(kept.store.queries.dead_letters(Selection()))) == 3
     kept.store.queries.target_figures("onec", kept.clock())
     kept.store.queries.taken_since("trade", kept.clock())
     kept.store.queue.poll("onec")
-    plans = [_plan(kept, statement, params) for statement, params in asked if statement.startswith("SELECT")]
-    assert len(plans) >= 8
+    plans = [_plan(kept, statement) for statement in asked if statement.strip().startswith("SELECT")]
+    assert len(plans) >= 6
     for steps in plans:
         for step in steps:
             walks = step.startswith(("SCAN events", "SCAN deliveries")) and "USING" not in step
@@ -317,6 +313,6 @@ def test_what_people_ask_is_found_by_index_and_never_by_walking_through_everythi
             assert "(rowid>?)" not in step, steps
 
 
-def _plan(relay: Relay, statement: str, params: Any) -> list[str]:
+def _plan(relay: Relay, statement: str) -> list[str]:
     with sqlite3.connect(relay.store.database.path) as connection:
-        return [row[3] for row in connection.execute("EXPLAIN QUERY PLAN " + statement, params)]
+        return [row[3] for row in connection.execute("EXPLAIN QUERY PLAN " + statement)]

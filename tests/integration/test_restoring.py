@@ -201,7 +201,7 @@ def test_restore_refuses_while_a_process_has_the_database_open(place: Place) -> 
 
 def test_nothing_opens_the_database_while_it_is_restored(place: Place) -> None:
     place.relay.close()
-    with Store(place.url).database.presence.alone(), pytest.raises(StoreError, match="relay restore"):
+    with Store(place.url).database.presence.exclusive(), pytest.raises(StoreError, match="relay restore"):
         place.sessions()
     assert len(place.sessions()) == 10
 

@@ -356,7 +356,7 @@ def test_the_next_one_is_claimed_in_the_commit_that_records_the_last(store: Stor
     job = claim(store)
     from msgspec.structs import replace
 
-    following = store.queue.record(replace(result(job), then=Claim("onec", 1, NOON + timedelta(seconds=1))))
+    following = store.queue.record(replace(result(job), claim_next=Claim("onec", 1, NOON + timedelta(seconds=1))))
 
     assert following is not None
     assert following.delivery.event_seq == 2

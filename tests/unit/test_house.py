@@ -13,11 +13,10 @@ import pytest
 ROOT = Path(__file__).parents[2]
 RELAY = ROOT / "relay"
 
-VALUES = {"errors", "models", "clock", "ids"}
+VALUES = {"errors", "models", "clock"}
 ALLOWED: dict[str, set[str]] = {
     "errors": set(),
     "clock": set(),
-    "ids": {"clock"},
     "models": set(),
     "cpu_affinity": set(),
     "hosting": set(),
@@ -33,7 +32,7 @@ ALLOWED: dict[str, set[str]] = {
     "targets": VALUES | {"config", "uis", "routing"},
     "wiring": VALUES
     | {"config", "uis", "store", "ingest", "delivery", "targets", "housekeeping", "observability", "alerts"},
-    "bootstrap": VALUES | {"config", "hosting", "store", "wiring"},
+    "bootstrap": VALUES | {"config", "hosting", "store"},
     "operations": VALUES | {"config", "uis", "store", "wiring", "routing"},
     "web": VALUES | {"config", "uis", "store", "ingest", "wiring", "operations", "observability"},
     "sandbox": VALUES | {"config", "uis"},

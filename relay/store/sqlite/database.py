@@ -12,29 +12,35 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import structlog
-from sqlalchemy import Connection, Engine, create_engine, event, text
+from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.exc import DBAPIError
 
 from relay.clock import to_us
 from relay.errors import StoreBusy, StoreError
+from relay.store.engine import CHUNK, PATIENT_TIMEOUT_S, WRITE_TIMEOUT_S, Item
 from relay.store.sqlite import journal
 from relay.store.sqlite.lock import FileLock, Presence, WriteLock
-from relay.store.sqlite.wal_guard import WalGuard
+from relay.store.statement import Statement
 
 log = structlog.get_logger("relay.store")
 
-Item = TypeVar("Item")
-
-WRITE_TIMEOUT_S = 2.0
-PATIENT_TIMEOUT_S = 10.0  # of a lane, which would have to send again what it cannot record, and of commands
-_CHUNK = 50  # rows in one transaction of a command: a running relay must not wait for it
+_OTHERS_TURN_S = 0.005  # whoever waits for the lock looks more often than that, and would hardly ever find it free
 _PROVED_EVERY = timedelta(seconds=10)
 _READER_BUSY_MS = 2000  # while another process brings back what a killed one has left in the journal
 _POLL_S = 0.005  # for a foreign process, the sqlite3 shell say, that holds SQLite's own lock
 _READERS_KEPT = 5
+_PAGES_GIVEN_BACK = 64  # of the file, in one transaction
+_PAGES_KEPT = 64  # free ones that the next events will need anyway
+
+_beat = Statement(
+    """
+    INSERT INTO heartbeats (name, at) VALUES (:name, :now)
+    ON CONFLICT (name) DO UPDATE SET at = :now WHERE heartbeats.at <= :outdated OR heartbeats.at > :now
+    """
+)
 
 
 class Database:
@@ -48,7 +54,7 @@ class Database:
         self._reader = self._engine(read_only=True)
         self._writer = self._engine(read_only=False)
         self._connection: Connection | None = None
-        self._files = WalGuard(self.path)
+        self._wal_guard = journal.WalGuard(self.path)
         self._unknown_files = False
         self._closed = False
 
@@ -87,31 +93,58 @@ class Database:
             yield connection
 
     def write_in_chunks(
-        self, change: Callable[[Connection, Sequence[Item]], Sequence[bool]], items: Sequence[Item]
+        self,
+        change: Callable[[Connection, Sequence[Item]], Sequence[bool]],
+        items: Sequence[Item],
+        chunk: int = CHUNK,
     ) -> int:
         """Change many rows, some in each transaction; return how many were changed."""
         changed = 0
-        for start in range(0, len(items), _CHUNK):
+        for start in range(0, len(items), chunk):
+            if start:
+                time.sleep(_OTHERS_TURN_S)
             with self.write(PATIENT_TIMEOUT_S) as connection:
-                changed += sum(change(connection, items[start : start + _CHUNK]))
+                changed += sum(change(connection, items[start : start + chunk]))
         return changed
 
     def prove_writable(self, now: datetime, name: str = "readyz", timeout: float = WRITE_TIMEOUT_S) -> None:
         """Commit once in ten seconds, however often and by how many processes it is asked. Raises StoreError."""
         with self.write(timeout) as connection:
-            connection.execute(_PROVE, {"name": name, "now": to_us(now), "outdated": to_us(now - _PROVED_EVERY)})
+            _beat.run(connection, name=name, now=to_us(now), outdated=to_us(now - _PROVED_EVERY))
+
+    def give_space_back(self, timeout: float) -> bool:
+        """Return some free pages to the file system; False: there are no more than the next events will need."""
+        with self.write(timeout) as connection:
+            driver = _driver(connection)
+            [free] = driver.execute("PRAGMA freelist_count").fetchone()
+            if free > _PAGES_KEPT:
+                driver.execute(f"PRAGMA incremental_vacuum({_PAGES_GIVEN_BACK})").fetchall()  # each row is a step
+        return bool(free > _PAGES_KEPT)
 
     @contextmanager
     def transaction(self, deadline: float) -> Iterator[Connection]:
-        """One transaction, to be used under `lock`. Waits until `deadline` (monotonic) for other programs' locks."""
+        """One transaction, to be used under `lock`. Waits until `deadline` (monotonic) for other programs' locks.
+
+        Begun and committed on the driver: SQLAlchemy's own cost more than a small commit's statements. Begun as
+        immediate: a deferred transaction would check before it may insert.
+        """
         self._refuse_closed()
         try:
-            with _transaction(lambda: self._begin(deadline)) as connection:
+            connection = self._begin(deadline)
+            driver = _driver(connection)
+            try:
                 if self._unknown_files:
-                    self._files.remember()
+                    self._wal_guard.remember()
                     journal.note(self.path, self.lock.path)
                     self._unknown_files = False
                 yield connection
+                driver.commit()
+            except BaseException:
+                driver.rollback()
+                raise
+            finally:
+                if connection.in_transaction():  # begun by a Core statement; on the driver it has ended already
+                    connection.rollback()
         except (DBAPIError, sqlite3.Error) as exc:
             error = self._explain(exc)
             if error is None:
@@ -180,7 +213,7 @@ class Database:
 
     def _writing(self) -> Connection:
         """The connection that writes, on files that are still in their place."""
-        verdict = self._files.compare()
+        verdict = self._wal_guard.compare()
         if verdict == "database_gone":
             raise StoreError(
                 f"the database {self.path} has been removed or replaced while the relay was running: nothing can be "
@@ -197,20 +230,21 @@ class Database:
 
     def _save_journal(self) -> None:
         """The `-wal` or the `-shm` has been deleted: brings what is in it into the database, and begins anew."""
-        if self._connection is not None and self._files.journal_holds_something():
+        if self._connection is not None and self._wal_guard.journal_holds_something():
             busy, *_ = _driver(self._connection).execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
             if busy:
                 raise StoreBusy(f"the journal of {self.path} was deleted; it is saved as soon as nobody reads")
         self._reader.dispose()  # readers have the deleted files open too
         self._forget_connection()
         log.error(
-            "store.journal_deleted", database=str(self.path),
+            "store.journal_deleted",
+            database=str(self.path),
             reason="somebody has deleted its -wal or -shm file; nothing was lost: what stood in it was saved",
-        )  # fmt: skip
+        )
 
     def _forget_connection(self) -> None:
         connection, self._connection = self._connection, None
-        self._files.forget()
+        self._wal_guard.forget()
         if connection is not None:
             connection.invalidate()
             connection.close()
@@ -255,9 +289,9 @@ class Database:
 
 
 def _driver(connection: Connection) -> sqlite3.Connection:
-    found = connection.connection.dbapi_connection
-    assert isinstance(found, sqlite3.Connection)  # noqa: S101  the only driver there is
-    return found
+    driver = connection.connection.dbapi_connection
+    assert isinstance(driver, sqlite3.Connection)  # noqa: S101  the only driver there is
+    return driver
 
 
 def _is_busy(exc: Exception) -> bool:
@@ -267,32 +301,6 @@ def _is_busy(exc: Exception) -> bool:
     original = exc.orig if isinstance(exc, DBAPIError) else exc
     return isinstance(original, sqlite3.OperationalError) and any(word in str(original) for word in ("locked", "busy"))
 
-
-@contextmanager
-def _transaction(begin: Callable[[], Connection]) -> Iterator[Connection]:
-    """Begun and committed on the driver: SQLAlchemy's own cost more than a small commit's statements.
-
-    Begun as immediate: a deferred transaction would check before it may insert.
-    """
-    connection = begin()
-    driver = _driver(connection)
-    try:
-        yield connection
-        driver.commit()
-    except BaseException:
-        driver.rollback()
-        raise
-    finally:
-        if connection.in_transaction():  # begun by a Core statement; on the driver it has ended already
-            connection.rollback()
-
-
-_PROVE = text(
-    """
-    INSERT INTO heartbeats (name, at) VALUES (:name, :now)
-    ON CONFLICT (name) DO UPDATE SET at = :now WHERE heartbeats.at <= :outdated OR heartbeats.at > :now
-    """
-)
 
 _REMEDIES = {
     "full": "free some space; the relay goes on by itself",

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from relay.errors import StoreError
 from relay.store import migrate
-from relay.store.sqlite import copies, journal
-from relay.store.sqlite.backup import Content, copy_whole
+from relay.store.sqlite import journal
+from relay.store.sqlite.backup import Content, copy_name, copy_whole
 from relay.store.sqlite.database import Database
 
 
@@ -32,12 +32,12 @@ def restore(database: Database, file: Path, now: datetime) -> Restored:
     path = database.path
     if not path.parent.is_dir():
         raise StoreError(f"the folder {path.parent} does not exist; create it, or set another storage.url")
-    with database.presence.alone():
-        incoming = copies.name_for(path, "incoming", now)
+    with database.presence.exclusive():
+        incoming = copy_name(path, "incoming", now)
         content = copy_whole(file, incoming, like=path.parent, without_journal=_has_foreign_journal(file))
         try:
             migrate.refuse_newer(file, content.version)
-            former, foreign = copies.name_for(path, "replaced", now), _has_foreign_journal(path)
+            former, foreign = copy_name(path, "replaced", now), _has_foreign_journal(path)
             if path.exists():
                 os.link(path, former)
             incoming.replace(path)  # should a kill come now, the next start refuses the journal that is still there

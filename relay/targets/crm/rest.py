@@ -57,7 +57,7 @@ class CrmRest(ABC):
     def _is_ending(self, pair: TokenPair) -> bool:
         return self.renewed_before is not None and pair.expires_at - self.renewed_before <= self._clock()
 
-    def _exchange(self, refresh: str, seed: str) -> TokenPair:
+    def _exchange(self, refresh: str, fingerprint: str) -> TokenPair:
         now: datetime = self._clock()
         try:
             response = self._client().request(*self._token_request(refresh), secrets=(refresh,))
@@ -69,5 +69,8 @@ class CrmRest(ABC):
             raise TargetError(replace(exc.outcome, reason=f"OAuth: {exc.outcome.reason}"), exc.code) from exc
         lasts = timedelta(seconds=int(tokens.get("expires_in") or self.token_lasts_s))
         return TokenPair(
-            seed=seed, access=tokens["access_token"], refresh=tokens["refresh_token"], expires_at=now + lasts
+            fingerprint=fingerprint,
+            access=tokens["access_token"],
+            refresh=tokens["refresh_token"],
+            expires_at=now + lasts,
         )

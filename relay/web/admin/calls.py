@@ -36,7 +36,7 @@ def calls() -> ResponseReturnValue:
     page = known.relay.store.pages.calls(selection(()), before(), PAGE)
     given = {name: value for name in _FILTERS if (value := request.args.get(name, "").strip())}
     return render_template(
-        "admin/calls.html", calls=page.found, next_before=page.next_before, zone=known.zone, given=given,
+        "admin/calls.html", calls=page.calls, next_before=page.next_before, zone=known.zone, given=given,
         sources=list(known.relay.settings.sources),
     )  # fmt: skip
 

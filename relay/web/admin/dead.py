@@ -29,10 +29,10 @@ def register(pages: Blueprint) -> None:
 
 def dead() -> ResponseReturnValue:
     known = context()
-    page = known.relay.store.pages.letters(selection(STATES), before(), PAGE)
+    page = known.relay.store.pages.dead_letters(selection(STATES), before(), PAGE)
     return render_template(
         "admin/dead.html",
-        letters=[_letter(found, page.accepted_at) for found in page.found],
+        letters=[_letter(found, page.accepted_at) for found in page.letters],
         next_before=page.next_before,
         zone=known.zone,
         given=_given(),
