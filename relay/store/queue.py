@@ -45,9 +45,10 @@ _set_sending = ManyRows(
     FROM claim WHERE deliveries.seq = claim.seq
     """,
 )
+_COLUMNS = {column.name: column for column in deliveries.c}
 _RESULT = ("state", "attempts", "failures", "unclear", "due_at", "delivered_at", "reason", "remote")
 _save_results = ManyRows(
-    {name: deliveries.c[name] for name in ("seq", "epoch", *_RESULT)} | {"tries": deliveries.c["attempts"]},
+    {name: _COLUMNS[name] for name in ("seq", "epoch", *_RESULT)} | {"tries": deliveries.c["attempts"]},
     f"""
     WITH result (seq, epoch, {", ".join(_RESULT)}, tries) AS (VALUES :rows)
     UPDATE deliveries SET {", ".join(f"{name} = result.{name}" for name in _RESULT)} FROM result
@@ -120,7 +121,7 @@ class AttemptResult(Struct, frozen=True, kw_only=True):
     unclear: int
     delivered_at: datetime | None
     reason: str | None
-    remote: str | None
+    remote_id: str | None
     attempt: Attempt | None
     call_free_at: datetime | None = None  #: no other delivery of its call before
     health: TargetHealth | None = None  #: the target's, if this attempt has changed it
@@ -166,7 +167,7 @@ class DeliveryQueue:
 
 
 def _claimed(row: Row | None, epoch: int) -> ClaimedDelivery | None:
-    """The row of a claim as a value: made outside the commit, where nobody waits for it."""
+    """Return the row of a claim as a value: made outside the commit, where nobody waits for it."""
     if row is None:
         return None
     border = len(DELIVERY.columns)
@@ -174,7 +175,7 @@ def _claimed(row: Row | None, epoch: int) -> ClaimedDelivery | None:
 
 
 def _claim(connection: Connection, batch: Sequence[Claim]) -> list[Row | None]:
-    """For each the row of the next due delivery of its target, now `sending`; None when nothing is due."""
+    """Return for each the row of the next due delivery of its target, now `sending`; None when nothing is due."""
     claimed: list[Row | None] = [None] * len(batch)
     alike: dict[tuple[str, int, datetime | None, bool], list[int]] = {}
     for place, claim in enumerate(batch):
@@ -203,7 +204,7 @@ def _claim_alike(connection: Connection, claim: Claim, count: int) -> list[Row]:
 
 
 def _record(connection: Connection, batch: Sequence[AttemptResult]) -> list[Row | None]:
-    """Writes each result and its attempt, lets the call's next delivery pass, and claims what is asked for.
+    """Write each result and its attempt, let the call's next delivery pass, and claim what is asked for.
 
     A result whose commit was made but not confirmed comes again: it changes nothing any more.
     """
@@ -246,7 +247,7 @@ def _result_row(result: AttemptResult) -> dict[str, Any]:
         "due_at": to_us(result.due_at),
         "delivered_at": None if result.delivered_at is None else to_us(result.delivered_at),
         "reason": result.reason,
-        "remote": result.remote,
+        "remote": result.remote_id,
         "tries": delivery.attempts,
     }
 
@@ -256,7 +257,7 @@ def _save_late(connection: Connection, result: AttemptResult) -> bool:
         return False
     delivered_at = to_us(result.delivered_at)
     seq = result.delivery.seq
-    return bool(_save_late_success.run(connection, seq=seq, delivered_at=delivered_at, remote=result.remote))
+    return bool(_save_late_success.run(connection, seq=seq, delivered_at=delivered_at, remote=result.remote_id))
 
 
 def _is_recorded(connection: Connection, result: AttemptResult) -> bool:
@@ -271,7 +272,7 @@ def _is_recorded(connection: Connection, result: AttemptResult) -> bool:
 
 
 def _unclaim_all(connection: Connection, batch: Sequence[tuple[Delivery, int]]) -> list[bool]:
-    """Back to `due` without counting: claimed under this epoch, but its request was not begun."""
+    """Put back to `due` without counting: claimed under this epoch, but its request was not begun."""
     results = []
     for delivery, epoch in batch:
         tried_at = None if delivery.tried_at is None else to_us(delivery.tried_at)

@@ -20,6 +20,7 @@ from relay.observability import logging
 from relay.sandbox.server import Sandbox
 from relay.store import AttemptResult, Claim, Selection
 from relay.wiring import Relay
+from tests import databases
 from tests.calls import rendered
 
 Run = Callable[..., Result]
@@ -54,7 +55,7 @@ class Operator:
         self.relay.store.queue.record(
             AttemptResult(
                 delivery=job.delivery, epoch=1, state=state, due_at=now, failures=0, unclear=0,
-                delivered_at=now if state == "delivered" else None, reason=reason, remote=None, attempt=attempt,
+                delivered_at=now if state == "delivered" else None, reason=reason, remote_id=None, attempt=attempt,
             )
         )  # fmt: skip
 
@@ -65,7 +66,7 @@ class Operator:
 @pytest.fixture
 def operator(make_settings: Callable[..., Settings], tmp_path: Path) -> Any:
     settings = make_settings()
-    bootstrap.migrate(settings)
+    databases.create(settings)
     relay = wiring.build(settings)
     relay.store.targets.take_over("onec", "somebody")
     yield Operator(relay, {"RELAY_CONFIG": str(tmp_path / "relay.toml")})

@@ -20,14 +20,15 @@ from relay.store import AttemptResult, Claim, Discard, NewEvent, Replay, Route, 
 from relay.store.group_commit import GroupCommit
 from relay.store.migrate import expect_current, migrate
 from relay.store.tables import VERSION
+from tests import databases
 
 NOON = datetime(2026, 3, 2, 9, 45, tzinfo=UTC)
 
 
 @pytest.fixture
 def store(tmp_path: Path) -> Any:
+    databases.create_at(tmp_path / "relay.db")
     made = Store(f"sqlite:///{tmp_path / 'relay.db'}")
-    migrate(made.database, now_utc())
     assert made.targets.take_over("onec", "me") == 1
     yield made
     made.close()
@@ -50,7 +51,7 @@ def result(job: Any, state: Any = "delivered", *, due_at: datetime = NOON) -> At
     outcome: Any = "delivered" if state == "delivered" else "later"
     return AttemptResult(
         delivery=job.delivery, epoch=job.epoch, state=state, due_at=due_at, failures=0, unclear=0,
-        delivered_at=NOON if state == "delivered" else None, reason=None, remote=None,
+        delivered_at=NOON if state == "delivered" else None, reason=None, remote_id=None,
         attempt=Attempt(number=job.delivery.attempts + 1, at=NOON, took_ms=1, status=200, outcome=outcome, reason=""),
     )  # fmt: skip
 
@@ -158,7 +159,7 @@ def test_a_repeat_within_the_window_is_recognised_and_counted(store: Store) -> N
     assert (again.duplicate, again.event) == (True, first.event)
     assert len(states(store)) == 1
     [event] = store.queries.events(Selection())
-    assert (event.repeated, event.repeats) == (1, (NOON + timedelta(minutes=9),))
+    assert (event.duplicate_count, event.duplicate_times) == (1, (NOON + timedelta(minutes=9),))
 
 
 def test_a_repeat_after_the_window_is_a_new_event(store: Store) -> None:
@@ -347,7 +348,7 @@ def test_a_replay_counts_attempts_and_age_anew(store: Store) -> None:
     store.operator.replay([Replay(dead, later, later)])
 
     [delivery] = store.queries.deliveries(Selection())
-    assert (delivery.state, delivery.attempts, delivery.aged_from, delivery.replayed) == ("due", 0, later, True)
+    assert (delivery.state, delivery.attempts, delivery.age_started_at, delivery.replayed) == ("due", 0, later, True)
 
 
 def test_the_next_one_is_claimed_in_the_commit_that_records_the_last(store: Store) -> None:

@@ -67,8 +67,8 @@ FILES = sorted(RELAY.rglob("*.py"))
 
 # What is still to be mended: these only become shorter.
 KNOWN_CYCLES = {("relay.web.admin.auth", "relay.web.admin.i18n")}
-KNOWN_NAMESAKES = {"calls.py", "responses.py", "server.py"}
-FMT_SKIPS_AT_MOST = 159  # in the whole project
+KNOWN_NAMESAKES = {"calls.py", "responses.py"}
+FMT_SKIPS_AT_MOST = 123  # in the whole project
 
 FAMILIES = {"targets", "sandbox"}  # rooms with a folder for each vendor
 SAYS_NOTHING = {"utils", "util", "helpers", "helper", "manager", "common", "misc", "tools"}
