@@ -19,6 +19,7 @@ ALLOWED: dict[str, set[str]] = {
     "clock": set(),
     "models": set(),
     "cpu_affinity": set(),
+    "hosting": set(),
     "config": VALUES,
     "uis": VALUES,
     "store": VALUES,
@@ -31,7 +32,7 @@ ALLOWED: dict[str, set[str]] = {
     "targets": VALUES | {"config", "uis", "routing"},
     "wiring": VALUES
     | {"config", "uis", "store", "ingest", "delivery", "targets", "housekeeping", "observability", "alerts"},
-    "bootstrap": VALUES | {"config", "store"},
+    "bootstrap": VALUES | {"config", "hosting", "store"},
     "operations": VALUES | {"config", "uis", "store", "wiring", "routing"},
     "web": VALUES | {"config", "uis", "store", "ingest", "wiring", "operations", "observability"},
     "sandbox": VALUES | {"config", "uis"},
@@ -66,8 +67,8 @@ FILES = sorted(RELAY.rglob("*.py"))
 
 # What is still to be mended: these only become shorter.
 KNOWN_CYCLES = {("relay.web.admin.auth", "relay.web.admin.i18n")}
-KNOWN_NAMESAKES = {"calls.py", "responses.py", "server.py"}
-FMT_SKIPS_AT_MOST = 159  # in the whole project
+KNOWN_NAMESAKES = {"calls.py", "responses.py"}
+FMT_SKIPS_AT_MOST = 123  # in the whole project
 
 FAMILIES = {"targets", "sandbox"}  # rooms with a folder for each vendor
 SAYS_NOTHING = {"utils", "util", "helpers", "helper", "manager", "common", "misc", "tools"}
@@ -111,6 +112,7 @@ def test_pure_rooms_have_no_clock_no_database_and_no_network() -> None:
     pure = [
         *(RELAY / "uis").rglob("*.py"),
         RELAY / "delivery" / "retry_policy.py",
+        RELAY / "hosting.py",
         *(RELAY / "targets").rglob("responses.py"),
     ]
     for file in pure:
