@@ -19,6 +19,8 @@ from relay.targets.http_client import Response
 from tests.readers import KINDS
 
 SIZE = 64 * 1024
+pytestmark = pytest.mark.no_cover  # a tracer costs more than what is measured
+
 BAR_S = 0.050
 
 
