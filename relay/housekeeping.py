@@ -13,7 +13,6 @@ from relay.clock import Clock
 from relay.config import Storage
 from relay.errors import StoreError
 from relay.store import Store, retention
-from relay.store.sqlite import copies
 
 log = structlog.get_logger("relay.housekeeping")
 
@@ -50,7 +49,7 @@ class Housekeeping:
             self._store.database, now - self._storage.keep_delivered, now - self._storage.keep_dead,
             should_stop=lambda: self._stopping.wait(breather_s),
         )  # fmt: skip
-        if forgotten := copies.forget(self._store.database.path, now):
+        if forgotten := self._store.database.forget_copies(now):
             log.info("retention.copies_deleted", files=forgotten)
         return deleted
 

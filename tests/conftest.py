@@ -18,8 +18,10 @@ from relay import config as settings_room
 from relay.config import Settings
 from relay.sandbox.onec import OneC
 from relay.sandbox.server import Sandbox
+from relay.store import Store, migrate
 from relay.wiring import Relay
 from tests.fakes import FakeClock
+from tests.postgres import Postgres, programs, skip_unless
 
 hypothesis.settings.register_profile("relay", deadline=None)  # machines are noisy: no test is about time
 hypothesis.settings.load_profile("relay")
@@ -28,7 +30,7 @@ CONFIG = """
 {top}
 timezone = "Europe/Moscow"
 [storage]
-url = "sqlite:///{database}"
+url = "{database}"
 [sources.trade]
 token = ["correct-horse", "battery-staple"]
 targets = ["onec"]
@@ -44,6 +46,17 @@ connect_timeout = "2s"
 {call_gap}
 {target}
 """
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--engine", choices=("sqlite", "postgres"), default="sqlite", help="what the store is kept in")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.getoption("--engine") == "postgres":
+        of_files = [item for item in items if item.get_closest_marker("sqlite")]
+        config.hook.pytest_deselected(items=of_files)
+        items[:] = [item for item in items if item not in of_files]
 
 
 @pytest.fixture
@@ -68,8 +81,44 @@ def unused_port() -> int:
         return int(probe.getsockname()[1])
 
 
+@pytest.fixture(scope="session")
+def postgres(request: pytest.FixtureRequest) -> Iterator[Postgres | None]:
+    """A server of the tests' own where `--engine postgres` asks for it."""
+    if request.config.getoption("--engine") != "postgres":
+        yield None
+        return
+    skip_unless(programs(), "postgresql")
+    server = Postgres()
+    server.start()
+    yield server
+    server.close()
+
+
+@pytest.fixture(scope="session")
+def migrated(postgres: Postgres | None) -> str | None:
+    """A PostgreSQL database with the tables, to be copied."""
+    if postgres is None:
+        return None
+    name = postgres.create_database()
+    store = Store(postgres.url(name))
+    migrate.migrate(store.database, FakeClock()())
+    store.close()
+    return name
+
+
 @pytest.fixture
-def write_config(tmp_path: Path) -> Callable[..., Path]:
+def database_url(tmp_path: Path, postgres: Postgres | None, migrated: str | None) -> Iterator[str]:
+    """The address of an empty database."""
+    if postgres is None or migrated is None:
+        yield f"sqlite:///{tmp_path / 'relay.db'}"
+        return
+    name = postgres.create_database(migrated)
+    yield postgres.url(name)
+    postgres.drop_database(name)
+
+
+@pytest.fixture
+def write_config(tmp_path: Path, database_url: str) -> Callable[..., Path]:
     """Writes a configuration: one source `trade`, one target `onec`; more lines for either."""
 
     def write(
@@ -83,7 +132,7 @@ def write_config(tmp_path: Path) -> Callable[..., Path]:
         file = tmp_path / "relay.toml"
         # only the tests of the gap wait for it
         call_gap = "" if "call_gap" in target else 'call_gap = "0s"'
-        database = tmp_path / "relay.db"
+        database = database_url
         text = CONFIG.format(top=top, database=database, url=url, source=source, target=target, call_gap=call_gap)
         file.write_text(text + more, encoding="utf-8")
         return file

@@ -76,7 +76,7 @@ class Turn:
         self, target: str, store: Store, owner: Owner, monotonic: Callable[[], float] = time.monotonic
     ) -> None:
         self._target, self._store, self._owner, self._monotonic = target, store, owner, monotonic
-        self._lock = store.database.owner_lock("alerts")
+        self._lock = store.database.role_lock("alerts")
         self._seen: LeaseRow | None = None
         self._moved_at: float | None = None
         self._was_mine = False
@@ -90,7 +90,7 @@ class Turn:
         present, now = self._store.targets.leases().get(self._target), self._monotonic()
         if self._moved_at is None or present != self._seen:
             self._seen, self._moved_at = present, now
-            self._lock.release()
+            self._lock.close()
         return now - self._moved_at >= _UNWORKED_AFTER_S
 
 

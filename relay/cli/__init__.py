@@ -49,6 +49,6 @@ for _command in (
     check.check, show.status, show.events, show.show, show.explain, show.dead,
     replay.replay, replay.edit, replay.discard, run.work, run.simulate, run.sandbox,
     maintain.pause, maintain.resume, check.migrate, maintain.prune, maintain.backup,
-    maintain.restore,
+    maintain.restore, maintain.copy,
 ):  # fmt: skip
     main.add_command(_command)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import socket
-import sqlite3
 from datetime import timedelta
 
 import click
@@ -12,13 +11,11 @@ from relay import bootstrap, config, targets, wiring
 from relay.alerts import channels, messages
 from relay.clock import now_utc
 from relay.config import OneCTarget, Settings
-from relay.errors import ConfigError, Conflict
+from relay.errors import ConfigError, Conflict, StoreError
 from relay.store import Store
-from relay.store.sqlite import copies
 from relay.store.tables import VERSION
 
 _PUSH_WAITS = timedelta(seconds=300)  # the time-out in the receiver's source
-_SAFE_SQLITE = (3, 51, 3)  # before it the WAL-reset bug; our write lock keeps clear of it
 
 
 @click.command()
@@ -30,7 +27,7 @@ def check(online: bool) -> None:
     _refuse_deaf_alerts(found)
     warnings = wiring.refuse_unused_targets(found, store)
     click.echo(f"{found.file}: right. Sources: {', '.join(found.sources)}; targets: {', '.join(found.targets)}")
-    for warning in (*warnings, *_remarks(found), *copies.remarks(store.database.path)):
+    for warning in (*warnings, *_remarks(found), *_database_remarks(store)):
         click.echo(f"note: {warning}")
     if online:
         ill = _ask_targets(found, store) + _tell(found)
@@ -55,12 +52,15 @@ def _remarks(found: Settings) -> list[str]:
     remarks += [
         f"sources.{name} is open: anybody may send to it" for name, source in found.sources.items() if source.open
     ]
-    if sqlite3.sqlite_version_info < _SAFE_SQLITE:
-        remarks.append(
-            f"SQLite {sqlite3.sqlite_version} is older than 3.51.3: let no other program write to the database"
-        )
     remarks.append("on a plain server put nginx in front: it takes the TLS (see the README)")
     return remarks
+
+
+def _database_remarks(store: Store) -> list[str]:
+    try:
+        return store.database.remarks(now_utc())
+    except StoreError as exc:
+        return [str(exc)]
 
 
 def _ask_targets(found: Settings, store: Store) -> int:

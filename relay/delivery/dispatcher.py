@@ -13,7 +13,7 @@ from functools import partial
 
 import structlog
 
-from relay.clock import Clock
+from relay.clock import Clock, to_us
 from relay.delivery import lane_maintenance
 from relay.delivery.clock_jump import ClockJumpDetector
 from relay.delivery.lane import Lane
@@ -24,7 +24,8 @@ from relay.store import ClaimedDelivery, Store
 
 log = structlog.get_logger("relay.delivery")
 
-_SWEEP_S = 0.2  # what other processes took in, or changed, reaches a lane within a quarter of a second
+_SWEEP_S = 1.5  # at the latest; sooner where something falls due, or the store tells of a change
+_AFTER_FAILURE_S = 0.2
 _REMOVED_EVERY_S = 15.0
 _GRACE_S = 18.0  # from SIGTERM: gunicorn kills after 20
 
@@ -40,6 +41,7 @@ class Dispatcher:
         self._steps: list[tuple[datetime, datetime]] = []  # of the clock, not yet followed
         self._lease: Lease | None = None
         self._removed_at = float("-inf")
+        self._due_at: int | None = None  # the next delivery of all lanes, in microseconds
         self._stopping = threading.Event()
         self._told_at: float | None = None
         self._ticked_at: float | None = None
@@ -80,6 +82,8 @@ class Dispatcher:
             lane = self._lanes.get(target)
             if lane is not None and lane.epoch is not None:
                 lane.wake()
+            else:
+                self._store.database.changes.tell_others()
 
     # --- stopping
 
@@ -88,6 +92,7 @@ class Dispatcher:
         if self._told_at is None:
             self._told_at = self._monotonic()
         self._stopping.set()
+        self._store.database.changes.wake()
         for lane in self._lanes.values():
             lane.stop_claiming()
 
@@ -118,7 +123,9 @@ class Dispatcher:
                 log.exception("dispatcher.failed")
             else:
                 self._ticked_at = self._monotonic()
-            self._stopping.wait(_SWEEP_S)
+                self._store.database.changes.wait(self._next_due_s())
+                continue
+            self._stopping.wait(_AFTER_FAILURE_S)
 
     def _tick(self) -> None:
         if self._lease is None:
@@ -135,8 +142,22 @@ class Dispatcher:
         if self._monotonic() - self._removed_at >= _REMOVED_EVERY_S:
             self._removed_at = self._monotonic()
             self._hold_removed(self._lease)
-        for name in self.owned():
-            self._maintenance[name].sweep()
+        self._sweep(self.owned())
+
+    def _sweep(self, names: Sequence[str]) -> None:
+        """Let the lanes see what is due, and what the operator wants; remember when the next falls due."""
+        seen = self._store.queue.poll(names)
+        for name in names:
+            due_at, flags = seen[name]
+            self._maintenance[name].sweep(due_at, flags)
+        self._due_at = min((due_at for due_at, _ in seen.values() if due_at is not None), default=None)
+
+    def _next_due_s(self) -> float:
+        """Return how long nothing falls due, as far as the last sweep has seen."""
+        if self._due_at is None:
+            return _SWEEP_S
+        left = (self._due_at - to_us(self._clock())) / 1_000_000
+        return _SWEEP_S if left <= 0 else min(left, _SWEEP_S)  # what is overdue waits for its lane, not for us
 
     def _renew(self, lease: Lease) -> None:
         still = lease.renew() if self.owned() else None

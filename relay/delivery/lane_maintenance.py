@@ -37,17 +37,17 @@ class LaneMaintenance:
         for delivery, theirs in self._store.queue.in_flight(self._lane.name):
             if theirs != epoch and delivery.seq not in self._lane.in_flight:
                 self._take_in(delivery, theirs, "the relay was killed while the answer was awaited")
-        _, self._orders = self._store.queue.poll(self._lane.name)
+        _, self._orders = self._store.queue.poll([self._lane.name])[self._lane.name]
         self._lane.throttle.hold(self._orders.paused)
         self._suspects, self._is_new = set(), True
         self._orphans_at, self._outlived_at = self._monotonic(), float("-inf")
 
-    def sweep(self) -> None:
+    def sweep(self, due_at: int | None, flags: OperatorFlags) -> None:
+        """Act on what the store has for the lane: when its next delivery is due, and what the operator wants."""
         if self._is_new:
             self._is_new = self._shorten_waits()
-        due_at, orders = self._store.queue.poll(self._lane.name)
-        if orders != self._orders:
-            self._obey(orders)
+        if flags != self._orders:
+            self._obey(flags)
         if due_at is not None and due_at <= to_us(self._clock()):
             self._lane.wake()
         if self._monotonic() - self._orphans_at >= _ORPHANS_EVERY_S:

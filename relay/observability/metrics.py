@@ -165,8 +165,8 @@ class Metrics:
             "relay_last_notification_timestamp_seconds", "When a source last sent one.",
             {(name,): at.timestamp() for name, at in last.items() if at is not None}, "source",
         )  # fmt: skip
-        size = store.database.path.stat().st_size if store.database.exists() else 0
-        yield _gauge("relay_database_bytes", "The size of the database's file.", {(): float(size)})
+        size = float(store.database.size_bytes())
+        yield _gauge("relay_database_bytes", "The size of the database.", {(): size})
 
 
 def _by(values: Mapping[str, Any], number: Callable[[Any], float]) -> dict[tuple[str, ...], float]:

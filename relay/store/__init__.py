@@ -6,6 +6,7 @@ Knows neither Flask nor targets nor when to try again.
 from __future__ import annotations
 
 from relay.models import ClaimedDelivery
+from relay.store import engines
 from relay.store.admin_pages import Call, CallPage, DeadLetterPage, Hour, Pages
 from relay.store.alert_state import AlertStateStore
 from relay.store.call_progress import Calls
@@ -15,7 +16,6 @@ from relay.store.operator_actions import Discard, OperatorActions, Reacceptance,
 from relay.store.queries import Queries, Selection, TargetFigures
 from relay.store.queue import AttemptResult, Claim, DeliveryQueue
 from relay.store.sessions import AdminSessions
-from relay.store.sqlite.database import Database
 from relay.store.target_state import LeaseRow, OperatorFlags, Targets
 from relay.store.tokens import TokenStore
 from relay.store.waits import Expiry, Waits
@@ -49,7 +49,7 @@ class Store:
     """Durable changes return after the commit that holds them. All raise StoreError when it cannot be made."""
 
     def __init__(self, url: str) -> None:
-        self.database = Database(url)
+        self.database = engines.open_database(url)
         commits = GroupCommit(self.database)
         self.inbox = Inbox(self.database, commits)
         self.queue = DeliveryQueue(self.database, commits)

@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import delete, insert, select
 
 from relay.clock import from_us, to_us
-from relay.store.sqlite.database import Database
+from relay.store.database import OWN_ROWS, Database
 from relay.store.tables import alerts
 
 _MOMENTS = ("at", "since", "over_at", "back_at")
@@ -35,7 +35,7 @@ class AlertStateStore:
             {"channel": channel, "key": key, **{name: _write(name, value) for name, value in each.items()}}
             for key, each in states.items()
         ]
-        with self._database.write() as connection:
+        with self._database.write(alone_for=OWN_ROWS) as connection:
             connection.execute(delete(alerts).where(alerts.c.channel == channel))
             if rows:
                 connection.execute(insert(alerts), rows)

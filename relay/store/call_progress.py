@@ -10,8 +10,8 @@ from sqlalchemy import Connection
 
 from relay.errors import OwnershipLost
 from relay.models import CallEvent, Delivery, Event
+from relay.store.database import PATIENT_TIMEOUT_S, Database
 from relay.store.group_commit import GroupCommit
-from relay.store.sqlite.database import PATIENT_TIMEOUT_S, Database
 from relay.store.statement import Statement
 
 _decoder = json.Decoder(CallEvent)
@@ -72,7 +72,9 @@ class Calls:
 
         Raises OwnershipLost when the lane has another epoch by now: then it is another's to say what was done.
         """
-        if not self._commits.run(_save_all, CallProgress(delivery, epoch, done), PATIENT_TIMEOUT_S):
+        if not self._commits.run(
+            _save_all, CallProgress(delivery, epoch, done), PATIENT_TIMEOUT_S, alone_for=(f"target:{delivery.target}",)
+        ):
             raise OwnershipLost(f"another process has the lane of {delivery.target} by now")
 
 

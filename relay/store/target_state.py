@@ -15,7 +15,7 @@ from sqlalchemy import Connection
 from relay.clock import to_us
 from relay.models import TargetHealth
 from relay.store import waits
-from relay.store.sqlite.database import PATIENT_TIMEOUT_S, Database
+from relay.store.database import OWN_ROWS, PATIENT_TIMEOUT_S, Database
 from relay.store.statement import Statement
 from relay.store.tables import HEALTH
 
@@ -91,7 +91,7 @@ class Targets:
 
     def renew(self, owner: str) -> set[str]:
         """Return the targets whose lanes are still this owner's."""
-        with self._database.write() as connection:
+        with self._database.write(alone_for=OWN_ROWS) as connection:
             return {name for (name,) in _renew.rows(connection, owner=owner)}
 
     def release(self, owner: str, target: str | None = None) -> None:
@@ -103,6 +103,12 @@ class Targets:
         with self._database.read() as connection:
             row = _health.first(connection, target=target)
         return TargetHealth() if row is None else HEALTH.value(row)
+
+    def is_paused(self, target: str) -> bool:
+        """Does the operator hold the target's queue?"""
+        with self._database.read() as connection:
+            row = _paused_at.first(connection, target=target)
+        return row is not None and row[0] is not None
 
     def pause(self, target: str, now: datetime) -> bool:
         """Hold the target's queue. False: it was paused already."""

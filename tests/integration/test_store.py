@@ -25,8 +25,8 @@ NOON = datetime(2026, 3, 2, 9, 45, tzinfo=UTC)
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Any:
-    made = Store(f"sqlite:///{tmp_path / 'relay.db'}")
+def store(database_url: str) -> Any:
+    made = Store(database_url)
     migrate(made.database, now_utc())
     assert made.targets.take_over("onec", "me") == 1
     yield made
@@ -198,7 +198,7 @@ def test_a_poisonous_neighbour_costs_only_itself(store: Store) -> None:
 
     def run(item: str) -> None:
         try:
-            answers[item] = commits.run(operation, item, 10)
+            answers[item] = commits.run(operation, item, 10, alone_for=())
         except ValueError as exc:
             answers[item] = str(exc)
 
@@ -233,7 +233,7 @@ def test_nobody_is_told_that_he_is_stored_when_the_thread_that_commits_for_all_i
 
     def run(item: str) -> None:
         try:
-            answers[item] = commits.run(operation, item, 10)
+            answers[item] = commits.run(operation, item, 10, alone_for=())
         except BaseException as exc:
             answers[item] = type(exc).__name__
 

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
-from sqlalchemy import Column
+from sqlalchemy import Column, Connection
 
 _LIST = re.compile(r"\bFROM (:\w+)")
 
@@ -22,3 +22,13 @@ def bind_list(values: Iterable[Any]) -> str:
 
 def placeholder(_column: Column[Any]) -> str:
     return "?"
+
+
+def next_seqs(connection: Connection, events: int, deliveries: int) -> tuple[range, range]:
+    """Behind the last that there are: whoever asks is the only one who writes."""
+    driver = connection.connection.dbapi_connection
+    event, delivery = driver.execute(_LAST_SEQS).fetchone()  # type: ignore[union-attr]
+    return range(event + 1, event + 1 + events), range(delivery + 1, delivery + 1 + deliveries)
+
+
+_LAST_SEQS = "SELECT (SELECT coalesce(max(seq), 0) FROM events), (SELECT coalesce(max(seq), 0) FROM deliveries)"
