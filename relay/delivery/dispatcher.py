@@ -26,6 +26,7 @@ log = structlog.get_logger("relay.delivery")
 
 _SWEEP_S = 1.5  # at the latest; sooner where something falls due, or the store tells of a change
 _AFTER_FAILURE_S = 0.2
+_KEEPS_S = 600.0
 _REMOVED_EVERY_S = 15.0
 _GRACE_S = 18.0  # from SIGTERM: gunicorn kills after 20
 
@@ -41,6 +42,8 @@ class Dispatcher:
         self._steps: list[tuple[datetime, datetime]] = []  # of the clock, not yet followed
         self._lease: Lease | None = None
         self._removed_at = float("-inf")
+        self._leaving: set[str] = set()  # lanes that are another's as soon as nothing of them is under way
+        self._keeps_until = float("-inf")  # what was left over by the others is not given to them again at once
         self._due_at: int | None = None  # the next delivery of all lanes, in microseconds
         self._stopping = threading.Event()
         self._told_at: float | None = None
@@ -138,11 +141,14 @@ class Dispatcher:
             self._steps.append(step)
         self._renew(self._lease)
         self._follow_clock()
+        if self._lease.announce():
+            self._rebalance(self._lease)
+        self._let_go(self._lease)
         self._contend(self._lease)
         if self._monotonic() - self._removed_at >= _REMOVED_EVERY_S:
             self._removed_at = self._monotonic()
             self._hold_removed(self._lease)
-        self._sweep(self.owned())
+        self._sweep([name for name in self.owned() if name not in self._leaving])
 
     def _sweep(self, names: Sequence[str]) -> None:
         """Let the lanes see what is due, and what the operator wants; remember when the next falls due."""
@@ -167,6 +173,26 @@ class Dispatcher:
             self._lanes[name].lose_ownership()
             log.warning("dispatcher.lane_lost", target=name, reason="another process has taken it over")
 
+    def _rebalance(self, lease: Lease) -> None:
+        """Let go of lanes that another process should have; first what is under way ends."""
+        owned = [name for name in self.owned() if name not in self._leaving]
+        beyond = len(owned) - lease.quota(len(self._lanes), self._store.targets.leases())
+        if beyond > 0 and self._monotonic() >= self._keeps_until:
+            for name in owned[-beyond:]:
+                self._lanes[name].throttle.hold(True)
+                self._leaving.add(name)
+
+    def _let_go(self, lease: Lease) -> None:
+        for name in [*self._leaving]:
+            lane = self._lanes[name]
+            if lane.epoch is not None and (lane.in_flight or lane.handed()):
+                continue
+            if lane.epoch is not None:
+                lane.lose_ownership()
+                lease.let_go(name)
+                log.info("dispatcher.lane_given", target=name, reason="another process has fewer")
+            self._leaving.discard(name)
+
     def _follow_clock(self) -> None:
         """The lanes that were this process's when it stepped; one that is taken over now is looked at as a whole."""
         while self._steps:
@@ -184,13 +210,18 @@ class Dispatcher:
         if not missing:
             return
         present = self._store.targets.leases()
-        taken = []
+        room = lease.quota(len(self._lanes), present) - len(self.owned())
+        taken: list[str] = []
         for lane in missing:
+            if len(taken) >= room and not lease.is_left_over(lane.name, present.get(lane.name)):
+                continue
             epoch = lease.contend(lane.name, present.get(lane.name))
             if epoch is not None:
                 self._maintenance[lane.name].begin(epoch)
                 lane.gain_ownership(epoch, partial(lease.holds, lane.name))
                 taken.append(lane.name)
+                if len(taken) > room:
+                    self._keeps_until = self._monotonic() + _KEEPS_S
         if taken:
             log.info("dispatcher.delivering", targets=taken)
 

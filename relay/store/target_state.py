@@ -48,6 +48,14 @@ _paused_at = Statement("SELECT paused_at FROM targets WHERE name = :target")
 _resume = Statement("UPDATE targets SET paused_at = NULL, resumes = resumes + 1 WHERE name = :target")
 
 
+_DISPATCHER = "dispatcher:"
+_announce = Statement(
+    "INSERT INTO heartbeats (name, at) VALUES (:name, 1) ON CONFLICT (name) DO UPDATE SET at = heartbeats.at + 1"
+)
+_dispatchers = Statement("SELECT name, at FROM heartbeats WHERE name LIKE :pattern")
+_forget_dispatcher = Statement("DELETE FROM heartbeats WHERE name = :name")
+
+
 class LeaseRow(Struct, frozen=True):
     """A lane's lease as it was seen."""
 
@@ -98,6 +106,21 @@ class Targets:
         """Let another have the owner's lanes, or this one of them, at once."""
         with self._database.write() as connection:
             _release.run(connection, owner=owner, target=target)
+
+    def announce(self, owner: str) -> None:
+        """Say that this process delivers, or would."""
+        with self._database.write(alone_for=OWN_ROWS) as connection:
+            _announce.run(connection, name=_DISPATCHER + owner)
+
+    def dispatchers(self) -> dict[str, int]:
+        """Return by owner a counter that moves while it lives."""
+        with self._database.read() as connection:
+            rows = _dispatchers.rows(connection, pattern=_DISPATCHER + "%")
+        return {name.removeprefix(_DISPATCHER): beats for name, beats in rows}
+
+    def forget_dispatcher(self, owner: str) -> None:
+        with self._database.write(alone_for=OWN_ROWS) as connection:
+            _forget_dispatcher.run(connection, name=_DISPATCHER + owner)
 
     def health(self, target: str) -> TargetHealth:
         with self._database.read() as connection:
