@@ -6,7 +6,7 @@ EXTRAS ?=
 UV := uv==0.13.9
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check
 
-.PHONY: help run test soak lint bench translations install lock clean
+.PHONY: help run test soak lint bench translations documents install lock clean
 
 help: ## what there is
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -30,13 +30,16 @@ bench: .venv/test.stamp ## measure: ratios against a baseline in the same run
 translations: .venv/test.stamp ## compile the page's Russian words after a change of the .po file
 	@$(BIN)/pybabel compile --domain admin --directory relay/web/admin/translations
 
+documents: .venv/run.stamp ## write the tables of settings into the documents after a change of the schema
+	@$(BIN)/python -m relay.config.table
+
 install: .venv/run.stamp ## only install what runs; EXTRAS=alerts installs what is in extras/ too
 	@for extra in $(EXTRAS); do $(PIP) -r extras/$$extra.txt || exit 1; done
 
 lock: .venv/bin/python ## exact versions with hashes, after a change of a requirements.in
 	@$(PIP) $(UV)
-	@for file in requirements extras/alerts tests/requirements; do \
-	  $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --custom-compile-command "make lock" \
+	@for file in requirements extras/alerts extras/postgres tests/requirements; do \
+	  $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-strip-extras --custom-compile-command "make lock" \
 	    $$(test $$file = requirements || echo -c requirements.txt) $$file.in -o $$file.txt || exit 1; done
 
 clean: ## remove what was installed; the database stays

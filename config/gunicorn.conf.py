@@ -68,7 +68,7 @@ def post_worker_init(worker: Any) -> None:
 
     cpu_affinity.start(os.environ)
     if not dispatch_enabled(os.environ):
-        relay.watch.start()  # it tells where nobody delivers
+        relay.alerts.start()  # they are sent where nobody delivers too
         return
     relay.start()
     for number in _GRACE_S:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from datetime import datetime
-from typing import Protocol
 
 import structlog
 
@@ -22,17 +21,14 @@ _BREATHER_S = 0.05  # between batches: notifications go first
 _WARN_EVERY = 24  # rounds
 
 Warnings = Callable[[datetime], list[tuple[str, str]]]
-"""What will need mending before long: target and what it is."""
-
-
-class Owner(Protocol):
-    def owned(self) -> list[str]:
-        """The targets whose lanes are this process's."""
+"""Returns what will need mending before long, at the given time: target and sentence."""
 
 
 class Housekeeping:
-    def __init__(self, store: Store, storage: Storage, clock: Clock, owner: Owner, warnings: Warnings) -> None:
-        self._store, self._storage, self._clock, self._owner = store, storage, clock, owner
+    def __init__(
+        self, store: Store, storage: Storage, clock: Clock, owned: Callable[[], list[str]], warnings: Warnings
+    ) -> None:
+        self._store, self._storage, self._clock, self._owned = store, storage, clock, owned
         self._warnings = warnings
         self._stopping = threading.Event()
 
@@ -43,25 +39,27 @@ class Housekeeping:
         self._stopping.set()
 
     def prune(self, *, breather_s: float = 0.0) -> int:
-        """Deletes what has been kept for long enough, old copies of the database too; how many events."""
+        """Delete what has been kept for long enough, old copies of the database too; return how many events."""
         now = self._clock()
         deleted = retention.prune(
-            self._store.database, now - self._storage.keep_delivered, now - self._storage.keep_dead,
+            self._store.database,
+            now - self._storage.keep_delivered,
+            now - self._storage.keep_dead,
             should_stop=lambda: self._stopping.wait(breather_s),
-        )  # fmt: skip
-        if forgotten := self._store.database.forget_copies(now):
-            log.info("retention.copies_deleted", files=forgotten)
+        )
+        if files := self._store.database.forget_copies(now):
+            log.info("retention.copies_deleted", files=files)
         return deleted
 
     def warn(self) -> None:
-        for target, what in self._warnings(self._clock()):
-            log.warning("target.warning", target=target, reason=what)
+        for target, reason in self._warnings(self._clock()):
+            log.warning("target.warning", target=target, reason=reason)
 
     def _run(self) -> None:
         wait, rounds = _FIRST_AFTER_S, 0
         while not self._stopping.wait(wait):
             wait = _EVERY_S
-            if not self._owner.owned():  # of several processes, one does it
+            if not self._owned():  # of several processes, one does it
                 continue
             if rounds % _WARN_EVERY == 0:
                 self.warn()

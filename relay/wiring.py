@@ -1,9 +1,10 @@
-"""The only place that constructs things. Starts nothing."""
+"""Constructs the relay from its settings: the only place that does. Starts nothing."""
 
 from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from datetime import datetime
 from urllib.parse import urlsplit
 
 from relay import targets
@@ -25,7 +26,7 @@ from relay.store import Store
 
 @dataclass(frozen=True, kw_only=True)
 class Relay:
-    """The whole, put together."""
+    """The parts, put together."""
 
     settings: Settings
     store: Store
@@ -35,19 +36,19 @@ class Relay:
     refusals: Refusals
     housekeeping: Housekeeping
     metrics: Metrics
-    watch: AlertLoop
+    alerts: AlertLoop
 
     def start(self) -> None:
-        """Delivers from now on; after the fork, in a web process or in `relay work`."""
-        self.metrics.begin()
+        """Start to deliver; after the fork, in a web process or in `relay work`."""
+        self.metrics.start()
         self.dispatcher.start()
         self.housekeeping.start()
-        self.watch.start()
+        self.alerts.start()
 
     def stop(self, grace_s: float) -> None:
-        """What is in flight finishes, or is recorded as unclear when the grace is over."""
+        """Stop: what is in flight finishes, or is recorded as unclear when the grace is over."""
         self.housekeeping.stop_soon()
-        self.watch.stop_soon()
+        self.alerts.stop_soon()
         self.dispatcher.stop(grace_s)
 
     def close(self) -> None:
@@ -57,28 +58,36 @@ class Relay:
 
 def build(settings: Settings, *, clock: Clock = now_utc) -> Relay:
     store = Store(settings.storage.url)
-    buckets = _buckets(settings)
-    adapters = [targets.build(target, clock, store.token_store(target.name)) for target in settings.targets.values()]
     metrics = Metrics(settings, store, clock)
+    buckets = _buckets(settings)
+    adapters = {
+        name: targets.build(target, clock, store.token_store(name)) for name, target in settings.targets.items()
+    }
     lanes = [
-        Lane(adapter, store, clock, bucket=buckets[adapter.settings.name], watch=metrics.attempted)
-        for adapter in adapters
+        Lane(adapter, store, clock, bucket=buckets[name], watch=metrics.record_attempt)
+        for name, adapter in adapters.items()
     ]
     dispatcher = Dispatcher(lanes, store, clock)
-    ends = {adapter.settings.name: at for adapter in adapters if (at := adapter.expires_at()) is not None}
+    token_ends = {name: at for name, adapter in adapters.items() if (at := adapter.expires_at()) is not None}
+
+    def warnings(now: datetime) -> list[tuple[str, str]]:
+        return [(name, warning) for name, adapter in adapters.items() for warning in adapter.warnings(now)]
+
     return Relay(
-        settings=settings, store=store, clock=clock, dispatcher=dispatcher, metrics=metrics,
-        intake=Intake(settings, store, clock, dispatcher), refusals=Refusals(store, clock),
-        housekeeping=Housekeeping(
-            store, settings.storage, clock, dispatcher,
-            lambda now: [(adapter.settings.name, what) for adapter in adapters for what in adapter.warnings(now)],
-        ),
-        watch=AlertLoop(settings, store, dispatcher, SnapshotCollector(settings, store, clock, ends)),
-    )  # fmt: skip
+        settings=settings,
+        store=store,
+        clock=clock,
+        intake=Intake(settings, store, clock, dispatcher),
+        dispatcher=dispatcher,
+        refusals=Refusals(store, clock),
+        housekeeping=Housekeeping(store, settings.storage, clock, dispatcher.owned, warnings),
+        metrics=metrics,
+        alerts=AlertLoop(settings, store, dispatcher.owned, SnapshotCollector(settings, store, clock, token_ends)),
+    )
 
 
 def _buckets(settings: Settings) -> dict[str, TokenBucket]:
-    """One for each target; targets with a rate on one host share it, and the lower of their rates."""
+    """Return a bucket for each target; targets with a rate on one host share it, and the lower of their rates."""
     slowest: dict[tuple[str, str], Rate] = {}
     for target in settings.targets.values():
         if target.rate is not None:
@@ -92,12 +101,12 @@ def _buckets(settings: Settings) -> dict[str, TokenBucket]:
 
 
 def _host(target: Target) -> tuple[str, str]:
-    """Whose rate it is. The kind belongs to it: in the sandbox three systems stand on one port."""
+    """Return whose rate it is. The kind belongs to it: in the sandbox three systems stand on one port."""
     return target.kind, urlsplit(target.address).netloc
 
 
 def refuse_unused_targets(settings: Settings, store: Store) -> list[str]:
-    """Warnings about targets that no source uses but that still have a backlog.
+    """Return warnings about targets that no source uses but that still have a backlog.
 
     Raises ConfigError for one without: it was forgotten, or its name is misspelt in a source.
     """

@@ -8,7 +8,7 @@ from __future__ import annotations
 import random
 from urllib.parse import quote, urlencode
 
-from relay.sandbox.corruption import DAMAGES
+from relay.sandbox.corruption import CORRUPTIONS
 from relay.uis.rendering import template_slots
 from relay.uis.variables import VARIABLES
 from tests.calls import STANDARD, VALUES, rendered
@@ -79,7 +79,7 @@ def seeds() -> list[bytes]:
         for kind in STANDARD
     ]
     chance = random.Random(0)
-    damaged = [damage(body.decode(), chance) for body in sound for damage in DAMAGES.values()]
+    damaged = [damage(body.decode(), chance) for body in sound for damage in CORRUPTIONS.values()]
     nested = [b'{"call_info":' + body + b',"contact_info":{"contact_phone_number":"79005550123"}}' for body in sound]
     return [*sound, *forms, *damaged, *nested]
 

@@ -20,8 +20,9 @@ from relay.sandbox.onec import OneC
 from relay.sandbox.server import Sandbox
 from relay.store import Store, migrate
 from relay.wiring import Relay
+from tests import postgres as servers
 from tests.fakes import FakeClock
-from tests.postgres import Postgres, programs, skip_unless
+from tests.postgres import Bouncer, Postgres
 
 hypothesis.settings.register_profile("relay", deadline=None)  # machines are noisy: no test is about time
 hypothesis.settings.load_profile("relay")
@@ -82,23 +83,11 @@ def unused_port() -> int:
 
 
 @pytest.fixture(scope="session")
-def postgres(request: pytest.FixtureRequest) -> Iterator[Postgres | None]:
-    """A server of the tests' own where `--engine postgres` asks for it."""
-    if request.config.getoption("--engine") != "postgres":
-        yield None
-        return
-    skip_unless(programs(), "postgresql")
-    server = Postgres()
-    server.start()
-    yield server
-    server.close()
-
-
-@pytest.fixture(scope="session")
-def migrated(postgres: Postgres | None) -> str | None:
-    """A PostgreSQL database with the tables, to be copied."""
-    if postgres is None:
+def with_tables(request: pytest.FixtureRequest) -> str | None:
+    """The name of a PostgreSQL database with empty tables, to be copied; None when the store is SQLite's."""
+    if request.config.getoption("--engine") == "sqlite":
         return None
+    postgres: Postgres = request.getfixturevalue("postgres")
     name = postgres.create_database()
     store = Store(postgres.url(name))
     migrate.migrate(store.database, FakeClock()())
@@ -107,12 +96,13 @@ def migrated(postgres: Postgres | None) -> str | None:
 
 
 @pytest.fixture
-def database_url(tmp_path: Path, postgres: Postgres | None, migrated: str | None) -> Iterator[str]:
-    """The address of an empty database."""
-    if postgres is None or migrated is None:
+def database_url(request: pytest.FixtureRequest, tmp_path: Path, with_tables: str | None) -> Iterator[str]:
+    """The address of a database that holds nothing."""
+    if with_tables is None:
         yield f"sqlite:///{tmp_path / 'relay.db'}"
         return
-    name = postgres.create_database(migrated)
+    postgres: Postgres = request.getfixturevalue("postgres")
+    name = postgres.create_database(with_tables)
     yield postgres.url(name)
     postgres.drop_database(name)
 
@@ -175,3 +165,29 @@ def onec() -> Iterator[Sandbox]:
     sandbox = Sandbox(OneC("Обмен УИС", "пароль")).start()
     yield sandbox
     sandbox.close()
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    """A PostgreSQL server, started when the first test asks for it; a test that ends it starts it again."""
+    servers.skip_unless(servers.programs(), "postgresql")
+    server = Postgres()
+    with servers.running(server):
+        yield server
+
+
+@pytest.fixture
+def postgres_database(postgres: Postgres) -> Iterator[str]:
+    """The name of an empty database, for this test only; `postgres.url(name)` is its address."""
+    name = postgres.create_database()
+    yield name
+    postgres.drop_database(name)
+
+
+@pytest.fixture(scope="session")
+def bouncer(postgres: Postgres) -> Iterator[Bouncer]:
+    """A PgBouncer in front of it; `bouncer.url(name)` is a database's address through it."""
+    servers.skip_unless(servers.bouncer_program(), "pgbouncer")
+    server = Bouncer(postgres)
+    with servers.running(server):
+        yield server

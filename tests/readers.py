@@ -11,7 +11,7 @@ from relay.targets.amocrm import responses as amocrm_responses
 from relay.targets.bitrix24 import responses as bitrix24_responses
 from relay.targets.http_client import Response, TargetError
 from relay.targets.onec import responses as onec_responses
-from relay.targets.webhook.adapter import Http
+from relay.targets.webhook import Http
 from tests.factories import NOW
 from tests.fakes import Drawer
 

@@ -1,1 +1,1 @@
-"""Tells people what is wrong, once, and when it is over. Never disturbs what it speaks of."""
+"""Alerts: tells people what is wrong, once, and when it is over. Never disturbs what it watches."""

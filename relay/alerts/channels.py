@@ -30,26 +30,26 @@ class Channel:
         self.id = hashlib.sha256(self._url.encode()).hexdigest()[:16]  #: of the address, wherever it stands
 
     def problem(self) -> str | None:
-        """What is wrong with the address, which stays unsaid."""
-        if self._opened() is not None:
+        """Return what is wrong with the address, which stays unsaid."""
+        if self._client() is not None:
             return None
         return f"{self.name}: apprise does not know an address of this form; see github.com/caronc/apprise"
 
-    def tell(self, title: str, body: str) -> bool:
-        """Was it taken? Blocks for as long as the other side makes it."""
+    def send(self, title: str, body: str) -> bool:
+        """Send a message; was it taken? Blocks for as long as the other side makes it."""
         try:
-            opened = self._opened()
-            return opened is not None and bool(opened.notify(title=title, body=body, body_format="text"))
+            client = self._client()
+            return client is not None and bool(client.notify(title=title, body=body, body_format="text"))
         except Exception as exc:  # whatever somebody else's library does: its text may hold the address
             log.warning("alert.channel_broke", channel=self.name, reason=type(exc).__name__)
             return False
 
-    def _opened(self) -> Any:
+    def _client(self) -> Any:
         import apprise
 
         logging.getLogger("apprise").disabled = True  # it writes addresses
-        opened = apprise.Apprise()
-        return opened if opened.add(self._url) else None
+        client = apprise.Apprise()
+        return client if client.add(self._url) else None
 
 
 def channels(alerts: Alerts) -> list[Channel]:
@@ -57,5 +57,5 @@ def channels(alerts: Alerts) -> list[Channel]:
 
 
 def is_missing() -> bool:
-    """Is there no library to tell with?"""
+    """Is there no library to send with?"""
     return find_spec("apprise") is None

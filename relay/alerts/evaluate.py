@@ -1,28 +1,28 @@
-"""What is to be told, from what is so now and what people have been told before. Pure."""
+"""Which alerts begin and end, from what is so now and what was sent before. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
 from datetime import datetime, timedelta
-from typing import Literal, NamedTuple
+from typing import Literal
 from zoneinfo import ZoneInfo
 
 from msgspec import Struct
 from msgspec.structs import replace
 
 from relay.config import Alerts
+from relay.store.alert_state import Alert, ConditionKind
 
-FLAPS_WITHIN = timedelta(minutes=10)  # what is back so soon after its end is not told anew, unless it stays as long
+FLAPS_WITHIN = timedelta(minutes=10)  # what is back so soon after its end is not sent anew, unless it stays as long
 AT_MOST_EVERY = timedelta(minutes=1)
-STORE_DOWN_FOR = timedelta(seconds=20)  # one look may fall into a moment in which another writes
+STORE_DOWN_FOR = timedelta(seconds=20)  # one snapshot may fall into a moment in which another writes
 
-ConditionKind = Literal["down", "misconfigured", "backlog", "dead", "unreadable", "silent", "token", "disk", "store"]
-Transition = Literal["new", "more", "still", "over", "past", "paused", "gone"]
-_TARGET: tuple[ConditionKind, ...] = ("down", "misconfigured")  # one trouble, that changes its face
-_LETTERS: tuple[ConditionKind, ...] = ("dead", "unreadable")  # told by number
+Transition = Literal["firing", "more", "still", "resolved", "past", "paused", "gone"]
+_OF_A_TARGET: tuple[ConditionKind, ...] = ("down", "misconfigured")  # one condition, that changes its face
+_COUNTED: tuple[ConditionKind, ...] = ("dead", "unreadable")
 
 
-class TargetFact(Struct, frozen=True, kw_only=True):
+class TargetStatus(Struct, frozen=True, kw_only=True):
     name: str
     state: str
     reason: str | None = None
@@ -32,7 +32,7 @@ class TargetFact(Struct, frozen=True, kw_only=True):
     oldest_due_at: datetime | None = None
 
 
-class SourceFact(Struct, frozen=True, kw_only=True):
+class SourceStatus(Struct, frozen=True, kw_only=True):
     name: str
     zone: ZoneInfo
     last_at: datetime | None  #: taken
@@ -41,8 +41,8 @@ class SourceFact(Struct, frozen=True, kw_only=True):
 
 class Snapshot(Struct, frozen=True, kw_only=True):
     now: datetime
-    targets: tuple[TargetFact, ...] = ()
-    sources: tuple[SourceFact, ...] = ()
+    targets: tuple[TargetStatus, ...] = ()
+    sources: tuple[SourceStatus, ...] = ()
     dead: Mapping[str, int] = {}  #: dead and held, by target
     unreadable: int = 0  #: notifications in quarantine
     token_ends: Mapping[str, datetime] = {}  #: by target
@@ -51,7 +51,9 @@ class Snapshot(Struct, frozen=True, kw_only=True):
 
 
 class Condition(Struct, frozen=True, kw_only=True):
-    what: ConditionKind
+    """Something that is wrong."""
+
+    kind: ConditionKind
     name: str = ""  #: the target or source
     since: datetime | None = None
     count: int = 0
@@ -60,183 +62,182 @@ class Condition(Struct, frozen=True, kw_only=True):
 
     @property
     def key(self) -> str:
-        return f"{'target' if self.what in _TARGET else self.what} {self.name}".strip()
-
-
-class Told(Struct, frozen=True, kw_only=True):
-    """What people know of a trouble."""
-
-    what: ConditionKind
-    name: str
-    at: datetime  #: when something was said of it
-    since: datetime | None = None
-    count: int = 0
-    over_at: datetime | None = None  #: it is over; it may come back
-    back_at: datetime | None = None  #: it came back so soon that nothing was said
-    is_unsaid: bool = False  #: they know nothing yet: it could not be told
+        return f"{'target' if self.kind in _OF_A_TARGET else self.kind} {self.name}".strip()
 
 
 class Message(Struct, frozen=True):
-    """One line of a message."""
+    """One line of what is sent."""
 
-    how: Transition
-    trouble: Condition
+    transition: Transition
+    condition: Condition
 
 
 class Evaluation(Struct, frozen=True):
-    items: tuple[Message, ...]
-    told: dict[str, Told]  #: what people know when they have read it
-    missed: dict[str, Told]  #: what they know when it did not reach them
+    messages: tuple[Message, ...]
+    sent: dict[str, Alert]  #: the state when the messages have arrived
+    unsent: dict[str, Alert]  #: the state when they have not
 
 
-class _Step(NamedTuple):
-    """What a look makes of one trouble."""
-
-    how: Transition | None  #: None: there is nothing to say
-    trouble: Condition | None
-    told: Told | None  #: None: it need not be remembered any more
+_Step = tuple[Message | None, Alert | None]  # what to say of a condition, and what to remember of it
 
 
-def news(facts: Snapshot, told: Mapping[str, Told], limits: Alerts) -> Evaluation:
-    """What to say in one message. Nothing within a minute of the last one: it is said with a later look."""
-    steps = {trouble.key: _of_present(trouble, told.get(trouble.key), limits, facts.now)
-             for trouble in troubles(facts, limits)}  # fmt: skip
-    for key in sorted(told.keys() - steps.keys() - _unknown(facts, limits, told)):
-        steps[key] = _of_absent(told[key], facts)
-    items = tuple(
-        Message(how, trouble) for how, trouble, _ in steps.values() if how is not None and trouble is not None
-    )
-    known = {**told, **{key: step.told for key, step in steps.items()}}
-    after = {key: each for key, each in known.items() if each is not None}
-    missed = _missed(items, told, after)
-    if items and _has_just_spoken(told, facts.now):
-        return Evaluation((), missed, missed)
-    return Evaluation(items, after, missed)
+def evaluate(snapshot: Snapshot, state: Mapping[str, Alert], settings: Alerts) -> Evaluation:
+    """Return what to send in one go: nothing within a minute of the last time, then with a later evaluation."""
+    steps: dict[str, _Step] = {
+        condition.key: _of_present(condition, state.get(condition.key), settings, snapshot.now)
+        for condition in conditions(snapshot, settings)
+    }
+    for key in sorted(state.keys() - steps.keys() - _unknown(snapshot, settings, state)):
+        steps[key] = _of_absent(state[key], snapshot)
+    messages = tuple(message for message, _ in steps.values() if message is not None)
+    after = {**state, **{key: alert for key, (_, alert) in steps.items()}}
+    sent = {key: alert for key, alert in after.items() if alert is not None}
+    unsent = {**sent, **{message.condition.key: _unsent(message, state, sent) for message in messages}}
+    if messages and _has_just_sent(state, snapshot.now):
+        return Evaluation((), unsent, unsent)
+    return Evaluation(messages, sent, unsent)
 
 
-def _of_present(trouble: Condition, before: Told | None, limits: Alerts, now: datetime) -> _Step:
-    fresh = Told(what=trouble.what, name=trouble.name, at=now, since=trouble.since, count=trouble.count)
-    if before is None or before.is_unsaid or before.over_at is not None or before.back_at is not None:
-        return _of_unknown(trouble, before, fresh, limits)
-    how: Transition | None = None
-    if trouble.what in _LETTERS and trouble.count - before.count >= limits.dead:
-        how = "more"
-    elif trouble.what != before.what and now - before.at > FLAPS_WITHIN:
-        how = "new"
-    elif now - before.at >= limits.remind_after:
-        how = "still"
-    if how is not None:
-        return _Step(how, trouble, fresh)
-    fewer = trouble.what in _LETTERS and trouble.count < before.count  # some were replayed: more are counted from here
-    return _Step(None, None, replace(before, count=trouble.count) if fewer else before)
-
-
-def _of_unknown(trouble: Condition, before: Told | None, fresh: Told, limits: Alerts) -> _Step:
-    """People do not know that it is so, or not that it is so again."""
-    now = fresh.at
-    if before is not None and before.over_at is not None and now - before.over_at <= FLAPS_WITHIN:
-        return _Step(None, None, replace(before, over_at=None, back_at=now))
-    if before is not None and before.back_at is not None:
-        waits = now - before.back_at <= FLAPS_WITHIN and now - before.at < limits.remind_after
+def _of_present(condition: Condition, before: Alert | None, settings: Alerts, now: datetime) -> _Step:
+    if before is not None and before.state == "resolved" and _age(before.resolved_at, now) <= FLAPS_WITHIN:
+        return None, replace(before, state="firing", since=now)
+    if before is not None and before.is_known:
+        transition = _reminder(condition, before, settings, now)
     else:
-        waits = False
-    if waits or (trouble.what in _LETTERS and trouble.count < limits.dead):
-        return _Step(None, None, before)
-    return _Step("new", trouble, fresh)
+        transition = _beginning(condition, before, settings, now)
+    if transition is not None:
+        alert = Alert(
+            kind=condition.kind, name=condition.name, since=condition.since, count=condition.count, last_sent=now
+        )
+        return Message(transition, condition), alert
+    if before is not None and condition.kind in _COUNTED and condition.count < before.count:
+        return None, replace(before, count=condition.count)  # some were replayed: more are counted from here
+    return None, before
 
 
-def _of_absent(before: Told, facts: Snapshot) -> _Step:
-    trouble, now = Condition(what=before.what, name=before.name, since=before.since), facts.now
-    if before.over_at is not None:
-        return _Step(None, None, None if now - before.over_at > FLAPS_WITHIN else before)
-    if before.back_at is not None:
-        return _Step(None, None, replace(before, over_at=now, back_at=None))
-    over = replace(before, at=now, over_at=now, is_unsaid=False)
-    return _Step("past" if before.is_unsaid else _ending(before, facts), trouble, over)
+def _reminder(condition: Condition, before: Alert, settings: Alerts, now: datetime) -> Transition | None:
+    """Return what to say of a condition that is known."""
+    since_sent = _age(before.last_sent, now)
+    if condition.kind in _COUNTED and condition.count - before.count >= settings.dead:
+        return "more"
+    if condition.kind != before.kind and since_sent > FLAPS_WITHIN:
+        return "firing"
+    return "still" if since_sent >= settings.remind_after else None
 
 
-def _ending(before: Told, facts: Snapshot) -> Transition:
-    """What is paused or removed has not come back."""
-    states = {target.name: target.state for target in facts.targets}
-    if before.what in _TARGET and states.get(before.name) == "paused":
+def _beginning(condition: Condition, before: Alert | None, settings: Alerts, now: datetime) -> Transition | None:
+    """Return what to say of a condition that nobody knows of, or knows to be there again."""
+    is_flapping = (
+        before is not None
+        and before.state == "firing"
+        and before.resolved_at is not None
+        and _age(before.since, now) <= FLAPS_WITHIN
+        and _age(before.last_sent, now) < settings.remind_after
+    )
+    is_too_few = condition.kind in _COUNTED and condition.count < settings.dead
+    return None if is_flapping or is_too_few else "firing"
+
+
+def _of_absent(before: Alert, snapshot: Snapshot) -> _Step:
+    now = snapshot.now
+    if before.state == "resolved":
+        return None, None if _age(before.resolved_at, now) > FLAPS_WITHIN else before
+    resolved = replace(before, state="resolved", resolved_at=now)
+    if before.resolved_at is not None:  # that it was there again was never said
+        return None, resolved
+    condition = Condition(kind=before.kind, name=before.name, since=before.since)
+    return Message(_ending(before, snapshot), condition), replace(resolved, last_sent=now)
+
+
+def _ending(before: Alert, snapshot: Snapshot) -> Transition:
+    """Return how a condition ended: what is paused or removed has not come back."""
+    if before.last_sent is None:
+        return "past"
+    states = {target.name: target.state for target in snapshot.targets}
+    if before.kind in _OF_A_TARGET and states.get(before.name) == "paused":
         return "paused"
-    names = {*states, *facts.dead, *(source.name for source in facts.sources)}
-    return "gone" if before.name and before.name not in names else "over"
+    names = {*states, *snapshot.dead, *(source.name for source in snapshot.sources)}
+    return "gone" if before.name and before.name not in names else "resolved"
 
 
-def _missed(items: tuple[Message, ...], told: Mapping[str, Told], after: Mapping[str, Told]) -> dict[str, Told]:
-    """As `after`, but of what the items say people know nothing; what is new to them waits to be told."""
-    found = dict(after)
-    for item in items:
-        key = item.trouble.key
-        before = told.get(key)
-        if item.how == "new" and (before is None or before.over_at is not None or before.back_at is not None):
-            found[key] = replace(after[key], is_unsaid=True)
-        elif before is not None:
-            found[key] = before
-    return found
+def _unsent(message: Message, state: Mapping[str, Alert], sent: Mapping[str, Alert]) -> Alert:
+    """Return what to remember when a message did not arrive: what was, or that its beginning is still to be told."""
+    before = state.get(message.condition.key)
+    if before is None or (message.transition == "firing" and before.resolved_at is not None):
+        return replace(sent[message.condition.key], last_sent=None)
+    return before
 
 
-def _has_just_spoken(told: Mapping[str, Told], now: datetime) -> bool:
-    return any(timedelta(0) <= now - known.at < AT_MOST_EVERY for known in told.values() if not known.is_unsaid)
+def _has_just_sent(state: Mapping[str, Alert], now: datetime) -> bool:
+    return any(timedelta(0) <= _age(alert.last_sent, now) < AT_MOST_EVERY for alert in state.values())
+
+
+def _age(moment: datetime | None, now: datetime) -> timedelta:
+    """Return how long ago it was; forever for what never was."""
+    return timedelta.max if moment is None else now - moment
 
 
 # --- what is wrong
 
 
-def troubles(facts: Snapshot, limits: Alerts) -> list[Condition]:
-    """What is wrong now. When the store is down, nothing else is known."""
-    down_since = facts.store_down_since
+def conditions(snapshot: Snapshot, settings: Alerts) -> list[Condition]:
+    """Return what is wrong now; of a store that is down nothing else is known."""
+    down_since = snapshot.store_down_since
     if down_since is not None:
-        lasts = facts.now - down_since >= STORE_DOWN_FOR
-        return [Condition(what="store", since=down_since)] if lasts and limits.store_down else []
-    return [*_of_targets(facts, limits), *_of_letters(facts), *_of_sources(facts, limits), *_of_the_rest(facts, limits)]
+        is_told = settings.store_down and snapshot.now - down_since >= STORE_DOWN_FOR
+        return [Condition(kind="store", since=down_since)] if is_told else []
+    return [
+        *_of_targets(snapshot, settings),
+        *_of_dead_letters(snapshot),
+        *_of_sources(snapshot, settings),
+        *_of_the_rest(snapshot, settings),
+    ]
 
 
-def _unknown(facts: Snapshot, limits: Alerts, told: Collection[str]) -> set[str]:
-    """Of what cannot be said now whether it is over."""
-    if facts.store_down_since is not None:
-        return set(told)
-    down = {f"target {target.name}" for target in facts.targets if target.state in _TARGET}
-    queues = {f"backlog {target.name}" for target in facts.targets if _is_old(target, facts.now, limits)}
-    return down | queues | {f"silent {source.name}" for source in facts.sources if source.last_at is None}
+def _unknown(snapshot: Snapshot, settings: Alerts, state: Collection[str]) -> set[str]:
+    """Return the keys of the alerts of which nobody can say now whether they are resolved."""
+    if snapshot.store_down_since is not None:
+        return set(state)
+    down = {f"target {target.name}" for target in snapshot.targets if target.state in _OF_A_TARGET}
+    queues = {f"backlog {target.name}" for target in snapshot.targets if _is_old(target, snapshot.now, settings)}
+    return down | queues | {f"silent {source.name}" for source in snapshot.sources if source.last_at is None}
 
 
-def _of_targets(facts: Snapshot, limits: Alerts) -> Iterator[Condition]:
-    for target in facts.targets:
-        reason, since = target.reason or "", target.since or facts.now
-        if target.state in _TARGET and facts.now - since >= limits.down_for:
-            what: ConditionKind = "down" if target.state == "down" else "misconfigured"
-            yield Condition(what=what, name=target.name, since=since, count=target.due, reason=reason)
-        elif target.state == "open" and _is_old(target, facts.now, limits):
-            opened = target.open_since or facts.now
-            if facts.now - opened >= limits.backlog_older:  # one that is just back is given time to catch up
-                yield Condition(what="backlog", name=target.name, since=target.oldest_due_at, count=target.due)
+def _of_targets(snapshot: Snapshot, settings: Alerts) -> Iterator[Condition]:
+    for target in snapshot.targets:
+        reason, since = target.reason or "", target.since or snapshot.now
+        if target.state in _OF_A_TARGET and snapshot.now - since >= settings.down_for:
+            kind: ConditionKind = "down" if target.state == "down" else "misconfigured"
+            yield Condition(kind=kind, name=target.name, since=since, count=target.due, reason=reason)
+        elif target.state == "open" and _is_old(target, snapshot.now, settings):
+            opened = target.open_since or snapshot.now
+            if snapshot.now - opened >= settings.backlog_older:  # one that is just back is given time to catch up
+                yield Condition(kind="backlog", name=target.name, since=target.oldest_due_at, count=target.due)
 
 
-def _is_old(target: TargetFact, now: datetime, limits: Alerts) -> bool:
-    return target.oldest_due_at is not None and now - target.oldest_due_at >= limits.backlog_older
+def _is_old(target: TargetStatus, now: datetime, settings: Alerts) -> bool:
+    return target.oldest_due_at is not None and now - target.oldest_due_at >= settings.backlog_older
 
 
-def _of_letters(facts: Snapshot) -> Iterator[Condition]:
-    for target, count in facts.dead.items():
+def _of_dead_letters(snapshot: Snapshot) -> Iterator[Condition]:
+    for target, count in snapshot.dead.items():
         if count:
-            yield Condition(what="dead", name=target, count=count)
-    if facts.unreadable:
-        yield Condition(what="unreadable", count=facts.unreadable)
+            yield Condition(kind="dead", name=target, count=count)
+    if snapshot.unreadable:
+        yield Condition(kind="unreadable", count=snapshot.unreadable)
 
 
-def _of_sources(facts: Snapshot, limits: Alerts) -> Iterator[Condition]:
-    for source in facts.sources:
+def _of_sources(snapshot: Snapshot, settings: Alerts) -> Iterator[Condition]:
+    for source in snapshot.sources:
         since = source.last_at or source.watched_since
-        worked = limits.working_hours.between(since.astimezone(source.zone), facts.now.astimezone(source.zone))
-        if limits.silent_for and worked >= limits.silent_for:
-            yield Condition(what="silent", name=source.name, since=since, zone=source.zone)
+        worked = settings.working_hours.between(since.astimezone(source.zone), snapshot.now.astimezone(source.zone))
+        if settings.silent_for and worked >= settings.silent_for:
+            yield Condition(kind="silent", name=source.name, since=since, zone=source.zone)
 
 
-def _of_the_rest(facts: Snapshot, limits: Alerts) -> Iterator[Condition]:
-    for target, ends in facts.token_ends.items():
-        if ends - facts.now <= limits.token_ends_in:
-            yield Condition(what="token", name=target, since=ends)
-    if facts.free_bytes is not None and facts.free_bytes < limits.disk_free:
-        yield Condition(what="disk", count=facts.free_bytes >> 20)
+def _of_the_rest(snapshot: Snapshot, settings: Alerts) -> Iterator[Condition]:
+    for target, ends in snapshot.token_ends.items():
+        if ends - snapshot.now <= settings.token_ends_in:
+            yield Condition(kind="token", name=target, since=ends)
+    if snapshot.free_bytes is not None and snapshot.free_bytes < settings.disk_free:
+        yield Condition(kind="disk", count=snapshot.free_bytes >> 20)

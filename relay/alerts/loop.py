@@ -1,4 +1,4 @@
-"""Looks every half minute, and has people told what is new. Of several processes one does it."""
+"""Checks every half minute whether there is anything to send. Of several processes one does it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Sequence
-from typing import Protocol
 
 import structlog
 
@@ -22,83 +21,83 @@ from relay.store import LeaseRow, Store
 log = structlog.get_logger("relay.alerts")
 
 _EVERY_S = 30.0
-_PATIENCE_S = 20.0  # for channels that hang; after that the next look comes first
+_PATIENCE_S = 20.0  # for channels that hang; after that the next check comes first
 _UNWORKED_AFTER_S = 15.0  # as a lane is taken over
 
 
-class Owner(Protocol):
-    def owned(self) -> list[str]:
-        """The targets whose lanes are this process's."""
+Owned = Callable[[], list[str]]
+"""Returns the targets whose lanes are this process's."""
 
 
 class AlertLoop:
-    def __init__(self, settings: Settings, store: Store, owner: Owner, gathering: SnapshotCollector) -> None:
-        self._settings, self._gathering = settings, gathering
-        self._turn = Turn(next(iter(settings.targets), ""), store, owner)
+    def __init__(self, settings: Settings, store: Store, owned: Owned, collector: SnapshotCollector) -> None:
+        self._collector = collector
+        self._election = Election(next(iter(settings.targets), ""), store, owned)
         self._channels = channels.channels(settings.alerts)
         name = settings.alerts.name or socket.gethostname()
-        self._listeners = [Notifier(channel, settings, store, name) for channel in self._channels]
+        self._notifiers = [Notifier(channel, settings, store, name) for channel in self._channels]
         self._stopping = threading.Event()
 
     def start(self) -> None:
-        """Nothing, where there is nobody to tell."""
-        if self._channels and _can_tell(self._channels):
+        """Start the thread; nothing, where there is nobody to tell."""
+        if self._channels and _can_send(self._channels):
             threading.Thread(target=self._run, name="alerts", daemon=True).start()
 
     def stop_soon(self) -> None:
         self._stopping.set()
 
-    def look(self, patience_s: float = _PATIENCE_S) -> None:
-        """Returns when everybody who had to be told was told, or would not hear within the time."""
-        if not self._turn.is_mine():
+    def check(self, patience_s: float = _PATIENCE_S) -> None:
+        """Send what is new over each channel; return when it was taken, or was not within the time."""
+        if not self._election.is_won():
             return
-        facts = self._gathering.facts()
+        snapshot = self._collector.collect()
         if self._stopping.is_set():
-            return  # the store closes: that is no trouble
-        for listener in self._listeners:
-            listener.begin(facts)
+            return  # the store closes: that is nothing to tell
+        for notifier in self._notifiers:
+            notifier.start(snapshot)
         ends = time.monotonic() + patience_s
-        for listener in self._listeners:
-            listener.wait(max(0.0, ends - time.monotonic()))
+        for notifier in self._notifiers:
+            notifier.wait(max(0.0, ends - time.monotonic()))
 
     def _run(self) -> None:
         while not self._stopping.wait(_EVERY_S):
             try:
-                self.look()
-            except Exception:  # what is watched must not suffer from who watches
+                self.check()
+            except Exception:  # what is watched must not suffer from it
                 log.exception("alert.look_failed")
 
 
-class Turn:
-    """The owner of the first lane tells. Where nobody works it, whoever has a lock: that too must be told of."""
+class Election:
+    """Decides which process sends: the owner of the first lane; where nobody works it, whoever has a lock."""
 
     def __init__(
-        self, target: str, store: Store, owner: Owner, monotonic: Callable[[], float] = time.monotonic
+        self, target: str, store: Store, owned: Owned, monotonic: Callable[[], float] = time.monotonic
     ) -> None:
-        self._target, self._store, self._owner, self._monotonic = target, store, owner, monotonic
+        self._target, self._store, self._owned, self._monotonic = target, store, owned, monotonic
         self._lock = store.database.role_lock("alerts")
-        self._seen: LeaseRow | None = None
-        self._moved_at: float | None = None
-        self._was_mine = False
+        self._last_lease: LeaseRow | None = None
+        self._renewed_at: float | None = None
+        self._was_won = False
 
-    def is_mine(self) -> bool:
+    def is_won(self) -> bool:
+        """Is it this process that sends?"""
         with contextlib.suppress(StoreError):  # then nobody can say: as it was
-            self._was_mine = self._target in self._owner.owned() or (self._is_unworked() and self._lock.try_acquire())
-        return self._was_mine
+            self._was_won = self._target in self._owned() or (self._is_unworked() and self._lock.try_acquire())
+        return self._was_won
 
     def _is_unworked(self) -> bool:
-        present, now = self._store.targets.leases().get(self._target), self._monotonic()
-        if self._moved_at is None or present != self._seen:
-            self._seen, self._moved_at = present, now
+        lease, now = self._store.targets.leases().get(self._target), self._monotonic()
+        if self._renewed_at is None or lease != self._last_lease:
+            self._last_lease, self._renewed_at = lease, now
             self._lock.close()
-        return now - self._moved_at >= _UNWORKED_AFTER_S
+        return now - self._renewed_at >= _UNWORKED_AFTER_S
 
 
-def _can_tell(found: Sequence[Channel]) -> bool:
+def _can_send(opened: Sequence[Channel]) -> bool:
     if channels.is_missing():
         log.error("alert.nobody_is_told", reason=channels.MISSING)
         return False
-    for channel in found:
+    for channel in opened:
         problem = channel.problem()
         if problem is not None:
             log.error("alert.bad_address", reason=problem)

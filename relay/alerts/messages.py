@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from zoneinfo import ZoneInfo
 
-from relay.alerts.evaluate import Condition, ConditionKind, Message
-from relay.observability.logging import hide
+from relay.alerts.evaluate import Condition, Message
+from relay.observability.logging import redact
+from relay.store.alert_state import ConditionKind
 
 LINES_MAX = 10
 _REASON_MAX = 200
 
-_WRONG: Mapping[str, Mapping[ConditionKind, str]] = {
+_FIRING: Mapping[str, Mapping[ConditionKind, str]] = {
     "en": {
         "down": "{name}: down since {since}; {count} wait and will be delivered when it answers. {reason}"
         "See: relay status",
@@ -38,36 +39,49 @@ _WRONG: Mapping[str, Mapping[ConditionKind, str]] = {
         "unreadable": "уведомлений, которые не удалось прочесть: {count}. "
         "Посмотреть: relay dead --state quarantined; исправить: relay edit ID",
         "silent": "{name}: ничего не приходит с {since}. Проверьте уведомления в кабинете UIS",
-        "token": "{name}: токен действует до {since}. Выпустите новый, впишите и перезапустите реле",
+        "token": "{name}: токен действует до {since}. Выпустите новый, впишите и перезапустите ретранслятор",
         "disk": "на диске с базой осталось {count} МБ. Освободите место",
         "store": "в базу нельзя писать с {since}: уведомления не принимаются. Проверьте диск и журнал",
     },
 }
-_OVER: Mapping[str, Mapping[ConditionKind, str]] = {
+_RESOLVED: Mapping[str, Mapping[ConditionKind, str]] = {
     "en": {
-        "down": "{name}: answers again", "misconfigured": "{name}: takes deliveries again",
-        "backlog": "{name}: has caught up", "dead": "{name}: no dead letters any more",
-        "unreadable": "no unread notifications any more", "silent": "{name}: notifications come again",
-        "token": "{name}: the token is in order", "disk": "there is room on the disk again",
+        "down": "{name}: answers again",
+        "misconfigured": "{name}: takes deliveries again",
+        "backlog": "{name}: has caught up",
+        "dead": "{name}: no dead letters any more",
+        "unreadable": "no unread notifications any more",
+        "silent": "{name}: notifications come again",
+        "token": "{name}: the token is in order",
+        "disk": "there is room on the disk again",
         "store": "the database can be written again",
     },
     "ru": {
-        "down": "{name}: снова отвечает", "misconfigured": "{name}: снова принимает",
-        "backlog": "{name}: очередь разобрана", "dead": "{name}: недоставленного больше нет",
-        "unreadable": "непрочитанных уведомлений больше нет", "silent": "{name}: уведомления снова приходят",
-        "token": "{name}: токен в порядке", "disk": "место на диске снова есть", "store": "в базу снова можно писать",
+        "down": "{name}: снова отвечает",
+        "misconfigured": "{name}: снова принимает",
+        "backlog": "{name}: очередь разобрана",
+        "dead": "{name}: недоставленного больше нет",
+        "unreadable": "непрочитанных уведомлений больше нет",
+        "silent": "{name}: уведомления снова приходят",
+        "token": "{name}: токен в порядке",
+        "disk": "место на диске снова есть",
+        "store": "в базу снова можно писать",
     },
-}  # fmt: skip
+}
 _ENDED = {
     "en": {
-        "over": "✔ {end}", "past": "✔ {end} (this could not be told before; it began {since})",
-        "paused": "{name}: paused by the operator", "gone": "{name}: is not in the configuration any more",
+        "resolved": "✔ {end}",
+        "past": "✔ {end} (this could not be told before; it began {since})",
+        "paused": "{name}: paused by the operator",
+        "gone": "{name}: is not in the configuration any more",
     },
     "ru": {
-        "over": "✔ {end}", "past": "✔ {end} (раньше сообщить не удалось; началось {since})",
-        "paused": "{name}: приостановлен оператором", "gone": "{name}: больше нет в настройках",
+        "resolved": "✔ {end}",
+        "past": "✔ {end} (раньше сообщить не удалось; началось {since})",
+        "paused": "{name}: приостановлен оператором",
+        "gone": "{name}: больше нет в настройках",
     },
-}  # fmt: skip
+}
 _STILL = {"en": "still: ", "ru": "всё ещё: "}
 _MORE = {"en": "and {count} more. See: relay status", "ru": "и ещё {count}. Посмотреть: relay status"}
 _TITLE = {"en": "UIS relay, {name}", "ru": "Реле UIS, {name}"}
@@ -78,38 +92,41 @@ TEST = {
 
 
 def title(language: str, name: str) -> str:
-    """Which relay speaks."""
+    """Return the title: which relay speaks."""
     return _TITLE[language].format(name=name)
 
 
-def message(items: tuple[Message, ...], language: str, zone: ZoneInfo) -> str:
-    """One message for all that is new."""
-    lines = [_line(item, language, zone) for item in items[:LINES_MAX]]
-    if len(items) > LINES_MAX:
-        lines.append(_MORE[language].format(count=len(items) - LINES_MAX))
+def body(messages: tuple[Message, ...], language: str, zone: ZoneInfo) -> str:
+    """Return one text for all messages."""
+    lines = [_line(message, language, zone) for message in messages[:LINES_MAX]]
+    if len(messages) > LINES_MAX:
+        lines.append(_MORE[language].format(count=len(messages) - LINES_MAX))
     return "\n".join(lines)
 
 
-def _line(item: Message, language: str, zone: ZoneInfo) -> str:
-    trouble = item.trouble
-    known = {
-        "name": trouble.name, "count": trouble.count, "since": _when(trouble, zone), "reason": _shown(trouble.reason),
-    }  # fmt: skip
-    if item.how in _ENDED[language]:
-        end = _OVER[language][trouble.what].format(**known)
-        return _ENDED[language][item.how].format(end=end, **known)
-    still = _STILL[language] if item.how == "still" else ""
-    return "✖ " + still + _WRONG[language][trouble.what].format(**known)
+def _line(message: Message, language: str, zone: ZoneInfo) -> str:
+    condition, transition = message.condition, message.transition
+    words = {
+        "name": condition.name,
+        "count": condition.count,
+        "since": _when(condition, zone),
+        "reason": _redacted(condition.reason),
+    }
+    if transition in _ENDED[language]:
+        end = _RESOLVED[language][condition.kind].format(**words)
+        return _ENDED[language][transition].format(end=end, **words)
+    still = _STILL[language] if transition == "still" else ""
+    return "✖ " + still + _FIRING[language][condition.kind].format(**words)
 
 
-def _shown(reason: str) -> str:
-    """A target's own words, a sentence on one line, without phones, links and secrets."""
-    shown = " ".join(hide(reason).split()).rstrip(". ")
-    shown = shown if len(shown) <= _REASON_MAX else shown[:_REASON_MAX] + "…"
-    return f"{shown}. " if shown else ""
+def _redacted(reason: str) -> str:
+    """Return a target's own words, a sentence on one line, without phones, links and secrets."""
+    text = " ".join(redact(reason).split()).rstrip(". ")
+    text = text if len(text) <= _REASON_MAX else text[:_REASON_MAX] + "…"
+    return f"{text}. " if text else ""
 
 
-def _when(trouble: Condition, zone: ZoneInfo) -> str:
-    """By the clock of the account."""
-    form = "%d.%m.%Y" if trouble.what == "token" else "%d.%m %H:%M"
-    return "–" if trouble.since is None else trouble.since.astimezone(trouble.zone or zone).strftime(form)
+def _when(condition: Condition, zone: ZoneInfo) -> str:
+    """Write the time by the clock of the account."""
+    form = "%d.%m.%Y" if condition.kind == "token" else "%d.%m %H:%M"
+    return "–" if condition.since is None else condition.since.astimezone(condition.zone or zone).strftime(form)

@@ -1,19 +1,20 @@
-"""Those who hear one channel: what they know, and the message that is on its way to them."""
+"""Sends over one channel what begins and ends, and remembers what its readers know."""
 
 from __future__ import annotations
 
 import contextlib
 import threading
+from collections.abc import Mapping
 from typing import Protocol
 
 import structlog
-from msgspec.structs import asdict
 
 from relay.alerts import messages
-from relay.alerts.evaluate import Evaluation, Snapshot, Told, news
+from relay.alerts.evaluate import Evaluation, Snapshot, evaluate
 from relay.config import Settings
 from relay.errors import StoreError
 from relay.store import Store
+from relay.store.alert_state import Alert
 
 log = structlog.get_logger("relay.alerts")
 
@@ -25,66 +26,65 @@ class Channel(Protocol):
 
     @property
     def id(self) -> str:
-        """Under which it is remembered what it told."""
+        """Under which it is remembered what it sent."""
 
-    def tell(self, title: str, body: str) -> bool:
-        """Was it taken? May block."""
+    def send(self, title: str, body: str) -> bool:
+        """Send a message; was it taken? May block."""
 
 
 class Notifier:
     """A channel that hangs has a thread of its own to hang in; nothing more is given to it meanwhile."""
 
-    def __init__(self, teller: Channel, settings: Settings, store: Store, name: str) -> None:
-        self._teller, self._settings, self._store = teller, settings, store
+    def __init__(self, channel: Channel, settings: Settings, store: Store, name: str) -> None:
+        self._channel, self._settings, self._store = channel, settings, store
         self._title = messages.title(settings.alerts.language, name)
-        self._known: dict[str, Told] = {}
-        self._unkept = False  # the store could not take what is known
+        self._state: Mapping[str, Alert] = {}
+        self._is_unsaved = False  # the store could not take the state
         self._sending: threading.Thread | None = None
         self._fails = False
 
-    def begin(self, facts: Snapshot) -> None:
-        """Sets out to tell what is new, if anything is."""
+    def start(self, snapshot: Snapshot) -> None:
+        """Begin to send what is new, if anything is."""
         if self._sending is not None and self._sending.is_alive():
             return
-        found = news(facts, self._recall(), self._settings.alerts)
-        if not found.items:
-            self._keep(found.told)
+        evaluation = evaluate(snapshot, self._load(), self._settings.alerts)
+        if not evaluation.messages:
+            self._save(evaluation.sent)
             return
-        self._sending = threading.Thread(target=self._send, args=(found,), name="alert", daemon=True)
+        self._sending = threading.Thread(target=self._send, args=(evaluation,), name="alert", daemon=True)
         self._sending.start()
 
-    def wait(self, seconds: float) -> bool:
-        """Is nothing on its way any more?"""
+    def wait(self, seconds: float) -> None:
+        """Wait until nothing is on its way any more, or the time is over."""
         if self._sending is not None:
             self._sending.join(seconds)
-        return self._sending is None or not self._sending.is_alive()
 
-    def _send(self, found: Evaluation) -> None:
-        body = messages.message(found.items, self._settings.alerts.language, self._settings.timezone)
-        well = self._teller.tell(self._title, body)
-        if not well and not self._fails:  # said once, however often it is tried
-            log.error("alert.not_taken", channel=self._teller.name, reason="told again with each look until it is")
-        elif well and self._fails:
-            log.info("alert.taken_again", channel=self._teller.name)
-        self._fails = not well
-        self._keep(found.told if well else found.missed)
+    def _send(self, evaluation: Evaluation) -> None:
+        body = messages.body(evaluation.messages, self._settings.alerts.language, self._settings.timezone)
+        is_taken = self._channel.send(self._title, body)
+        if not is_taken and not self._fails:  # said once, however often it is tried
+            log.error("alert.not_taken", channel=self._channel.name, reason="told again with each look until it is")
+        elif is_taken and self._fails:
+            log.info("alert.taken_again", channel=self._channel.name)
+        self._fails = not is_taken
+        self._save(evaluation.sent if is_taken else evaluation.unsent)
 
-    # --- what people know
+    # --- what the readers know
 
-    def _recall(self) -> dict[str, Told]:
-        """As the store has it: another process may have told something."""
-        if not self._unkept:
+    def _load(self) -> Mapping[str, Alert]:
+        """Return the state as the store has it: another process may have sent something."""
+        if not self._is_unsaved:
             with contextlib.suppress(StoreError):  # then as far as is remembered here
-                self._known = {key: Told(**told) for key, told in self._store.alert_state.load(self._teller.id).items()}
-        return self._known
+                self._state = self._store.alert_state.load(self._channel.id)
+        return self._state
 
-    def _keep(self, told: dict[str, Told]) -> None:
-        if told == self._known and not self._unkept:
+    def _save(self, state: Mapping[str, Alert]) -> None:
+        if state == self._state and not self._is_unsaved:
             return
-        self._known = told
+        self._state = state
         try:
-            self._store.alert_state.save(self._teller.id, {key: asdict(each) for key, each in told.items()})
+            self._store.alert_state.save(self._channel.id, state)
         except StoreError:
-            self._unkept = True  # kept with the next look
+            self._is_unsaved = True  # saved with the next evaluation
         else:
-            self._unkept = False
+            self._is_unsaved = False

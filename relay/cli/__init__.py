@@ -45,10 +45,7 @@ def main() -> None:
     logging.configure({"LOG_LEVEL": "WARNING", **os.environ})
 
 
-for _command in (
-    check.check, show.status, show.events, show.show, show.explain, show.dead,
-    replay.replay, replay.edit, replay.discard, run.work, run.simulate, run.sandbox,
-    maintain.pause, maintain.resume, check.migrate, maintain.prune, maintain.backup,
-    maintain.restore, maintain.copy,
-):  # fmt: skip
-    main.add_command(_command)
+for _module in (check, maintain, replay, run, show):
+    for _command in vars(_module).values():
+        if isinstance(_command, click.Command):
+            main.add_command(_command)

@@ -52,7 +52,7 @@ def _remarks(found: Settings) -> list[str]:
     remarks += [
         f"sources.{name} is open: anybody may send to it" for name, source in found.sources.items() if source.open
     ]
-    remarks.append("on a plain server put nginx in front: it takes the TLS (see the README)")
+    remarks.append("on a plain server put nginx in front: it takes the TLS (see docs/en/deployment.md)")
     return remarks
 
 
@@ -88,7 +88,7 @@ def _tell(found: Settings) -> int:
     """Sends a test to each channel of the alerts; how many did not take it."""
     alerts, deaf = found.alerts, 0
     for channel in channels.channels(alerts):
-        well = channel.tell(
+        well = channel.send(
             messages.title(alerts.language, alerts.name or socket.gethostname()), messages.TEST[alerts.language]
         )
         deaf += not well

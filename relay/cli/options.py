@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import datetime
 from typing import Any, TypeVar
+from zoneinfo import ZoneInfo
 
 import click
 
@@ -33,14 +34,14 @@ _FILTERS = (
 
 
 def open_relay() -> Relay:
-    """The relay on an existing database. Raises ConfigError or StoreError."""
+    """Return the relay on an existing database. Raises ConfigError or StoreError."""
     relay = wiring.build(config.read())
     migrate.expect_current(relay.store.database)
     return relay
 
 
 def filters(command: F) -> F:
-    """Adds the filter options; the command takes them as keywords and hands them to `selection`."""
+    """Add the filter options; the command takes them as keywords and hands them to `selection`."""
     for option in reversed(_FILTERS):
         command = option(command)
     return command
@@ -50,21 +51,17 @@ def as_json(command: F) -> F:
     return click.option("--json", "json_lines", is_flag=True, help="One JSON object a line.")(command)
 
 
-def selection(relay: Relay, ids: tuple[str, ...] = (), **given: Any) -> Selection:
-    """The filters as the store takes them. Raises NotFound for a target or source that nobody knows."""
-    refuse_unknown(relay, given["target"], given["source"])
-    zone = relay.settings.timezone
-    return Selection(
-        ids=ids, target=given["target"], source=given["source"], kind=given["kind"], session=given["session"],
-        phone=given["phone"], since=_when(given["since"], zone, "--since"),
-        until=_when(given["until"], zone, "--until"), states=tuple(given["states"]),
-    )  # fmt: skip
+def selection(relay: Relay, ids: tuple[str, ...] = (), **options: Any) -> Selection:
+    """Return the filters as the store takes them. Raises NotFound for a target or source that nobody knows."""
+    refuse_unknown(relay, options["target"], options["source"])
+    times = {name: _when(options[name], relay.settings.timezone, f"--{name}") for name in ("since", "until")}
+    return Selection(ids=ids, **{**options, **times, "states": tuple(options["states"])})
 
 
-def _when(given: str | None, zone: Any, option: str) -> datetime | None:
-    if given is None:
+def _when(text: str | None, zone: ZoneInfo, option: str) -> datetime | None:
+    if text is None:
         return None
     try:
-        return when(given, zone, now_utc())
+        return when(text, zone, now_utc())
     except ValueError as exc:
         raise click.BadParameter(str(exc), param_hint=option) from exc

@@ -150,7 +150,7 @@ def _chosen(
 def _list(chosen: Chosen, json_lines: bool) -> None:
     letters: list[Delivery | Event] = [*chosen.deliveries, *chosen.quarantined]
     for found in letters:
-        record = serializers.dead_letter(found)
+        record = serializers.dead_letter_record(found)
         if json_lines:
             print_json(record)
         else:

@@ -85,8 +85,7 @@ def _per_second(given: str) -> float:
 
 
 def _play(address: str, source: Source, count: int, pause: float, damage: bool) -> Counter[str]:
-    from relay.sandbox import corruption as damages
-    from relay.sandbox import uis
+    from relay.sandbox import corruption, uis
 
     answers: Counter[str] = Counter()
     query = {"token": str(source.secrets[0])} if source.secrets else {}
@@ -94,7 +93,7 @@ def _play(address: str, source: Source, count: int, pause: float, damage: bool) 
         session.trust_env = False
         for call in uis.calls(count, now_utc(), source.timezone):
             for notification in call:
-                body = damages.any_of(notification.body) if damage else notification.body
+                body = corruption.corrupted(notification.body) if damage else notification.body
                 answers[_post(session, f"{address}/{source.path}/hs/UIScom/{notification.endpoint}", query, body)] += 1
             time.sleep(pause)
     return answers

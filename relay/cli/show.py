@@ -7,6 +7,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import click
+from msgspec import structs
 from rich.console import Console
 from rich.table import Table
 
@@ -25,21 +26,22 @@ _DEAD_COLUMNS = ("id", "target", "kind", "session", "state", "attempts", "reason
 @filters
 @as_json
 @click.option("--limit", type=int, help="Only the newest N (a table shows 50 unless told; 0: all).")
-def events(json_lines: bool, limit: int | None, **given: Any) -> None:
+def events(json_lines: bool, limit: int | None, **options: Any) -> None:
     """Lists events, oldest first."""
     relay = open_relay()
     newest = limit if limit is not None else (None if json_lines else _LINES)
-    found = relay.store.queries.events(selection(relay, **given), newest=newest or None)
+    listed = relay.store.queries.events(selection(relay, **options), newest=newest or None)
     if json_lines:
-        for event in found:
-            print_json(serializers.event(event))
+        for event in listed:
+            print_json(serializers.event_record(event))
         return
     zone = relay.settings.timezone
     table = _table("accepted", "id", "source", "kind", "state", "call", "client", "notes or problem")
-    for event in found:
+    for event in listed:
         client = event.call.client_number if event.call else None
-        table.add_row(_local(event.received_at, zone), event.id, event.source, event.kind, event.state, event.session,
-                      client, event.problem or "; ".join(event.notes) or _repeats(event))  # fmt: skip
+        remarks = event.problem or "; ".join(event.notes) or _repeats(event)
+        accepted = _local(event.received_at, zone)
+        table.add_row(accepted, event.id, event.source, event.kind, event.state, event.session, client, remarks)
     _print(table, "no events")
 
 
@@ -50,9 +52,9 @@ def show(id: str, json_lines: bool) -> None:
     """Shows one event whole: what came, what was understood, each delivery and each attempt."""
     relay = open_relay()
     event = relay.store.queries.event(id)
-    parts = relay.store.queries.deliveries_of(event)
+    deliveries = relay.store.queries.deliveries_of(event)
     if json_lines:
-        print_json(serializers.whole(event, parts))
+        print_json(serializers.whole_record(event, deliveries))
         return
     console, zone = _console(), ZoneInfo(event.zone)
     table = _table("event", event.id)
@@ -67,15 +69,15 @@ def show(id: str, json_lines: bool) -> None:
     console.print("came as:", serializers.text(event.raw), sep="\n", markup=False, highlight=False)
     if event.edited is not None:
         console.print("mended to:", serializers.text(event.edited), sep="\n", markup=False, highlight=False)
-    _print_understood(console, event)
-    for delivery, tries in parts:
+    _print_call(console, event)
+    for delivery, attempts in deliveries:
         table = _table("delivery", delivery.id)
-        for name, value in serializers.delivery(delivery).items():
+        for name, value in serializers.delivery_record(delivery).items():
             if value is not None and name not in ("id", "event"):
                 table.add_row(name, str(value))
-        for tried in tries:
-            answer = f"{tried.outcome} {tried.status or ''} in {tried.took_ms} ms {tried.reason}"
-            table.add_row(f"{_local(tried.at, zone)} #{tried.number}", answer)
+        for attempt in attempts:
+            answer = f"{attempt.outcome} {attempt.status or ''} in {attempt.took_ms} ms {attempt.reason}"
+            table.add_row(f"{_local(attempt.at, zone)} #{attempt.number}", answer)
         console.print(table)
 
 
@@ -88,21 +90,21 @@ def explain(id: str, json_lines: bool) -> None:
     event = relay.store.queries.event(id)
     explained = explanations.explain(relay, event)
     if json_lines:
-        for one in explained:
-            print_json(explanations.as_record(one))
+        for explanation in explained:
+            print_json(structs.asdict(explanation))
         return
     table = _table("target", "gets it", "because", "set for this call")
-    for one in explained:
-        sets = ", ".join(f"{name} = {value}" for name, value in one.settings.items())
-        table.add_row(one.target, "yes" if one.takes else "no", one.why, sets or "–")
+    for explanation in explained:
+        sets = ", ".join(f"{name} = {value}" for name, value in explanation.settings.items())
+        table.add_row(explanation.target, "yes" if explanation.takes else "no", explanation.why, sets or "–")
     _print(table, f"nothing to explain: {event.problem or 'its source is not in the configuration any more'}")
 
 
-def _print_understood(console: Console, event: Event) -> None:
+def _print_call(console: Console, event: Event) -> None:
     if event.call is None:
         return
     table = _table("understood", "")
-    for name, value in serializers.event(event)["call"].items():
+    for name, value in serializers.event_record(event)["call"].items():
         if value not in (None, [], {}) and name != "notes":
             table.add_row(name, str(value))
     console.print(table)
@@ -111,17 +113,17 @@ def _print_understood(console: Console, event: Event) -> None:
 @click.command()
 @filters
 @as_json
-def dead(json_lines: bool, **given: Any) -> None:
+def dead(json_lines: bool, **options: Any) -> None:
     """Lists the dead-letter queue: what was given up, what is held, what could not be read; with reasons."""
     relay = open_relay()
-    letters = relay.store.queries.dead_letters(selection(relay, **given))
+    letters = relay.store.queries.dead_letters(selection(relay, **options))
     if json_lines:
         for letter in letters:
-            print_json(serializers.dead_letter(letter))
+            print_json(serializers.dead_letter_record(letter))
         return
     table = _table(*_DEAD_COLUMNS)
     for letter in letters:
-        row = serializers.dead_letter(letter)
+        row = serializers.dead_letter_record(letter)
         table.add_row(*("–" if row[name] is None else str(row[name]) for name in _DEAD_COLUMNS))
     _print(table, "the dead-letter queue is empty")
 
@@ -148,11 +150,11 @@ def status(target: str | None, source: str | None, json_lines: bool) -> None:
 # --- tables
 
 
-def _print_records(found: list[serializers.JSONDict], relay: Relay) -> None:
-    if not found:
+def _print_records(records: list[serializers.JSONDict], relay: Relay) -> None:
+    if not records:
         return
-    table = _table(*(name.replace("_", " ") for name in found[0]))
-    for record in found:
+    table = _table(*(name.replace("_", " ") for name in records[0]))
+    for record in records:
         cells = []
         for name, value in record.items():
             if name.endswith("_at") and value:

@@ -1,11 +1,11 @@
-"""The tables of all settings for the documents, from the schema: `python -m relay.config.table [en|ru]`.
+"""Makes the tables of all settings from the schema, and writes them into the documents: `python -m relay.config.table`.
 
 What a key means is said in `meanings.toml`, in both languages.
 """
 
 from __future__ import annotations
 
-import sys
+import re
 import tomllib
 from collections.abc import Iterator
 from datetime import timedelta
@@ -18,6 +18,7 @@ from msgspec import NODEFAULT, Meta, Struct
 
 from relay.config.addresses import AllowList
 from relay.config.alerting import DAYS, Alerts, WorkingHours
+from relay.config.paths import ROOT
 from relay.config.rule import Rule
 from relay.config.schema import TARGET_KINDS, Admin, CrmTarget, General, MetricsAccess, Source, Storage, Target
 from relay.config.types import Rate, Size
@@ -28,6 +29,8 @@ _REQUIRED = {"en": "required", "ru": "обязателен"}
 _INHERITED = {"en": "that of the whole file", "ru": "тот же, что для всего файла"}
 _FROM_TO = {"en": "from {ge} to {le}", "ru": "от {ge} до {le}"}
 _AT_LEAST = {"en": "at least {ge}", "ru": "не меньше {ge}"}
+
+_TABLES = re.compile(r"(<!-- tables -->).*(<!-- end of tables -->)", re.DOTALL)
 
 Row = tuple[str, str]  #: a key, and its default
 
@@ -119,5 +122,17 @@ def _toml(value: Any, hint: Any) -> str:
     return f'"{value}"' if isinstance(value, str) else str(value)
 
 
+def document(language: str) -> Path:
+    """Return the document that holds the tables in this language."""
+    return ROOT / "docs" / language / "configuration.md"
+
+
+def with_tables(text: str, language: str) -> str:
+    """Return the document's text with the tables as they are now."""
+    return _TABLES.sub(lambda marks: f"{marks[1]}\n\n{markdown(language).strip()}\n\n{marks[2]}", text)
+
+
 if __name__ == "__main__":
-    sys.stdout.write(markdown(sys.argv[1] if len(sys.argv) > 1 else "en"))
+    for _language in _HEADINGS:
+        _file = document(_language)
+        _file.write_text(with_tables(_file.read_text(encoding="utf-8"), _language), encoding="utf-8")

@@ -16,10 +16,9 @@ from typing import Any
 
 import structlog
 
-_EXEMPT = {
-    "event", "event_id", "delivery_id", "session", "timestamp", "level", "source", "target", "kind", "address",
-    "endpoint", "now",
-}  # fmt: skip
+_IDS = ("event_id", "delivery_id", "session")
+_NAMES = ("source", "target", "kind", "address", "endpoint")
+_EXEMPT = {"event", "timestamp", "level", "now", *_IDS, *_NAMES}
 _LINK = re.compile(r"https?://\S+")
 _PHONE = re.compile(r"(?<![\w-])\+?\d[\d()\s-]{8,16}\d(?![\w-])")
 _SECRET = re.compile(r"(?i)((?:token|integration_key|password|secret|authorization)\W{1,4})[^\s\"'&,;]+")
@@ -93,14 +92,14 @@ class Foreign(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
-            said = {"logger": record.name, "text": record.getMessage(), "exc_info": record.exc_info}
-            structlog.get_logger("relay.logs").log(record.levelno, "library.said", **said)
+            fields = {"logger": record.name, "text": record.getMessage(), "exc_info": record.exc_info}
+            structlog.get_logger("relay.logs").log(record.levelno, "library.said", **fields)
         except Exception:
             self.handleError(record)
 
 
 def configure(environ: Mapping[str, str], *, buffered: bool = False) -> None:
-    """Sets up logging for this process from LOG_LEVEL and LOG_FORMAT. `buffered` is for the web process."""
+    """Set up logging for this process from LOG_LEVEL and LOG_FORMAT. `buffered` is for the web process."""
     level = getattr(logging, environ.get("LOG_LEVEL", "INFO").upper(), logging.INFO)
     stream: Any = Buffered(sys.stderr.fileno()) if buffered else sys.stderr
     structlog.configure(
@@ -108,7 +107,7 @@ def configure(environ: Mapping[str, str], *, buffered: bool = False) -> None:
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.format_exc_info,
-            redact,
+            redact_fields,
             _renderer(environ.get("LOG_FORMAT", "text").lower()),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(level),
@@ -119,8 +118,8 @@ def configure(environ: Mapping[str, str], *, buffered: bool = False) -> None:
     root.handlers = [*(handler for handler in root.handlers if not isinstance(handler, Foreign)), Foreign()]
 
 
-def _renderer(wanted: str) -> Any:
-    if wanted == "json":
+def _renderer(form: str) -> Any:
+    if form == "json":
         return structlog.processors.JSONRenderer(ensure_ascii=False)
     if sys.stderr.isatty():
         return structlog.dev.ConsoleRenderer(pad_event_to=24, sort_keys=False)
@@ -136,21 +135,22 @@ def _as_text(_logger: object, _method: str, fields: MutableMapping[str, Any]) ->
 
 
 def _quoted(value: object) -> str:
-    """A text with spaces or quotes in quotes, on one line: nobody else's words may look like a line of ours."""
-    given = str(value)
-    return given if _PLAIN.fullmatch(given) else json.dumps(given, ensure_ascii=False)
+    """Put a text with spaces or quotes in quotes, on one line: nobody else's words may look like a line of ours."""
+    text = str(value)
+    return text if _PLAIN.fullmatch(text) else json.dumps(text, ensure_ascii=False)
 
 
-def redact(_logger: object, _method: str, fields: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    """Phones to their last four digits, links to their host, secrets away; what is not known is left out."""
+def redact_fields(_logger: object, _method: str, fields: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """Redact the texts that may hold anything; leave out what is not known."""
     return {
-        name: hide(value) if name not in _EXEMPT and type(value) is str else value
+        name: redact(value) if name not in _EXEMPT and type(value) is str else value
         for name, value in fields.items()
         if value is not None
     }
 
 
-def hide(text: str) -> str:
-    text = _LINK.sub(lambda found: "/".join(found[0].split("/")[:3]) + "/…", text)
+def redact(text: str) -> str:
+    """Return the text without links, secrets, and all but the ends of phones."""
+    text = _LINK.sub(lambda match: "/".join(match[0].split("/")[:3]) + "/…", text)
     text = _SECRET.sub(r"\1***", text)
-    return _PHONE.sub(lambda found: "…" + re.sub(r"\D", "", found[0])[-4:], text)
+    return _PHONE.sub(lambda match: "…" + re.sub(r"\D", "", match[0])[-4:], text)

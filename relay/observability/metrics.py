@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,7 +30,7 @@ UNKNOWN = "unknown"  #: the source of what came to an address that is nobody's
 
 
 def prepare(database: Path) -> None:
-    """Lets the processes of one database add up. Before any of them counts: it decides how the library keeps values.
+    """Let the processes of one database add up. Before any of them counts: it decides how the library keeps values.
 
     What dead processes counted is forgotten here, at a start, and only here: a counter must not fall meanwhile.
     """
@@ -46,7 +46,7 @@ def prepare(database: Path) -> None:
 
 
 def _reserve() -> None:
-    """Takes the space of this process's files now: on a disk that is full later, a write to a mapped file would kill
+    """Take the space of this process's files now: on a disk that is full later, a write to a mapped file would kill
     the process (SIGBUS). Where there is no space, each process counts for itself.
     """
     folder = os.environ.get(_DIRECTORY)
@@ -71,18 +71,18 @@ def _lives(pid: str) -> bool:
 
 
 class Metrics:
-    """Counts nothing before `begin`."""
+    """Counts nothing before `start`."""
 
     def __init__(self, settings: Settings, store: Store, clock: Clock) -> None:
         self._settings, self._store, self._clock = settings, store, clock
-        self._mutex, self._has_begun = threading.Lock(), False
+        self._mutex, self._is_started = threading.Lock(), False
 
-    def begin(self) -> None:
-        """In a process that serves or delivers. Loads the library, which a command can do without."""
+    def start(self) -> None:
+        """Begin to count, in a process that serves or delivers. Loads the library, which a command can do without."""
         with self._mutex:
-            if not self._has_begun:
+            if not self._is_started:
                 self._make()
-                self._has_begun = True
+                self._is_started = True
 
     def _make(self) -> None:
         _reserve()
@@ -90,36 +90,32 @@ class Metrics:
 
         self._registry = CollectorRegistry()
         own: dict[str, Any] = {"registry": self._registry}
-        self._notifications = _Children(
-            Counter("relay_notifications", "Notifications by what they were answered.",
-                    ["source", "kind", "answer"], **own)
-        )  # fmt: skip
+        answered = "Notifications by what they were answered."
+        self._notifications = Counter("relay_notifications", answered, ["source", "kind", "answer"], **own)
         self._ingest = Histogram(
             "relay_ingest_seconds", "From a notification's request to its answer.", buckets=_INGEST_S, **own
         )
-        self._attempts = _Children(Counter("relay_attempts", "Attempts by outcome.", ["target", "outcome"], **own))
-        self._delays = _Children(
-            Histogram("relay_delivery_delay_seconds", "From acceptance, or replay, to delivery.", ["target"],
-                      buckets=_DELAY_S, **own)
-        )  # fmt: skip
+        self._attempts = Counter("relay_attempts", "Attempts by outcome.", ["target", "outcome"], **own)
+        delay = "From acceptance, or replay, to delivery."
+        self._delays = Histogram("relay_delivery_delay_seconds", delay, ["target"], buckets=_DELAY_S, **own)
 
-    def taken(self, source: str, kind: str | None, answer: str, seconds: float) -> None:
-        """A notification was answered; `answer` is a status or accepted, duplicate, quarantined."""
-        if not self._has_begun:
+    def record_notification(self, source: str, kind: str | None, answer: str, seconds: float) -> None:
+        """Count a notification that was answered; `answer` is a status or accepted, duplicate, quarantined."""
+        if not self._is_started:
             return
-        self._notifications.of(source, kind or "none", answer).inc()
+        self._notifications.labels(source, kind or "none", answer).inc()
         self._ingest.observe(seconds)
 
-    def attempted(self, delivery: Delivery, outcome: Outcome, result: AttemptResult) -> None:
-        if not self._has_begun:
+    def record_attempt(self, delivery: Delivery, outcome: Outcome, result: AttemptResult) -> None:
+        if not self._is_started:
             return
-        self._attempts.of(delivery.target, outcome.name).inc()
+        self._attempts.labels(delivery.target, outcome.name).inc()
         if result.delivered_at is not None:
             delay = (result.delivered_at - min(delivery.aged_from, delivery.due_at)).total_seconds()
-            self._delays.of(delivery.target).observe(max(delay, 0.0))
+            self._delays.labels(delivery.target).observe(max(delay, 0.0))
 
     def text(self) -> bytes:
-        """What Prometheus reads: of all processes where they add up, and of the store."""
+        """Return what Prometheus reads: of all processes where they add up, and of the store."""
         from prometheus_client import CollectorRegistry, generate_latest, multiprocess
 
         if _DIRECTORY in os.environ:
@@ -129,75 +125,47 @@ class Metrics:
             registry = self._registry
         counted: bytes = generate_latest(registry)
         stored = CollectorRegistry()
-        stored.register(_Stored(self._facts))
+        stored.register(self)
         return counted + generate_latest(stored)
 
     # --- what the store says: right whichever process is asked
 
-    def _facts(self) -> Iterator[GaugeMetricFamily]:
-        yield _gauge("relay_build_info", "The version that runs.", {(__version__,): 1.0}, "version")
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        """Yield the gauges, as the library asks a collector for them at the scrape."""
+        yield _gauge("relay_build_info", "The version that runs.", {__version__: 1.0}, "version")
         try:
-            found = list(self._stored())
+            gauges = list(self._of_store())
         except StoreError:
-            found = []
-        yield _gauge("relay_store_up", "Whether the store can be read.", {(): float(bool(found))})
-        yield from found
+            gauges = []
+        yield _gauge("relay_store_up", "Whether the store can be read.", {(): float(bool(gauges))})
+        yield from gauges
 
-    def _stored(self) -> Iterator[GaugeMetricFamily]:
+    def _of_store(self) -> Iterator[GaugeMetricFamily]:
         now, store = self._clock(), self._store
-        names = dict.fromkeys([*self._settings.targets, *store.queries.target_names()])
+        names = store.queries.target_names(self._settings.targets)
         figures = {name: store.queries.target_figures(name, now) for name in names}
-        oldest = {
-            name: max((now - each.oldest_due_at).total_seconds(), 0.0) if each.oldest_due_at else 0.0
-            for name, each in figures.items()
-        }
-        yield _gauge("relay_backlog", "Deliveries that wait.", _by(figures, lambda each: each.due), "target")
-        yield _gauge("relay_oldest_due_seconds", "For how long the oldest is due.", _by(oldest, float), "target")
-        yield _gauge("relay_dead", "Dead and held deliveries.", _by(figures, lambda each: each.dead), "target")
-        yield _gauge(
-            "relay_target_state", "1 for the state that a target is in.",
-            {(name, state): float(each.state == state) for name, each in figures.items() for state in _STATES},
-            "target", "state",
-        )  # fmt: skip
-        yield _gauge("relay_quarantined", "Events that wait to be mended.", {(): float(store.pages.quarantined())})
-        last = {name: store.queries.taken_since(name, now)[1] for name in self._settings.sources}
-        yield _gauge(
-            "relay_last_notification_timestamp_seconds", "When a source last sent one.",
-            {(name,): at.timestamp() for name, at in last.items() if at is not None}, "source",
-        )  # fmt: skip
+        oldest = {name: each.oldest_due_at or now for name, each in figures.items()}
+        delays = {name: max((now - at).total_seconds(), 0.0) for name, at in oldest.items()}
+        states = {(name, state): each.state == state for name, each in figures.items() for state in _STATES}
+        last_at = {name: store.queries.taken_since(name, now)[1] for name in self._settings.sources}
+        last = {name: at.timestamp() for name, at in last_at.items() if at is not None}
         size = float(store.database.size_bytes())
+        backlog = {name: each.due for name, each in figures.items()}
+        dead = {name: each.dead for name, each in figures.items()}
+        yield _gauge("relay_backlog", "Deliveries that wait.", backlog, "target")
+        yield _gauge("relay_oldest_due_seconds", "For how long the oldest is due.", delays, "target")
+        yield _gauge("relay_dead", "Dead and held deliveries.", dead, "target")
+        yield _gauge("relay_target_state", "1 for the state that a target is in.", states, "target", "state")
+        yield _gauge("relay_quarantined", "Events that wait to be mended.", {(): store.pages.quarantined()})
+        yield _gauge("relay_last_notification_timestamp_seconds", "When a source last sent one.", last, "source")
         yield _gauge("relay_database_bytes", "The size of the database.", {(): size})
 
 
-def _by(values: Mapping[str, Any], number: Callable[[Any], float]) -> dict[tuple[str, ...], float]:
-    return {(name,): float(number(value)) for name, value in values.items()}
-
-
-def _gauge(name: str, what: str, values: Mapping[tuple[str, ...], float], *labels: str) -> GaugeMetricFamily:
+def _gauge(name: str, meaning: str, values: Mapping[Any, float], *labels: str) -> GaugeMetricFamily:
+    """Return a gauge; `values` by the label, or by the labels in a tuple."""
     from prometheus_client.core import GaugeMetricFamily
 
-    family = GaugeMetricFamily(name, what, labels=labels)
-    for of, value in values.items():
-        family.add_metric(of, value)
+    family = GaugeMetricFamily(name, meaning, labels=labels)
+    for key, value in values.items():
+        family.add_metric(key if isinstance(key, tuple) else (key,), float(value))
     return family
-
-
-class _Children:
-    """The library's children by label values, kept: to look one up costs as much as to count."""
-
-    def __init__(self, parent: Any) -> None:
-        self._parent = parent
-        self._known: dict[tuple[str, ...], Any] = {}
-
-    def of(self, *labels: str) -> Any:
-        found = self._known.get(labels)
-        if found is None:
-            found = self._known[labels] = self._parent.labels(*labels)
-        return found
-
-
-class _Stored:
-    """A collector whose values are made at the scrape."""
-
-    def __init__(self, collect: Callable[[], Iterator[GaugeMetricFamily]]) -> None:
-        self.collect = collect

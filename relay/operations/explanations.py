@@ -24,16 +24,12 @@ class Explanation(Struct, frozen=True):
 
 
 def explain(relay: Relay, event: Event) -> list[Explanation]:
-    """One explanation for each target of the event's source; none for an event that cannot be read."""
+    """Return an explanation for each target of the event's source; none for an event that cannot be read."""
     source = relay.settings.sources.get(event.source)
     if source is None or event.call is None:
         return []
     said = relay.store.calls.history_of_event(event) or (event.call,)
     return [_explain(relay, source.rules, name, event.call, said) for name in source.targets]
-
-
-def as_record(explained: Explanation) -> JSONDict:
-    return {name: getattr(explained, name) for name in Explanation.__struct_fields__}
 
 
 def _explain(relay: Relay, given: Sequence[Rule], name: str, call: CallEvent, said: Sequence[CallEvent]) -> Explanation:

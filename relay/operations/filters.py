@@ -28,40 +28,40 @@ class Chosen(Struct, frozen=True):
         return len(self.deliveries) + len(self.quarantined)
 
 
-def when(given: str, zone: ZoneInfo, now: datetime) -> datetime:
-    """`2h` ago, or a date or time in the account's zone, as an instant in UTC. Raises ValueError with an example."""
-    if re.fullmatch(r"\d+(\.\d+)?(ms|s|m|h|d|w)", given):
-        return now - duration(given)
+def when(text: str, zone: ZoneInfo, now: datetime) -> datetime:
+    """Return `2h` ago, or a date or time in the account's zone, in UTC. Raises ValueError with an example."""
+    if re.fullmatch(r"\d+(\.\d+)?(ms|s|m|h|d|w)", text):
+        return now - duration(text)
     try:
-        read = datetime.fromisoformat(given)
-        return to_utc(read if read.tzinfo else read.replace(tzinfo=zone))
+        moment = datetime.fromisoformat(text)
+        return to_utc(moment if moment.tzinfo else moment.replace(tzinfo=zone))
     except (ValueError, OverflowError) as exc:
-        raise ValueError(f"{given!r}: write it like 2h, 3d, 2026-03-02 or 2026-03-02T09:30") from exc
+        raise ValueError(f"{text!r}: write it like 2h, 3d, 2026-03-02 or 2026-03-02T09:30") from exc
 
 
 def refuse_unknown(relay: Relay, target: str | None, source: str | None) -> None:
     """Raises NotFound for a target or source that neither the configuration nor the store knows."""
-    known = {
-        "target": (target, {*relay.settings.targets, *relay.store.queries.target_names()}),
-        "source": (source, {*relay.settings.sources}),
-    }
-    for what, (name, names) in known.items():
+    targets = relay.store.queries.target_names(relay.settings.targets)
+    for noun, name, names in (("target", target, targets), ("source", source, relay.settings.sources)):
         if name is not None and name not in names:
-            raise NotFound(f"there is no {what} {name}; there are: {', '.join(sorted(names)) or 'none'}")
+            raise NotFound(f"there is no {noun} {name}; there are: {', '.join(sorted(names)) or 'none'}")
 
 
-def choose(relay: Relay, wanted: Selection, allowed: tuple[str, ...]) -> Chosen:
-    """What is in an allowed state; without states in `wanted` the dead-letter queue. Raises ValueError, NotFound."""
-    for unknown in wanted.ids:
-        relay.store.queries.event(unknown)  # raises NotFound
-    states = tuple(state for state in wanted.states if state in allowed or state == "quarantined")
-    if wanted.states and not states:
-        raise ValueError(f"what is {', '.join(wanted.states)} cannot be taken; only {', '.join(allowed)}")
-    chosen = structs.replace(wanted, states=states or (*DEAD_LETTERS, "quarantined"))
+def choose(relay: Relay, filters: Selection, allowed: tuple[str, ...]) -> Chosen:
+    """Return what is in an allowed state; without states in the filters the dead-letter queue.
+
+    Raises ValueError for states of which none is allowed, NotFound where IDs choose nothing.
+    """
+    for id in filters.ids:
+        relay.store.queries.event(id)  # raises NotFound
+    states = tuple(state for state in filters.states if state in allowed or state == "quarantined")
+    if filters.states and not states:
+        raise ValueError(f"what is {', '.join(filters.states)} cannot be taken; only {', '.join(allowed)}")
+    chosen = structs.replace(filters, states=states or (*DEAD_LETTERS, "quarantined"))
     deliveries = list(relay.store.queries.deliveries(chosen)) if chosen.delivery_states() else []
     quarantined: list[Event] = []
     if "quarantined" in chosen.states and chosen.target is None:
         quarantined = list(relay.store.queries.events(structs.replace(chosen, states=("quarantined",))))
-    if wanted.ids and not deliveries and not quarantined:
+    if filters.ids and not deliveries and not quarantined:
         raise NotFound("none of it is in the dead-letter queue; name the --state to take it all the same")
     return Chosen(deliveries, quarantined)

@@ -1,4 +1,4 @@
-"""Events, deliveries and attempts as the outside knows them: objects with fixed keys."""
+"""Records of events, deliveries and attempts: objects with the fixed keys that the outside knows."""
 
 from __future__ import annotations
 
@@ -12,80 +12,83 @@ from relay.uis.rendering import as_record
 JSONDict = dict[str, Any]
 
 
-def event(found: Event) -> JSONDict:
+def event_record(event: Event) -> JSONDict:
     return {
-        "id": found.id,
-        "source": found.source,
-        "endpoint": found.endpoint,
-        "kind": found.kind,
-        "state": found.state,
-        "session": found.session,
-        "received_at": iso(found.received_at),
-        "problem": found.problem,
-        "notes": list(found.notes),
-        "repeats": [iso(at) for at in found.repeats],
-        "call": None if found.call is None else as_record(found.call),
+        "id": event.id,
+        "source": event.source,
+        "endpoint": event.endpoint,
+        "kind": event.kind,
+        "state": event.state,
+        "session": event.session,
+        "received_at": iso(event.received_at),
+        "problem": event.problem,
+        "notes": list(event.notes),
+        "repeats": [iso(at) for at in event.repeats],
+        "call": None if event.call is None else as_record(event.call),
     }
 
 
-def delivery(found: Delivery) -> JSONDict:
+def delivery_record(delivery: Delivery) -> JSONDict:
     return {
-        "id": found.id,
-        "event": found.event,
-        "target": found.target,
-        "kind": found.kind,
-        "session": found.session,
-        "state": found.state,
-        "attempts": found.attempts,
-        "due_at": iso(found.due_at) if found.state in ("due", "sending") else None,
-        "delivered_at": iso(found.delivered_at),
-        "reason": found.reason,
-        "remote": found.remote,
+        "id": delivery.id,
+        "event": delivery.event,
+        "target": delivery.target,
+        "kind": delivery.kind,
+        "session": delivery.session,
+        "state": delivery.state,
+        "attempts": delivery.attempts,
+        "due_at": iso(delivery.due_at) if delivery.state in ("due", "sending") else None,
+        "delivered_at": iso(delivery.delivered_at),
+        "reason": delivery.reason,
+        "remote": delivery.remote,
     }
 
 
-def attempt(found: Attempt) -> JSONDict:
+def attempt_record(attempt: Attempt) -> JSONDict:
     return {
-        "number": found.number,
-        "at": iso(found.at),
-        "took_ms": found.took_ms,
-        "status": found.status,
-        "outcome": found.outcome,
-        "reason": found.reason,
+        "number": attempt.number,
+        "at": iso(attempt.at),
+        "took_ms": attempt.took_ms,
+        "status": attempt.status,
+        "outcome": attempt.outcome,
+        "reason": attempt.reason,
     }
 
 
-def dead_letter(found: Delivery | Event) -> JSONDict:
-    """A dead or held delivery, or a quarantined event in the same shape."""
-    if isinstance(found, Delivery):
-        return delivery(found)
+def dead_letter_record(letter: Delivery | Event) -> JSONDict:
+    """Return a dead or held delivery, or a quarantined event in the same shape."""
+    if isinstance(letter, Delivery):
+        return delivery_record(letter)
     return {
-        "id": found.id,
-        "event": found.id,
+        "id": letter.id,
+        "event": letter.id,
         "target": None,
-        "kind": found.kind,
-        "session": found.session,
-        "state": found.state,
+        "kind": letter.kind,
+        "session": letter.session,
+        "state": letter.state,
         "attempts": 0,
         "due_at": None,
         "delivered_at": None,
-        "reason": found.problem,
+        "reason": letter.problem,
         "remote": None,
     }
 
 
-def whole(found: Event, parts: list[tuple[Delivery, list[Attempt]]]) -> JSONDict:
-    """An event with its raw text, its deliveries, and the attempts in each of them."""
+def whole_record(event: Event, deliveries: list[tuple[Delivery, list[Attempt]]]) -> JSONDict:
+    """Return an event with its raw text, its deliveries, and the attempts in each of them."""
     return {
-        **event(found),
-        "raw": text(found.raw),
-        "edited": None if found.edited is None else text(found.edited),
-        "deliveries": [{**delivery(one), "attempts": [attempt(tried) for tried in tries]} for one, tries in parts],
+        **event_record(event),
+        "raw": text(event.raw),
+        "edited": None if event.edited is None else text(event.edited),
+        "deliveries": [
+            {**delivery_record(delivery), "attempts": [attempt_record(attempt) for attempt in attempts]}
+            for delivery, attempts in deliveries
+        ],
     }
 
 
 def text(raw: bytes) -> str:
-    """The bytes for people; what is not text is shown as U+FFFD."""
+    """Return the bytes for people; what is not text is shown as U+FFFD."""
     try:
         return decode(raw)[0]
     except Exception:  # whatever came, it must be possible to look at it

@@ -12,27 +12,33 @@ from relay.wiring import Relay
 
 
 def targets(relay: Relay, since: datetime, only: str | None = None) -> Iterator[JSONDict]:
-    """One object for each target, configured or removed; `delivered_24h` counts from `since`."""
+    """Yield an object for each target, configured or removed; `delivered_24h` counts from `since`."""
     configured = relay.settings.targets
-    for name in dict.fromkeys([*configured, *relay.store.queries.target_names()]):
+    for name in relay.store.queries.target_names(configured):
         if only in (None, name):
             figures = relay.store.queries.target_figures(name, since)
             yield {
-                "target": name, "kind": configured[name].kind if name in configured else None,
-                "state": figures.state if name in configured else "removed", "reason": _reason(figures, relay.clock()),
-                "due": figures.due, "oldest_due_at": iso(figures.oldest_due_at), "delivered_24h": figures.delivered,
-                "dead": figures.dead, "last_error": figures.last_error,
-            }  # fmt: skip
+                "target": name,
+                "kind": configured[name].kind if name in configured else None,
+                "state": figures.state if name in configured else "removed",
+                "reason": _reason(figures, relay.clock()),
+                "due": figures.due,
+                "oldest_due_at": iso(figures.oldest_due_at),
+                "delivered_24h": figures.delivered,
+                "dead": figures.dead,
+                "last_error": figures.last_error,
+            }
 
 
 def _reason(figures: TargetFigures, now: datetime) -> str | None:
-    """Why it is not open, and until when it wants to be left alone."""
+    """Return why it is not open, and until when it wants to be left alone."""
     asked_until = figures.asked_until
     asked = None if asked_until is None or asked_until <= now else f"asked to wait until {iso(asked_until)}"
     return "; ".join(part for part in (figures.reason, asked) if part) or None
 
 
 def sources(relay: Relay, since: datetime, only: str | None = None) -> Iterator[JSONDict]:
+    """Yield an object for each configured source; what is counted counts from `since`."""
     refused = relay.store.inbox.rejected_since(list(relay.settings.sources), since)
     for name in relay.settings.sources:
         if only in (None, name):

@@ -1,4 +1,4 @@
-"""The ways in which bodies are known to arrive broken. Each takes the text of a rendered template."""
+"""Breaks bodies in the ways in which they are known to arrive. Each takes the text of a rendered template."""
 
 from __future__ import annotations
 
@@ -6,13 +6,12 @@ import random
 import re
 from collections.abc import Callable
 
-_TEXT_VALUE = re.compile(r'(?<=:)\s*"([^"\\\n]+)"')
 _ANY_VALUE = re.compile(r'(?<=:)\s*("[^"\\\n]*"|\d+|null|true|false)')
 
 
 def quoted_placeholders(text: str, chance: random.Random) -> bytes:
-    """The template has quotes around its placeholders."""
-    return _ANY_VALUE.sub(lambda found: f'"{found[1].strip()}"', text).encode()
+    """Put quotes around all values: the template has them around its placeholders."""
+    return _ANY_VALUE.sub(lambda match: f'"{match[1].strip()}"', text).encode()
 
 
 def one_quoted_placeholder(text: str, chance: random.Random) -> bytes:
@@ -36,7 +35,7 @@ def trailing_comma(text: str, chance: random.Random) -> bytes:
 
 
 def unescaped_quotes(text: str, chance: random.Random) -> bytes:
-    """The value's own quotes lose their escapes: a company's name."""
+    """Take the escapes from a value's own quotes: a company's name."""
     return text.replace('\\"', '"').encode()
 
 
@@ -64,13 +63,24 @@ def no_closing_brace(text: str, chance: random.Random) -> bytes:
     return text.rstrip().removesuffix("}").encode()
 
 
-DAMAGES: dict[str, Callable[[str, random.Random], bytes]] = {
+CORRUPTIONS: dict[str, Callable[[str, random.Random], bytes]] = {
     kind.__name__: kind
     for kind in (
-        quoted_placeholders, one_quoted_placeholder, left_placeholder, bare_name, missing_value, trailing_comma,
-        unescaped_quotes, raw_newline, single_quotes, cut_off, byte_order_mark, windows_1251, no_closing_brace,
+        quoted_placeholders,
+        one_quoted_placeholder,
+        left_placeholder,
+        bare_name,
+        missing_value,
+        trailing_comma,
+        unescaped_quotes,
+        raw_newline,
+        single_quotes,
+        cut_off,
+        byte_order_mark,
+        windows_1251,
+        no_closing_brace,
     )
-}  # fmt: skip
+}
 
 
 def _in_one(pattern: re.Pattern[str], text: str, chance: random.Random, change: Callable[[str], str]) -> bytes:
@@ -81,7 +91,7 @@ def _in_one(pattern: re.Pattern[str], text: str, chance: random.Random, change: 
     return (text[: place.start()] + change(place[1].strip()) + text[place.end() :]).encode()
 
 
-def any_of(body: bytes) -> bytes:
-    """The body broken in one of the ways, by chance."""
+def corrupted(body: bytes) -> bytes:
+    """Return the body broken in one of the ways, by chance."""
     chance = random.SystemRandom()
-    return chance.choice(list(DAMAGES.values()))(body.decode(), chance)
+    return chance.choice(list(CORRUPTIONS.values()))(body.decode(), chance)

@@ -1,4 +1,4 @@
-"""`make run`: the relay as the Procfile starts it, with the sandbox beside it where a target is one.
+"""Runs `make run`: the relay as the Procfile starts it, with the sandbox beside it where a target is one.
 
 If, and only if, every target is the sandbox, one simulated call is placed, so that something is seen at once.
 """
@@ -25,11 +25,11 @@ _STOPS_WITHIN_S = 25.0
 
 def main() -> int:
     try:
-        found = config.read()
+        settings = config.read()
     except RelayError as exc:
         print(f"Error: {exc}", file=sys.stderr)
         return 2
-    sandboxes = [name for name, target in found.targets.items() if config.is_sandbox(target)]
+    sandboxes = [name for name, target in settings.targets.items() if config.is_sandbox(target)]
     environ = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"}
     children: list[subprocess.Popen[bytes]] = []
     signal.signal(signal.SIGTERM, _interrupt)
@@ -41,7 +41,7 @@ def main() -> int:
         if not _becomes_ready(address, children):
             return 1
         print(f"the relay serves {address}; Ctrl-C ends it", flush=True)
-        if len(sandboxes) == len(found.targets):
+        if len(sandboxes) == len(settings.targets):
             print("every target is the sandbox: here is one simulated call", flush=True)
             subprocess.run(
                 [sys.executable, "-m", "relay", "simulate", "--url", address], cwd=ROOT, env=environ, check=False
@@ -54,7 +54,7 @@ def main() -> int:
 
 
 def _web_command() -> list[str]:
-    """The Procfile's own, so that what is tried out is what is deployed."""
+    """Return the Procfile's own, so that what is tried out is what is deployed."""
     lines = (ROOT / "Procfile").read_text(encoding="utf-8").splitlines()
     command = next(line.partition(":")[2] for line in lines if line.startswith("web:"))
     return shlex.split(command)
@@ -77,7 +77,7 @@ def _becomes_ready(address: str, children: list[subprocess.Popen[bytes]]) -> boo
 
 
 def _serve(children: list[subprocess.Popen[bytes]]) -> int:
-    """Until one of them ends."""
+    """Wait until one of them ends, and return its exit code."""
     while True:
         for child in children:
             code = child.poll()

@@ -1,4 +1,4 @@
-"""How the simulated systems count requests against their limits. The caller holds its own lock."""
+"""Counts requests against the limits of the simulated systems. The caller holds its own lock."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ Monotonic = Callable[[], float]
 
 
 class LeakyBucket:
-    """Each admitted request fills it by one, time empties it; what would overflow is not admitted."""
+    """Admits requests: each fills it by one, time empties it; what would overflow is not admitted."""
 
     def __init__(self, holds: float, drains_per_s: float, monotonic: Monotonic) -> None:
         self._holds, self._drains_per_s, self._monotonic = holds, drains_per_s, monotonic
@@ -29,7 +29,7 @@ class LeakyBucket:
 
 
 class Window:
-    """So many requests within the last second. Those that were not admitted count as well."""
+    """Admits so many requests within the last second. Those that were not admitted count as well."""
 
     def __init__(self, most: int, monotonic: Monotonic) -> None:
         self._most, self._monotonic = most, monotonic

@@ -1,4 +1,4 @@
-"""A simulated 1C base with the HTTP service UIScom, as its public source code behaves.
+"""Simulates a 1C base with the HTTP service UIScom, as its public source code behaves.
 
 What it does with a POST: the body is read as JSON (empty, not JSON, no object, or a name in it that is no identifier:
 400, and nothing is kept);
@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import json
 import re
-import threading
 import uuid
 from base64 import b64decode
 from collections.abc import Callable
@@ -20,7 +19,8 @@ from typing import Any
 from werkzeug.http import parse_options_header
 
 from relay.clock import Clock, now_utc
-from relay.sandbox.http import FAULTS, FAULTS_AFTER_WRITING, HTML, IN_FRONT, JSON, Failures, Reply
+from relay.sandbox.faults import FAULTS, FAULTS_AFTER_WRITING, IN_FRONT, Simulator
+from relay.sandbox.http import HTML, JSON, Reply
 from relay.sandbox.onec_register import Register
 
 _IDENTIFIER = re.compile(r"[^\W\d]\w*")
@@ -83,54 +83,42 @@ FAILURES: dict[str, Reply] = {
 _WRITES_FIRST = {*FAULTS_AFTER_WRITING, "ok_bom", "push_fails"}
 
 
-class OneC:
-    """One base. Thread-safe; `fail` says what the next requests come to."""
+class OneC(Simulator):
+    """Simulates one base."""
 
     def __init__(self, username: str | None = None, password: str = "", *, clock: Clock = now_utc) -> None:
+        super().__init__(["sessions_lost", *FAILURES])
         self._user = None if username is None else f"{username}:{password}"
-        self._mutex = threading.Lock()
         self._writes: list[dict[str, Any]] = []
         self._register = Register(clock)
         self._requests = 0
         self._sessions: dict[str, bool] = {}  # IBSession cookies; False: it has expired
         self._lost_answers = 0
-        self._failures = Failures(["sessions_lost", *FAILURES])
-
-    @property
-    def modes(self) -> tuple[str, ...]:
-        return self._failures.modes
 
     def fail(self, mode: str, count: int, method: str | None = None) -> None:
-        """The next `count` requests (of an endpoint) come to `mode`; -1: all until told otherwise; "ok": none."""
+        """Do as every simulator; `sessions_lost` ends the sessions there are, and no request fails by itself."""
         if mode != "sessions_lost":
-            self._failures.tell(mode, count, method)
+            super().fail(mode, count, method)
             return
         self._failures.clear()
         with self._mutex:
             self._sessions = dict.fromkeys(self._sessions, False)
 
-    def reset(self) -> None:
-        with self._mutex:
-            self._writes.clear()
-            self._register.clear()
-            self._requests = 0
-        self._failures.clear()
+    def _reset(self) -> None:
+        self._writes.clear()
+        self._register.clear()
+        self._requests = 0
 
-    def state(self) -> dict[str, Any]:
-        with self._mutex:
-            return {
-                "requests": self._requests,
-                "writes": list(self._writes),
-                "records": self._register.records(),
-            }
+    def _state(self) -> dict[str, Any]:
+        return {"requests": self._requests, "writes": list(self._writes), "records": self._register.records()}
 
     def recorded(self) -> int:
-        """How many notifications were written, also those whose record a later one has replaced."""
+        """Return how many notifications were written, also those whose record a later one has replaced."""
         with self._mutex:
             return len(self._writes)
 
     def answer(self, method: str, endpoint: str, headers: Callable[[str], str | None], body: bytes) -> Reply:
-        """What the base answers; `headers` gives a header's value."""
+        """Return what the base answers; `headers` gives a header's value."""
         with self._mutex:
             self._requests += 1
             mode = self._failures.next(endpoint)
@@ -167,13 +155,13 @@ class OneC:
             return False
 
     def _session(self, headers: Callable[[str], str | None]) -> dict[str, str] | Reply:
-        """Manual session mode: `IBSession: start` gives a cookie; a cookie that is not known is 400, then 404."""
+        """Answer as in manual session mode: `IBSession: start` gives a cookie; an unknown cookie is 400, then 404."""
         if headers("IBSession") == "start":
             self._sessions[cookie := uuid.uuid4().hex] = True
             return {"Set-Cookie": f"ibsession={cookie}"}
         cookies = dict(part.strip().partition("=")[::2] for part in (headers("Cookie") or "").split(";"))
-        given = cookies.get("ibsession")
-        if given is not None and not self._sessions.get(given):
+        session = cookies.get("ibsession")
+        if session is not None and not self._sessions.get(session):
             self._lost_answers += 1
             return Reply(400 if self._lost_answers % 2 else 404)
         return {}
@@ -183,12 +171,12 @@ class OneC:
     ) -> Reply:
         try:
             text = body.decode(_charset(headers("Content-Type")))
-            said = json.loads(text, object_pairs_hook=_structure)
+            document = json.loads(text, object_pairs_hook=_structure)
         except (ValueError, LookupError):
             return Reply(400, "Ошибка чтения JSON".encode())
-        if not isinstance(said, dict):
+        if not isinstance(document, dict):
             return Reply(400, "Ошибка чтения JSON".encode())
-        call = {name.lower(): value for name, value in said.items()}
+        call = {name.lower(): value for name, value in document.items()}
         write = {
             "endpoint": endpoint,
             "direction": "in" if call.get("direction") == "in" else "out",
@@ -205,12 +193,12 @@ class OneC:
 
 
 def _charset(content_type: str | None) -> str:
-    """`ПолучитьТелоКакСтроку` believes the header; without a word it is UTF-8."""
+    """Return it as `ПолучитьТелоКакСтроку` does, which believes the header; without a word it is UTF-8."""
     return parse_options_header(content_type or "")[1].get("charset", "utf-8")
 
 
 def _structure(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """`ПрочитатьJSON` into a structure, whose names are identifiers. Raises ValueError."""
+    """Read as `ПрочитатьJSON` does into a structure, whose names are identifiers. Raises ValueError."""
     if not all(_IDENTIFIER.fullmatch(name) for name, _ in pairs):
         raise ValueError("недопустимое имя свойства")
     return dict(pairs)

@@ -1,4 +1,4 @@
-"""The register of calls of a simulated 1C base: periodic by second, and writing replaces.
+"""Keeps the register of calls of a simulated 1C base: periodic by second, and writing replaces.
 
 Its key is the second of the base's clock, the virtual number, whether the call is incoming, and the session; so of
 two notifications of one call within a second the later one is left.
@@ -32,18 +32,21 @@ _Call = tuple[str, bool, str]  # virtual number, is it incoming, session
 
 
 class Register:
+    """Keeps the records in the order in which they were written."""
+
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._records: dict[tuple[str | None, _Call], Record] = {}  # in the order in which they were written
         self._latest: dict[_Call, Record] = {}  # the fields of a call's last record
 
-    def write(self, endpoint: str, said: Record, record: Record) -> Any:
-        """Adds the record of a notification and returns its channel; /rec begins with the call's latest record.
+    def write(self, endpoint: str, notification: Record, record: Record) -> Any:
+        """Add the record of a notification, and return its channel; /rec begins with the call's latest record.
 
         At the end of a call an extension "" keeps what the earlier record had, null erases that.
         """
-        call = (str(said.get("virtual_phone_number")), said.get("direction") == "in", str(said.get("call_session_id")))
-        fields = {name: said[name] for name in _FIELDS if name in said}
+        number, session = notification.get("virtual_phone_number"), notification.get("call_session_id")
+        call = (str(number), notification.get("direction") == "in", str(session))
+        fields = {name: notification[name] for name in _FIELDS if name in notification}
         if str(fields.get(_CHANNEL, "{")).startswith("{"):  # a placeholder that was left: none
             fields[_CHANNEL] = ""
         if endpoint == "rec":

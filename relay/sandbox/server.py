@@ -1,4 +1,4 @@
-"""The sandbox over real sockets: the simulated targets, what they hold, and how they are told to fail.
+"""Serves the sandbox over real sockets: the simulated targets, what they hold, and how they are told to fail.
 
 `GET /_state`, `POST /_reset`, `POST /_fail?target=…&mode=…&count=…[&method=…]` (without a mode: which there are).
 """
@@ -10,14 +10,15 @@ import socket
 import struct
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from flask import Flask, Response, jsonify, request
 from flask.typing import ResponseReturnValue
 from werkzeug.serving import BaseWSGIServer, WSGIRequestHandler, make_server
 
-from relay.sandbox.amocrm.server import AmoCrm
+from relay.sandbox.amocrm.api import AmoCrm
 from relay.sandbox.bitrix24.portal import Bitrix24, method_of
+from relay.sandbox.faults import Simulator
 from relay.sandbox.http import Fault, Reply, Request
 from relay.sandbox.onec import OneC
 
@@ -33,7 +34,7 @@ Observe = Callable[[str, str, str], None]  #: target, method or path, "arrived" 
 
 
 class Sandbox:
-    """A running server. `port` 0 takes a free one. `observe` is told of every request before and after its work."""
+    """Runs a server. `port` 0 takes a free one. `observe` is told of every request before and after its work."""
 
     def __init__(
         self,
@@ -63,11 +64,11 @@ class Sandbox:
 
     @property
     def bitrix24_webhook(self) -> str:
-        """The one of a portal that was made without arguments."""
+        """Return the one of a portal that was made without arguments."""
         return f"{self.url}/rest/1/sandbox/"
 
     def serve(self) -> None:
-        """Until `close` is called from another thread."""
+        """Serve until `close` is called from another thread."""
         self._server.serve_forever(poll_interval=0.05)
 
     def start(self) -> Sandbox:
@@ -84,7 +85,7 @@ class _KeepAlive(WSGIRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
-        """Quiet: the relay's own log says what was delivered."""
+        """Log nothing: the relay's own log says what was delivered."""
 
 
 def create_app(sandbox: Sandbox, closing: threading.Event, observe: Observe | None) -> Flask:
@@ -108,30 +109,21 @@ def create_app(sandbox: Sandbox, closing: threading.Event, observe: Observe | No
 
     @app.route("/rest/<path:_path>", methods=["GET", "POST"])
     def rest(_path: str) -> ResponseReturnValue:
-        asked = _asked()
-        return exchange("bitrix24", method_of(asked.path), lambda: sandbox.bitrix24.answer(asked))
+        return exchange("bitrix24", method_of(request.path), lambda: sandbox.bitrix24.answer(_request()))
 
     @app.route("/oauth/token/", methods=["GET", "POST"])
     def oauth() -> ResponseReturnValue:
-        asked = _asked()
-        return exchange("bitrix24", "oauth.token", lambda: sandbox.bitrix24.oauth(asked))
+        return exchange("bitrix24", "oauth.token", lambda: sandbox.bitrix24.oauth(_request()))
 
-    @app.post("/upload/<token>")
-    def upload(token: str) -> ResponseReturnValue:
-        file = request.files.get("file")
-        content = None if file is None else file.read()
-        return exchange("bitrix24", "upload", lambda: sandbox.bitrix24.upload(token, content, _asked()))
-
-    @app.route("/api/<path:_path>", methods=["GET", "POST", "PATCH", "DELETE"])
+    @app.route("/api/<path:_path>", methods=["GET", "POST"])
     @app.post("/oauth2/access_token", defaults={"_path": ""})
     def amocrm(_path: str) -> ResponseReturnValue:
-        asked = _asked()
-        return exchange("amocrm", asked.path, lambda: sandbox.amocrm.answer(asked))
+        return exchange("amocrm", request.path, lambda: sandbox.amocrm.answer(_request()))
 
     return app
 
 
-def _add_controls(app: Flask, targets: dict[str, OneC | Bitrix24 | AmoCrm]) -> None:
+def _add_controls(app: Flask, targets: Mapping[str, Simulator]) -> None:
     @app.get("/_state")
     def state() -> ResponseReturnValue:
         return jsonify({name: target.state() for name, target in targets.items()})
@@ -156,7 +148,7 @@ def _add_controls(app: Flask, targets: dict[str, OneC | Bitrix24 | AmoCrm]) -> N
         return jsonify(status="ok", target=target, mode=mode)
 
 
-def _asked() -> Request:
+def _request() -> Request:
     return Request(
         method=request.method,
         path=request.path,
@@ -181,14 +173,14 @@ def _send(reply: Reply, closing: threading.Event) -> Response:
 
 
 def _drip(connection: socket.socket, closing: threading.Event, beginning: bytes, drop: bytes) -> None:
-    """Says one thing again and again, or nothing, until the client goes away, or the sandbox does."""
+    """Send one thing again and again, or nothing, until the client goes away, or the sandbox does."""
     connection.settimeout(0.1)
     ends = time.monotonic() + _HANG_MAX_S
-    said = beginning
+    content = beginning
     while not closing.is_set() and time.monotonic() < ends:
         try:
-            connection.sendall(said)
-            said = drop
+            connection.sendall(content)
+            content = drop
             if not connection.recv(1, socket.MSG_PEEK):
                 return
         except TimeoutError:

@@ -1,4 +1,4 @@
-"""A simulated UIS: realistic calls, each with the five notifications of the standard set-up, through the templates.
+"""Simulates UIS: realistic calls, each with the five notifications of the standard set-up, through the templates.
 
 Numbers are invented. A caller calls in, 101 answers, asks a colleague, the caller hangs up meanwhile, the call ends.
 """
@@ -29,19 +29,21 @@ _ENDPOINTS: dict[Kind, str] = {"incoming": "in", "answered": "in", "outgoing": "
 
 
 class Notification(Struct, frozen=True):
+    """Holds one notification as UIS posts it."""
+
     kind: Kind
     endpoint: str
     body: bytes
 
 
 def render(template: str, values: dict[str, object]) -> bytes:
-    """A template as UIS fills it: every placeholder by the value as JSON, null where there is none."""
-    filled = PLACEHOLDER.sub(lambda found: json.dumps(values.get(found[1]), ensure_ascii=False), template)
+    """Fill a template as UIS does: every placeholder by the value as JSON, null where there is none."""
+    filled = PLACEHOLDER.sub(lambda match: json.dumps(values.get(match[1]), ensure_ascii=False), template)
     return filled.encode()
 
 
 def calls(count: int, now: datetime, zone: ZoneInfo, seed: int | None = None) -> Iterator[list[Notification]]:
-    """So many calls, each as its notifications in order."""
+    """Yield so many calls, each as its notifications in order."""
     chance = random.Random(seed)  # noqa: S311  a simulation
     session = chance.randrange(3_000_000_000, 4_000_000_000)
     for number in range(count):
@@ -66,16 +68,28 @@ def _values(chance: random.Random, session: int, now: datetime, zone: ZoneInfo) 
     finished = started + timedelta(seconds=total)
     client = f"7900555{chance.randint(0, 9999):04d}"
     return {
-        "start_time": _uis_time(started), "finish_time": _uis_time(finished), "direction": "in",
-        "call_session_id": session, "virtual_phone_number": "74955550100", "called_phone_number": "74955550100",
-        "calling_phone_number": client, "extension_phone_number": "101", "employee_phone_number": "74955550101",
-        "employee_ids": [323409], "contact_id": chance.randint(1, 99999), "total_time_duration": total,
-        "wait_time_duration": waited, "finish_reason": "subscriber_disconnects",
-        "lost_reason": "Абонент разорвал соединение", "is_lost": False,
+        "start_time": _uis_time(started),
+        "finish_time": _uis_time(finished),
+        "direction": "in",
+        "call_session_id": session,
+        "virtual_phone_number": "74955550100",
+        "called_phone_number": "74955550100",
+        "calling_phone_number": client,
+        "extension_phone_number": "101",
+        "employee_phone_number": "74955550101",
+        "employee_ids": [323409],
+        "contact_id": chance.randint(1, 99999),
+        "total_time_duration": total,
+        "wait_time_duration": waited,
+        "finish_reason": "subscriber_disconnects",
+        "lost_reason": "Абонент разорвал соединение",
+        "is_lost": False,
         "full_record_file_link": f"https://media.example.test/{session}/{chance.getrandbits(64):016x}",
-        "wav_call_records": None, "external_id": None, "call_source": "va",
+        "wav_call_records": None,
+        "external_id": None,
+        "call_source": "va",
         "scenario_name": chance.choice(_COMPANIES),
-    }  # fmt: skip
+    }
 
 
 def _uis_time(moment: datetime) -> str:

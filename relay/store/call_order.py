@@ -18,16 +18,37 @@ from sqlalchemy import Connection
 
 from relay.clock import span_us
 from relay.models import Delivery
-from relay.store.statement import ManyRows, Statement
+from relay.store.statement import ManyRows
 from relay.store.tables import UNFINISHED, deliveries
 
-_unfinished = Statement(
+_KEY = {name: deliveries.c[name] for name in ("target", "source", "session")}
+# CROSS JOIN: SQLite must begin with the few calls
+_unfinished = ManyRows(
+    _KEY,
     f"""
-    SELECT session, seq, state, turn, due_at FROM deliveries
-    WHERE target = :target AND source = :source AND session IN (SELECT value FROM :sessions)
+    WITH call (target, source, session) AS (VALUES :rows)
+    SELECT deliveries.target, deliveries.source, deliveries.session, seq, state, turn, due_at
+    FROM call CROSS JOIN deliveries
+    WHERE deliveries.target = call.target AND deliveries.source = call.source AND deliveries.session = call.session
       AND ordered AND {UNFINISHED}
     ORDER BY event_seq
-    """
+    """,
+)
+_RECENT = 20  # events of a call: more are only in the "call" of a template whose session is a constant
+# `due_at` of what has ended is when its last attempt ended; of what waits for another try it lies ahead
+_last_sent = ManyRows(
+    _KEY,
+    f"""
+    WITH call (target, source, session) AS (VALUES :rows)
+    SELECT target, source, session, (
+        SELECT max(due_at) FROM deliveries
+        WHERE deliveries.target = call.target AND attempts > 0 AND event_seq IN (
+            SELECT seq FROM events WHERE events.source = call.source AND events.session = call.session
+            ORDER BY seq DESC LIMIT {_RECENT}
+        )
+    )
+    FROM call
+    """,
 )
 _set_turns = ManyRows(
     {name: deliveries.c[name] for name in ("seq", "turn", "due_at")},
@@ -36,19 +57,6 @@ _set_turns = ManyRows(
     UPDATE deliveries SET turn = change.turn, due_at = change.due_at FROM change
     WHERE deliveries.seq = change.seq AND deliveries.state = 'due'
     """,
-)
-_RECENT = 20  # events of a call: more are only in the "call" of a template whose session is a constant
-# `due_at` of what has ended is when its last attempt ended; of what waits for another try it lies ahead
-_last_sent = Statement(
-    """
-    SELECT value, (
-        SELECT max(due_at) FROM deliveries
-        WHERE target = :target AND attempts > 0 AND event_seq IN (
-            SELECT seq FROM events WHERE source = :source AND session = value ORDER BY seq DESC LIMIT :recent
-        )
-    )
-    FROM :sessions
-    """
 )
 
 
@@ -66,11 +74,7 @@ def order_key(delivery: Delivery) -> OrderKey:
 
 def waiting(connection: Connection, keys: Iterable[OrderKey]) -> set[OrderKey]:
     """Return those of the keys of which something still waits, or is being sent."""
-    return {
-        OrderKey(target, source, session)
-        for (target, source), sessions in _sessions(keys).items()
-        for session, *_ in _unfinished.rows(connection, target=target, source=source, sessions=sessions)
-    }
+    return {OrderKey(*key) for *key, _, _, _, _ in _unfinished.run(connection, _rows(keys))}
 
 
 def free_at(connection: Connection, gaps: Mapping[OrderKey, timedelta], now: int) -> dict[OrderKey, int]:
@@ -78,15 +82,9 @@ def free_at(connection: Connection, gaps: Mapping[OrderKey, timedelta], now: int
 
     What will be tried again, or was tried by a clock that ran ahead, counts as sent just now.
     """
-    return {
-        key: min(sent_at, now) + span_us(gaps[key])
-        for (target, source), sessions in _sessions(key for key, gap in gaps.items() if gap).items()
-        for session, sent_at in _last_sent.rows(
-            connection, sessions=sessions, target=target, source=source, recent=_RECENT
-        )
-        for key in (OrderKey(target, source, session),)
-        if sent_at is not None
-    }
+    last_sent = _last_sent.run(connection, _rows(key for key, gap in gaps.items() if gap))
+    sent_at = {OrderKey(*key): at for *key, at in last_sent if at is not None}
+    return {key: min(at, now) + span_us(gaps[key]) for key, at in sent_at.items()}
 
 
 def promote_next(
@@ -97,25 +95,19 @@ def promote_next(
     Who gets it now does not go out before the call is free.
     """
     changes: list[dict[str, Any]] = []
-    for (target, source), sessions in _sessions(keys).items():
-        passed: set[str] = set()  # calls whose turn has been given
-        rows = _unfinished.rows(connection, target=target, source=source, sessions=sessions)
-        busy = {session for session, _, state, *_ in rows if state == "sending"}
-        for session, seq, state, has_turn, due_at in rows:
-            if state != "due":
-                continue
-            gets_turn = session not in busy and session not in passed
-            passed.add(session)
-            if bool(has_turn) != gets_turn:
-                earliest = free_at.get(OrderKey(target, source, session), due_at) if gets_turn else due_at
-                changes.append({"seq": seq, "turn": gets_turn, "due_at": max(due_at, earliest)})
+    passed: set[OrderKey] = set()  # calls whose turn has been given
+    rows = [(OrderKey(*row[:3]), *row[3:]) for row in _unfinished.run(connection, _rows(keys))]
+    busy = {key for key, _, state, *_ in rows if state == "sending"}
+    for key, seq, state, has_turn, due_at in rows:
+        if state != "due":
+            continue
+        gets_turn = key not in busy and key not in passed
+        passed.add(key)
+        if bool(has_turn) != gets_turn:
+            earliest = free_at.get(key, due_at) if gets_turn else due_at
+            changes.append({"seq": seq, "turn": gets_turn, "due_at": max(due_at, earliest)})
     _set_turns.run(connection, changes)
 
 
-def _sessions(keys: Iterable[OrderKey]) -> dict[tuple[str, str], set[str]]:
-    """Return the sessions by target and source."""
-    sessions: dict[tuple[str, str], set[str]] = {}
-    for key in keys:
-        if key.session is not None:
-            sessions.setdefault((key.target, key.source), set()).add(key.session)
-    return sessions
+def _rows(keys: Iterable[OrderKey]) -> list[dict[str, Any]]:
+    return [key._asdict() for key in {key for key in keys if key.session is not None}]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
@@ -21,6 +22,7 @@ PATIENT_TIMEOUT_S = 10.0  # of a lane, which would have to send again what it ca
 OWN_ROWS: tuple[str, ...] = ()
 """`alone_for` of a transaction whose rows nobody else writes, or whose one statement decides by itself."""
 _CHUNK = 50  # rows in one transaction of a command: a running relay must not wait for it
+_OTHERS_TURN_S = 0.005  # whoever waits for the lock looks more often than that, and would hardly ever find it free
 _PROVED_EVERY = timedelta(seconds=10)
 
 _beat = Statement(
@@ -146,13 +148,18 @@ class Database(ABC):
         """Close when the write that is under way has ended; afterwards nothing opens it again."""
 
     def write_in_chunks(
-        self, change: Callable[[Connection, Sequence[Item]], Sequence[bool]], items: Sequence[Item]
+        self,
+        change: Callable[[Connection, Sequence[Item]], Sequence[bool]],
+        items: Sequence[Item],
+        chunk: int = _CHUNK,
     ) -> int:
         """Change many rows, some in each transaction; return how many were changed."""
         changed = 0
-        for start in range(0, len(items), _CHUNK):
+        for start in range(0, len(items), chunk):
+            if start:
+                time.sleep(_OTHERS_TURN_S)
             with self.write(PATIENT_TIMEOUT_S) as connection:
-                changed += sum(change(connection, items[start : start + _CHUNK]))
+                changed += sum(change(connection, items[start : start + chunk]))
         return changed
 
     def prove_writable(self, now: datetime, name: str = "readyz", timeout: float = WRITE_TIMEOUT_S) -> None:

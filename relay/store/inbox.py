@@ -28,14 +28,16 @@ _HOUR = timedelta(hours=1)
 _REJECTIONS_KEPT = timedelta(days=8)
 _NO_DIGIT = re.compile(r"\D")
 
-_originals = Statement(
+_alike = ManyRows(
+    {"digest": events.c.digest},
     """
-    SELECT source, endpoint, raw, seq, id, received_at, repeats, repeated FROM events
-    WHERE digest IN (SELECT value FROM :digests) ORDER BY seq
-    """
+    WITH body (digest) AS (VALUES :rows)
+    SELECT source, endpoint, raw, seq, id, received_at, repeats, repeated
+    FROM body CROSS JOIN events WHERE events.digest = body.digest ORDER BY seq
+    """,
 )
 _count_repeat = Statement("UPDATE events SET repeated = :repeated, repeats = :repeats WHERE seq = :seq")
-_epochs = Statement("SELECT name, epoch FROM targets WHERE name IN (SELECT value FROM :names)")
+_epochs = Statement("SELECT name, epoch FROM targets")
 _insert_events = ManyRows.insert(events)
 _insert_deliveries = ManyRows.insert(deliveries)
 
@@ -122,7 +124,8 @@ class PendingInsert:
     def __init__(self, new: NewEvent) -> None:
         self.new = new
         self.event = _event(new)
-        self.row = {**EVENT.row(self.event), "phones": new.call and phones(new.call), "digest": new.digest}
+        self.row = EVENT.row(self.event)
+        self.row.update(phones=new.call and phones(new.call), digest=new.digest)
         self.deliveries = _pending_deliveries(self.event, new.call, new.routes, new.received_at)
         self.original: Original | None = None  # the event that it repeats
 
@@ -145,7 +148,7 @@ class PendingDelivery:
 
     def __init__(self, delivery: Delivery, route: Route) -> None:
         self.delivery, self.route = delivery, route
-        self.row = {**DELIVERY.row(delivery), "epoch": 0}
+        self.row = DELIVERY.row(delivery)
         self.order_key = call_order.order_key(delivery)
 
     def claimed(self, event: Event) -> ClaimedDelivery:
@@ -202,13 +205,11 @@ def _insert(connection: Connection, batch: Sequence[PendingInsert]) -> list[None
 
 def _latest_alike(connection: Connection, batch: Sequence[PendingInsert]) -> dict[_Body, Original]:
     """The latest event of each body in the batch."""
-    digests = [pending.new.digest for pending in batch if pending.new.duplicate_window]
-    if not digests:
-        return {}
+    digests = {pending.new.digest for pending in batch if pending.new.duplicate_window}
     return {
         (source, endpoint, raw): Original(seq, event_id, from_us(received_at), json.decode(repeats), repeated)
-        for source, endpoint, raw, seq, event_id, received_at, repeats, repeated in _originals.rows(
-            connection, digests=digests
+        for source, endpoint, raw, seq, event_id, received_at, repeats, repeated in _alike.run(
+            connection, [{"digest": digest} for digest in digests]
         )
     }
 
@@ -294,6 +295,5 @@ def _insert_behind(connection: Connection, batch: Sequence[PendingDelivery], seq
 
 
 def _present_epochs(connection: Connection, batch: Iterable[PendingDelivery]) -> dict[str, int]:
-    """Of the lanes that want theirs at once: a lane that has been taken over meanwhile gets nothing."""
-    names = {pending.route.target for pending in batch if pending.route.epoch is not None}
-    return dict(_epochs.rows(connection, names=names)) if names else {}
+    """By lane, where one wants its delivery at once: a lane that has been taken over meanwhile gets nothing."""
+    return dict(_epochs.rows(connection)) if any(pending.route.epoch is not None for pending in batch) else {}

@@ -6,7 +6,8 @@ Lists come by page, by `seq`, so that no reader stays open for long.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 
 from msgspec import Struct
@@ -41,7 +42,7 @@ _event = Statement(
     WHERE id = :id OR seq = (SELECT event_seq FROM deliveries WHERE deliveries.id = :id)
     """
 )
-_states = Statement("SELECT state, count(*) FROM deliveries WHERE seq IN (SELECT value FROM :seqs) GROUP BY state")
+_states = Statement("SELECT state, count(*) FROM deliveries WHERE seq IN :seqs GROUP BY state")
 _target_names = Statement(f"SELECT name FROM targets UNION SELECT target FROM deliveries WHERE {UNFINISHED}")
 _backlog = Statement(f"SELECT 1 FROM deliveries WHERE target = :target AND ({UNFINISHED} OR {DEAD}) LIMIT 1")
 _target = Statement("SELECT state, reason, last_error, paused_at, asked_until FROM targets WHERE name = :target")
@@ -172,13 +173,17 @@ class Queries:
 
     def count_states(self, seqs: list[int]) -> dict[str, int]:
         """How many of these deliveries are in which state."""
+        counts: Counter[str] = Counter()
         with self._database.read() as connection:
-            return dict(_states.rows(connection, seqs=seqs))
+            for start in range(0, len(seqs), _PAGE):
+                counts.update(dict(_states.rows(connection, seqs=seqs[start : start + _PAGE])))
+        return counts
 
-    def target_names(self) -> list[str]:
-        """Every target that has deliveries or ever had a lane, configured or not."""
+    def target_names(self, configured: Iterable[str]) -> list[str]:
+        """Return the configured targets, and after them all others that have deliveries or ever had a lane."""
         with self._database.read() as connection:
-            return sorted(name for (name,) in _target_names.rows(connection))
+            others = sorted(name for (name,) in _target_names.rows(connection))
+        return list(dict.fromkeys([*configured, *others]))
 
     def has_backlog(self, target: str) -> bool:
         with self._database.read() as connection:

@@ -40,7 +40,7 @@ _due_never_unclear = _select_due("deliveries.unclear = 0")
 _set_sending = Statement(
     """
     UPDATE deliveries SET state = 'sending', epoch = :epoch, tried_at = :now
-    WHERE seq IN (SELECT value FROM :seqs)
+    WHERE seq IN :seqs
     """
 )
 _RESULT = ("state", "attempts", "failures", "unclear", "due_at", "delivered_at", "reason", "remote")
@@ -83,7 +83,7 @@ _poll = Statement(
       name,
       (SELECT due_at FROM deliveries WHERE target = name AND {DUE} ORDER BY due_at, event_seq LIMIT 1),
       paused_at, resumes
-    FROM targets WHERE name IN (SELECT value FROM :targets)
+    FROM targets WHERE name IN :targets
     """
 )
 _other_call_delivered = Statement(

@@ -29,17 +29,17 @@ _page = Statement(
     WHERE events.seq > :after GROUP BY events.seq ORDER BY events.seq LIMIT {_PAGE}
     """
 )
-_waiting = Statement(f"SELECT event_seq FROM deliveries WHERE event_seq IN (SELECT value FROM :seqs) AND {UNFINISHED}")
-_calls = Statement("SELECT source, coalesce(session, id) FROM events WHERE seq IN (SELECT value FROM :seqs)")
+_waiting = Statement(f"SELECT event_seq FROM deliveries WHERE event_seq IN :seqs AND {UNFINISHED}")
+_calls = Statement("SELECT source, coalesce(session, id) FROM events WHERE seq IN :seqs")
 _delete_attempts = Statement(
     """
     DELETE FROM attempts WHERE delivery_seq IN (
-        SELECT seq FROM deliveries WHERE event_seq IN (SELECT value FROM :seqs)
+        SELECT seq FROM deliveries WHERE event_seq IN :seqs
     )
     """
 )
-_delete_deliveries = Statement("DELETE FROM deliveries WHERE event_seq IN (SELECT value FROM :seqs)")
-_delete_events = Statement("DELETE FROM events WHERE seq IN (SELECT value FROM :seqs)")
+_delete_deliveries = Statement("DELETE FROM deliveries WHERE event_seq IN :seqs")
+_delete_events = Statement("DELETE FROM events WHERE seq IN :seqs")
 
 
 def prune(

@@ -7,7 +7,7 @@ is passed, and a value of many rows.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from types import NoneType
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar, get_args
@@ -28,10 +28,10 @@ class Dialect(Protocol):
     """What an engine's driver wants to be written differently."""
 
     def named(self, sql: str) -> str:
-        """Return the text with its named values, `:name`, and its lists, `FROM :name`, as the driver wants them."""
+        """Return the text with its named values, `:name`, as the driver wants them."""
 
-    def bind_list(self, values: Iterable[Any]) -> Any:
-        """Return a list as the driver takes it."""
+    def bind_list(self, sql: str, name: str, values: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+        """Return the text and the values with the list of this name, `IN :name`, as the driver wants it."""
 
     def placeholder(self, column: Column[Any]) -> str:
         """Return what stands for a value of the column in a row of VALUES."""
@@ -44,13 +44,10 @@ _DIALECTS: Mapping[str, Dialect] = {"sqlite": sqlite_dialect, "postgresql": post
 
 
 class Statement:
-    """One statement as SQL text, its values bound by name. Values must be plain: int, str, bytes, bool, None.
-
-    A list is a table of one column: `IN (SELECT value FROM :seqs)`.
-    """
+    """One statement as SQL text, its values bound by name: int, str, bytes, bool, None, and after IN a short list."""
 
     def __init__(self, sql: str) -> None:
-        self.sql, self._lists = sql, re.findall(r"\bFROM :(\w+)", sql)
+        self.sql, self._lists = sql, re.findall(r"\bIN :(\w+)", sql)
         self._compiled: dict[str, str] = {}
 
     def rows(self, connection: Connection, **values: Any) -> list[Row]:
@@ -70,7 +67,7 @@ class Statement:
         if sql is None:
             sql = self._compiled[engine] = _DIALECTS[engine].named(self.sql)
         for name in self._lists:
-            values[name] = _DIALECTS[engine].bind_list(values[name])
+            sql, values = _DIALECTS[engine].bind_list(sql, name, values)
         return _driver(connection).execute(sql, values)
 
 

@@ -26,7 +26,7 @@ from relay import models
 from relay.models import Attempt, Delivery, Event, TargetHealth, TokenPair
 from relay.store.statement import RowMapper
 
-VERSION = "0006"
+VERSION = "0007"
 """The newest migration: what this program expects of a database."""
 
 metadata = MetaData()
@@ -150,6 +150,8 @@ targets = Table(
     Column("asked_until", BigInteger),
     Column("forbidden_since", BigInteger),
     Column("paused_at", BigInteger),  # by the operator
+    Column("pause_ends_at", BigInteger),  # it is being resumed, or was when the process was killed
+    Column("pause_counted_to", BigInteger, nullable=False, server_default="0"),  # seq of the last delivery made younger
     Column("resumes", Integer, nullable=False, server_default="0"),  # counts `resume`: it asks for a probe at once
     Column("clock_stepped_to", BigInteger),  # by the last step of the wall clock that the lane has followed
 )

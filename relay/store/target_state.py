@@ -6,8 +6,9 @@ The epoch rises at a take-over only. What stands under an old one is not overwri
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime
+from typing import NamedTuple
 
 from msgspec import Struct
 from sqlalchemy import Connection
@@ -17,7 +18,7 @@ from relay.models import TargetHealth
 from relay.store import waits
 from relay.store.database import OWN_ROWS, PATIENT_TIMEOUT_S, Database
 from relay.store.statement import Statement
-from relay.store.tables import HEALTH
+from relay.store.tables import HEALTH, UNFINISHED
 
 _leases = Statement("SELECT name, owner, epoch, renewals FROM targets")
 _insert = Statement(
@@ -44,8 +45,31 @@ _save_health = Statement(
     """
 )
 _pause = Statement("UPDATE targets SET paused_at = :now WHERE name = :target AND paused_at IS NULL")
-_paused_at = Statement("SELECT paused_at FROM targets WHERE name = :target")
-_resume = Statement("UPDATE targets SET paused_at = NULL, resumes = resumes + 1 WHERE name = :target")
+_end_pause = Statement(
+    "UPDATE targets SET pause_ends_at = coalesce(pause_ends_at, :now) WHERE name = :target AND paused_at IS NOT NULL"
+)
+_pause_span = Statement(
+    "SELECT paused_at, pause_ends_at, pause_counted_to FROM targets WHERE name = :target AND paused_at IS NOT NULL"
+)
+_waiting = Statement(
+    f"SELECT seq FROM deliveries WHERE target = :target AND {UNFINISHED} AND seq > :counted_to ORDER BY seq"
+)
+_note_counted = Statement(
+    """
+    UPDATE targets SET pause_counted_to = :last
+    WHERE name = :target AND pause_ends_at = :ends_at AND pause_counted_to < :first
+    """
+)
+_finish_pause = Statement(
+    """
+    UPDATE targets
+    SET paused_at = CASE WHEN pause_ends_at < :now THEN pause_ends_at END, pause_ends_at = NULL, pause_counted_to = 0,
+      resumes = resumes + 1
+    WHERE name = :target AND pause_ends_at = :ends_at
+    """
+)
+_ask_for_probe = Statement("UPDATE targets SET resumes = resumes + 1 WHERE name = :target")
+_CHUNK = 500  # ages that move in one transaction: some milliseconds
 
 
 _DISPATCHER = "dispatcher:"
@@ -63,6 +87,14 @@ class LeaseRow(Struct, frozen=True):
     owner: str | None
     epoch: int
     renewals: int
+
+
+class _Pause(NamedTuple):
+    """A pause whose end is being counted, in microseconds."""
+
+    began_at: int
+    ends_at: int
+    counted_to: int
 
 
 class OperatorFlags(Struct, frozen=True):
@@ -130,8 +162,7 @@ class Targets:
     def is_paused(self, target: str) -> bool:
         """Does the operator hold the target's queue?"""
         with self._database.read() as connection:
-            row = _paused_at.first(connection, target=target)
-        return row is not None and row[0] is not None
+            return _pause_span.first(connection, target=target) is not None
 
     def pause(self, target: str, now: datetime) -> bool:
         """Hold the target's queue. False: it was paused already."""
@@ -140,15 +171,44 @@ class Targets:
             return bool(_pause.run(connection, target=target, now=to_us(now)))
 
     def resume(self, target: str, now: datetime) -> bool:
-        """Let it go on, nobody older by the pause, and ask for a probe at once. False: it was not paused."""
+        """Let it go on, nobody older by the pause, and ask for a probe at once. False: it was not paused.
+
+        Ages move some at a time, and the target stays paused until all have: nobody's commit waits for long, and where
+        a killed process has stopped, the next `resume` goes on. The time from then to now is a pause of its own.
+        """
+        while (pause := self._pause_to_count(target, now)) is not None:
+            if self._count_pause(target, pause) and self._finish_pause(target, pause, now):
+                return True
+        with self._database.write(PATIENT_TIMEOUT_S) as connection:
+            _ask_for_probe.run(connection, target=target)
+        return False
+
+    def _pause_to_count(self, target: str, now: datetime) -> _Pause | None:
         with self._database.write(PATIENT_TIMEOUT_S) as connection:
             _insert.run(connection, target=target)
-            [(paused_at,)] = _paused_at.rows(connection, target=target)
-            _resume.run(connection, target=target)
-            if paused_at is None:
-                return False
-            waits.stand_still(connection, target, paused_at, to_us(now))
-            return True
+            _end_pause.run(connection, target=target, now=to_us(now))
+            row = _pause_span.first(connection, target=target)
+        return None if row is None else _Pause(*row)
+
+    def _count_pause(self, target: str, pause: _Pause) -> bool:
+        """False: another process resumes the target too, and has moved some of the ages."""
+
+        def move_ages(connection: Connection, seqs: Sequence[int]) -> list[bool]:
+            if not _note_counted.run(connection, target=target, ends_at=pause.ends_at, first=seqs[0], last=seqs[-1]):
+                return []
+            waits.stand_still(connection, target, pause.began_at, pause.ends_at, seqs)
+            return [True] * len(seqs)
+
+        with self._database.read() as connection:
+            rows = _waiting.rows(connection, target=target, counted_to=pause.counted_to)
+        seqs = [seq for (seq,) in rows]
+        return self._database.write_in_chunks(move_ages, seqs, _CHUNK) == len(seqs)
+
+    def _finish_pause(self, target: str, pause: _Pause, now: datetime) -> bool:
+        """Let the target go on. False: not yet, the pause lasts from where it has been counted to until now."""
+        with self._database.write(PATIENT_TIMEOUT_S) as connection:
+            _finish_pause.run(connection, target=target, ends_at=pause.ends_at, now=to_us(now))
+        return pause.ends_at >= to_us(now)
 
 
 def save_health(connection: Connection, target: str, epoch: int, health: TargetHealth) -> None:

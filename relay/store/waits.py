@@ -34,15 +34,16 @@ _overdue_of_kind = Statement(
     """
 )
 _expire = Statement("UPDATE deliveries SET state = :state, reason = :reason WHERE seq = :seq AND state = 'due'")
-_stand_still = Statement(
-    f"""
+_STAND_STILL = f"""
     UPDATE deliveries SET aged_from = CASE WHEN aged_from < :began THEN aged_from + :ended - :began ELSE :ended END
     WHERE target = :target AND {UNFINISHED} AND aged_from < :ended
-    """
-)
+"""
+_stand_still = Statement(_STAND_STILL)
+_stand_still_some = Statement(f"{_STAND_STILL} AND seq IN :seqs")
 _note_step = Statement(
     """
-    UPDATE targets SET clock_stepped_to = :after, paused_at = paused_at + :after - :before
+    UPDATE targets SET clock_stepped_to = :after,
+      paused_at = paused_at + :after - :before, pause_ends_at = pause_ends_at + :after - :before
     WHERE name = :target AND epoch = :epoch AND (clock_stepped_to IS NULL OR clock_stepped_to <> :after)
     """
 )
@@ -75,7 +76,7 @@ _shorten = Statement(
     f"""
     UPDATE deliveries
     SET due_at = {_LATEST}, aged_from = CASE WHEN aged_from > :now THEN :now ELSE aged_from END
-    WHERE seq IN (SELECT value FROM :seqs) AND state = 'due' AND due_at > {_LATEST}
+    WHERE seq IN :seqs AND state = 'due' AND due_at > {_LATEST}
     """
 )
 
@@ -143,9 +144,17 @@ def _expire_all(connection: Connection, batch: Sequence[Expiry]) -> list[bool]:
     return expired
 
 
-def stand_still(connection: Connection, target: str, began_us: int, ended_us: int) -> None:
-    """Let nothing that waits for the target have aged from then to then: what came in meanwhile is as new."""
-    _stand_still.run(connection, target=target, began=began_us, ended=ended_us)
+def stand_still(
+    connection: Connection, target: str, began_us: int, ended_us: int, seqs: Sequence[int] | None = None
+) -> None:
+    """Let nothing that waits for the target, or of it only these, have aged from then to then: what came in meanwhile
+    is as new.
+    """
+    span = {"target": target, "began": began_us, "ended": ended_us}
+    if seqs is None:
+        _stand_still.run(connection, **span)
+    else:
+        _stand_still_some.run(connection, **span, seqs=seqs)
 
 
 def _follow_clock(

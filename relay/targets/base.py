@@ -1,4 +1,4 @@
-"""Says what every kind of target is, and what it is lent by whoever delivers."""
+"""Says what every kind of target is, and what it is lent by whoever delivers; makes the bodies of events."""
 
 from __future__ import annotations
 
@@ -6,15 +6,23 @@ import threading
 from abc import ABC, abstractmethod
 from contextlib import AbstractContextManager
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
+from urllib.parse import unquote_to_bytes
+from zoneinfo import ZoneInfo
 
+from relay.clock import Clock
 from relay.config import Target
-from relay.models import CallEvent, ClaimedDelivery, Outcome, TokenPair
-from relay.targets.http_client import Client, TargetError
+from relay.models import CallEvent, ClaimedDelivery, Event, Outcome, TokenPair
+from relay.targets.http_client import Client, TargetError, unthrottled
+from relay.uis import parser, rendering
+from relay.uis.encoding import charset
+
+_JSON = "application/json; charset=utf-8"
+_FORM = "application/x-www-form-urlencoded"
 
 
 class CallContext(Protocol):
-    """Lends an adapter, for one delivery, the call's memory, and leave for each request."""
+    """Lends an adapter, for one delivery, the call's memory, and lets it make requests."""
 
     def said(self) -> tuple[CallEvent, ...]:
         """Return everything that UIS had said of the call up to this event, in the order of acceptance."""
@@ -26,7 +34,7 @@ class CallContext(Protocol):
         """Add to it; on disk when it returns."""
 
     def leave(self) -> None:
-        """Wait for leave to make one request. Raises Interrupted when none will be given any more."""
+        """Wait until one request may be made. Raises Interrupted when none may be made any more."""
 
 
 class TokenStore(Protocol):
@@ -47,8 +55,9 @@ class TokenStore(Protocol):
 class Adapter(ABC):
     """Delivers to one target. `send` may be called from several threads; each has a connection of its own."""
 
-    def __init__(self, settings: Target) -> None:
+    def __init__(self, settings: Target, clock: Clock, token_store: TokenStore) -> None:
         self.settings = settings
+        self.clock, self._token_store = clock, token_store
         self._threads = threading.local()
 
     def send(self, claimed: ClaimedDelivery, context: CallContext) -> Outcome:
@@ -59,10 +68,13 @@ class Adapter(ABC):
         call = claimed.event.call
         if call is None:
             return Outcome(name="refused", reason="the event is quarantined: there is nothing to send")
+        self.client.acquire = context.leave
         try:
             return self._deliver(claimed, call, context)
         except TargetError as exc:
             return exc.outcome
+        finally:
+            self.client.acquire = unthrottled
 
     def check(self) -> Outcome:
         """Ask the target whether it would take a delivery, without making one. Well or not, the reason has remarks."""
@@ -101,5 +113,27 @@ class Adapter(ABC):
         return client
 
 
-def unthrottled() -> None:
-    """Give leave to the requests of a check: nobody delivers meanwhile from this process."""
+def event_body(
+    event: Event, call: CallEvent, form: Literal["template", "raw", "normalised"], missing: Literal["null", "string"]
+) -> tuple[bytes, str]:
+    """Return the body for one request, in one of its forms, and its content type. Pure.
+
+    `missing` is what a value is that there is none of: null, or an empty string.
+    """
+    if form == "raw":
+        return event.body, _type_of(event)
+    empty: Any = "" if missing == "string" else None
+    if form == "normalised":
+        record = rendering.as_record(call).items()
+        return rendering.dump([(key, empty if value is None else value) for key, value in record]), _JSON
+    body = parser.read(event.body, is_query=event.query and event.edited is None)
+    return rendering.render(body, call, endpoint=event.endpoint, zone=ZoneInfo(event.zone), empty=empty), _JSON
+
+
+def _type_of(event: Event) -> str:
+    """Return the content type of the bytes as they came, with the charset that they are in."""
+    is_query = event.query and event.edited is None
+    if not is_query and event.body.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"{"):
+        return _JSON.replace("utf-8", charset(event.body))
+    legacy = charset(unquote_to_bytes(event.body)) == "windows-1251"  # UTF-8 is what a form is without a word
+    return f"{_FORM}; charset=windows-1251" if legacy else _FORM

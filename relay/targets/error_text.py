@@ -20,7 +20,6 @@ from urllib.parse import parse_qsl, quote, quote_plus, urlsplit
 
 from relay.config import Secret, Target
 
-BROKEN_OFF = "the answer broke off: what was asked may have been done"
 _WAIT_MAX_S = 10**8  # three years: what is longer is no time, and timedelta and datetime have an end
 _DIGITS_MAX = 9
 _WORDS_MAX = 500
@@ -79,8 +78,12 @@ def as_text(value: object) -> str:
 def words(body: bytes) -> str:
     """Return what an answer says, page or text, in one line of at most 500 characters."""
     text = decoded(body).strip()
-    text = without_markup(text) if text.startswith("<") else text[:_PATTERN_MAX]
-    return re.sub(r"\s+", " ", text).strip()[:_WORDS_MAX]
+    return one_line(without_markup(text) if text.startswith("<") else text)
+
+
+def one_line(text: str) -> str:
+    """Return a text in one line of at most 500 characters."""
+    return re.sub(r"\s+", " ", text[:_PATTERN_MAX]).strip()[:_WORDS_MAX]
 
 
 def retry_after(headers: Mapping[str, str], now: datetime) -> timedelta | None:

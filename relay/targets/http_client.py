@@ -21,7 +21,7 @@ import urllib3
 from msgspec import Struct
 from msgspec.structs import replace
 from requests.adapters import HTTPAdapter
-from requests.cookies import extract_cookies_to_jar
+from requests.cookies import RequestsCookieJar, extract_cookies_to_jar
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.exceptions import NameResolutionError, NewConnectionError
@@ -72,6 +72,10 @@ class NoAnswer(TargetError):
     """Says that the request came to no answer; `outcome` tells whether it may have arrived."""
 
 
+def unthrottled() -> None:
+    """Let a request be made at once, as those of a check are: nobody delivers meanwhile from this process."""
+
+
 Admit = Callable[[str, Sequence[str]], Sequence[str]]
 """Takes a host and its addresses, gives those that may be connected to; raises when there are none."""
 
@@ -80,7 +84,7 @@ class Client:
     """Holds one thread's connection to one target. Keeps cookies; follows no redirect; every wait has an end.
 
     The target's own secrets are hidden in what it answers, before anything reads it. `admit` says to which addresses
-    it may connect; without it, to all.
+    it may connect; without it, to all. `acquire` is asked before each request, and raises when none may be made.
     """
 
     def __init__(self, settings: Target, *, mask: Mask | None = None, admit: Admit | None = None) -> None:
@@ -90,19 +94,15 @@ class Client:
         self._verify: bool | str = ca_file or True if settings.verify_tls else False
         self._mask = Mask(secrets_of(settings)) if mask is None else mask
         self._admit = admit
-        self._session = requests.Session()
-        self._session.trust_env = False  # reads the environment for every request: half the speed
+        self.acquire: Callable[[], None] = unthrottled
+        self.requests_made = 0
+        # a session adds hooks, redirects and the environment's proxies, which we do not have, for half the speed
         self._adapter = _TrackingAdapter()
-        self._session.mount("http://", self._adapter)
-        self._session.mount("https://", self._adapter)
+        self.cookies = RequestsCookieJar()
         if not settings.verify_tls:
             urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)  # `check` says it, not every request
         self._prepared: dict[tuple[str, str], requests.PreparedRequest] = {}
         self._used_at = 0.0
-
-    @property
-    def cookies(self) -> Any:
-        return self._session.cookies
 
     def request(
         self,
@@ -118,13 +118,14 @@ class Client:
 
         `secrets` are in this request beside those of the settings, and are hidden in the answer as well.
         """
+        self.acquire()
+        self.requests_made += 1
         if time.monotonic() - self._used_at > _IDLE_MAX_S:
             self._adapter.forget_connections()
         prepared = self._prepare(method, url, headers, body)
         with WATCHDOG.within(self._time_limit(body, body_max)) as deadline:
             exchange = _THREAD.exchange = _Exchange(deadline, self._admit)
             try:
-                # the session's own `send` adds hooks and redirects, which we do not have, for a twentieth of the time
                 response = self._adapter.send(
                     prepared, timeout=self._timeout, stream=True, verify=self._verify, proxies=self._proxies
                 )
@@ -157,16 +158,15 @@ class Client:
 
     def _keep_cookies(self, response: requests.Response) -> None:
         """Add the cookies of an answer to the jar; where that makes too many, only they are left, or none."""
-        jar = self._session.cookies
         for _ in range(2):
-            extract_cookies_to_jar(jar, response.request, response.raw)  # type: ignore[no-untyped-call]
-            size = sum(len(cookie.name) + len(cookie.value or "") for cookie in jar)
-            if len(jar) <= _COOKIES_MAX and size <= _COOKIES_SIZE_MAX:
+            extract_cookies_to_jar(self.cookies, response.request, response.raw)  # type: ignore[no-untyped-call]
+            size = sum(len(cookie.name) + len(cookie.value or "") for cookie in self.cookies)
+            if len(self.cookies) <= _COOKIES_MAX and size <= _COOKIES_SIZE_MAX:
                 return
-            jar.clear()
+            self.cookies.clear()
 
     def close(self) -> None:
-        self._session.close()
+        self._adapter.close()
 
     def _prepare(
         self, method: str, url: str, headers: Mapping[str, str], body: bytes | None
@@ -187,8 +187,8 @@ class Client:
         if body is not None:
             prepared.body = body
             prepared.headers["Content-Length"] = str(len(body))
-        if self._session.cookies:
-            prepared.prepare_cookies(self._session.cookies)
+        if self.cookies:
+            prepared.prepare_cookies(self.cookies)
         return prepared
 
 
@@ -307,7 +307,7 @@ _THREAD = _Thread()
 
 
 class _Tracked:
-    """A mixin for urllib3's connections: marks the request as connected, and guards its deadline."""
+    """Marks the request as connected, and guards its deadline: a mixin for urllib3's connections."""
 
     _dns_host: str
     host: str
@@ -368,14 +368,19 @@ class _HTTPSPool(HTTPSConnectionPool):
     ConnectionCls = _TrackedHTTPS
 
 
+_POOLS = {"http": _HTTPPool, "https": _HTTPSPool}
+
+
 class _TrackingAdapter(HTTPAdapter):
+    """Connects by the connections above."""
+
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
         super().init_poolmanager(*args, **kwargs)
-        self.poolmanager.pool_classes_by_scheme = {"http": _HTTPPool, "https": _HTTPSPool}
+        self.poolmanager.pool_classes_by_scheme = _POOLS
 
     def proxy_manager_for(self, *args: Any, **kwargs: Any) -> Any:
         manager = super().proxy_manager_for(*args, **kwargs)
-        manager.pool_classes_by_scheme = {"http": _HTTPPool, "https": _HTTPSPool}
+        manager.pool_classes_by_scheme = _POOLS
         return manager
 
     def forget_connections(self) -> None:

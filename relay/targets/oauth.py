@@ -35,7 +35,7 @@ class Tokens:
         self._pair: TokenPair | None = None
         self._mutex = threading.Lock()
 
-    def known(self) -> TokenPair | None:
+    def current(self) -> TokenPair | None:
         """Return the present pair; None when the configured refresh token was never used."""
         if self._pair is None:
             self._pair = self._stored()

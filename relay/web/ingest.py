@@ -78,7 +78,7 @@ class Ingest:
         try:
             source, endpoint = self._route(request)
         except NotFound:
-            self._relay.metrics.taken(metrics.UNKNOWN, None, "404", time.perf_counter() - began)
+            self._relay.metrics.record_notification(metrics.UNKNOWN, None, "404", time.perf_counter() - began)
             raise
         if endpoint == "ping":
             self._expect_method(request, ("GET", "HEAD"))
@@ -101,7 +101,7 @@ class Ingest:
             with self._mutex:
                 self._inside -= 1
         answer = _answer(receipt)
-        self._relay.metrics.taken(source.name, receipt.kind, receipt.status, time.perf_counter() - began)
+        self._relay.metrics.record_notification(source.name, receipt.kind, receipt.status, time.perf_counter() - began)
         # after the answer is out: a lane that wakes before would compete with it
         answer.call_on_close(lambda: self._relay.intake.dispatch(receipt))
         return answer
@@ -157,12 +157,12 @@ class Ingest:
 
     def _count(self, request: Request, source: Source, refusal: HTTPException, began: float) -> None:
         status = refusal.code or 500
-        self._relay.metrics.taken(source.name, None, str(status), time.perf_counter() - began)
+        self._relay.metrics.record_notification(source.name, None, str(status), time.perf_counter() - began)
         log.warning("notification.refused", source=source.name, status=status, address=request.remote_addr)
         self._relay.refusals.add(source.name, status)
 
     def _refuse_unconfirmed(self, source: Source, reason: str, began: float) -> NoReturn:
-        self._relay.metrics.taken(source.name, None, "503", time.perf_counter() - began)
+        self._relay.metrics.record_notification(source.name, None, "503", time.perf_counter() - began)
         log.error("notification.not_stored", source=source.name, reason=reason)
         self._relay.refusals.add(source.name, 503)
         sentence = f"the notification could not be confirmed: {reason}; send it again"

@@ -23,7 +23,7 @@ _NO_TOKEN = "the token of [metrics] is missing or wrong; send it as Authorizatio
 
 
 def register(app: Flask, relay: Relay) -> None:
-    relay.metrics.begin()
+    relay.metrics.start()
     access = relay.settings.metrics
 
     def metrics() -> Response:

@@ -30,7 +30,7 @@ class Process:
     def __init__(self, config: Path, port: int, log: Path, *args: str, **environ: str) -> None:
         self.config, self.port, self.log = config, port, log
         self._command = [sys.executable, "-m", "relay", *args] if args else procfile_command()
-        self._environ = {
+        self.environ = {
             **{name: value for name, value in os.environ.items() if not name.startswith("RELAY_")},
             "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}",
             "RELAY_CONFIG": str(config), "PORT": str(port), **environ,
@@ -43,7 +43,7 @@ class Process:
             self.child = subprocess.Popen(
                 [*self.command_prefix, *self._command],
                 cwd=ROOT,
-                env=self._environ,
+                env=self.environ,
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
@@ -97,7 +97,7 @@ class Process:
         return subprocess.run(
             [sys.executable, "-m", "relay", *args],
             cwd=ROOT,
-            env=self._environ,
+            env=self.environ,
             capture_output=True,
             text=True,
             timeout=60,

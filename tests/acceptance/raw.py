@@ -11,7 +11,7 @@ import struct
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
-from relay.sandbox.corruption import DAMAGES
+from relay.sandbox.corruption import CORRUPTIONS
 from tests.calls import STANDARD, rendered
 
 SECRET = "correct-horse"
@@ -132,7 +132,7 @@ def _body(chance: random.Random) -> bytes:
         lambda: good,
         lambda: _mutated(good, chance),
         lambda: _mutated(good, chance),
-        lambda: chance.choice(list(DAMAGES.values()))(good.decode(), chance),
+        lambda: chance.choice(list(CORRUPTIONS.values()))(good.decode(), chance),
         lambda: chance.randbytes(chance.choice([0, 1, 30, 3000])),
         lambda: good.decode().encode(
             chance.choice(["cp1251", "koi8-r", "utf-16", "utf-32-be", "utf-8-sig"]), "replace"

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from relay.sandbox.amocrm.server import AmoCrm
+from relay.sandbox.amocrm.api import AmoCrm
 from relay.sandbox.bitrix24.portal import Bitrix24
 from relay.sandbox.onec import OneC
 from relay.sandbox.server import Sandbox

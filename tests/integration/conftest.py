@@ -14,7 +14,7 @@ from sqlalchemy import create_engine
 from relay import bootstrap, wiring
 from relay import config as settings_room
 from relay.config import Settings
-from relay.sandbox.amocrm.server import AmoCrm
+from relay.sandbox.amocrm.api import AmoCrm
 from relay.sandbox.bitrix24.portal import Bitrix24
 from relay.sandbox.onec import OneC
 from relay.sandbox.server import Sandbox

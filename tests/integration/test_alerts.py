@@ -6,21 +6,26 @@ import json
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
 from click.testing import CliRunner
+from msgspec.structs import replace
+from sqlalchemy import insert
 
 from relay import wiring
 from relay.alerts import channels as channels_room
-from relay.alerts.loop import AlertLoop, Turn
+from relay.alerts.loop import AlertLoop, Election
 from relay.alerts.snapshot import SnapshotCollector
 from relay.cli import main
+from relay.clock import to_us
 from relay.config import ROOT
 from relay.models import TargetHealth
+from relay.store import tables
 from relay.store import target_state as health_rows
+from relay.store.alert_state import Alert
 from relay.wiring import Relay
 from tests.fakes import FakeClock
 from tests.lanes import post
@@ -29,6 +34,7 @@ from tests.waiting import eventually
 
 MARK = "S3CRETMARK"
 HOUR = timedelta(hours=1)
+LATER = datetime(2026, 3, 2, 9, 45, tzinfo=UTC)
 
 
 class Place:
@@ -92,20 +98,10 @@ def another_place() -> Iterator[Place]:
 Logged = list[Any]
 
 
-class Here:
-    """The lanes are this process's, or they are not."""
-
-    def __init__(self, *targets: str) -> None:
-        self.targets = list(targets)
-
-    def owned(self) -> list[str]:
-        return self.targets
-
-
 def watch_of(relay: Relay, *targets: str, **more: Any) -> AlertLoop:
     """As in a process that owns the lanes of these targets."""
     gathering = SnapshotCollector(relay.settings, relay.store, relay.clock, more)
-    return AlertLoop(relay.settings, relay.store, Here(*(targets or ("onec",))), gathering)
+    return AlertLoop(relay.settings, relay.store, lambda: list(targets or ("onec",)), gathering)
 
 
 @pytest.fixture
@@ -141,14 +137,14 @@ def test_a_target_that_goes_down_and_comes_back_is_told_twice(relay: Relay, plac
     make_down(relay)
     post(relay, incoming(1)[1])
     clock.forward(minutes=9)
-    watch.look()
+    watch.check()
     assert place.said == []
     clock.forward(minutes=1)
     for _ in range(4):
-        watch.look()
+        watch.check()
         clock.forward(minutes=2)
     become(relay, TargetHealth())
-    watch.look()
+    watch.check()
 
     [first, second] = place.said
     assert first.startswith("✖ onec: down since 02.03 12:45; 1 wait")
@@ -163,9 +159,9 @@ def test_a_target_that_goes_down_and_comes_back_is_told_twice(relay: Relay, plac
 def test_a_restart_does_not_tell_it_again(relay: Relay, place: Place, clock: FakeClock) -> None:
     make_down(relay)
     clock.forward(minutes=11)
-    watch_of(relay).look()
+    watch_of(relay).check()
     clock.forward(minutes=5)
-    watch_of(relay).look()
+    watch_of(relay).check()
 
     assert len(place.said) == 1
 
@@ -177,7 +173,7 @@ def test_dead_letters_and_bodies_in_quarantine_are_told(
     watch = watch_of(relay)
     for body in (b"not readable", b"nor this", b"nor that", b"nor the last"):
         quarantine(relay, body)
-        watch.look()
+        watch.check()
         clock.forward(minutes=2)
 
     assert [said.partition(". ")[0] for said in place.said] == [
@@ -193,16 +189,16 @@ def test_a_silent_source_is_told_in_working_hours_only(
     watch = watch_of(relay)
     post(relay, incoming(1)[1])
     clock.forward(hours=6)  # 18:45 in Moscow; since 12:45 they worked for 5 h 15 min
-    watch.look()
+    watch.check()
     assert "trade: nothing has come since 02.03 12:45" in place.said[0]
     post(relay, incoming(2)[1])
-    watch.look()
+    watch.check()
     clock.forward(hours=14)  # 8:45 the next morning
-    watch.look()
+    watch.check()
     assert place.said[1:] == ["✔ trade: notifications come again"]
 
     clock.forward(hours=4, minutes=15)  # 13:00
-    watch.look()
+    watch.check()
     assert "since 02.03 18:45" in place.said[2]
 
 
@@ -213,10 +209,10 @@ def test_a_target_that_is_back_is_given_time_to_catch_up(relay: Relay, place: Pl
     for minutes, health in ((0, None), (60, TargetHealth()), (29, None), (1, None)):
         clock.forward(minutes=minutes)
         if health is not None:
-            watch.look()
+            watch.check()
             clock.forward(minutes=2)
             become(relay, health)
-        watch.look()
+        watch.check()
 
     assert [said[:20] for said in place.said] == [
         "✖ onec: down since 0",
@@ -231,13 +227,13 @@ def test_several_troubles_are_one_message_and_there_is_one_a_minute(
     watch = watch_of(relay, amo=clock.now + timedelta(days=20))
     make_down(relay)
     clock.forward(minutes=11)
-    watch.look()
+    watch.check()
     quarantine(relay)
     clock.forward(seconds=30)
-    watch.look()
+    watch.check()
     assert len(place.said) == 1
     clock.forward(seconds=30)
-    watch.look()
+    watch.check()
 
     assert [said.count("\n") + 1 for said in place.said] == [2, 1]
     assert "amo: the token is good until 22.03.2026" in place.said[0]
@@ -249,16 +245,16 @@ def test_a_store_that_cannot_be_used_is_told_from_memory_and_nothing_else_is_sai
     watch = watch_of(relay)
     make_down(relay)
     clock.forward(minutes=11)
-    watch.look()
+    watch.check()
     with monkeypatch.context() as broken:
         broken.setattr(relay.store.database, "_closed", True)  # every use raises StoreError
         for _ in range(5):
             clock.forward(minutes=2)
-            watch.look()
+            watch.check()
     clock.forward(minutes=2)
-    watch.look()
+    watch.check()
     clock.forward(minutes=2)
-    watch.look()
+    watch.check()
 
     assert [said[:27] for said in place.said[1:]] == ["✖ the database cannot be wr", "✔ the database can be writt"]
     assert "store" in relay.store.alert_state.load(channels_room.channels(relay.settings.alerts)[0].id)
@@ -271,7 +267,7 @@ def test_a_relay_that_stops_does_not_call_its_closed_store_a_trouble(
     watch.stop_soon()
     relay.store.close()
     for _ in range(3):
-        watch.look()
+        watch.check()
         clock.forward(minutes=1)
 
     assert place.said == []
@@ -288,12 +284,12 @@ def test_what_a_channel_does_not_take_is_told_with_a_later_look_and_the_log_says
     clock.forward(minutes=11)
     place.status = 500
     for _ in range(3):
-        watch.look()
+        watch.check()
         clock.forward(seconds=30)
     become(relay, TargetHealth())
-    watch.look()
+    watch.check()
     place.status = 200
-    watch_of(relay).look()  # a restart does not forget it
+    watch_of(relay).check()  # a restart does not forget it
 
     assert place.said == ["✔ onec: answers again (this could not be told before; it began 02.03 12:45)"]
     [line] = [line for line in logged if line["event"] == "alert.not_taken"]
@@ -309,10 +305,10 @@ def test_each_channel_is_told_what_it_missed(
     make_down(relay)
     clock.forward(minutes=11)
     another_place.status = 500
-    watch.look()
+    watch.check()
     another_place.status = 200
     clock.forward(minutes=2)
-    watch.look()
+    watch.check()
 
     assert [len(place.said), len(another_place.said)] == [1, 1]
 
@@ -324,11 +320,11 @@ def test_a_channel_that_hangs_disturbs_neither_another_nor_taking_nor_delivering
     eventually(lambda: "onec" in relay.dispatcher.owned(), "the lane is this process's")
     quarantine(relay)
     place.goes_on.clear()
-    relay.watch.look(patience_s=0.0)
+    relay.alerts.check(patience_s=0.0)
     eventually(lambda: place.asked == 1, "the channel hangs")
     eventually(lambda: len(another_place.said) == 1, "the other one is told meanwhile")
     for _ in range(3):
-        relay.watch.look(patience_s=0.0)  # nothing more is given to it
+        relay.alerts.check(patience_s=0.0)  # nothing more is given to it
 
     post(relay, incoming(1)[1])
     eventually(lambda: onec.onec.recorded() == 1, "it is delivered meanwhile")
@@ -336,7 +332,7 @@ def test_a_channel_that_hangs_disturbs_neither_another_nor_taking_nor_delivering
     assert (place.asked, place.said) == (1, [])
     place.goes_on.set()
     eventually(lambda: len(place.said) == 1, "it was not lost")
-    relay.watch.look()
+    relay.alerts.check()
     assert (place.asked, len(place.said), len(another_place.said)) == (1, 1, 1)
 
 
@@ -346,9 +342,9 @@ def test_a_channel_that_hangs_disturbs_neither_another_nor_taking_nor_delivering
 def test_of_several_processes_the_owner_of_the_lane_tells(relay: Relay, place: Place, clock: FakeClock) -> None:
     make_down(relay)
     clock.forward(minutes=11)
-    watch_of(relay, "another").look()
+    watch_of(relay, "another").check()
     assert place.said == []
-    watch_of(relay, "onec").look()
+    watch_of(relay, "onec").check()
 
     assert len(place.said) == 1
 
@@ -356,15 +352,15 @@ def test_of_several_processes_the_owner_of_the_lane_tells(relay: Relay, place: P
 def test_where_nobody_delivers_one_of_those_who_take_tells(relay: Relay) -> None:
     """With RELAY_DISPATCH=off everywhere, or when `relay work` has ended or hangs."""
     seconds = [0.0]
-    first, second = (Turn("onec", relay.store, Here(), lambda: seconds[0]) for _ in range(2))
-    assert (first.is_mine(), second.is_mine()) == (False, False)  # perhaps somebody works
+    first, second = (Election("onec", relay.store, list, lambda: seconds[0]) for _ in range(2))
+    assert (first.is_won(), second.is_won()) == (False, False)  # perhaps somebody works
     seconds[0] += 30
-    assert (first.is_mine(), second.is_mine()) == (True, False)
+    assert (first.is_won(), second.is_won()) == (True, False)
 
     assert relay.store.targets.renew("me") == {"onec"}  # somebody does
-    assert (first.is_mine(), second.is_mine()) == (False, False)
+    assert (first.is_won(), second.is_won()) == (False, False)
     seconds[0] += 30
-    assert (second.is_mine(), first.is_mine()) == (True, False)
+    assert (second.is_won(), first.is_won()) == (True, False)
 
 
 def test_two_relays_on_one_database_tell_once(running: Callable[..., Relay], place: Place, onec: Any) -> None:
@@ -374,10 +370,10 @@ def test_two_relays_on_one_database_tell_once(running: Callable[..., Relay], pla
     beside.dispatcher.start()
     try:
         quarantine(relay)
-        looks = [threading.Thread(target=each.watch.look) for each in (relay, beside)]
-        for look in looks:
+        checks = [threading.Thread(target=each.alerts.check) for each in (relay, beside)]
+        for look in checks:
             look.start()
-        for look in looks:
+        for look in checks:
             look.join(20)
         assert len(place.said) == 1
     finally:
@@ -469,7 +465,7 @@ def test_the_relay_starts_without_the_library_and_says_that_nobody_is_told(
     monkeypatch.setitem(sys.modules, "apprise", None)
     relay = make_relay(more=config(place))
 
-    relay.watch.start()
+    relay.alerts.start()
 
     assert not [thread for thread in threading.enumerate() if thread.name == "alerts"]
     [line] = logged
@@ -480,21 +476,59 @@ def test_the_library_is_not_loaded_where_nobody_is_to_be_told(relay: Relay, make
     settings = make_settings()
 
     assert channels_room.channels(settings.alerts) == []
-    watch = AlertLoop(settings, relay.store, Here("onec"), SnapshotCollector(settings, relay.store, relay.clock, {}))
+    watch = AlertLoop(
+        settings, relay.store, lambda: ["onec"], SnapshotCollector(settings, relay.store, relay.clock, {})
+    )
     watch.start()
     assert not [thread for thread in threading.enumerate() if thread.name == "alerts"]
 
 
-def test_what_was_told_is_kept_whole_and_by_channel(relay: Relay, clock: FakeClock) -> None:
-    told = {
-        "target onec": {
-            "what": "down", "name": "onec", "at": clock.now, "since": None, "count": 3, "over_at": clock.now + HOUR,
-            "back_at": None, "is_unsaid": True,
-        }
-    }  # fmt: skip
-    relay.store.alert_state.save("one", told)
-    relay.store.alert_state.save("two", told)
+SENT = Alert(kind="down", name="onec", since=datetime(2026, 3, 2, tzinfo=UTC), count=3, last_sent=LATER)
+STATES = {
+    "firing": SENT,
+    "not sent": replace(SENT, last_sent=None),
+    "resolved": replace(SENT, state="resolved", resolved_at=LATER),
+    "firing again": replace(SENT, since=LATER + HOUR, resolved_at=LATER),
+    "without a beginning": replace(SENT, kind="dead", since=None),
+}
+
+
+def test_what_was_sent_is_kept_whole_and_by_channel(relay: Relay) -> None:
+    relay.store.alert_state.save("one", STATES)
+    relay.store.alert_state.save("two", STATES)
     relay.store.alert_state.save("two", {})
 
-    assert relay.store.alert_state.load("one") == told
+    assert relay.store.alert_state.load("one") == STATES
     assert relay.store.alert_state.load("two") == {}
+
+
+@pytest.mark.parametrize(
+    ("columns", "expected"),
+    [
+        ({}, "firing"),
+        ({"is_unsaid": True}, "not sent"),
+        ({"over_at": to_us(LATER)}, "resolved"),
+        ({"back_at": to_us(LATER + HOUR)}, "firing again"),
+    ],
+)
+def test_a_row_of_an_older_relay_is_read(relay: Relay, columns: dict[str, Any], expected: str) -> None:
+    row = {"over_at": None, "back_at": None, "is_unsaid": False, **columns}
+    with relay.store.database.write() as connection:
+        connection.execute(
+            insert(tables.alerts),
+            {
+                "channel": "one",
+                "key": "target onec",
+                "what": "down",
+                "name": "onec",
+                "at": to_us(LATER),
+                "count": 3,
+                "since": to_us(datetime(2026, 3, 2, tzinfo=UTC)),
+                **row,
+            },
+        )
+    [alert] = relay.store.alert_state.load("one").values()
+
+    known_end = alert if alert.state == "resolved" or not alert.resolved_at else replace(alert, resolved_at=LATER)
+    assert known_end == STATES[expected]
+    assert alert.is_known is (expected == "firing")

@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from relay.delivery import retry_policy
 from relay.errors import StoreBusy
 from relay.models import Delivery, Outcome
-from relay.store import AttemptResult, Claim, Discard, Replay, Selection
+from relay.store import AttemptResult, Claim, Discard, Replay, Selection, target_state
 from relay.wiring import Relay
 from tests.calls import rendered
 from tests.factories import POLICY
@@ -155,6 +155,52 @@ def test_an_answer_that_came_after_a_step_forward_does_not_give_up_what_was_sent
     finally:
         answer.set()
         dispatcher.stop(5)
+
+
+def test_a_resume_that_is_killed_between_two_chunks_makes_nobody_older(
+    relay: Relay, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whenever it is killed: what waited keeps its age, also when the next `resume` comes an hour later."""
+    monkeypatch.setattr(target_state, "_CHUNK", 2)
+    for number in range(5):
+        post(relay, rendered("incoming", call_session_id=number))
+        clock.forward(minutes=1)
+    post(relay, rendered("incoming", call_session_id=7))
+
+    killed = 0
+    while True:
+        relay.store.targets.pause("onec", clock())
+        clock.forward(hours=3)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(relay.store.database, "write", _dying(relay.store.database.write, after=killed))
+            try:
+                relay.store.targets.resume("onec", clock())
+                break
+            except _Killed:
+                killed += 1
+        assert relay.store.queue.poll("onec")[1].paused
+        clock.forward(hours=1)
+        assert relay.store.targets.resume("onec", clock())
+        assert not relay.store.queue.poll("onec")[1].paused
+        ages = [clock() - delivery.aged_from for delivery in relay.store.queries.deliveries(Selection())]
+        assert ages == [timedelta(minutes=5 - number) for number in range(6)], killed
+    assert killed >= 5, "it begins, moves three times two ages, and ends"
+
+
+class _Killed(BaseException):
+    pass
+
+
+def _dying(write: Any, *, after: int) -> Any:
+    """The database's `write`, of a process that is killed when it has committed so often."""
+    left = iter(range(after))
+
+    def dying(*args: Any) -> Any:
+        if next(left, None) is None:
+            raise _Killed
+        return write(*args)
+
+    return dying
 
 
 # --- a clock that was ahead, and was set right while the relay was down

@@ -418,7 +418,9 @@ def test_check_and_every_start_warn_of_a_short_admin_password(
     bootstrap.prepare(operator.environ, ["127.0.0.1"])
     [warning] = logged
     assert "fewer than 12 characters" in warning["reason"]
-    assert logging.redact(None, "warning", dict(warning))["reason"] == warning["reason"]  # readable in the log too
+    assert (
+        logging.redact_fields(None, "warning", dict(warning))["reason"] == warning["reason"]
+    )  # readable in the log too
     assert "fewer than 12 characters" in operator.run("check")
 
 

@@ -121,9 +121,9 @@ def test_a_newly_configured_refresh_token_begins_anew(relay: Relay) -> None:
         return pair(fingerprint, access="new", refresh="next")
 
     tokens = Tokens(Secret("configured"), token_store)
-    assert tokens.known() is None
+    assert tokens.current() is None
     assert tokens.renewed(None, exchange).access == "new"
-    assert Tokens(Secret("configured"), token_store).known() == tokens.known()
+    assert Tokens(Secret("configured"), token_store).current() == tokens.current()
     assert asked == ["configured"]
 
 
@@ -185,7 +185,7 @@ def test_a_pair_that_could_not_be_saved_is_kept_saved_again_and_used_only_then(r
         return pair(fingerprint, access="new", refresh="next")
 
     def pause(_: float) -> None:
-        meanwhile.append(tokens.known())
+        meanwhile.append(tokens.current())
         lock = relay.store.database.token_lock("onec")
         assert not lock.try_acquire()  # nobody else exchanges what is on disk: it has been used up
         lock.close()

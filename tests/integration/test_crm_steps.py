@@ -16,7 +16,7 @@ from relay.delivery.throttle import Permit, Throttle
 from relay.delivery.token_bucket import TokenBucket
 from relay.errors import Interrupted
 from relay.models import Outcome, TargetHealth
-from relay.sandbox.amocrm.server import AmoCrm
+from relay.sandbox.amocrm.api import AmoCrm
 from relay.sandbox.bitrix24.portal import Bitrix24
 from relay.sandbox.server import Sandbox
 from relay.store import Claim, ClaimedDelivery, Discard, Selection

@@ -18,7 +18,7 @@ import pytest
 
 from relay.errors import StoreError
 from relay.store import Selection, Store
-from relay.store.sqlite import database as database_room
+from relay.store.sqlite.database import Database
 from relay.web import create_app
 from relay.wiring import Relay
 from tests.calls import rendered
@@ -228,21 +228,21 @@ def test_a_bug_in_a_statement_is_no_fault_of_the_disk(relay: Relay) -> None:
 
 def _write(path: str, inside: Any, most: Any, go: Any) -> None:
     """Writes and checkpoints as fast as it can; counts who is between BEGIN and the end of COMMIT."""
-    real = database_room._transaction
+    real = Database.transaction
 
     @contextmanager
-    def counted(connection: Any) -> Iterator[Any]:
+    def counted(database: Database, deadline: float) -> Iterator[Any]:
         with inside.get_lock():
             inside.value += 1
             most.value = max(most.value, inside.value)
         try:
-            with real(connection) as begun:
+            with real(database, deadline) as begun:
                 yield begun
         finally:
             with inside.get_lock():
                 inside.value -= 1
 
-    database_room._transaction = counted  # type: ignore[assignment]
+    Database.transaction = counted  # type: ignore[method-assign]
     store = Store(f"sqlite:///{path}")
     go.wait()
     for number in range(150):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
+import re
 import socket
 import ssl
 import tracemalloc
@@ -206,6 +208,42 @@ def test_connections_and_cookies_are_kept(onec: Sandbox) -> None:
 
     assert accepted == [1]
     assert b"Cookie: ibsession=abc" in second[0]
+
+
+SMALL, LARGE = b"x", b"x" * 9000
+
+
+@pytest.mark.parametrize(
+    ("answers", "kept", "remark"),
+    [
+        ([(range(30), SMALL), (range(20), SMALL)], 30, "the same names again are no more"),
+        ([(range(50), SMALL)], 50, "as many as are kept"),
+        ([(range(30), SMALL), (range(30, 60), SMALL)], 30, "too many: the latest answer's"),
+        ([(range(60), SMALL)], 0, "too many in one answer: none"),
+        ([(range(1), LARGE)], 1, "large, but not too large"),
+        ([(range(1), LARGE), (range(1, 2), LARGE)], 1, "too large together: the latest answer's"),
+        ([(range(2), LARGE)], 0, "too large in one answer: none"),
+    ],
+)
+def test_the_cookies_that_are_kept_are_bounded(answers: list[tuple[range, bytes]], kept: int, remark: str) -> None:
+    """A target that sets new ones with each answer would make each request larger than the one before."""
+    to_give = [
+        b"".join(b"Set-Cookie: c%d=%s\r\n" % (number, value) for number in numbers) for numbers, value in answers
+    ]
+    received: list[bytes] = []
+
+    def serve(connection: socket.socket) -> None:
+        for cookies in [*to_give, b""]:
+            received.append(read_request(connection))
+            connection.sendall(b"HTTP/1.1 200 OK\r\n" + cookies + b"Content-Length: 0\r\n\r\n")
+
+    with server(serve) as url, contextlib.closing(Client(QUICK)) as client:
+        for _ in range(len(answers) + 1):
+            client.request("POST", url, {}, b"{}")
+
+    sent = re.findall(rb"\bc(\d+)=", received[-1])
+    assert len(sent) == kept
+    assert not kept or b"%d" % answers[-1][0][-1] in sent
 
 
 def _all_errors(root: type[Exception]) -> list[type[Exception]]:

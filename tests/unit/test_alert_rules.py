@@ -16,34 +16,33 @@ from relay.alerts.evaluate import (
     AT_MOST_EVERY,
     FLAPS_WITHIN,
     Condition,
-    ConditionKind,
     Message,
     Snapshot,
-    SourceFact,
-    TargetFact,
-    Told,
+    SourceStatus,
+    TargetStatus,
     Transition,
-    news,
-    troubles,
+    conditions,
+    evaluate,
 )
 from relay.config import Alerts
 from relay.config.alerting import working_hours
+from relay.store.alert_state import Alert, ConditionKind
 
 NOW = datetime(2026, 3, 2, 9, 45, tzinfo=UTC)  # a Monday; 12:45 in Moscow
 MOSCOW = ZoneInfo("Europe/Moscow")
 SAMARA = ZoneInfo("Europe/Samara")
 LIMITS = Alerts()
 MINUTE, HOUR = timedelta(minutes=1), timedelta(hours=1)
-WHATS: tuple[ConditionKind, ...] = get_args(ConditionKind)
-HOWS: tuple[Transition, ...] = get_args(Transition)
+KINDS: tuple[ConditionKind, ...] = get_args(ConditionKind)
+TRANSITIONS: tuple[Transition, ...] = get_args(Transition)
 
 
 def keys(facts: Snapshot, limits: Alerts = LIMITS) -> list[str]:
-    return [trouble.key for trouble in troubles(facts, limits)]
+    return [condition.key for condition in conditions(facts, limits)]
 
 
-def a_target(**more: Any) -> TargetFact:
-    return TargetFact(**{"name": "onec", "state": "open", "open_since": NOW - 24 * HOUR, **more})
+def a_target(**more: Any) -> TargetStatus:
+    return TargetStatus(**{"name": "onec", "state": "open", "open_since": NOW - 24 * HOUR, **more})
 
 
 def of_target(**more: Any) -> Snapshot:
@@ -95,7 +94,7 @@ def test_what_is_a_trouble(facts: Snapshot, found: list[str], remark: str) -> No
 )
 def test_silence_counts_in_working_time_of_the_sources_zone(last: str, now: str, silent: bool, remark: str) -> None:
     at, until = (datetime.fromisoformat(each).replace(tzinfo=SAMARA).astimezone(UTC) for each in (last, now))
-    source = SourceFact(name="trade", last_at=at, watched_since=at, zone=SAMARA)
+    source = SourceStatus(name="trade", last_at=at, watched_since=at, zone=SAMARA)
     facts = Snapshot(now=until, sources=(source,))
 
     assert (keys(facts) == ["silent trade"]) is silent, remark
@@ -126,13 +125,13 @@ class People:
     """Somebody who is told, look by look, unless the message does not reach them."""
 
     def __init__(self, limits: Alerts = LIMITS) -> None:
-        self.told: dict[str, Told] = {}
+        self.told: dict[str, Alert] = {}
         self._limits = limits
 
     def hear(self, facts: Snapshot, *, deaf: bool = False) -> list[str]:
-        found = news(facts, self.told, self._limits)
-        self.told = found.missed if deaf else found.told
-        return [] if deaf else [f"{item.how} {item.trouble.key}" for item in found.items]
+        evaluation = evaluate(facts, self.told, self._limits)
+        self.told = evaluation.unsent if deaf else evaluation.sent
+        return [] if deaf else [f"{message.transition} {message.condition.key}" for message in evaluation.messages]
 
 
 def down(at: datetime, state: str = "down") -> Snapshot:
@@ -146,10 +145,10 @@ def well(at: datetime) -> Snapshot:
 def test_a_trouble_is_told_once_reminded_of_once_a_day_and_its_end_is_told_once() -> None:
     people = People()
 
-    assert people.hear(down(NOW)) == ["new target onec"]
+    assert people.hear(down(NOW)) == ["firing target onec"]
     assert [people.hear(down(NOW + hours * HOUR)) for hours in (1, 12, 23)] == [[], [], []]
     assert people.hear(down(NOW + 24 * HOUR)) == ["still target onec"]
-    assert people.hear(well(NOW + 25 * HOUR)) == ["over target onec"]
+    assert people.hear(well(NOW + 25 * HOUR)) == ["resolved target onec"]
     assert people.hear(well(NOW + 26 * HOUR)) == []
     assert people.told == {}
 
@@ -162,7 +161,7 @@ def test_what_flaps_is_not_told_anew_until_it_stays() -> None:
     flapping = [people.hear((down if minute % 2 else well)(NOW + minute * MINUTE)) for minute in range(3, 300)]
     assert [each for each in flapping if each] == []
     stays = [people.hear(down(NOW + minute * MINUTE)) for minute in range(300, 330)]
-    assert [each for each in stays if each] == [["new target onec"]]
+    assert [each for each in stays if each] == [["firing target onec"]]
 
 
 def test_there_is_one_message_a_minute_and_what_was_not_said_is_said_then() -> None:
@@ -171,18 +170,18 @@ def test_there_is_one_message_a_minute_and_what_was_not_said_is_said_then() -> N
     more = replace(down(NOW), unreadable=1)
 
     assert people.hear(replace(more, now=NOW + timedelta(seconds=30))) == []
-    assert people.hear(replace(more, now=NOW + timedelta(seconds=60))) == ["new unreadable"]
+    assert people.hear(replace(more, now=NOW + timedelta(seconds=60))) == ["firing unreadable"]
 
 
 @pytest.mark.parametrize(
     ("after", "said", "remark"),
     [
-        (down(NOW + HOUR, "misconfigured"), ["new target onec"], "it has not come back: it is ill in another way"),
+        (down(NOW + HOUR, "misconfigured"), ["firing target onec"], "it has not come back: it is ill in another way"),
         (of_target(state="paused"), ["paused target onec"], "nor when the operator pauses it"),
         (Snapshot(now=NOW), ["gone target onec"], "nor when it is taken out of the configuration"),
         (of_target(state="down", since=NOW + HOUR - MINUTE), [], "nor when it fell again between two looks"),
         (Snapshot(now=NOW, store_down_since=NOW + HOUR), [], "nor when nothing is known"),
-        (of_target(), ["over target onec"], "now it has"),
+        (of_target(), ["resolved target onec"], "now it has"),
     ],
 )
 def test_what_is_not_well_is_not_said_to_be(after: Snapshot, said: list[str], remark: str) -> None:
@@ -195,20 +194,20 @@ def test_what_is_not_well_is_not_said_to_be(after: Snapshot, said: list[str], re
 def test_a_queue_of_a_target_that_falls_has_not_been_worked_off() -> None:
     people = People()
 
-    assert people.hear(of_target(oldest_due_at=old(60))) == ["new backlog onec"]
+    assert people.hear(of_target(oldest_due_at=old(60))) == ["firing backlog onec"]
     fallen = replace(of_target(state="down", since=NOW, oldest_due_at=old(60)), now=NOW + 5 * MINUTE)
     assert people.hear(fallen) == []
-    assert people.hear(well(NOW + HOUR)) == ["over backlog onec"]
+    assert people.hear(well(NOW + HOUR)) == ["resolved backlog onec"]
 
 
 def test_a_silent_source_of_which_everything_was_deleted_is_not_said_to_be_heard() -> None:
     people = People()
-    source = SourceFact(name="trade", last_at=NOW, watched_since=NOW, zone=MOSCOW)
+    source = SourceStatus(name="trade", last_at=NOW, watched_since=NOW, zone=MOSCOW)
 
-    assert people.hear(Snapshot(now=NOW + 24 * HOUR, sources=(source,))) == ["new silent trade"]
+    assert people.hear(Snapshot(now=NOW + 24 * HOUR, sources=(source,))) == ["firing silent trade"]
     later = NOW + 25 * HOUR
     assert people.hear(Snapshot(now=later, sources=(replace(source, last_at=None, watched_since=later),))) == []
-    assert people.hear(Snapshot(now=later, sources=(replace(source, last_at=later),))) == ["over silent trade"]
+    assert people.hear(Snapshot(now=later, sources=(replace(source, last_at=later),))) == ["resolved silent trade"]
 
 
 def test_more_dead_letters_are_told_by_the_threshold() -> None:
@@ -217,9 +216,9 @@ def test_more_dead_letters_are_told_by_the_threshold() -> None:
     def dead(minute: int, count: int) -> list[str]:
         return people.hear(Snapshot(now=NOW + minute * MINUTE, dead={"onec": count}))
 
-    assert [dead(0, 4), dead(1, 5), dead(2, 9), dead(3, 10)] == [[], ["new dead onec"], [], ["more dead onec"]]
+    assert [dead(0, 4), dead(1, 5), dead(2, 9), dead(3, 10)] == [[], ["firing dead onec"], [], ["more dead onec"]]
     assert [dead(4, 2), dead(5, 6), dead(6, 7)] == [[], [], ["more dead onec"]]  # some were replayed
-    assert dead(7, 0) == ["over dead onec"]
+    assert dead(7, 0) == ["resolved dead onec"]
 
 
 def test_what_did_not_reach_anybody_is_told_later_even_when_it_is_over_by_then() -> None:
@@ -233,7 +232,7 @@ def test_what_did_not_reach_anybody_is_told_later_even_when_it_is_over_by_then()
 
     people.hear(down(NOW + 24 * HOUR))
     people.hear(well(NOW + 25 * HOUR), deaf=True)
-    assert people.hear(well(NOW + 26 * HOUR)) == ["over target onec"]
+    assert people.hear(well(NOW + 26 * HOUR)) == ["resolved target onec"]
 
 
 Look = tuple[int, frozenset[str], bool]
@@ -261,8 +260,8 @@ def test_whatever_goes_wrong_people_are_told_in_order_seldom_and_in_the_end_know
         assert not said or at - spoken >= AT_MOST_EVERY
         spoken = at if said else spoken
         for how, key in (each.split(" ", 1) for each in said):
-            assert (key in believed) is (how in ("more", "still", "over")), f"{how} {key}"
-            believed = believed | {key} if how in ("new", "more", "still") else believed - {key}
+            assert (key in believed) is (how in ("more", "still", "resolved")), f"{how} {key}"
+            believed = believed | {key} if how in ("firing", "more", "still") else believed - {key}
     names = {"down": "target onec", "dead": "dead onec", "disk": "disk"}
     assert believed == {names[each] for each in last}
 
@@ -281,14 +280,16 @@ def test_a_trouble_that_comes_and_goes_all_the_time_is_told_twice_at_most_in_a_d
 
 # --- the words
 
-DOWN = Condition(what="down", name="onec", since=NOW, count=3)
+DOWN = Condition(kind="down", name="onec", since=NOW, count=3)
 
 
 @pytest.mark.parametrize("language", ["ru", "en"])
-@pytest.mark.parametrize("how", HOWS)
-@pytest.mark.parametrize("what", WHATS)
-def test_every_trouble_and_its_end_have_words(what: ConditionKind, how: Transition, language: str) -> None:
-    said = messages.message((Message(how, Condition(what=what, name="onec", since=NOW, count=3)),), language, MOSCOW)
+@pytest.mark.parametrize("transition", TRANSITIONS)
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_trouble_and_its_end_have_words(kind: ConditionKind, transition: Transition, language: str) -> None:
+    said = messages.body(
+        (Message(transition, Condition(kind=kind, name="onec", since=NOW, count=3)),), language, MOSCOW
+    )
 
     assert "{" not in said
     assert "  " not in said
@@ -298,19 +299,19 @@ def test_every_trouble_and_its_end_have_words(what: ConditionKind, how: Transiti
 
 
 def test_the_time_is_that_of_the_account() -> None:
-    silent = Condition(what="silent", name="trade", since=NOW, zone=SAMARA)
+    silent = Condition(kind="silent", name="trade", since=NOW, zone=SAMARA)
 
-    assert "02.03 12:45" in messages.message((Message("new", DOWN),), "ru", MOSCOW)
-    assert "02.03 13:45" in messages.message((Message("new", silent),), "ru", MOSCOW)
-    assert "02.03.2026" in messages.message(
-        (Message("new", Condition(what="token", name="amo", since=NOW)),), "ru", MOSCOW
+    assert "02.03 12:45" in messages.body((Message("firing", DOWN),), "ru", MOSCOW)
+    assert "02.03 13:45" in messages.body((Message("firing", silent),), "ru", MOSCOW)
+    assert "02.03.2026" in messages.body(
+        (Message("firing", Condition(kind="token", name="amo", since=NOW)),), "ru", MOSCOW
     )
 
 
 def test_many_lines_are_summed_up() -> None:
-    items = tuple(Message("new", Condition(what="down", name=f"t{number}", since=NOW)) for number in range(25))
+    items = tuple(Message("firing", Condition(kind="down", name=f"t{number}", since=NOW)) for number in range(25))
 
-    said = messages.message(items, "en", MOSCOW)
+    said = messages.body(items, "en", MOSCOW)
 
     assert said.count("\n") == 10
     assert "and 15 more" in said
@@ -320,7 +321,7 @@ def test_a_targets_own_words_are_told_on_one_line_without_phones_links_and_secre
     reason = (
         "403 for +7 900 555-09-87\r\nat https://portal.example.test/rest/1/S3CRET/ token=S3CRET {name} " + "x" * 500
     )
-    said = messages.message((Message("new", replace(DOWN, reason=reason)),), "ru", MOSCOW)
+    said = messages.body((Message("firing", replace(DOWN, reason=reason)),), "ru", MOSCOW)
 
     assert "S3CRET" not in said
     assert "555" not in said

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import tracemalloc
-from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 
@@ -24,14 +23,14 @@ class FakeRest:
     def __init__(self) -> None:
         self.asked: list[str] = []
 
-    def call(self, method: str, params: Any, leave: Callable[[], None]) -> list[dict[str, str]]:
+    def call(self, method: str, params: Any) -> list[dict[str, str]]:
         self.asked.append(params["FILTER"]["UF_PHONE_INNER"])
         return [{"ID": "12"}]
 
 
 def _user_of(directory: Directory, extension: str) -> int | None:
     call = CallEvent(kind="answered", session_id="7", extension=extension)
-    return directory.user_of(CallHistory((call,)), lambda: None)
+    return directory.user_of(CallHistory((call,)))
 
 
 def test_an_extension_is_asked_for_once_an_hour() -> None:

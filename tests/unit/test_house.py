@@ -124,7 +124,7 @@ def test_nothing_is_imported_from_a_test_or_a_conftest() -> None:
         assert not {part for part in used if part == "conftest" or part.startswith("test_")}, file
 
 
-@pytest.mark.parametrize("lock", ["requirements", "extras/alerts", "tests/requirements"])
+@pytest.mark.parametrize("lock", ["requirements", "extras/alerts", "extras/postgres", "tests/requirements"])
 def test_each_lock_has_what_its_input_names(lock: str) -> None:
     """`make lock` makes one from the other; a version that stands only in one of them would be a surprise."""
     locked = (ROOT / f"{lock}.txt").read_text(encoding="utf-8")

@@ -16,7 +16,7 @@ from standardwebhooks.webhooks import Webhook, WebhookVerificationError
 
 from relay.config import HttpTarget, Secret
 from relay.models import Outcome
-from relay.targets.webhook.adapter import Http
+from relay.targets.webhook import Http
 from relay.uis.rendering import as_record
 from tests.calls import rendered
 from tests.factories import NOW, job

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from relay.observability.logging import hide
+from relay.observability.logging import redact
 
 # stderr stands on a disk that takes nothing; then on one that does
 FULL_DISK = """
@@ -76,4 +76,4 @@ def test_what_flask_logs_goes_through_the_same_redaction() -> None:
     ],
 )
 def test_what_is_hidden(text: str, expected: str) -> None:
-    assert hide(text) == expected
+    assert redact(text) == expected

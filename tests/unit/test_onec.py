@@ -13,10 +13,11 @@ import responses
 from msgspec.structs import replace
 
 from relay.config import OneCTarget, Secret
+from relay.errors import Interrupted
 from relay.targets.onec.adapter import OneC
 from tests.calls import call_of, rendered
 from tests.factories import NOW, job
-from tests.fakes import Memory
+from tests.fakes import Drawer, Memory
 
 URL = "https://1c.example.test/trade/hs/UIScom"
 SETTINGS = OneCTarget(name="onec", url=URL, username="Обмен", password=Secret("пароль"))
@@ -29,7 +30,7 @@ def web() -> Iterator[responses.RequestsMock]:
 
 
 def send(settings: OneCTarget = SETTINGS, shipment: Any = None, *, at: datetime = NOW, steps: Any = None) -> Any:
-    return OneC(settings, lambda: at).send(shipment or job(), steps or Memory())
+    return OneC(settings, lambda: at, Drawer()).send(shipment or job(), steps or Memory())
 
 
 def test_the_request_is_the_one_that_uis_makes_with_credentials_in_utf_8(web: responses.RequestsMock) -> None:
@@ -179,7 +180,7 @@ def sessions_of(web: responses.RequestsMock) -> list[tuple[str | None, str | Non
 
 def test_a_manual_session_is_started_and_kept(web: responses.RequestsMock) -> None:
     web.post(f"{URL}/in", status=200, headers={"Set-Cookie": "ibsession=one"})
-    adapter = OneC(MANUAL, lambda: NOW)
+    adapter = OneC(MANUAL, lambda: NOW, Drawer())
     adapter.send(job(), Memory())
     adapter.send(job(), Memory())
 
@@ -191,7 +192,7 @@ def test_a_lost_session_is_started_anew_once(web: responses.RequestsMock, status
     web.post(f"{URL}/in", status=200, headers={"Set-Cookie": "ibsession=one"})
     web.post(f"{URL}/in", status=status)
     web.post(f"{URL}/in", status=200, headers={"Set-Cookie": "ibsession=two"})
-    adapter = OneC(MANUAL, lambda: NOW)
+    adapter = OneC(MANUAL, lambda: NOW, Drawer())
 
     assert [adapter.send(job(), Memory()).name for _ in range(2)] == ["delivered", "delivered"]
     assert sessions_of(web) == [("start", None), (None, "ibsession=one"), ("start", None)]
@@ -200,14 +201,14 @@ def test_a_lost_session_is_started_anew_once(web: responses.RequestsMock, status
 def test_an_error_in_a_fresh_session_is_the_targets_answer(web: responses.RequestsMock) -> None:
     web.post(f"{URL}/in", status=400, body="нет")
 
-    assert OneC(MANUAL, lambda: NOW).send(job(), Memory()).name == "refused"
+    assert OneC(MANUAL, lambda: NOW, Drawer()).send(job(), Memory()).name == "refused"
     assert len(web.calls) == 1
 
 
 def test_a_session_is_finished_at_the_end(web: responses.RequestsMock) -> None:
     web.post(f"{URL}/in", status=200, headers={"Set-Cookie": "ibsession=one"})
     web.get(f"{URL}/ping", status=200)
-    adapter = OneC(MANUAL, lambda: NOW)
+    adapter = OneC(MANUAL, lambda: NOW, Drawer())
     adapter.send(job(), Memory())
     adapter.close()
 
@@ -221,4 +222,29 @@ def test_a_session_is_finished_at_the_end(web: responses.RequestsMock) -> None:
 def test_check_asks_for_ping(web: responses.RequestsMock, status: int, outcome: str) -> None:
     web.get(f"{URL}/ping", status=status)
 
-    assert OneC(SETTINGS, lambda: NOW).check().name == outcome
+    assert OneC(SETTINGS, lambda: NOW, Drawer()).check().name == outcome
+
+
+def test_a_request_of_a_delivery_waits_for_its_permit_and_that_of_a_check_does_not(web: responses.RequestsMock) -> None:
+    web.post(f"{URL}/in", status=200)
+    web.get(f"{URL}/ping", status=200)
+    adapter, asked = OneC(SETTINGS, lambda: NOW, Drawer()), []
+
+    adapter.send(job(), Memory(before=asked.append))
+    adapter.check()
+
+    assert (asked, len(web.calls)) == (["request"], 2)
+
+
+def test_without_a_permit_no_request_is_made(web: responses.RequestsMock) -> None:
+    def interrupt(_what: str) -> None:
+        raise Interrupted("the relay stops")
+
+    web.get(f"{URL}/ping", status=200)
+    adapter = OneC(SETTINGS, lambda: NOW, Drawer())
+
+    with pytest.raises(Interrupted):
+        adapter.send(job(), Memory(before=interrupt))
+    assert adapter.check().name == "delivered"
+
+    assert [call.request.method for call in web.calls] == ["GET"]

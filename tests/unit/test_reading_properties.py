@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from relay.models import CallEvent, Kind
-from relay.sandbox.corruption import DAMAGES
+from relay.sandbox.corruption import CORRUPTIONS
 from relay.sandbox.uis import render
 from relay.uis import parser as bodies
 from relay.uis.rendering import render as as_uis
@@ -72,7 +72,7 @@ def test_almost_json_never_breaks_the_reader(text: str) -> None:
         msgspec.json.decode(sent)  # what a target gets is strict JSON, whatever came
 
 
-@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
+@pytest.mark.parametrize("damage", CORRUPTIONS.values(), ids=CORRUPTIONS)
 @settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow])
 @given(kind=st.sampled_from(STANDARD), said=values(), chance=st.integers(0, 2**32))
 def test_one_damage_never_makes_a_wrong_value(damage: Any, kind: Kind, said: dict[str, Any], chance: int) -> None:

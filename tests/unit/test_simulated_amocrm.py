@@ -10,8 +10,8 @@ from urllib.parse import parse_qs
 import pytest
 import requests
 
+from relay.sandbox.amocrm.api import AmoCrm
 from relay.sandbox.amocrm.failures import MODES
-from relay.sandbox.amocrm.server import AmoCrm
 from relay.sandbox.http import Reply, Request
 from relay.sandbox.server import Sandbox
 from tests import replies

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from relay.sandbox.http import IN_FRONT
+from relay.sandbox.faults import IN_FRONT
 from relay.targets.http_client import Response
 from relay.targets.onec import responses as onec_responses
 from tests.factories import NOW

@@ -41,6 +41,27 @@ def test_each_notification_has_its_place_in_the_call(story: str, stages: list[st
     assert [CallHistory(tuple(said[: count + 1])).phase for count in range(len(said))] == stages
 
 
+@pytest.mark.parametrize("question", ["already_ended", "phase"])
+def test_a_long_call_is_read_once(question: str) -> None:
+    """A call of thousands of notifications, asked of at each of them, must not take longer and longer."""
+
+    def reads(length: int) -> int:
+        count = 0
+
+        class Ringing:
+            @property
+            def kind(self) -> str:
+                nonlocal count
+                count += 1
+                return "incoming"
+
+        getattr(CallHistory((Ringing(),) * length), question)  # type: ignore[arg-type]
+        return count
+
+    assert 100 <= reads(100) <= 1000
+    assert reads(200) <= 2 * reads(100)
+
+
 # finish_reason, lost_reason, direction; Bitrix24's code and amoCRM's status
 ENDINGS = [
     ("subscriber_disconnects", "Абонент разорвал соединение", "in", "304", 6, "the client gave up"),

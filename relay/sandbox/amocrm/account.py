@@ -1,4 +1,4 @@
-"""What a simulated amoCRM account keeps: contacts, leads, calls, notes and what is unsorted."""
+"""Keeps what a simulated amoCRM account holds: contacts, leads, calls, notes and what is unsorted."""
 
 from __future__ import annotations
 
@@ -19,6 +19,8 @@ _SINGULAR = {"contacts": "contact", "leads": "lead", "companies": "company", "cu
 
 
 class Contact(Struct, frozen=True, kw_only=True):
+    """Holds a contact."""
+
     id: int
     name: str
     phones: tuple[str, ...]
@@ -28,6 +30,8 @@ class Contact(Struct, frozen=True, kw_only=True):
 
 
 class Note(Struct, frozen=True, kw_only=True):
+    """Holds a note."""
+
     id: int
     entity_type: str  #: in the singular, as the answer of /calls names it
     entity_id: int
@@ -37,6 +41,8 @@ class Note(Struct, frozen=True, kw_only=True):
 
 
 class Unsorted(Struct, frozen=True, kw_only=True):
+    """Holds what is unsorted."""
+
     uid: str
     posted: Item
     created_at: int
@@ -47,7 +53,7 @@ class Unsorted(Struct, frozen=True, kw_only=True):
 
 
 class Account:
-    """Not thread-safe: the simulator's lock guards it."""
+    """Keeps it all. Not thread-safe: the simulator's lock guards it."""
 
     def __init__(self, phones: Iterable[str], responsible: int) -> None:
         self._phones, self._responsible = tuple(phones), responsible
@@ -70,10 +76,12 @@ class Account:
         self, name: str, phones: Iterable[str], *, responsible: int | None = None, leads: int = 0
     ) -> Contact:
         contact = Contact(
-            id=next(self._contact_ids), name=name, phones=tuple(phones),
+            id=next(self._contact_ids),
+            name=name,
+            phones=tuple(phones),
             responsible_user_id=self._responsible if responsible is None else responsible,
             leads=tuple(next(self._lead_ids) for _ in range(leads)),
-        )  # fmt: skip
+        )
         self._contacts[contact.id] = contact
         self._leads.update(contact.leads)
         return contact
@@ -84,16 +92,16 @@ class Account:
         )
 
     def contacts(self) -> list[Contact]:
-        """Those that are found: what is unsorted is not, until somebody accepts it."""
+        """Return those that a search finds: what is unsorted is not, until somebody accepts it."""
         return [contact for contact in self._contacts.values() if not contact.is_unsorted]
 
     def find(self, query: str) -> list[Contact]:
-        """By a part of the name or of a number."""
+        """Return the contacts that have this in their name, or in a number."""
         digits = _digits(query)
         return [contact for contact in self.contacts() if query in contact.name or _has(contact, digits)]
 
     def add_call(self, item: Item, now: int) -> Item | None:
-        """The call as it was written; None: there is no entity with this phone."""
+        """Add a call, and return it as it was written; None: there is no entity with this phone."""
         owner = self._owner(item["phone"])
         if owner is None:
             return None
@@ -104,9 +112,9 @@ class Account:
         return call
 
     def _owner(self, phone: str) -> tuple[str, int] | None:
-        """By the last ten digits; a contact with exactly one active lead stands back behind it (calls-api)."""
+        """Return whose call it is, by the last ten digits; one active lead goes before its contact (calls-api)."""
         for contact in self.contacts():
-            if any(_last_ten(known) == _last_ten(phone) for known in contact.phones):
+            if any(_last_ten(own) == _last_ten(phone) for own in contact.phones):
                 active = [lead for lead in contact.leads if lead in self._leads]
                 return ("lead", active[0]) if len(active) == 1 else ("contact", contact.id)
         return None
@@ -116,9 +124,13 @@ class Account:
 
     def add_note(self, entity_type: str, entity_id: int, note_type: str, params: dict[str, Any], now: int) -> Note:
         note = Note(
-            id=next(self._note_ids), entity_type=_SINGULAR.get(entity_type, entity_type), entity_id=entity_id,
-            note_type=note_type, params=params, created_at=now,
-        )  # fmt: skip
+            id=next(self._note_ids),
+            entity_type=_SINGULAR.get(entity_type, entity_type),
+            entity_id=entity_id,
+            note_type=note_type,
+            params=params,
+            created_at=now,
+        )
         self.notes.append(note)
         return note
 
@@ -132,23 +144,28 @@ class Account:
         self._contacts[made.id] = replace(made, is_unsorted=True)
         uid = hashlib.sha256(str(made.id).encode()).hexdigest()
         self.unsorted[uid] = Unsorted(
-            uid=uid, posted=item, created_at=item.get("created_at", now), contact_id=made.id,
-            contact_phone=phones[0] if phones else None, lead_id=next(self._lead_ids), lead_name=lead.get("name"),
-        )  # fmt: skip
+            uid=uid,
+            posted=item,
+            created_at=item.get("created_at", now),
+            contact_id=made.id,
+            contact_phone=phones[0] if phones else None,
+            lead_id=next(self._lead_ids),
+            lead_name=lead.get("name"),
+        )
         return self.unsorted[uid]
 
     def accept(self, uid: str, now: int, *, status_id: int | None = None, user_id: int | None = None) -> None:
-        """The contact and its lead are there from now on, with the call if wanted."""
+        """Let the contact and its lead be there from now on, with the call if it asks for that."""
         self.accepted.append({"uid": uid, "status_id": status_id, "user_id": user_id})
-        taken = self.unsorted.pop(uid)
-        self._leads.add(taken.lead_id)
-        self._contacts[taken.contact_id] = replace(
-            self._contacts[taken.contact_id], is_unsorted=False, leads=(taken.lead_id,)
+        entry = self.unsorted.pop(uid)
+        self._leads.add(entry.lead_id)
+        self._contacts[entry.contact_id] = replace(
+            self._contacts[entry.contact_id], is_unsorted=False, leads=(entry.lead_id,)
         )
-        metadata = taken.posted["metadata"]
+        metadata = entry.posted["metadata"]
         if metadata.get("is_call_event_needed"):
             params = {name: metadata[name] for name in _OF_A_CALL if name in metadata}
-            self.add_note("lead", taken.lead_id, "call_in", params, now)
+            self.add_note("lead", entry.lead_id, "call_in", params, now)
 
 
 def _first(item: Item, kind: str) -> Item:

@@ -1,4 +1,4 @@
-"""What a simulated amoCRM can be told to answer, in the words of the real one.
+"""Names what a simulated amoCRM can be told to answer, in the words of the real one.
 
 Recorded by users of the official library (github.com/amocrm/amocrm-api-php, issues 23, 33, 52, 92, 115, 123, 235,
 434, 563); 402, 422, 426, 502 and 504 are documented statuses whose bodies are made by the same pattern.
@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from relay.sandbox.http import FAULTS, FAULTS_AFTER_WRITING, HTML, IN_FRONT, TEXT, Reply, json_reply
+from relay.sandbox.faults import FAULTS, FAULTS_AFTER_WRITING, IN_FRONT
+from relay.sandbox.http import HTML, TEXT, Reply, json_reply
 
 _PROBLEM = "application/problem+json"
 _OAUTH_PROBLEM = "https://developers.amocrm.ru/v3/errors/OAuthProblemJson"
@@ -19,7 +20,7 @@ _PAGE = (
 
 
 class Refused(Exception):
-    """The account does not do what it was asked, and says this."""
+    """Says that the account does not do what it was asked, and how it answers that."""
 
     def __init__(self, reply: Reply) -> None:
         super().__init__(reply.status)
@@ -27,13 +28,13 @@ class Refused(Exception):
 
 
 def problem(status: int, title: str, detail: str, **before: Any) -> Reply:
-    said = {**before, "title": title, "type": f"https://httpstatus.es/{status}", "status": status, "detail": detail}
-    return json_reply(said, status, _PROBLEM)
+    document = {**before, "title": title, "type": f"https://httpstatus.es/{status}", "status": status, "detail": detail}
+    return json_reply(document, status, _PROBLEM)
 
 
-def invalid(*found: dict[str, Any]) -> Reply:
-    """Each of `found` tells what is wrong with one item of the request: request_id, errors."""
-    return problem(400, "Bad Request", "Request validation failed", **{"validation-errors": list(found)})
+def invalid(*items: dict[str, Any]) -> Reply:
+    """Return the answer to a request some items of which are wrong: each names its request_id and errors."""
+    return problem(400, "Bad Request", "Request validation failed", **{"validation-errors": list(items)})
 
 
 def violation(code: str, path: str, detail: str) -> dict[str, str]:
@@ -66,7 +67,7 @@ _CODE_244 = (
     "Код ошибки 244. В случае повторного возникновения ошибки, "
     "обращайтесь в нашу техническую поддержку - support@amocrm.ru"
 )
-_ANSWERS: dict[str, Reply] = {
+ANSWERS: dict[str, Reply] = {
     "entity_not_found": NO_ENTITY,
     "validation": invalid(
         {"request_id": "0", "errors": [violation(NO_CHOICE[0], "custom_fields_values.6.values.0.value", NO_CHOICE[1])]}
@@ -86,16 +87,6 @@ _ANSWERS: dict[str, Reply] = {
     **IN_FRONT,
     **FAULTS,
 }
-MODES = ("not_found_200", *_ANSWERS)
+MODES = ("not_found_200", *ANSWERS)
 # With these the account does what it was asked, and answers in its own way.
 ACTS = FAULTS_AFTER_WRITING | {"not_found_200"}
-
-
-def failing(mode: str) -> Reply:
-    """What a request comes to in that mode."""
-    return _ANSWERS[mode]
-
-
-def after_acting(mode: str | None, reply: Reply) -> Reply:
-    """The answer to what was done; some modes keep it from arriving."""
-    return FAULTS[mode] if mode is not None and mode in FAULTS_AFTER_WRITING else reply

@@ -1,4 +1,4 @@
-"""What a simulated amoCRM accepts: the fields of posted items, checked before anything is written.
+"""Checks the fields of items that are posted to a simulated amoCRM, before anything is written.
 
 Codes and texts are those of Symfony's validator, which the recorded answers show. No field may be null
 (amocrm-api-php, issues 383 and 570); here that holds for everything posted, which is stricter than the real one.
@@ -19,6 +19,8 @@ Violation = dict[str, str]
 
 
 class Field(Struct, frozen=True):
+    """Says what a field takes."""
+
     types: tuple[type, ...]
     is_required: bool = False
     is_filled: bool = False
@@ -59,25 +61,25 @@ UNSORTED: dict[str, Field] = {
 
 
 def items(body: bytes, fields: dict[str, Field]) -> list[Item]:
-    """The posted array. Raises Refused when it is none, or an item of it is not as `fields` have it."""
+    """Return the posted array. Raises Refused when it is none, or an item of it is not as `fields` have it."""
     try:
         posted = json.loads(body)
     except ValueError:
         posted = None
     if not isinstance(posted, list) or not all(isinstance(item, dict) for item in posted):
         raise Refused(invalid({"request_id": "0", "errors": [_wrong_type("", "array")]}))
-    found = [
+    wrong = [
         {"request_id": request_id(item, place), "errors": errors}
         for place, item in enumerate(posted)
         if (errors := list(_violations(item, fields)))
     ]
-    if found:
-        raise Refused(invalid(*found))
+    if wrong:
+        raise Refused(invalid(*wrong))
     return posted
 
 
 def request_id(item: Item, place: int) -> str:
-    """What the client named the item, else its place."""
+    """Return what the client named the item, else its place."""
     return str(item.get("request_id", place))
 
 
@@ -110,5 +112,5 @@ def _wrong(name: str, value: Any, field: Field) -> Iterator[Violation]:
         yield violation(NO_CHOICE[0], name, NO_CHOICE[1])
 
 
-def _wrong_type(name: str, wanted: str) -> Violation:
-    return violation("InvalidType", name, f"This value should be of type {wanted}.")
+def _wrong_type(name: str, expected: str) -> Violation:
+    return violation("InvalidType", name, f"This value should be of type {expected}.")

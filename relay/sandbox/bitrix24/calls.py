@@ -1,4 +1,4 @@
-"""The calls of a simulated Bitrix24 portal: what is registered, what is finished, and the records of it.
+"""Keeps the calls of a simulated Bitrix24 portal: what is registered, what is finished, and the records of it.
 
 Behaviour by the documentation (b24-rest-docs, api-reference/telephony) and, where that is silent, by the source of
 the module `voximplant` (lib/rest/helper.php, classes/general/vi_rest.php).
@@ -15,7 +15,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from relay.clock import Clock
-from relay.sandbox.bitrix24.crm import NOBODY, Crm, Entity, Fields, listed, said_yes, whole
+from relay.sandbox.bitrix24.crm import NOBODY, Crm, Entity, Fields, is_yes, listed, whole
 from relay.sandbox.bitrix24.failures import NO_CALL, Refusal, Refused
 
 _SAME_CALL = timedelta(minutes=30)
@@ -26,6 +26,8 @@ _LINE_MAX = 50
 
 
 class Call(Struct, frozen=True, kw_only=True):
+    """Holds a call that is registered."""
+
     call_id: str
     user_id: int
     phone: str
@@ -41,7 +43,7 @@ class Call(Struct, frozen=True, kw_only=True):
 
 
 class Finished(Struct, frozen=True, kw_only=True):
-    """A row of the statistics."""
+    """Holds a row of the statistics."""
 
     id: int
     call: Call
@@ -56,7 +58,7 @@ class Finished(Struct, frozen=True, kw_only=True):
 
 
 class Calls:
-    """Not thread-safe: the portal's lock guards it."""
+    """Keeps them. Not thread-safe: the portal's lock guards it."""
 
     def __init__(self, crm: Crm, clock: Clock) -> None:
         self._crm, self._clock = crm, clock
@@ -72,78 +74,85 @@ class Calls:
         self.registered = 0
 
     def register(self, fields: Fields, *, app: str | None, creates_leads: bool = True) -> Fields:
-        """A call that is there already is answered as it was: nothing is created and no card is shown again."""
+        """Register a call; one that is there already is answered as it was: nothing is made, no card shown again."""
         user = self._crm.user(fields)
         if whole(fields.get("TYPE")) not in _TYPES:
             raise Refused(Refusal("Unknown TYPE"))
-        wanted = Call(
-            call_id="", user_id=user, phone=_phone(fields), type=int(fields["TYPE"]),
-            line=str(fields.get("LINE_NUMBER") or "").strip()[:_LINE_MAX], external_id=_external_id(fields),
-            started=self._started(fields), crm_create=said_yes(fields.get("CRM_CREATE")), app=app, entity=NOBODY,
+        call = Call(
+            call_id="",
+            user_id=user,
+            phone=_phone(fields),
+            type=int(fields["TYPE"]),
+            line=str(fields.get("LINE_NUMBER") or "").strip()[:_LINE_MAX],
+            external_id=_external_id(fields),
+            started=self._started(fields),
+            crm_create=is_yes(fields.get("CRM_CREATE")),
+            app=app,
+            entity=NOBODY,
             answer={},
-        )  # fmt: skip
-        return (self._same(wanted) or self._new(wanted, fields, creates_leads=creates_leads)).answer
+        )
+        return (self._same(call) or self._new(call, fields, creates_leads=creates_leads)).answer
 
     def _started(self, fields: Fields) -> datetime:
-        """Stricter than the real one, which takes a time without an offset for its server's own."""
-        given = fields.get("CALL_START_DATE")
-        if given in (None, ""):
+        """Return when it began. The real portal is less strict: without an offset it is its server's own time."""
+        text = fields.get("CALL_START_DATE")
+        if text in (None, ""):
             return self._clock()
         try:
-            moment = datetime.fromisoformat(str(given))
+            moment = datetime.fromisoformat(str(text))
         except ValueError:
             moment = None
         if moment is None or moment.tzinfo is None:
             raise Refused(Refusal("CALL_START_DATE should be in the ISO-8601 format"))
         return moment
 
-    def _same(self, wanted: Call) -> Call | None:
-        """De-duplication: line and EXTERNAL_CALL_ID count only if given; DATE_CREATE is CALL_START_DATE."""
+    def _same(self, new: Call) -> Call | None:
+        """Return the call that this one repeats: line and EXTERNAL_CALL_ID count only if given."""
         after = self._clock() - _SAME_CALL
         for call in self.open.values():
-            is_same = (call.user_id, call.phone, call.type, call.app) == (
-                wanted.user_id, wanted.phone, wanted.type, wanted.app
-            )  # fmt: skip
-            of_line = not wanted.line or call.line == wanted.line
-            of_session = wanted.external_id is None or call.external_id == wanted.external_id
-            if is_same and of_line and of_session and call.started > after:
+            of_person = (call.user_id, call.phone) == (new.user_id, new.phone)
+            of_kind = (call.type, call.app) == (new.type, new.app)
+            of_line = not new.line or call.line == new.line
+            of_session = new.external_id is None or call.external_id == new.external_id
+            if of_person and of_kind and of_line and of_session and call.started > after:
                 return call
         return None
 
-    def _new(self, wanted: Call, fields: Fields, *, creates_leads: bool) -> Call:
+    def _new(self, call: Call, fields: Fields, *, creates_leads: bool) -> Call:
         self.registered += 1
-        if wanted.line:  # a line that is not known is made (older portals refused it)
-            self.lines.setdefault(wanted.line, _line(wanted.line))
-        entity, answer = self._entity(wanted, fields, creates_leads=creates_leads)
+        if call.line:  # a line that is not known is made (older portals refused it)
+            line = {"NUMBER": call.line, "NAME": "", "CRM_AUTO_CREATE": "Y"}
+            self.lines.setdefault(call.line, line)
+        entity, answer = self._entity(call, fields, creates_leads=creates_leads)
         name = hashlib.md5(str(self.registered).encode(), usedforsecurity=False).hexdigest()
         call_id = f"externalCall.{name}.{int(self._clock().timestamp())}"
-        call = replace(wanted, call_id=call_id, entity=entity, answer={"CALL_ID": call_id, **answer})
+        call = replace(call, call_id=call_id, entity=entity, answer={"CALL_ID": call_id, **answer})
         self.open[call_id] = call
-        if said_yes(fields.get("ADD_TO_CHAT", 1)):
+        if is_yes(fields.get("ADD_TO_CHAT", 1)):
             self.chat.append(["register", call.external_id])
-        if said_yes(fields.get("SHOW", 1)):
+        if is_yes(fields.get("SHOW", 1)):
             self._show(call, [call.user_id])
         return self.open[call_id]
 
-    def _entity(self, wanted: Call, fields: Fields, *, creates_leads: bool) -> tuple[Entity, Fields]:
-        entity, created, more = self._known_entity(wanted, fields), NOBODY, {}
-        is_stranger = entity is NOBODY and not self._crm.is_inner(wanted.phone)  # calls among colleagues have no CRM
-        if is_stranger and wanted.crm_create and not creates_leads:
+    def _entity(self, call: Call, fields: Fields, *, creates_leads: bool) -> tuple[Entity, Fields]:
+        entity, created, more = self._known_entity(call, fields), NOBODY, {}
+        is_stranger = entity is NOBODY and not self._crm.is_inner(call.phone)  # calls among colleagues have no CRM
+        if is_stranger and call.crm_create and not creates_leads:
             more = {"LEAD_CREATION_ERROR": "Lead creation is disabled for local users"}
-        elif is_stranger and wanted.crm_create:
-            entity = created = self._crm.make_lead(wanted.phone)
+        elif is_stranger and call.crm_create:
+            entity = created = self._crm.make_lead(call.phone)
         made = [] if created is NOBODY else [{"ENTITY_TYPE": created.type, "ENTITY_ID": created.id}]
         answer = {"CRM_CREATED_LEAD": created.id, "CRM_CREATED_ENTITIES": made}
         return entity, {**answer, "CRM_ENTITY_TYPE": entity.type, "CRM_ENTITY_ID": entity.id, **more}
 
-    def _known_entity(self, wanted: Call, fields: Fields) -> Entity:
-        named, number = fields.get("CRM_ENTITY_TYPE"), whole(fields.get("CRM_ENTITY_ID"))
-        if named and number:
-            return Entity(str(named), number)
-        return NOBODY if self._crm.is_inner(wanted.phone) else self._crm.owner_of(wanted.phone)
+    def _known_entity(self, call: Call, fields: Fields) -> Entity:
+        kind, number = fields.get("CRM_ENTITY_TYPE"), whole(fields.get("CRM_ENTITY_ID"))
+        if kind and number:
+            return Entity(str(kind), number)
+        return NOBODY if self._crm.is_inner(call.phone) else self._crm.owner_of(call.phone)
 
     def finish(self, fields: Fields) -> Fields:
-        """The call's row goes, so that a second finish does not find it."""
+        """End a call. Its row goes, so that a second finish does not find it."""
         if not isinstance(fields.get("CALL_ID"), str):
             raise Refused(Refusal("CALL_ID must be a string", "INVALID_ARGUMENT"))
         user = self._crm.user(fields)
@@ -152,19 +161,23 @@ class Calls:
             raise Refused(NO_CALL)
         duration = whole(fields.get("DURATION")) or 0
         row = Finished(
-            id=len(self.finished) + 1, call=call, user_id=user, duration=duration,
+            id=len(self.finished) + 1,
+            call=call,
+            user_id=user,
+            duration=duration,
             status=str(fields.get("STATUS_CODE") or (200 if duration else 304)),
-            reason=str(fields.get("FAILED_REASON") or ""), vote=whole(fields.get("VOTE")),
-        )  # fmt: skip
+            reason=str(fields.get("FAILED_REASON") or ""),
+            vote=whole(fields.get("VOTE")),
+        )
         self.finished[call.call_id] = row
-        if said_yes(fields.get("ADD_TO_CHAT")):  # the documentation says 1 where it is not given, the source acts as 0
+        if is_yes(fields.get("ADD_TO_CHAT")):  # the documentation says 1 where it is not given, the source acts as 0
             self.chat.append(["finish", call.external_id])
         if row.status == "304" and call.type in _INCOMING:
             self.missed.append(call.external_id)
         return _finish_answer(row)
 
     def show(self, fields: Fields) -> bool:
-        """False: there is no such call."""
+        """Show the card. False: there is no such call."""
         return self._cards(fields, self._show)
 
     def hide(self, fields: Fields) -> bool:
@@ -174,8 +187,8 @@ class Calls:
         call = self.open.get(str(fields.get("CALL_ID")))
         if call is None:
             return False
-        given = fields.get("USER_ID")
-        users = [call.user_id] if given in (None, "", []) else [int(user) for user in listed(given)]
+        named = fields.get("USER_ID")
+        users = [call.user_id] if named in (None, "", []) else [int(user) for user in listed(named)]
         act(call, users)
         return True
 
@@ -189,16 +202,6 @@ class Calls:
         shown = tuple(user for user in call.shown_to if user not in users)
         self.open[call.call_id] = replace(call, shown_to=shown)
 
-    def add_line(self, fields: Fields) -> Fields:
-        number = str(fields.get("NUMBER") or "").strip()[:_LINE_MAX]
-        if not number:
-            raise Refused(Refusal("NUMBER should not be empty"))
-        if number in self.lines:
-            raise Refused(Refusal("Line already exists"))
-        creates = "N" if fields.get("CRM_AUTO_CREATE") == "N" else "Y"
-        self.lines[number] = _line(number, str(fields.get("NAME") or ""), creates)
-        return {"ID": len(self.lines)}
-
 
 def _phone(fields: Fields) -> str:
     phone = _NOT_OF_A_NUMBER.sub("", str(fields.get("PHONE_NUMBER") or ""))
@@ -208,23 +211,33 @@ def _phone(fields: Fields) -> str:
 
 
 def _external_id(fields: Fields) -> str | None:
-    given = fields.get("EXTERNAL_CALL_ID")
-    return None if given in (None, "") else str(given)
-
-
-def _line(number: str, name: str = "", creates: str = "Y") -> Fields:
-    return {"NUMBER": number, "NAME": name, "CRM_AUTO_CREATE": creates}
+    external_id = fields.get("EXTERNAL_CALL_ID")
+    return None if external_id in (None, "") else str(external_id)
 
 
 def _finish_answer(row: Finished) -> Fields:
-    """CALL_START_DATE is a PHP object that prints as `{}`: nobody can read it there."""
+    """Return what `finish` answers. CALL_START_DATE is a PHP object that prints as `{}`: nobody can read it there."""
     call = row.call
     return {
-        "CALL_ID": call.call_id, "EXTERNAL_CALL_ID": call.external_id, "PORTAL_USER_ID": row.user_id,
-        "PHONE_NUMBER": call.phone, "PORTAL_NUMBER": call.line, "INCOMING": str(call.type),
-        "CALL_DURATION": row.duration, "CALL_START_DATE": {}, "CALL_STATUS": int(row.status == "200"),
-        "CALL_VOTE": row.vote, "COST": 0, "COST_CURRENCY": "", "CALL_FAILED_CODE": row.status,
-        "CALL_FAILED_REASON": row.reason, "REST_APP_ID": call.app, "REST_APP_NAME": call.app and "Приложение",
-        "CRM_ACTIVITY_ID": 7000 + row.id, "COMMENT": None, "CRM_ENTITY_TYPE": call.entity.type,
-        "CRM_ENTITY_ID": call.entity.id, "ID": row.id,
-    }  # fmt: skip
+        "CALL_ID": call.call_id,
+        "EXTERNAL_CALL_ID": call.external_id,
+        "PORTAL_USER_ID": row.user_id,
+        "PHONE_NUMBER": call.phone,
+        "PORTAL_NUMBER": call.line,
+        "INCOMING": str(call.type),
+        "CALL_DURATION": row.duration,
+        "CALL_START_DATE": {},
+        "CALL_STATUS": int(row.status == "200"),
+        "CALL_VOTE": row.vote,
+        "COST": 0,
+        "COST_CURRENCY": "",
+        "CALL_FAILED_CODE": row.status,
+        "CALL_FAILED_REASON": row.reason,
+        "REST_APP_ID": call.app,
+        "REST_APP_NAME": call.app and "Приложение",
+        "CRM_ACTIVITY_ID": 7000 + row.id,
+        "COMMENT": None,
+        "CRM_ENTITY_TYPE": call.entity.type,
+        "CRM_ENTITY_ID": call.entity.id,
+        "ID": row.id,
+    }

@@ -1,4 +1,4 @@
-"""What a simulated Bitrix24 portal knows besides its calls: employees, contacts and leads."""
+"""Keeps what a simulated Bitrix24 portal has beside its calls: employees, contacts and leads."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 from msgspec import Struct
 
-from relay.sandbox.bitrix24.failures import USER_INACTIVE, USER_NOT_SET, Refusal, Refused
+from relay.sandbox.bitrix24.failures import USER_INACTIVE, USER_NOT_SET, Refused
 
 Fields = dict[str, Any]
 PAGE = 50  # of every list method: api-reference/how-to-call-rest-api/list-methods-pecularities.md
@@ -16,6 +16,8 @@ _YES = frozenset({True, "1", "Y", "y", "true", "True"})
 
 
 class Entity(Struct, frozen=True):
+    """Names a contact or a lead."""
+
     type: str = ""
     id: int | None = None
 
@@ -24,15 +26,15 @@ NOBODY = Entity()
 
 
 class Crm:
-    """Not thread-safe: the portal's lock guards it."""
+    """Keeps it. Not thread-safe: the portal's lock guards it."""
 
     def __init__(self, users: Mapping[int, str | None], contacts: Iterable[str]) -> None:
-        self._users, self._known = dict(users), tuple(contacts)
+        self._users, self._phones = dict(users), tuple(contacts)
         self.reset()
 
     def reset(self) -> None:
         self._inactive: set[int] = set()
-        self._contacts = {number: _FIRST_CONTACT + place for place, number in enumerate(self._known)}
+        self._contacts = {number: _FIRST_CONTACT + place for place, number in enumerate(self._phones)}
         self.leads: dict[str, int] = {}
 
     def deactivate(self, user_id: int) -> None:
@@ -45,27 +47,21 @@ class Crm:
         return user_id in self._users and user_id not in self._inactive
 
     def user(self, fields: Fields) -> int:
-        """The user that a call names. An unknown inner number is the same error as none (vi_rest.php)."""
-        given = whole(fields.get("USER_ID")) or self._by_inner(fields.get("USER_PHONE_INNER"))
-        if not given:
+        """Return the user that a call names."""
+        user = whole(fields.get("USER_ID"))
+        if not user:
             raise Refused(USER_NOT_SET)
-        if not self.is_active(given):
+        if not self.is_active(user):
             raise Refused(USER_INACTIVE)
-        return given
-
-    def _by_inner(self, inner: object) -> int | None:
-        if inner in (None, ""):
-            return None
-        owners = (user for user, number in self._users.items() if number == str(inner) and self.is_active(user))
-        return next(owners, None)
+        return user
 
     def is_inner(self, phone: str) -> bool:
         return phone in self._users.values()
 
     def owner_of(self, phone: str) -> Entity:
-        """A contact before a lead, by the number's last ten digits."""
-        for kind, known in (("CONTACT", self._contacts), ("LEAD", self.leads)):
-            for number, entity_id in known.items():
+        """Return whose number it is, a contact before a lead, by the number's last ten digits."""
+        for kind, numbers in (("CONTACT", self._contacts), ("LEAD", self.leads)):
+            for number, entity_id in numbers.items():
                 if last_ten(number) == last_ten(phone):
                     return Entity(kind, entity_id)
         return NOBODY
@@ -75,14 +71,14 @@ class Crm:
         return Entity("LEAD", self.leads[phone])
 
     def get_users(self, fields: Fields) -> list[Fields]:
-        """user.get"""
-        wanted = fields.get("FILTER") or {}
-        return [self._shown(user) for user in self._users if self._passes(user, wanted)]
+        """Do as user.get."""
+        filters = fields.get("FILTER") or {}
+        return [self._shown(user) for user in self._users if self._passes(user, filters)]
 
-    def _passes(self, user: int, wanted: Fields) -> bool:
+    def _passes(self, user: int, filters: Fields) -> bool:
         own = {"ID": str(user), "UF_PHONE_INNER": self._users[user]}
-        for name, value in ((name.upper(), value) for name, value in wanted.items()):
-            if name == "ACTIVE" and said_yes(value) != self.is_active(user):
+        for name, value in ((name.upper(), value) for name, value in filters.items()):
+            if name == "ACTIVE" and is_yes(value) != self.is_active(user):
                 return False
             if name in own and own[name] not in [str(each) for each in listed(value)]:
                 return False
@@ -95,46 +91,29 @@ class Crm:
         return {**shown, **more, **({} if inner is None else {"UF_PHONE_INNER": inner})}
 
     def find_duplicates(self, fields: Fields) -> dict[str, list[int]] | list[Fields]:
-        """crm.duplicate.findbycomm: by kind; PHP prints an empty array as `[]`, also for an object."""
+        """Do as crm.duplicate.findbycomm: by kind; PHP prints an empty array as `[]`, also for an object."""
         kinds = {"CONTACT": self._contacts, "LEAD": self.leads}
         numbers = {last_ten(str(value)) for value in listed(fields.get("VALUES") or [])}
-        found = {
-            kind: [entity_id for number, entity_id in known.items() if last_ten(number) in numbers]
-            for kind, known in kinds.items()
+        matches = {
+            kind: [entity_id for number, entity_id in entities.items() if last_ten(number) in numbers]
+            for kind, entities in kinds.items()
             if fields.get("ENTITY_TYPE") in (None, "", kind)
         }
-        return {kind: ids for kind, ids in found.items() if ids} or []
-
-    def search(self, fields: Fields) -> list[Fields]:
-        """telephony.externalcall.searchcrmentities"""
-        phone = str(fields.get("PHONE_NUMBER") or "")
-        if not phone:
-            raise Refused(Refusal("PHONE_NUMBER is empty"))
-        found = self.owner_of(phone)
-        return [] if found is NOBODY else [self._found(found, phone)]
-
-    def _found(self, entity: Entity, phone: str) -> Fields:
-        user, inner = next(iter(self._users.items()))
-        assigned = {
-            "ID": str(user), "TIMEMAN_STATUS": "CLOSED", "USER_PHONE_INNER": inner, "WORK_PHONE": None,
-            "PERSONAL_PHONE": None, "PERSONAL_MOBILE": "79005550001",
-        }  # fmt: skip
-        own = {"CRM_ENTITY_TYPE": entity.type, "CRM_ENTITY_ID": entity.id, "ASSIGNED_BY_ID": user, "NAME": phone}
-        return {**own, "ASSIGNED_BY": assigned}
+        return {kind: ids for kind, ids in matches.items() if ids} or []
 
 
 def last_ten(phone: str) -> str:
     return "".join(sign for sign in phone if sign.isdigit())[-10:]
 
 
-def whole(given: object) -> int | None:
-    """A number as PHP reads it: 7 and "7" are the same. None for anything else."""
-    return int(str(given)) if str(given).isdigit() else None
+def whole(value: object) -> int | None:
+    """Read a number as PHP does: 7 and "7" are the same. None for anything else."""
+    return int(str(value)) if str(value).isdigit() else None
 
 
-def listed(given: Any) -> list[Any]:
-    return given if isinstance(given, list) else [given]
+def listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
 
 
-def said_yes(given: object) -> bool:
-    return str(given).lower() in _YES
+def is_yes(value: object) -> bool:
+    return str(value).lower() in _YES

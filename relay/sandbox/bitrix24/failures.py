@@ -1,4 +1,4 @@
-"""What a simulated Bitrix24 can be told to answer, in the words and statuses of the real one.
+"""Names what a simulated Bitrix24 can be told to answer, in the words and statuses of the real one.
 
 Texts and statuses: github.com/bitrix-tools/b24-rest-docs, the official SDK b24pysdk, and the server's own source.
 Where the documentation names another status than the source and the SDK do, it is theirs that is answered.
@@ -11,25 +11,28 @@ from urllib.parse import urlsplit
 
 from msgspec import Struct
 
-from relay.sandbox.http import FAULTS, FAULTS_AFTER_WRITING, HTML, IN_FRONT, Reply, Request, apache_404, json_reply
+from relay.sandbox.faults import FAULTS, FAULTS_AFTER_WRITING, IN_FRONT, apache_404
+from relay.sandbox.http import HTML, Reply, Request, json_reply
 
 OPERATING_RESETS_AFTER_S = 600  # ten buckets of a minute each: limits.md
 
 
 class Refusal(Struct, frozen=True):
-    """Why the portal does not do what it was asked. `code` None is that of an exception without a code."""
+    """Says why the portal does not do what it was asked. `code` None is that of an exception without a code."""
 
     text: str
     code: str | None = None
     status: int = 400
 
     def reply(self, *, documented: bool) -> Reply:
-        """The server's exception without a code says `"error":""`; the documentation prints ERROR_CORE there."""
+        """Return the answer: without a code `"error"` is empty; the documentation prints ERROR_CORE there."""
         code = ("ERROR_CORE" if documented else "") if self.code is None else self.code
         return json_reply({"error": code, "error_description": self.text}, self.status)
 
 
 class Refused(Exception):
+    """Says that the portal does not do what it was asked."""
+
     def __init__(self, refusal: Refusal) -> None:
         super().__init__(refusal.text)
         self.refusal = refusal
@@ -88,7 +91,7 @@ MODES = ("documented", "lead_creation_error", "moved", "apache_404", *_REFUSALS,
 
 
 def failing(mode: str, request: Request, time: dict[str, Any], *, documented: bool) -> Reply:
-    """What a request comes to in that mode."""
+    """Return what a request comes to in that mode."""
     if mode == "moved":
         return _moved(request)
     if mode == "apache_404":
@@ -98,22 +101,17 @@ def failing(mode: str, request: Request, time: dict[str, Any], *, documented: bo
     refusal = _REFUSALS[mode]
     if mode != "operation_time_limit":
         return refusal.reply(documented=documented)
-    said = {"error": refusal.code, "error_description": refusal.text, "time": time}
-    return json_reply(said, refusal.status)
-
-
-def after_acting(mode: str | None, reply: Reply) -> Reply:
-    """The answer to what was done; some modes keep it from arriving."""
-    return FAULTS[mode] if mode is not None and mode in FAULTS_AFTER_WRITING else reply
+    document = {"error": refusal.code, "error_description": refusal.text, "time": time}
+    return json_reply(document, refusal.status)
 
 
 def _moved(request: Request) -> Reply:
-    """A renamed portal: 302 to the same path under the new name (change-domen.md), here `localhost`."""
+    """Answer as a renamed portal: 302 to the same path under the new name (change-domen.md), here `localhost`."""
     port = urlsplit(f"//{request.host}").port
     location = f"http://localhost{'' if port is None else f':{port}'}{request.path}"
     return Reply(302, content_type=HTML, headers={"Location": location})
 
 
 def is_told_to_move(request: Request) -> bool:
-    """Only the old name moves: who asks under the new one is answered."""
+    """Does the request name the portal as it was called? Who asks under the new name is answered."""
     return urlsplit(f"//{request.host}").hostname == "127.0.0.1"

@@ -1,4 +1,4 @@
-"""A simulated Bitrix24 portal: its REST door. Who may enter, how often, and which method answers.
+"""Simulates the REST of a Bitrix24 portal: who may ask, how often, and which method answers.
 
 Two ways in: the webhook `/rest/<user>/<code>/<method>`, and `/rest/<method>` with an application's access token.
 """
@@ -7,12 +7,10 @@ from __future__ import annotations
 
 import json
 import re
-import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import Any
-from urllib.parse import parse_qsl
 
 from msgspec import Struct
 
@@ -20,103 +18,93 @@ from relay.clock import Clock, now_utc
 from relay.sandbox.bitrix24 import failures
 from relay.sandbox.bitrix24.calls import Call, Calls, Finished
 from relay.sandbox.bitrix24.crm import PAGE, Crm, Fields, whole
-from relay.sandbox.bitrix24.failures import Refusal, Refused
+from relay.sandbox.bitrix24.failures import Refused
 from relay.sandbox.bitrix24.records import Records
-from relay.sandbox.http import Failures, Reply, Request, json_reply
+from relay.sandbox.faults import CrmSimulator, after_acting
+from relay.sandbox.http import Reply, Request, json_reply
 from relay.sandbox.limits import LeakyBucket, Monotonic
-from relay.sandbox.oauth_server import Tokens
 
 _USERS: Mapping[int, str | None] = {1: None, 12: "101", 13: "102"}
 _BUCKET_HOLDS, _BUCKET_DRAINS_PER_S = 50, 2  # limits.md; of the Enterprise plan 250 and 5
 _ACCESS_LIVES, _REFRESH_LIVES = timedelta(seconds=3600), timedelta(days=180)
 _SCOPE = ("crm", "telephony", "user_basic")
 _APP_ID = "3"
-_IN_BRACKETS = re.compile(r"(\w+)\[(\w+)\]")
 _WEBHOOK = re.compile(r"/rest/(\d+)/([^/]+)/([^/]+)")
 _OF_AN_APP = re.compile(r"/rest/([^/]+)")
 
 
-class _Asked(Struct, frozen=True):
+class _Call(Struct, frozen=True):
+    """Holds a request that may enter."""
+
     fields: Fields
     app: str | None
-    host: str
     mode: str | None
 
 
-class Bitrix24:
-    """One portal. Thread-safe; `fail` says what the next requests come to."""
+class Bitrix24(CrmSimulator):
+    """Simulates one portal."""
 
     def __init__(
-        self, *, code: str = "sandbox", users: Mapping[int, str | None] = _USERS, contacts: Iterable[str] = (),
-        clock: Clock = now_utc, monotonic: Monotonic = time.monotonic, limited: bool = True, documented: bool = False,
-        client_id: str = "local.app", client_secret: str = "app-secret", refresh_token: str = "refresh-1",  # noqa: S107
-    ) -> None:  # fmt: skip
-        self._code, self._clock, self._limited, self._documented = code, clock, limited, documented
+        self,
+        *,
+        code: str = "sandbox",
+        users: Mapping[int, str | None] = _USERS,
+        contacts: Iterable[str] = (),
+        clock: Clock = now_utc,
+        monotonic: Monotonic = time.monotonic,
+        limited: bool = True,
+        documented: bool = False,
+        client_id: str = "local.app",
+        client_secret: str = "app-secret",  # noqa: S107
+        refresh_token: str = "refresh-1",  # noqa: S107
+    ) -> None:
+        super().__init__(
+            failures.MODES, refresh_token, access_lives=_ACCESS_LIVES, refresh_lives=_REFRESH_LIVES, clock=clock
+        )
+        self._code, self._limited, self._documented = code, limited, documented
         self._client = (client_id, client_secret)
         self._owner = next(iter(users))
-        self._mutex = threading.Lock()
-        self._failures = Failures(failures.MODES)
         self._bucket = LeakyBucket(_BUCKET_HOLDS, _BUCKET_DRAINS_PER_S, monotonic)
-        self._tokens = Tokens(refresh_token, access_lives=_ACCESS_LIVES, refresh_lives=_REFRESH_LIVES, clock=clock)
         self._crm = Crm(users, contacts)
         self._calls = Calls(self._crm, clock)
         self._records = Records(self._calls)
-        self._asked: list[str] = []
-        self._times_limited = 0
-
-    @property
-    def modes(self) -> tuple[str, ...]:
-        return self._failures.modes
-
-    def fail(self, mode: str, count: int, method: str | None = None) -> None:
-        """The next `count` requests (of a method) come to `mode`; -1: all until told otherwise; "ok": none."""
-        self._failures.tell(mode, count, method)
 
     def deactivate(self, user_id: int) -> None:
         with self._mutex:
             self._crm.deactivate(user_id)
 
-    def expire_token(self) -> None:
-        """All access tokens that were given out."""
-        with self._mutex:
-            self._tokens.expire()
+    def _reset(self) -> None:
+        super()._reset()
+        self._crm.reset()
+        self._calls.reset()
+        self._bucket.empty()
 
-    def reset(self) -> None:
-        """Empty, as at the start. Tokens stay: whoever was given one keeps it."""
-        self._failures.clear()
-        with self._mutex:
-            for part in (self._crm, self._calls, self._records):
-                part.reset()
-            self._bucket.empty()
-            self._asked.clear()
-            self._times_limited = 0
-
-    def state(self) -> dict[str, Any]:
-        with self._mutex:
-            return {
-                "requests": len(self._asked), "methods": list(self._asked),
-                "calls": [_open(call) for call in self._calls.open.values()],
-                "statistics": [_row(row) for row in self._calls.finished.values()],
-                "registered": self._calls.registered, "leads": list(self._crm.leads), "cards": list(self._calls.cards),
-                "missed": list(self._calls.missed), "chat": list(self._calls.chat), "limited": self._times_limited,
-            }  # fmt: skip
+    def _state(self) -> dict[str, Any]:
+        return {
+            "requests": len(self._requests),
+            "methods": list(self._requests),
+            "calls": [_open(call) for call in self._calls.open.values()],
+            "statistics": [_row(row) for row in self._calls.finished.values()],
+            "registered": self._calls.registered,
+            "leads": list(self._crm.leads),
+            "cards": list(self._calls.cards),
+            "missed": list(self._calls.missed),
+            "chat": list(self._calls.chat),
+            "limited": self._times_limited,
+        }
 
     def answer(self, request: Request) -> Reply:
-        """What `/rest/…` answers."""
+        """Return what `/rest/…` answers."""
         method = method_of(request.path)
         return self._entered(method, request, lambda mode: self._method(method, request, mode))
 
-    def upload(self, token: str, content: bytes | None, request: Request) -> Reply:
-        """`/upload/<token>`: the file to an attachRecord without content."""
-        return self._entered("upload", request, lambda _: self._result(self._records.take_upload(token, content)))
-
     def oauth(self, request: Request) -> Reply:
-        """`/oauth/token/`, which is another server's: it knows no webhook and no rate."""
+        """Return what `/oauth/token/` answers, which is another server's: it knows no webhook and no rate."""
         return self._entered("oauth.token", request, lambda _: self._refreshed(request))
 
     def _entered(self, name: str, request: Request, act: Callable[[str | None], Reply]) -> Reply:
         with self._mutex:
-            self._asked.append(name)
+            self._requests.append(name)
             unless = () if failures.is_told_to_move(request) else ("moved",)
             mode = self._failures.next(name, unless=unless)
             documented = self._documented or mode == "documented"
@@ -126,25 +114,25 @@ class Bitrix24:
                 reply = act(mode)
             except Refused as exc:
                 reply = exc.refusal.reply(documented=documented)
-            return failures.after_acting(mode, reply)
+            return after_acting(mode, reply)
 
     def _method(self, name: str, request: Request, mode: str | None) -> Reply:
         if self._limited and not self._bucket.admits():
             self._times_limited += 1
             raise Refused(failures.QUERY_LIMIT)
         fields = _fields(request)
-        asked = _Asked(fields, self._admitted(request.path, fields), request.host, mode)
+        call = _Call(fields, self._admitted(request.path, fields), mode)
         if name in _LISTS:
             return self._page(_LISTS[name](self, fields), whole(fields.get("START")) or 0)
         if name not in _ACTS:
             raise Refused(failures.NO_METHOD)
-        return self._result(_ACTS[name](self, asked))
+        return self._result(_ACTS[name](self, call))
 
     def _admitted(self, path: str, fields: Fields) -> str | None:
-        """REST_APP_ID: None for a webhook, which acts as the employee who made it. Raises Refused."""
-        if found := _WEBHOOK.fullmatch(path):
-            owner = int(found[1])
-            if found[2] != self._code or not self._crm.knows(owner):
+        """Return REST_APP_ID: None for a webhook, which acts as the employee who made it. Raises Refused."""
+        if webhook := _WEBHOOK.fullmatch(path):
+            owner = int(webhook[1])
+            if webhook[2] != self._code or not self._crm.knows(owner):
                 raise Refused(failures.BAD_CREDENTIALS)
             if not self._crm.is_active(owner):
                 raise Refused(failures.NO_OWNER)
@@ -153,31 +141,35 @@ class Bitrix24:
             raise Refused(failures.NO_METHOD)  # also what a webhook without its user comes to
         if not fields.get("AUTH"):
             raise Refused(failures.NO_AUTH)
-        standing: dict[str, Refusal | None] = {
-            "valid": None, "expired": failures.TOKEN_EXPIRED, "unknown": failures.TOKEN_UNKNOWN,
-        }  # fmt: skip
-        if refusal := standing[self._tokens.standing(str(fields["AUTH"]))]:
-            raise Refused(refusal)
+        status = self._tokens.status(str(fields["AUTH"]))
+        if status != "valid":
+            raise Refused(failures.TOKEN_EXPIRED if status == "expired" else failures.TOKEN_UNKNOWN)
         return _APP_ID
 
     def _refreshed(self, request: Request) -> Reply:
-        given = {**{name: values[0] for name, values in request.query.items()}, **_flat(request.body)}
-        if (given.get("client_id"), given.get("client_secret")) != self._client:
+        params = {name: values[0] for name, values in request.query.items()}
+        if (params.get("client_id"), params.get("client_secret")) != self._client:
             raise Refused(failures.BAD_CLIENT)
-        if given.get("grant_type") != "refresh_token":
+        if params.get("grant_type") != "refresh_token":
             raise Refused(failures.BAD_REQUEST)
-        pair = self._tokens.refresh(given.get("refresh_token", ""))
+        pair = self._tokens.refresh(params.get("refresh_token", ""))
         if pair is None:
             raise Refused(failures.BAD_GRANT)
         return json_reply(
             {
-                "access_token": pair.access, "client_endpoint": f"http://{request.host}/rest/",
-                "domain": request.host, "expires": int(pair.expires_at.timestamp()),
-                "expires_in": int(_ACCESS_LIVES.total_seconds()), "member_id": "sandbox-member",
-                "refresh_token": pair.refresh, "scope": ",".join(_SCOPE),
-                "server_endpoint": f"http://{request.host}/rest/", "status": "F", "user_id": self._owner,
+                "access_token": pair.access,
+                "client_endpoint": f"http://{request.host}/rest/",
+                "domain": request.host,
+                "expires": int(pair.expires_at.timestamp()),
+                "expires_in": int(_ACCESS_LIVES.total_seconds()),
+                "member_id": "sandbox-member",
+                "refresh_token": pair.refresh,
+                "scope": ",".join(_SCOPE),
+                "server_endpoint": f"http://{request.host}/rest/",
+                "status": "F",
+                "user_id": self._owner,
             }
-        )  # fmt: skip
+        )
 
     def _result(self, result: Any, **more: Any) -> Reply:
         return json_reply({"result": result, **more, "time": self._time()})
@@ -190,24 +182,27 @@ class Bitrix24:
         now: datetime = self._clock()
         stamp = now.timestamp()
         return {
-            "start": stamp, "finish": stamp, "duration": 0.0, "processing": 0,
-            "date_start": now.isoformat(timespec="seconds"), "date_finish": now.isoformat(timespec="seconds"),
-            "operating_reset_at": int(stamp) + failures.OPERATING_RESETS_AFTER_S, "operating": 0,
-        }  # fmt: skip
+            "start": stamp,
+            "finish": stamp,
+            "duration": 0.0,
+            "processing": 0,
+            "date_start": now.isoformat(timespec="seconds"),
+            "date_finish": now.isoformat(timespec="seconds"),
+            "operating_reset_at": int(stamp) + failures.OPERATING_RESETS_AFTER_S,
+            "operating": 0,
+        }
 
 
-_ACTS: dict[str, Callable[[Bitrix24, _Asked], Any]] = {
-    "telephony.externalcall.register": lambda portal, asked: portal._calls.register(
-        asked.fields, app=asked.app, creates_leads=asked.mode != "lead_creation_error"
+_ACTS: dict[str, Callable[[Bitrix24, _Call], Any]] = {
+    "telephony.externalcall.register": lambda portal, call: portal._calls.register(
+        call.fields, app=call.app, creates_leads=call.mode != "lead_creation_error"
     ),
-    "telephony.externalcall.finish": lambda portal, asked: portal._calls.finish(asked.fields),
-    "telephony.externalcall.show": lambda portal, asked: portal._calls.show(asked.fields),
-    "telephony.externalcall.hide": lambda portal, asked: portal._calls.hide(asked.fields),
-    "telephony.externalcall.attachrecord": lambda portal, asked: portal._records.attach(asked.fields, asked.host),
-    "telephony.externalcall.searchcrmentities": lambda portal, asked: portal._crm.search(asked.fields),
+    "telephony.externalcall.finish": lambda portal, call: portal._calls.finish(call.fields),
+    "telephony.externalcall.show": lambda portal, call: portal._calls.show(call.fields),
+    "telephony.externalcall.hide": lambda portal, call: portal._calls.hide(call.fields),
+    "telephony.externalcall.attachrecord": lambda portal, call: portal._records.attach(call.fields),
     "telephony.externalline.get": lambda portal, _: list(portal._calls.lines.values()),
-    "telephony.externalline.add": lambda portal, asked: portal._calls.add_line(asked.fields),
-    "crm.duplicate.findbycomm": lambda portal, asked: portal._crm.find_duplicates(asked.fields),
+    "crm.duplicate.findbycomm": lambda portal, call: portal._crm.find_duplicates(call.fields),
     "scope": lambda *_: list(_SCOPE),
 }
 _LISTS: dict[str, Callable[[Bitrix24, Fields], list[Fields]]] = {  # by pages
@@ -217,51 +212,46 @@ _LISTS: dict[str, Callable[[Bitrix24, Fields], list[Fields]]] = {  # by pages
 
 
 def method_of(path: str) -> str:
-    """The method that a path names: in lower case, without `.json`."""
+    """Return the method that a path names: in lower case, without `.json`."""
     return path.rsplit("/", 1)[-1].lower().removesuffix(".json")
 
 
 def _fields(request: Request) -> Fields:
-    """Parameters with names in capitals, from JSON, a form or the query, as PHP takes them from all three."""
-    said: Any = None
-    if request.body.lstrip()[:1] == b"{":
-        try:
-            said = json.loads(request.body)
-        except ValueError:
-            said = {}
-    flat = {name: values[-1] for name, values in request.query.items()}
-    fields = {**_nested(flat), **(_nested(_flat(request.body)) if said is None else said)}
+    """Return the parameters, with names in capitals."""
+    try:
+        fields: Fields = json.loads(request.body)
+    except ValueError:
+        fields = {}
     return {name.upper(): value for name, value in fields.items()}
-
-
-def _flat(body: bytes) -> dict[str, str]:
-    return dict(parse_qsl(body.decode("utf-8", "replace"), keep_blank_values=True))
-
-
-def _nested(flat: Mapping[str, str]) -> Fields:
-    """`FILTER[ID]=1` as PHP reads it."""
-    fields: Fields = {}
-    for name, value in flat.items():
-        if found := _IN_BRACKETS.fullmatch(name):
-            fields.setdefault(found[1], {})[found[2]] = value
-        else:
-            fields[name] = value
-    return fields
 
 
 def _open(call: Call) -> dict[str, Any]:
     return {
-        "CALL_ID": call.call_id, "USER_ID": call.user_id, "PHONE_NUMBER": call.phone, "TYPE": call.type,
-        "LINE_NUMBER": call.line, "EXTERNAL_CALL_ID": call.external_id, "CALL_START_DATE": call.started.isoformat(),
-        "CRM_CREATE": int(call.crm_create), "shown_to": list(call.shown_to),
-    }  # fmt: skip
+        "CALL_ID": call.call_id,
+        "USER_ID": call.user_id,
+        "PHONE_NUMBER": call.phone,
+        "TYPE": call.type,
+        "LINE_NUMBER": call.line,
+        "EXTERNAL_CALL_ID": call.external_id,
+        "CALL_START_DATE": call.started.isoformat(),
+        "CRM_CREATE": int(call.crm_create),
+        "shown_to": list(call.shown_to),
+    }
 
 
 def _row(row: Finished) -> dict[str, Any]:
     call = row.call
     return {
-        "CALL_ID": call.call_id, "EXTERNAL_CALL_ID": call.external_id, "USER_ID": row.user_id,
-        "PHONE_NUMBER": call.phone, "PORTAL_NUMBER": call.line, "TYPE": call.type, "DURATION": row.duration,
-        "STATUS_CODE": row.status, "FAILED_REASON": row.reason, "CALL_START_DATE": call.started.isoformat(),
-        "records": list(row.records), "record_writes": row.record_writes,
-    }  # fmt: skip
+        "CALL_ID": call.call_id,
+        "EXTERNAL_CALL_ID": call.external_id,
+        "USER_ID": row.user_id,
+        "PHONE_NUMBER": call.phone,
+        "PORTAL_NUMBER": call.line,
+        "TYPE": call.type,
+        "DURATION": row.duration,
+        "STATUS_CODE": row.status,
+        "FAILED_REASON": row.reason,
+        "CALL_START_DATE": call.started.isoformat(),
+        "records": list(row.records),
+        "record_writes": row.record_writes,
+    }

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
 from typing import Any
 
 from sqlalchemy import Column, Connection
 from sqlalchemy.dialects import postgresql
 
-_MEMBER = re.compile(r"\bIN \(SELECT value FROM :(\w+)\)")  # `= ANY` knows the list's type by its left side
-_LIST = re.compile(r"\bFROM :(\w+)")
+_LIST = re.compile(r"\bIN :(\w+)")  # `= ANY` knows the list's type by its left side
 _NAME = re.compile(r"(?<!:):(\w+)")
 _ENGINE = postgresql.dialect()  # type: ignore[no-untyped-call]
 _next_seqs = """
@@ -20,13 +18,11 @@ _next_seqs = """
 
 
 def named(sql: str) -> str:
-    sql = _MEMBER.sub(r"= ANY(%(\1)s)", sql.replace("%", "%%"))
-    sql = _LIST.sub(r"FROM unnest(CAST(%(\1)s AS text[])) AS value", sql)
-    return _NAME.sub(r"%(\1)s", sql)
+    return _NAME.sub(r"%(\1)s", _LIST.sub(r"= ANY(:\1)", sql.replace("%", "%%")))
 
 
-def bind_list(values: Iterable[Any]) -> list[Any]:
-    return list(values)
+def bind_list(sql: str, name: str, values: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+    return sql, values | {name: list(values[name])}
 
 
 def placeholder(column: Column[Any]) -> str:

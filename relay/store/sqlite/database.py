@@ -10,7 +10,7 @@ import os
 import shutil
 import sqlite3
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -156,15 +156,28 @@ class SqliteDatabase(Database):
 
     @contextmanager
     def transaction(self, deadline: float) -> Iterator[Connection]:
-        """One transaction, to be used under `lock`. Waits until `deadline` (monotonic) for other programs' locks."""
+        """One transaction, to be used under `lock`. Waits until `deadline` (monotonic) for other programs' locks.
+
+        Begun and committed on the driver: SQLAlchemy's own cost more than a small commit's statements. Begun as
+        immediate: a deferred transaction would check before it may insert.
+        """
         self._refuse_closed()
         try:
-            with _transaction(lambda: self._begin(deadline)) as connection:
+            connection = self._begin(deadline)
+            driver = _driver(connection)
+            try:
                 if self._unknown_files:
                     self._wal_guard.remember()
                     journal.note(self.path, self.lock.path)
                     self._unknown_files = False
                 yield connection
+                driver.commit()
+            except BaseException:
+                driver.rollback()
+                raise
+            finally:
+                if connection.in_transaction():  # begun by a Core statement; on the driver it has ended already
+                    connection.rollback()
         except (DBAPIError, sqlite3.Error) as exc:
             error = self._explain(exc)
             if error is None:
@@ -334,25 +347,6 @@ def _is_busy(exc: Exception) -> bool:
         return True
     original = exc.orig if isinstance(exc, DBAPIError) else exc
     return isinstance(original, sqlite3.OperationalError) and any(word in str(original) for word in ("locked", "busy"))
-
-
-@contextmanager
-def _transaction(begin: Callable[[], Connection]) -> Iterator[Connection]:
-    """Begun and committed on the driver: SQLAlchemy's own cost more than a small commit's statements.
-
-    Begun as immediate: a deferred transaction would check before it may insert.
-    """
-    connection = begin()
-    driver = _driver(connection)
-    try:
-        yield connection
-        driver.commit()
-    except BaseException:
-        driver.rollback()
-        raise
-    finally:
-        if connection.in_transaction():  # begun by a Core statement; on the driver it has ended already
-            connection.rollback()
 
 
 _REMEDIES = {

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import json
-import re
-from collections.abc import Iterable
 from typing import Any
 
 from sqlalchemy import Column, Connection
 
-_LIST = re.compile(r"\bFROM (:\w+)")
-
 
 def named(sql: str) -> str:
-    return _LIST.sub(r"FROM json_each(\1)", sql)
+    return sql
 
 
-def bind_list(values: Iterable[Any]) -> str:
-    return json.dumps(list(values))
+def bind_list(sql: str, name: str, values: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+    """A parameter for each: quicker than `json_each` for the few that there are."""
+    each = {f"{name}_{number}": value for number, value in enumerate(values[name])}
+    names = ", ".join([f":{key}" for key in each])
+    return sql.replace(f"IN :{name}", f"IN ({names})"), values | each
 
 
 def placeholder(_column: Column[Any]) -> str:

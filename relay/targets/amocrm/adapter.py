@@ -16,9 +16,9 @@ from relay.models import CallEvent, ClaimedDelivery, Outcome
 from relay.targets.amocrm import bodies, plan, responses
 from relay.targets.amocrm.lookup import Lookup
 from relay.targets.amocrm.rest import Rest, jwt_expires_at
-from relay.targets.base import Adapter, CallContext, TokenStore, unthrottled
+from relay.targets.base import Adapter, CallContext, TokenStore
 from relay.targets.crm.history import users
-from relay.targets.crm.workflow import CallState, CallWorkflow
+from relay.targets.crm.workflow import CallWorkflow
 from relay.targets.http_client import Response, TargetError
 
 _WARN_BEFORE = timedelta(days=30)
@@ -26,11 +26,12 @@ _RETRIED_POPUP = ("unreachable", "later")
 
 
 class AmoCrm(Adapter):
+    """Delivers to one account."""
+
     settings: AmoCrmTarget
 
     def __init__(self, settings: AmoCrmTarget, clock: Clock, token_store: TokenStore) -> None:
-        super().__init__(settings)
-        self._clock = clock
+        super().__init__(settings, clock, token_store)
         self.rest = Rest(settings, clock, token_store, lambda: self.client)
 
     def _deliver(self, claimed: ClaimedDelivery, call: CallEvent, context: CallContext) -> Outcome:  # noqa: ARG002
@@ -38,8 +39,8 @@ class AmoCrm(Adapter):
 
     def _probe(self) -> Outcome:
         """Ask with `GET /account`, and whether the users of the settings are there."""
-        self.rest.get("/api/v4/account", unthrottled)
-        return Outcome(name="delivered", reason="; ".join([*self._missing_users(), *self.warnings(self._clock())]))
+        self.rest.get("/api/v4/account")
+        return Outcome(name="delivered", reason="; ".join([*self._missing_users(), *self.warnings(self.clock())]))
 
     def expires_at(self) -> datetime | None:
         return jwt_expires_at(self.settings.token or "")
@@ -53,7 +54,7 @@ class AmoCrm(Adapter):
 
     def _missing_users(self) -> list[str]:
         try:
-            document = self.rest.get("/api/v4/users?limit=250", unthrottled)
+            document = self.rest.get("/api/v4/users?limit=250")
         except TargetError as exc:  # only an administrator's token may ask
             return [f"the users could not be checked ({exc.outcome.reason})"]
         there = {user.get("id") for user in document.get("_embedded", {}).get("users", [])}
@@ -65,15 +66,15 @@ class _Call(CallWorkflow[plan.Step]):
     """Takes the steps of one delivery."""
 
     def __init__(self, adapter: AmoCrm, claimed: ClaimedDelivery, context: CallContext) -> None:
-        super().__init__(claimed, context, adapter._clock())
+        super().__init__(adapter, claimed, context)
         self._rest = adapter.rest
         self._settings = routing.settings_for(adapter.settings, self._event.source, self._history.calls)
         owners = users(self._history, self._settings)
-        self._user = next((user for user in owners if isinstance(user, int)), None)
-        self._responsible = self._user or self._settings.default_user
+        self._change(user=next((user for user in owners if isinstance(user, int)), None))
+        self._responsible = self._state.user or self._settings.default_user
         self._is_unknown = False  # amoCRM has just said that nobody has this phone
         self._bodies = bodies.Bodies(self._history, self._event, self._settings, self._responsible)
-        self._lookup = Lookup(self._rest, self._bodies, self._acquire)
+        self._lookup = Lookup(self._rest, self._bodies)
 
     def _delivered(self, note: str) -> Outcome:
         if self._is_unknown and not self._done.get("unsorted"):
@@ -86,8 +87,8 @@ class _Call(CallWorkflow[plan.Step]):
             health_hint=self._health_hint,
         )
 
-    def _next_step(self, state: CallState) -> plan.Decision:
-        return plan.next_step(state, self._settings, is_unknown=self._is_unknown)
+    def _next_step(self) -> plan.Decision:
+        return plan.next_step(self._state, self._settings, is_unknown=self._is_unknown)
 
     def _perform(self, step: plan.Step) -> None:
         match step:
@@ -169,7 +170,7 @@ class _Call(CallWorkflow[plan.Step]):
 
     def _look_up(self) -> None:
         """Find what an attempt before this one may have left."""
-        self._has_asked = True
+        self._change(has_asked=True)
         done = self._done
         if done.get("noting"):
             left = self._lookup.note(done["entity"], str(self._history.record or done.get("record_waits")))
@@ -181,11 +182,11 @@ class _Call(CallWorkflow[plan.Step]):
     # --- requests
 
     def _post(self, path: str, body: dict[str, Any], kind: str) -> dict[str, Any]:
-        return self._rest.post(path, body, kind, self._acquire, self._delivery_id)
+        return self._rest.post(path, body, kind, self._delivery_id)
 
     def _call(self, path: str, body: dict[str, Any]) -> None:
         """Send what is answered with something that is not documented: the status is all."""
-        self._rest.call("POST", path, body, self._acquire, _read_status, self._delivery_id)
+        self._rest.call("POST", path, body, _read_status, self._delivery_id)
 
 
 def _read_status(response: Response, now: datetime) -> None:

@@ -30,12 +30,12 @@ class Bodies:
 
     @property
     def phone(self) -> str:
-        """The number as the documentation's examples have it: digits without the plus."""
+        """Return the number as the documentation's examples have it: digits without the plus."""
         return phones.as_uis_writes(self._history.client or "")
 
     @property
     def started_at(self) -> int:
-        """Unix seconds."""
+        """Return the beginning in Unix seconds."""
         return int((self._history.started_at or self._event.received_at).timestamp())
 
     @property
@@ -65,7 +65,7 @@ class Bodies:
         return {name: value for name, value in body.items() if value != "" or name == "phone"}
 
     def unsorted(self, kept_link: str | None) -> dict[str, Any]:
-        """`phone` is the client's number; which of the two fields means whom the documentation muddles."""
+        """Return the body: `phone` is the client's number; the documentation muddles which field means whom."""
         metadata = {
             "is_call_event_needed": True,
             "uniq": self.session,

@@ -12,7 +12,6 @@ from urllib.parse import urlencode
 
 from relay.targets.amocrm.bodies import PLURAL, Bodies
 from relay.targets.amocrm.rest import Rest
-from relay.targets.crm.rest import Acquire
 from relay.targets.http_client import TargetError
 
 _PLACES_MAX = 10  # entities of one phone that are looked at
@@ -22,8 +21,8 @@ _SINGULAR = {plural: entity for entity, plural in PLURAL.items()}
 class Lookup:
     """Looks for what an attempt before this one may have left."""
 
-    def __init__(self, rest: Rest, bodies: Bodies, acquire: Acquire) -> None:
-        self._rest, self._bodies, self._acquire = rest, bodies, acquire
+    def __init__(self, rest: Rest, bodies: Bodies) -> None:
+        self._rest, self._bodies = rest, bodies
 
     def call(self) -> dict[str, Any]:
         """Return what is to be remembered of a call that was taken; nothing when it was not. Raises TargetError."""
@@ -73,10 +72,10 @@ class Lookup:
     def _listed(self, path: str, query: dict[str, str], name: str) -> list[dict[str, Any]]:
         """Return what is listed; empty, too, where amoCRM does not let us look: what cannot be found is sent again."""
         try:
-            document = self._rest.get(f"/api/v4/{path}?{urlencode(query)}", self._acquire)
+            document = self._rest.get(f"/api/v4/{path}?{urlencode(query)}")
         except TargetError as exc:
             if exc.outcome.name not in ("misconfigured", "refused"):
                 raise
             return []
-        things = (document.get("_embedded") or {}).get(name)
-        return [thing for thing in things if isinstance(thing, dict)] if isinstance(things, list) else []
+        items = (document.get("_embedded") or {}).get(name)
+        return [item for item in items if isinstance(item, dict)] if isinstance(items, list) else []

@@ -25,34 +25,36 @@ CALL_STATUSES: dict[ResultCode, int] = {
 
 
 class PopUp(Struct, frozen=True):
+    """Show a pop-up."""
+
     users: tuple[int, ...]
 
 
 class LookUp(Struct, frozen=True):
-    """Was it taken? It had been sent before, and it is not known what came of it."""
+    """Ask whether it was taken: it had been sent before, and it is not known what came of it."""
 
 
 class PostCall(Struct, frozen=True):
-    """To the entity with this phone."""
+    """Post the call to the entity with this phone."""
 
 
 class PostUnsorted(Struct, frozen=True):
-    """Into «Неразобранное»: nobody has this phone."""
+    """Post the call into «Неразобранное»: nobody has this phone."""
 
 
 class Accept(Struct, frozen=True):
-    """What was posted into «Неразобранное» goes to a stage of the pipeline at once."""
+    """Put what was posted into «Неразобранное» into a stage of the pipeline at once."""
 
     uid: str
     status_id: int
 
 
 class PostContact(Struct, frozen=True):
-    """Somebody with this phone, so that the call has a place."""
+    """Post somebody with this phone, so that the call has a place."""
 
 
 class PostNote(Struct, frozen=True):
-    """The link of a recording that came after the call."""
+    """Note the link of a recording that came after the call."""
 
     link: str
 

@@ -11,9 +11,10 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from relay.models import Outcome
-from relay.targets.crm.responses import Rule, broken_off, error, has_tokens, rule_of_status
+from relay.targets import error_text
 from relay.targets.error_text import as_text
 from relay.targets.http_client import Response, TargetError
+from relay.targets.responses import Rule, broken_off, has_tokens, outcome, rule_of_status
 
 _ENTITY_NOT_FOUND = 263  # recorded: nobody has the phone
 _NO_RIGHT_OR_UNPAID = re.compile(r"код ошибки 244|\b244\b", re.IGNORECASE)
@@ -54,15 +55,15 @@ def read(response: Response, now: datetime) -> dict[str, Any]:
 
 
 def posted(response: Response, now: datetime, kind: str, request_id: str) -> dict[str, Any]:
-    """Return what became of the one thing that was posted under this id. Raises TargetError.
+    """Return what became of the one item that was posted under this id. Raises TargetError.
 
     `kind` is its name in `_embedded`. A success that does not name it is none: whether it was taken is not known.
     """
     embedded = read(response, now).get("_embedded")
-    things = embedded.get(kind) if isinstance(embedded, dict) else None
-    for thing in things if isinstance(things, list) else []:
-        if isinstance(thing, dict) and str(thing.get("request_id", request_id)) == request_id:
-            return thing
+    items = embedded.get(kind) if isinstance(embedded, dict) else None
+    for item in items if isinstance(items, list) else []:
+        if isinstance(item, dict) and str(item.get("request_id", request_id)) == request_id:
+            return item
     reason = f"amoCRM answered without naming the {kind}"
     raise TargetError(Outcome(name="unclear", status=response.status, reason=reason))
 
@@ -86,7 +87,8 @@ def _rule(response: Response, document: dict[str, Any] | None) -> Rule:
 def _error(response: Response, document: dict[str, Any], rule: Rule, now: datetime) -> TargetError:
     if any(entry.get("status") == _ENTITY_NOT_FOUND for entry in _dicts(document.get("errors"))):
         rule = Rule("refused", code="unknown_phone")
-    return error(response, rule, _words(document), now)
+    words = _words(document) or error_text.words(response.body)
+    return TargetError(outcome(response, rule, words, now), rule.code)
 
 
 def _words(document: dict[str, Any]) -> str:

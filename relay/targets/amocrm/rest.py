@@ -13,15 +13,14 @@ from relay.clock import Clock
 from relay.config import AmoCrmTarget
 from relay.targets.amocrm import responses
 from relay.targets.base import TokenStore
-from relay.targets.crm.rest import JSON_HEADERS, Acquire, Result
-from relay.targets.crm.rest import Rest as CrmRest
+from relay.targets.crm.rest import JSON_HEADERS, CrmRest, Result
 from relay.targets.http_client import Client, Response
 
 Read = Callable[[Response, datetime], Result]
 
 
 class Rest(CrmRest):
-    """One account."""
+    """Asks one account."""
 
     renewed_before = timedelta(minutes=1)
     token_lasts_s = 86400
@@ -33,38 +32,32 @@ class Rest(CrmRest):
         self._settings = settings
         self._url = settings.url.rstrip("/")
 
-    def get(self, path: str, acquire: Acquire) -> dict[str, Any]:
+    def get(self, path: str) -> dict[str, Any]:
         """Return the document; empty when there is none. Raises TargetError."""
-        return self.call("GET", path, None, acquire, responses.read)
+        return self.call("GET", path, None, responses.read)
 
-    def post(self, path: str, thing: dict[str, Any], kind: str, acquire: Acquire, delivery: str) -> dict[str, Any]:
-        """Return what became of one thing; always one in a request, so that no answer is half a success.
+    def post(self, path: str, item: dict[str, Any], kind: str, delivery: str) -> dict[str, Any]:
+        """Return what became of one item; always one in a request, so that no answer is half a success.
 
         Raises TargetError.
         """
 
         def read(response: Response, now: datetime) -> dict[str, Any]:
-            return responses.posted(response, now, kind, str(thing["request_id"]))
+            return responses.posted(response, now, kind, str(item["request_id"]))
 
-        return self.call("POST", path, [thing], acquire, read, delivery)
+        return self.call("POST", path, [item], read, delivery)
 
-    def call(
-        self, method: str, path: str, document: Any, acquire: Acquire, read: Read[Result], delivery: str = ""
-    ) -> Result:
-        """Send a document (None: no body), and read the answer. `acquire` is asked before each request.
-
-        Raises TargetError.
-        """
+    def call(self, method: str, path: str, document: Any, read: Read[Result], delivery: str = "") -> Result:
+        """Send a document (None: no body), and read the answer. Raises TargetError."""
         body = None if document is None else json.dumps(document, ensure_ascii=False).encode()
 
         def request(token: str | None) -> Result:
             token = token or self._settings.token or ""
             headers = {**JSON_HEADERS, "Authorization": f"Bearer {token}", "X-Relay-Delivery": delivery}
-            acquire()
             response = self._client().request(method, self._url + path, headers, body, secrets=(token,))
             return read(response, self._clock())
 
-        return self._authorised(request, acquire)
+        return self._authorised(request)
 
     def _token_request(self, refresh: str) -> tuple[str, str, Mapping[str, str], bytes | None]:
         document = {

@@ -16,11 +16,11 @@ from relay import routing
 from relay.clock import Clock
 from relay.config import Bitrix24Target
 from relay.models import CallEvent, ClaimedDelivery, Outcome
-from relay.targets.base import Adapter, CallContext, TokenStore, unthrottled
+from relay.targets.base import Adapter, CallContext, TokenStore
 from relay.targets.bitrix24 import plan, recordings
 from relay.targets.bitrix24.directory import Directory
 from relay.targets.bitrix24.rest import Rest
-from relay.targets.crm.workflow import CallState, CallWorkflow
+from relay.targets.crm.workflow import CallWorkflow
 from relay.targets.http_client import TargetError
 from relay.uis import phones
 
@@ -29,11 +29,12 @@ _REASON_MAX = 255
 
 
 class Bitrix24(Adapter):
+    """Delivers to one portal."""
+
     settings: Bitrix24Target
 
     def __init__(self, settings: Bitrix24Target, clock: Clock, token_store: TokenStore) -> None:
-        super().__init__(settings)
-        self._clock = clock
+        super().__init__(settings, clock, token_store)
         self.rest = Rest(settings, clock, token_store, lambda: self.client)
         self.directory = Directory(settings, self.rest, clock)
 
@@ -42,8 +43,8 @@ class Bitrix24(Adapter):
 
     def _probe(self) -> Outcome:
         """Ask with `externalLine.get`: it needs the rights that a call needs, and changes nothing (inferred)."""
-        self.rest.call("telephony.externalLine.get", {}, unthrottled)
-        remarks = self.directory.remarks(unthrottled)
+        self.rest.call("telephony.externalLine.get", {})
+        remarks = self.directory.remarks()
         if self.rest.moved_to is not None:
             remarks.append(f"the portal has been renamed to {self.rest.moved_to}: put that into the configuration")
         return Outcome(name="delivered", reason="; ".join(remarks))
@@ -53,7 +54,7 @@ class _Call(CallWorkflow[plan.Step]):
     """Takes the steps of one delivery."""
 
     def __init__(self, adapter: Bitrix24, claimed: ClaimedDelivery, context: CallContext) -> None:
-        super().__init__(claimed, context, adapter._clock())
+        super().__init__(adapter, claimed, context)
         self._settings = routing.settings_for(adapter.settings, self._event.source, self._history.calls)
         self._rest, self._directory = adapter.rest, adapter.directory
         self._was_finishing = bool(self._done.get("finishing"))  # by an attempt before this one
@@ -69,12 +70,12 @@ class _Call(CallWorkflow[plan.Step]):
             health_hint=self._health_hint,
         )
 
-    def _next_step(self, state: CallState) -> plan.Decision:
+    def _next_step(self) -> plan.Decision:
         needs_user = self._history.phase in ("ringing", "over") and not self._done.get("finished")
         if needs_user and not self._has_looked_for_user:
-            self._user, self._has_looked_for_user = self._directory.user_of(self._history, self._acquire), True
-            state = self._state()
-        return plan.next_step(state, self._settings)
+            self._change(user=self._directory.user_of(self._history))
+            self._has_looked_for_user = True
+        return plan.next_step(self._state, self._settings)
 
     def _perform(self, step: plan.Step) -> None:
         match step:
@@ -118,7 +119,7 @@ class _Call(CallWorkflow[plan.Step]):
         history = self._history
         started = (history.started_at or self._event.received_at).astimezone(ZoneInfo(self._event.zone))
         params = {
-            "USER_ID": self._user or self._settings.default_user,
+            "USER_ID": self._state.user or self._settings.default_user,
             "PHONE_NUMBER": history.client,
             "TYPE": plan.call_type(history),
             "CALL_START_DATE": started.isoformat(timespec="seconds"),
@@ -149,7 +150,7 @@ class _Call(CallWorkflow[plan.Step]):
 
         Without the right to ask it is finished, and the recording attached, once more: a repeat replaces it.
         """
-        self._has_asked = True
+        self._change(has_asked=True)
         listed = self._optional("voximplant.statistic.get", {"FILTER": {"CALL_ID": self._call_id}})
         rows = [row for row in listed if isinstance(row, dict)] if isinstance(listed, list) else []
         if rows and not self._done.get("finished"):
@@ -161,7 +162,7 @@ class _Call(CallWorkflow[plan.Step]):
     def _finish(self, step: plan.Finish) -> None:
         params: dict[str, Any] = {
             "CALL_ID": self._call_id,
-            "USER_ID": self._user or self._settings.default_user,
+            "USER_ID": self._state.user or self._settings.default_user,
             "DURATION": step.seconds,
             "STATUS_CODE": step.status_code,
             "ADD_TO_CHAT": 0,
@@ -205,7 +206,7 @@ class _Call(CallWorkflow[plan.Step]):
     # --- requests
 
     def _call(self, method: str, params: dict[str, Any]) -> Any:
-        return self._rest.call(method, params, self._acquire, self._delivery_id)
+        return self._rest.call(method, params, self._delivery_id)
 
     def _optional(self, method: str, params: dict[str, Any]) -> Any:
         """Make a request whose answer changes nothing."""

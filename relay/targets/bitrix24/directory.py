@@ -9,7 +9,6 @@ from relay.clock import Clock
 from relay.config import Bitrix24Target
 from relay.targets.bitrix24.rest import Rest
 from relay.targets.crm.history import CallHistory, users
-from relay.targets.crm.rest import Acquire
 from relay.targets.http_client import TargetError
 
 _LEARNT_FOR = timedelta(hours=1)
@@ -40,10 +39,10 @@ class Directory:
         self._learnt: dict[str, tuple[int | None, datetime]] = {}  # extension -> user, and until when it is believed
         self._forbidden_until: datetime | None = None
 
-    def user_of(self, history: CallHistory, acquire: Acquire) -> int | None:
+    def user_of(self, history: CallHistory) -> int | None:
         """Return the user who had the call last; None when nobody is known to have had it."""
         for owner in users(history, self._settings):
-            user = owner if isinstance(owner, int) else self._by_extension(owner, acquire)
+            user = owner if isinstance(owner, int) else self._by_extension(owner)
             if user is not None:
                 return user
         return None
@@ -55,26 +54,26 @@ class Directory:
             if learnt == user:
                 self._learnt[extension] = (None, until)
 
-    def remarks(self, acquire: Acquire) -> list[str]:
+    def remarks(self) -> list[str]:
         """Say what does not go on beside the calls themselves, and whether the users of the settings are there."""
         remarks = []
         for method, params, lack in _BESIDE_CALLS:
             try:
-                self._rest.call(method, params, acquire)
+                self._rest.call(method, params)
             except TargetError as exc:
                 remarks.append(f"without the {lack} ({exc.outcome.reason})")
-        return [*remarks, *self._missing_users(acquire)]
+        return [*remarks, *self._missing_users()]
 
-    def _missing_users(self, acquire: Acquire) -> list[str]:
+    def _missing_users(self) -> list[str]:
         named = dict.fromkeys((self._settings.default_user, *self._settings.mapped_users))
         try:
-            users_there = self._rest.call("user.get", {"FILTER": {"ID": list(named), "ACTIVE": True}}, acquire)
+            users_there = self._rest.call("user.get", {"FILTER": {"ID": list(named), "ACTIVE": True}})
         except TargetError as exc:
             return [f"without the right user: only extensions in `users` are known ({exc.outcome.reason})"]
         active = {str(user.get("ID")) for user in users_there if isinstance(user, dict)}
         return [f"user {user} is no active employee" for user in named if str(user) not in active]
 
-    def _by_extension(self, extension: str, acquire: Acquire) -> int | None:
+    def _by_extension(self, extension: str) -> int | None:
         now = self._clock()
         user, until = self._learnt.get(extension, (None, now))
         if until > now:
@@ -82,7 +81,7 @@ class Directory:
         if not self._settings.learn_users or (self._forbidden_until is not None and self._forbidden_until > now):
             return None
         try:
-            matches = self._rest.call("user.get", {"FILTER": {"UF_PHONE_INNER": extension, "ACTIVE": True}}, acquire)
+            matches = self._rest.call("user.get", {"FILTER": {"UF_PHONE_INNER": extension, "ACTIVE": True}})
         except TargetError as exc:
             if exc.outcome.name == "misconfigured":  # no right to ask; the call itself may still be made
                 self._forbidden_until = now + _FORBIDDEN_FOR

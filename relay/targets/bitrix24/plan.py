@@ -28,28 +28,38 @@ STATUS_CODES: dict[ResultCode, str] = {
 
 
 class Register(Struct, frozen=True):
+    """Register the call."""
+
     show: bool  #: on the screen of the one user it is registered for
 
 
 class Show(Struct, frozen=True):
+    """Show the card to users."""
+
     users: tuple[int, ...]
 
 
 class Hide(Struct, frozen=True):
+    """Hide the card from users."""
+
     users: tuple[int, ...]
 
 
 class Ask(Struct, frozen=True):
-    """Was it finished, was the recording attached? It had been sent before, and it is not known what came of it."""
+    """Ask whether it was finished, and its recording attached: it was sent, and it is not known what came of it."""
 
 
 class Finish(Struct, frozen=True):
+    """Finish the call."""
+
     status_code: str
     seconds: int
     reason: str | None
 
 
 class Attach(Struct, frozen=True):
+    """Attach the recording."""
+
     link: str
 
 

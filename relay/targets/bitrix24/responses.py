@@ -12,9 +12,10 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from relay.models import Outcome
-from relay.targets.crm.responses import Rule, broken_off, error, has_tokens, rule_of_status
+from relay.targets import error_text
 from relay.targets.error_text import as_text
 from relay.targets.http_client import Response, TargetError
+from relay.targets.responses import Rule, broken_off, has_tokens, outcome, rule_of_status
 
 _WORDS_MAX = 500
 _HOUR = timedelta(hours=1)
@@ -97,8 +98,9 @@ def read_token(response: Response, now: datetime) -> dict[str, Any]:
 
 def _error(response: Response, document: dict[str, Any], now: datetime) -> TargetError:
     code, text = as_text(document.get("error")), as_text(document.get("error_description"))
-    words = " ".join(part for part in (code, text) if part)[:_WORDS_MAX]
-    return error(response, _rule(code, text, response), words, now, free_in=_reset(document, now))
+    words = " ".join(part for part in (code, text) if part)[:_WORDS_MAX] or error_text.words(response.body)
+    rule = _rule(code, text, response)
+    return TargetError(outcome(response, rule, words, now, free_in=_reset(document, now)), rule.code)
 
 
 def _rule(code: str, text: str, response: Response) -> Rule:

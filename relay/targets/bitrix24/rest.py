@@ -21,8 +21,7 @@ from relay.config.demo_guard import is_loopback
 from relay.models import Outcome
 from relay.targets.base import TokenStore
 from relay.targets.bitrix24 import responses
-from relay.targets.crm.rest import JSON_HEADERS, Acquire
-from relay.targets.crm.rest import Rest as CrmRest
+from relay.targets.crm.rest import JSON_HEADERS, CrmRest
 from relay.targets.http_client import Client, Response, TargetError
 
 log = structlog.get_logger("relay.targets")
@@ -32,7 +31,7 @@ _CLOUD = re.compile(r"(.+\.)?bitrix24\.[a-z]{2,3}(\.[a-z]{2})?")
 
 
 class Rest(CrmRest):
-    """One portal."""
+    """Asks one portal."""
 
     token_lasts_s = 3600  # never by a clock: an application that refreshes without need may be blocked
 
@@ -46,15 +45,15 @@ class Rest(CrmRest):
 
     @property
     def moved_to(self) -> str | None:
-        """The host that a renamed portal has now; None: it was not renamed."""
+        """Return the host that a renamed portal has now; None: it was not renamed."""
         host = urlsplit(self._base).netloc
         return None if host == urlsplit(self._settings.address).netloc else host
 
-    def call(self, method: str, params: Mapping[str, Any], acquire: Acquire, delivery: str = "") -> Any:
-        """Return the `result` of a method. `acquire` is asked before each request. Raises TargetError."""
+    def call(self, method: str, params: Mapping[str, Any], delivery: str = "") -> Any:
+        """Return the `result` of a method. Raises TargetError."""
         self._refuse_blocked(method)
         try:
-            return self._authorised(lambda token: self._call(method, params, token, acquire, delivery), acquire)
+            return self._authorised(lambda token: self._call(method, params, token, delivery))
         except TargetError as exc:
             if exc.code == "blocked":
                 self._blocked_until[method] = self._clock() + (exc.outcome.wait or timedelta(0))
@@ -66,17 +65,16 @@ class Rest(CrmRest):
             reason = f"Bitrix24 has blocked {method} for its operating time"
             raise TargetError(Outcome(name="later", reason=reason, wait=wait), "blocked")
 
-    def _call(self, method: str, params: Mapping[str, Any], token: str | None, acquire: Acquire, delivery: str) -> Any:
+    def _call(self, method: str, params: Mapping[str, Any], token: str | None, delivery: str) -> Any:
         fields = dict(params) if token is None else {**params, "auth": token}
         body = json.dumps(fields, ensure_ascii=False).encode()
         secrets = () if token is None else (token,)
-        response = self._post(f"{method}.json", body, acquire, delivery, secrets)
+        response = self._post(f"{method}.json", body, delivery, secrets)
         if response.status in _MOVED and self._follow(response, method):
-            response = self._post(f"{method}.json", body, acquire, delivery, secrets)
+            response = self._post(f"{method}.json", body, delivery, secrets)
         return responses.read(response, self._clock())
 
-    def _post(self, path: str, body: bytes, acquire: Acquire, delivery: str, secrets: tuple[str, ...]) -> Response:
-        acquire()
+    def _post(self, path: str, body: bytes, delivery: str, secrets: tuple[str, ...]) -> Response:
         headers = {**JSON_HEADERS, "X-Relay-Delivery": delivery}
         return self._client().request("POST", self._base + path, headers, body, secrets=secrets)
 

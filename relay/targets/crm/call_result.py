@@ -98,6 +98,8 @@ _RESULT_OF_STATUS = {status: result for result, statuses in _STATUSES.items() fo
 
 
 class CallResult(Struct, frozen=True):
+    """Says how a call ended."""
+
     result: ResultCode
     seconds: int  #: of talk
     reason: str | None  #: UIS's own words, unless there was a talk

@@ -1,4 +1,4 @@
-"""Tells a call as UIS has told it so far: who, when, whose, and whether it is over. Pure."""
+"""Reads a call out of its notifications so far: who, when, whose, and whether it is over. Pure."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Phase = Literal["ringing", "over", "recorded", "nothing"]
 
 
 class CallHistory(Struct, frozen=True):
-    """What the notifications up to the latest one say together."""
+    """Says what the notifications up to the latest one say together."""
 
     calls: tuple[CallEvent, ...]
 
@@ -26,7 +26,7 @@ class CallHistory(Struct, frozen=True):
 
     @property
     def phase(self) -> Phase:
-        """What the latest notification means for the call."""
+        """Return what the latest notification means for the call."""
         *_, is_end = self._ends()
         if is_end:
             return "over"
@@ -38,15 +38,14 @@ class CallHistory(Struct, frozen=True):
 
     @property
     def already_ended(self) -> bool:
-        """Had it ended before the latest notification? Notifications may come in any order."""
+        """Had the call ended before the latest notification? Notifications may come in any order."""
         *before, _ = self._ends()
         return any(before)
 
     def _ends(self) -> Iterator[bool]:
-        """Say of each notification whether it was the end of the call.
+        """Yield of each notification whether it was the end of the call.
 
-        A client who hangs up after somebody had answered is told of twice, and only the later notification has the
-        talk.
+        Of a client who hangs up after somebody had answered UIS notifies twice, and only the later one has the talk.
         """
         is_answered = False
         for call in self.calls:
@@ -55,12 +54,12 @@ class CallHistory(Struct, frozen=True):
 
     @property
     def direction(self) -> Literal["in", "out"]:
-        """Of the call: a colleague who is asked in between is an outgoing notification of an incoming call."""
+        """Return its direction: a colleague who is asked in between is an outgoing notification of an incoming call."""
         return next((call.direction for call in self.calls if call.direction is not None), "in")
 
     @property
     def client(self) -> str | None:
-        """The client's number, when it has digits: a withheld one may come as a word."""
+        """Return the client's number, when it has digits: a withheld one may come as a word."""
         numbers = (call.client_number for call in self.calls)
         return next((number for number in numbers if number and any(sign.isdigit() for sign in number)), None)
 
@@ -84,7 +83,7 @@ class CallHistory(Struct, frozen=True):
 
     @property
     def record(self) -> str | None:
-        """The recording's link, of the whole call if there is one."""
+        """Return the recording's link, of the whole call if there is one."""
         return next((link for call in reversed(self.calls) for link in _links(call)), None)
 
 

@@ -16,13 +16,12 @@ from relay.targets.base import TokenStore
 from relay.targets.http_client import Client, Response, TargetError
 from relay.targets.oauth import Tokens
 
-Acquire = Callable[[], None]  # waits for leave to make one request
 Result = TypeVar("Result")
 JSON_HEADERS = {"Content-Type": "application/json", "Accept": "application/json", "User-Agent": "uis-relay"}
 
 
-class Rest(ABC):
-    """One account. `client` gives the calling thread's connection."""
+class CrmRest(ABC):
+    """Asks one account. `client` gives the calling thread's connection."""
 
     renewed_before: ClassVar[timedelta | None] = None  #: its end an access token is exchanged; None: only when refused
     token_lasts_s: ClassVar[int]  #: where OAuth does not say it
@@ -41,28 +40,24 @@ class Rest(ABC):
     def _read_token(self, response: Response) -> dict[str, Any]:
         """Return the tokens that OAuth gives. Raises TargetError."""
 
-    def _authorised(self, request: Callable[[str | None], Result], acquire: Acquire) -> Result:
+    def _authorised(self, request: Callable[[str | None], Result]) -> Result:
         """Make a request with the access token (None: there is no OAuth), and again with a new one where it ended."""
         if self._tokens is None:
             return request(None)
-        pair = self._tokens.known()
+        pair = self._tokens.current()
         if pair is None or self._is_ending(pair):
-            pair = self._renewed(self._tokens, pair, acquire)
+            pair = self._tokens.renewed(pair, self._exchange)
         try:
             return request(pair.access)
         except TargetError as exc:
             if exc.code != "expired_token":
                 raise
-        return request(self._renewed(self._tokens, pair, acquire).access)
+        return request(self._tokens.renewed(pair, self._exchange).access)
 
     def _is_ending(self, pair: TokenPair) -> bool:
         return self.renewed_before is not None and pair.expires_at - self.renewed_before <= self._clock()
 
-    def _renewed(self, tokens: Tokens, stale: TokenPair | None, acquire: Acquire) -> TokenPair:
-        return tokens.renewed(stale, lambda refresh, fingerprint: self._exchange(refresh, fingerprint, acquire))
-
-    def _exchange(self, refresh: str, fingerprint: str, acquire: Acquire) -> TokenPair:
-        acquire()
+    def _exchange(self, refresh: str, fingerprint: str) -> TokenPair:
         now: datetime = self._clock()
         try:
             response = self._client().request(*self._token_request(refresh), secrets=(refresh,))

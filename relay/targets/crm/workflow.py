@@ -5,14 +5,14 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any, Generic, Literal, TypeVar
 
 from msgspec import Struct
 from msgspec.structs import replace
 
 from relay.models import ClaimedDelivery, Outcome
-from relay.targets.base import CallContext
+from relay.targets.base import Adapter, CallContext
 from relay.targets.crm.history import CallHistory
 from relay.targets.http_client import TargetError
 
@@ -22,32 +22,32 @@ _STEPS_MAX = 16  # more than any call takes; the end of a workflow that would go
 
 
 class StashRecording(Struct, frozen=True):
-    """The recording came before the end of the call."""
+    """Keep the link of a recording that came before the end of the call."""
 
     link: str
 
 
 class Done(Struct, frozen=True):
-    """Nothing is left to do."""
+    """Stop: nothing is left to do."""
 
     note: str = ""
 
 
 class Reject(Struct, frozen=True):
-    """The target would never take this call."""
+    """Refuse the call: the target would never take it."""
 
     reason: str
 
 
 class CallState(Struct, frozen=True, kw_only=True):
-    """What there is to decide by."""
+    """Holds what there is to decide by."""
 
     history: CallHistory
     done: Mapping[str, Any]  #: for the call at this target, as it stands in the store
-    user: int | None  #: whose call it is, when that is known
     is_fresh: bool  #: has the notification come just now? A card or a pop-up of an old one would be of no use
-    has_asked: bool  #: in this attempt: what became of an earlier one
-    has_acted: bool  #: in this attempt
+    user: int | None = None  #: whose call it is, when that is known
+    has_asked: bool = False  #: in this attempt: what became of an earlier one
+    has_acted: bool = False  #: in this attempt
 
 
 Step = TypeVar("Step")
@@ -56,15 +56,17 @@ Step = TypeVar("Step")
 class CallWorkflow(ABC, Generic[Step]):
     """Delivers one notification in the steps that a plan names."""
 
-    def __init__(self, claimed: ClaimedDelivery, context: CallContext, now: datetime) -> None:
+    def __init__(self, adapter: Adapter, claimed: ClaimedDelivery, context: CallContext) -> None:
         self._delivery_id, self._event, self._context = claimed.delivery.id, claimed.event, context
-        self._history, self._done = CallHistory(context.said()), context.done()
-        self._user: int | None = None
-        self._is_fresh = now - claimed.event.received_at <= _FRESH
-        self._has_asked = self._has_acted = self._has_requested = False
+        self._state = CallState(
+            history=CallHistory(context.said()),
+            done=context.done(),
+            is_fresh=adapter.clock() - claimed.event.received_at <= _FRESH,
+        )
+        self._client, self._requests_before = adapter.client, adapter.client.requests_made
 
     @abstractmethod
-    def _next_step(self, state: CallState) -> Step | StashRecording | Done | Reject:
+    def _next_step(self) -> Step | StashRecording | Done | Reject:
         """Return the one thing to do now. Raises TargetError."""
 
     @abstractmethod
@@ -78,7 +80,7 @@ class CallWorkflow(ABC, Generic[Step]):
     def run(self) -> Outcome:
         try:
             for _ in range(_STEPS_MAX):
-                step = self._next_step(self._state())
+                step = self._next_step()
                 if isinstance(step, Done):
                     return self._delivered(step.note)
                 if isinstance(step, Reject):
@@ -87,7 +89,7 @@ class CallWorkflow(ABC, Generic[Step]):
                     self._remember(record_waits=step.link)
                 else:
                     self._perform(step)
-                self._has_acted = True
+                self._change(has_acted=True)
         except TargetError as exc:
             if exc.outcome.health_hint == "well" and not self._has_requested:  # a recording that UIS does not give, say
                 return replace(exc.outcome, health_hint="not_asked")
@@ -95,32 +97,32 @@ class CallWorkflow(ABC, Generic[Step]):
         return Outcome(name="failed", reason="the target answers this call in circles", health_hint="well")
 
     @property
+    def _history(self) -> CallHistory:
+        return self._state.history
+
+    @property
+    def _done(self) -> Mapping[str, Any]:
+        return self._state.done
+
+    @property
     def _session(self) -> str:
         return self._event.session or self._event.id
+
+    @property
+    def _has_requested(self) -> bool:
+        return self._client.requests_made > self._requests_before
 
     @property
     def _health_hint(self) -> Literal["not_asked"] | None:
         return None if self._has_requested else "not_asked"
 
-    def _state(self) -> CallState:
-        return CallState(
-            history=self._history,
-            done=self._done,
-            user=self._user,
-            is_fresh=self._is_fresh,
-            has_asked=self._has_asked,
-            has_acted=self._has_acted,
-        )
-
-    def _acquire(self) -> None:
-        """Wait for leave to make one request."""
-        self._context.leave()
-        self._has_requested = True
-
     def _remember(self, **done: Any) -> None:
         """Add to what has been done; on disk when it returns."""
         self._context.remember(**done)
-        self._done = {**self._done, **done}
+        self._change(done={**self._done, **done})
+
+    def _change(self, **changes: Any) -> None:
+        self._state = replace(self._state, **changes)
 
     @contextmanager
     def _sending(self, **mark: Any) -> Iterator[None]:

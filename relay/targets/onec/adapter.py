@@ -9,6 +9,7 @@ import contextlib
 import json
 import re
 from base64 import b64encode
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -17,10 +18,9 @@ from msgspec.structs import replace
 from relay.clock import Clock
 from relay.config import OneCTarget
 from relay.models import CallEvent, ClaimedDelivery, Kind, Outcome
-from relay.targets import payload
-from relay.targets.base import Adapter, CallContext, TokenStore
+from relay.targets.base import Adapter, CallContext, TokenStore, event_body
 from relay.targets.http_client import NoAnswer, Response
-from relay.targets.onec import recorded, responses
+from relay.targets.onec import responses
 
 _ENDPOINT_OF_KIND: dict[Kind, str] = {
     "incoming": "in",
@@ -35,6 +35,8 @@ _NOTHING_KNOWN = (
     "nothing else is known of this call: 1C would write an outgoing call without a number; "
     "send the call's other notifications through the relay too"
 )
+_RECORDED_NAME = "Записанный разговор"  # as UIS calls this type of event
+_RECORDED_OWN = ("kind", "notified_at", "notification_name", "mnemonic", "extra", "notes")
 _IDENTIFIER = re.compile(r"[^\W\d]\w*")
 _NAMES_MAX, _NAME_MAX = 10, 50
 _SESSION_COOKIE = "ibsession"
@@ -42,11 +44,12 @@ _SESSION_LOST = (400, 404, 500)  # what bases and proxies were seen to answer to
 
 
 class OneC(Adapter):
+    """Delivers to one base."""
+
     settings: OneCTarget
 
-    def __init__(self, settings: OneCTarget, clock: Clock, token_store: TokenStore | None = None) -> None:  # noqa: ARG002  as all kinds
-        super().__init__(settings)
-        self._clock = clock
+    def __init__(self, settings: OneCTarget, clock: Clock, token_store: TokenStore) -> None:
+        super().__init__(settings, clock, token_store)
         self._url = settings.url.rstrip("/")
         self._headers: dict[str, str] = {}
         if settings.username is not None:
@@ -57,12 +60,12 @@ class OneC(Adapter):
     def _deliver(self, claimed: ClaimedDelivery, call: CallEvent, context: CallContext) -> Outcome:
         event = claimed.event
         if call.kind == "recorded" and self.settings.body != "raw":
-            call = recorded.completed(context.said())
+            call = _completed(context.said())
             if call.direction is None and self.settings.body == "template":
                 return Outcome(name="refused", health_hint="not_asked", reason=_NOTHING_KNOWN)
             event = replace(event, endpoint="any")  # its own fields alone would overwrite those of the call
-        content, content_type = payload.content(event, call, self.settings)
-        age = max(self._clock() - event.received_at, timedelta(0))
+        content, content_type = event_body(event, call, self.settings.body, self.settings.empty)
+        age = max(self.clock() - event.received_at, timedelta(0))
         headers = {
             **self._headers,
             "Content-Type": content_type,
@@ -70,7 +73,7 @@ class OneC(Adapter):
             "X-Relay-Age": str(int(age.total_seconds())),
         }
         endpoint = event.endpoint if event.endpoint != "any" else _ENDPOINT_OF_KIND[call.kind]
-        outcome = self._outcome(self._post(f"{self._url}/{endpoint}", headers, content, context))
+        outcome = self._outcome(self._post(f"{self._url}/{endpoint}", headers, content))
         return _naming_unfit(_naming_unshown(outcome, call), content)
 
     def _probe(self) -> Outcome:
@@ -89,12 +92,11 @@ class OneC(Adapter):
             response,
             delivered_statuses=self.settings.delivered_statuses,
             suspicious_ok=self.settings.suspicious_ok,
-            now=self._clock(),
+            now=self.clock(),
         )
 
-    def _post(self, url: str, headers: dict[str, str], content: bytes, context: CallContext) -> Response:
+    def _post(self, url: str, headers: dict[str, str], content: bytes) -> Response:
         """Send with what the setting `session` asks for: a session that is gone is begun anew."""
-        context.leave()
         if self.settings.session == "auto":
             return self.client.request("POST", url, headers, content)
         if _SESSION_COOKIE in self.client.cookies:
@@ -102,8 +104,25 @@ class OneC(Adapter):
             if response.status not in _SESSION_LOST:
                 return response
             self.client.cookies.clear()
-            context.leave()
         return self.client.request("POST", url, {**headers, "IBSession": "start"}, content)
+
+
+def _completed(history: Sequence[CallEvent]) -> CallEvent:
+    """Return «Записанный разговор» with what else is known of the call: 1C remembers nothing of it.
+
+    The end of the call knows best. Before it has come, the earlier notification does: a colleague who is asked in
+    between is an outgoing call of an incoming one.
+    """
+    *others, recorded = history
+    ends = [call for call in reversed(others) if call.kind == "finished"]
+    sources = (recorded, *ends, *others)
+    fields = {
+        name: next((value for call in sources if (value := getattr(call, name)) not in (None, ())), None)
+        for name in CallEvent.__struct_fields__
+        if name not in _RECORDED_OWN and getattr(recorded, name) in (None, ())
+    }
+    lacking = {name: value for name, value in fields.items() if value is not None}
+    return replace(recorded, notification_name=recorded.notification_name or _RECORDED_NAME, **lacking)
 
 
 def _naming_unshown(outcome: Outcome, call: CallEvent) -> Outcome:

@@ -12,11 +12,11 @@ import re
 from datetime import datetime
 from typing import Any, Literal
 
-from relay.models import Outcome, OutcomeName
-from relay.targets.error_text import as_text, decoded, is_page, remedy, retry_after, without_markup
+from relay.models import Outcome
+from relay.targets.error_text import as_text, decoded, is_page, one_line, without_markup
 from relay.targets.http_client import Response
+from relay.targets.responses import Rule, outcome, rule_of_status
 
-_TEXT_MAX = 500
 _PATTERN_MAX = 4096
 _DESCRIPTION = re.compile(r"<descr\b[^<>]*>([^<]*)</descr>")
 # `{УИСИнтеграция HTTPСервис.UIScom.Модуль(12)}: …`, `{ОбщийМодуль.X.Модуль(55,8)}: …`: an exception, of whatever module
@@ -34,30 +34,28 @@ _NO_LICENCE = re.compile(
 )
 _PLATFORM_PAGE = re.compile(r"(<!DOCTYPE|<html|<\?xml|1C:Enterprise 8 application error|<exception)", re.IGNORECASE)
 
-_BY_STATUS: dict[int, OutcomeName] = {
-    401: "misconfigured",  # login or password, or the user may not log in
-    405: "misconfigured",  # the URL template does not take POST
-    403: "misconfigured",  # without the lock's text: no rights; a 1C that restarts says it too, so its health waits
-    404: "misconfigured",  # not published; likewise
-    406: "later",  # no session was free within the pool's time
-    408: "later",
-    409: "later",  # web module and server differ after an update: the administrator restarts the web server
-    429: "later",
-    502: "later",
-    503: "later",
-    504: "later",
-    400: "refused",
-    413: "refused",
-    422: "refused",
+
+_BY_STATUS: dict[int, Rule] = {
+    400: Rule("refused"),
+    401: Rule("misconfigured", "mend username and password of the target"),  # or the user may not log in
+    403: Rule(
+        "misconfigured",
+        "the user has no rights for this HTTP service, or 1C is restarting",
+        health_hint="perhaps_restarting",
+    ),
+    404: Rule(
+        "misconfigured",
+        "is the HTTP service published under this url? or 1C is restarting",
+        health_hint="perhaps_restarting",
+    ),
+    405: Rule("misconfigured", "the url does not lead to the HTTP service's templates"),
+    406: Rule("later"),  # no session was free within the pool's time
+    408: Rule("later"),
+    409: Rule("later", "restart the web server in front of 1C"),  # its module and the server differ after an update
+    429: Rule("later"),
+    500: Rule("failed"),
 }
-_SAID_BY_A_RESTART = (403, 404)
-_REMEDY = {
-    401: "mend username and password of the target",
-    403: "the user has no rights for this HTTP service, or 1C is restarting",
-    404: "is the HTTP service published under this url? or 1C is restarting",
-    405: "the url does not lead to the HTTP service's templates",
-    409: "restart the web server in front of 1C",
-}
+_REDIRECT = Rule("misconfigured")  # the url is not the service's own
 
 
 def read(
@@ -72,17 +70,7 @@ def read(
         return Outcome(name="delivered", status=status)
     if status in delivered_statuses:
         return Outcome(name="delivered", status=status, reason=text)
-    mend = remedy(status, response.body)
-    name = _name(status, text, response.body, is_at_fault=mend is not None)
-    mend = mend or _REMEDY.get(status)
-    shown = f"{status} ({mend})" if mend and not _LOCKED.search(text) else str(status)
-    return Outcome(
-        name=name,
-        status=status,
-        reason=f"{shown}: {text}" if text else shown,
-        health_hint="perhaps_restarting" if name == "misconfigured" and status in _SAID_BY_A_RESTART else None,
-        wait=retry_after(response.headers, now) if name == "later" else None,
-    )
+    return outcome(response, _rule(response, text), text, now)
 
 
 def _suspicion(text: str, body: bytes) -> str | None:
@@ -94,18 +82,12 @@ def _suspicion(text: str, body: bytes) -> str | None:
     return None
 
 
-def _name(status: int, text: str, body: bytes, *, is_at_fault: bool) -> OutcomeName:
+def _rule(response: Response, text: str) -> Rule:
     if _LOCKED.search(text) or _NO_LICENCE.search(text):
-        return "later"  # maintenance, or licences that come and go within seconds
-    if is_at_fault:
-        return "misconfigured"
-    if status in _BY_STATUS:
-        return _BY_STATUS[status]
-    if 300 <= status < 400:
-        return "misconfigured"  # a redirect: the url is not the service's own
-    if status >= 500:
-        return "later" if _PLATFORM_PAGE.match(decoded(body).lstrip()) or status != 500 else "failed"
-    return "refused"
+        return Rule("later")  # maintenance, or licences that come and go within seconds
+    if response.status == 500 and _PLATFORM_PAGE.match(decoded(response.body).lstrip()):
+        return Rule("later")
+    return rule_of_status(response, _BY_STATUS, _REDIRECT)
 
 
 def words(body: bytes) -> str:
@@ -114,7 +96,7 @@ def words(body: bytes) -> str:
     error = _from_json(text) if text.startswith("{") else None
     if error is None and text.startswith("<"):
         error = _from_markup(text)
-    return re.sub(r"\s+", " ", (text if error is None else error)[:_PATTERN_MAX]).strip()[:_TEXT_MAX]
+    return one_line(text if error is None else error)
 
 
 def _from_json(text: str) -> str | None:

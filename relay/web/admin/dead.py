@@ -99,4 +99,4 @@ def _given() -> dict[str, str]:
 
 
 def _targets() -> list[str]:
-    return list(dict.fromkeys([*context().relay.settings.targets, *context().relay.store.queries.target_names()]))
+    return context().relay.store.queries.target_names(context().relay.settings.targets)

@@ -63,7 +63,7 @@ def _source(record: dict[str, Any]) -> dict[str, Any]:
 def _chart(known: AdminContext, now: datetime) -> dict[str, Any]:
     """The bars of each hour: places and sizes in the picture's own units."""
     relay = known.relay
-    names = dict.fromkeys([*relay.settings.targets, *relay.store.queries.target_names()])
+    names = relay.store.queries.target_names(relay.settings.targets)
     hours = relay.store.pages.hours(relay.settings.sources, names, now - timedelta(hours=23), now)
     most = max([1, *(max(hour.taken, hour.delivered, hour.dead) for hour in hours)])
     slot = _WIDTH / len(hours)

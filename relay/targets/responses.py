@@ -1,4 +1,4 @@
-"""Reads what the answers of both CRMs have in common: a rule says what an error means. Pure."""
+"""Says by rules what an answer means for a delivery; each kind of target has rules for its own errors. Pure."""
 
 from __future__ import annotations
 
@@ -12,18 +12,20 @@ from relay.models import Outcome, OutcomeName
 from relay.targets import error_text
 from relay.targets.http_client import Response, TargetError
 
+_BROKEN_OFF = "the answer broke off: what was asked may have been done"
+
 ErrorCode = Literal["", "call_not_found", "user_unknown", "unknown_phone", "expired_token", "moved", "blocked"]
 """The errors that an adapter treats in a way of its own."""
 
 
 class Rule(Struct, frozen=True):
-    """What an error of the CRM means."""
+    """Says what an error means."""
 
     name: OutcomeName
-    remedy: str = ""
-    wait: timedelta | None = None
+    remedy: str = ""  #: what is to be mended
+    wait: timedelta | None = None  #: before the next request, where the answer names no time
     code: ErrorCode = ""
-    health_hint: Literal["well"] | None = None
+    health_hint: Literal["well", "perhaps_restarting"] | None = None
 
 
 def rule_of_status(response: Response, by_status: Mapping[int, Rule], otherwise: Rule) -> Rule:
@@ -38,28 +40,22 @@ def rule_of_status(response: Response, by_status: Mapping[int, Rule], otherwise:
     return Rule("refused") if response.status >= 400 else otherwise
 
 
-def error(
-    response: Response, rule: Rule, words: str, now: datetime, *, free_in: timedelta | None = None
-) -> TargetError:
-    """Return what is raised for an error. `free_in`: when the CRM itself says that it takes requests again."""
-    reason = f"{response.status} {words or error_text.words(response.body)}".strip()
-    wait = None
-    if rule.name == "later":
-        asked = error_text.retry_after(response.headers, now)
-        wait = max(free_in or rule.wait or timedelta(0), asked or timedelta(0))
-    outcome = Outcome(
+def outcome(response: Response, rule: Rule, words: str, now: datetime, *, free_in: timedelta | None = None) -> Outcome:
+    """Return what an error comes to. `free_in`: when the target itself says that it takes requests again."""
+    shown = f"{response.status} ({rule.remedy})" if rule.remedy else str(response.status)
+    waits = (free_in or rule.wait, error_text.retry_after(response.headers, now)) if rule.name == "later" else ()
+    return Outcome(
         name=rule.name,
         status=response.status,
-        reason=f"{reason} ({rule.remedy})" if rule.remedy else reason,
-        wait=wait,
+        reason=f"{shown}: {words}" if words else shown,
+        wait=max((wait for wait in waits if wait is not None), default=None),
         health_hint=rule.health_hint,
     )
-    return TargetError(outcome, rule.code)
 
 
 def broken_off(response: Response) -> TargetError:
     """Return what is raised for a success whose body did not come to its end."""
-    return TargetError(Outcome(name="unclear", status=response.status, reason=error_text.BROKEN_OFF))
+    return TargetError(Outcome(name="unclear", status=response.status, reason=_BROKEN_OFF))
 
 
 def has_tokens(document: Mapping[str, Any]) -> bool:

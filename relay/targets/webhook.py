@@ -8,29 +8,36 @@ from urllib.parse import urlencode, urlsplit
 
 from relay.clock import Clock
 from relay.config import HttpTarget
-from relay.models import CallEvent, ClaimedDelivery, Outcome, OutcomeName
-from relay.targets import error_text, payload
-from relay.targets.base import Adapter, CallContext, TokenStore
+from relay.models import CallEvent, ClaimedDelivery, Outcome
+from relay.targets import error_text
+from relay.targets.base import Adapter, CallContext, TokenStore, event_body
 from relay.targets.http_client import Response
+from relay.targets.responses import Rule, outcome, rule_of_status
 
-_LATER = (408, 425, 429, 502, 503, 504)
-_MISCONFIGURED = (401, 403, 404, 405, 426)
-_SAID_BY_A_RESTART = (403, 404)
+_RESTARTING = Rule("misconfigured", health_hint="perhaps_restarting")
+_BY_STATUS: dict[int, Rule] = {
+    **dict.fromkeys((408, 425, 429), Rule("later")),
+    **dict.fromkeys((401, 405, 426), Rule("misconfigured")),
+    **dict.fromkeys((403, 404), _RESTARTING),
+    **dict.fromkeys((409, 500), Rule("failed")),  # a conflict, which may pass, or this event made it stumble
+}
+_REDIRECT = Rule("misconfigured")  # the url is not the receiver's own
 
 
 class Http(Adapter):
+    """Delivers to one address."""
+
     settings: HttpTarget
 
-    def __init__(self, settings: HttpTarget, clock: Clock, token_store: TokenStore) -> None:  # noqa: ARG002  as all kinds
-        super().__init__(settings)
-        self._clock = clock
+    def __init__(self, settings: HttpTarget, clock: Clock, token_store: TokenStore) -> None:
+        super().__init__(settings, clock, token_store)
         self._keys = [_key(secret) for secret in settings.secrets]
         query = urlencode(settings.query)
         joint = "&" if urlsplit(settings.url).query else "?"
         self._url = f"{settings.url}{joint}{query}" if query else settings.url
 
-    def _deliver(self, claimed: ClaimedDelivery, call: CallEvent, context: CallContext) -> Outcome:
-        body, content_type = payload.content(claimed.event, call, self.settings)
+    def _deliver(self, claimed: ClaimedDelivery, call: CallEvent, context: CallContext) -> Outcome:  # noqa: ARG002
+        body, content_type = event_body(claimed.event, call, self.settings.body, self.settings.empty)
         headers = {
             **self.settings.headers,
             "Content-Type": content_type,
@@ -38,7 +45,6 @@ class Http(Adapter):
             "X-Relay-Delivery": claimed.delivery.id,
             **self._signatures(claimed.delivery.id, body),
         }
-        context.leave()
         return self._outcome(self.client.request(self.settings.method, self._url, headers, body))
 
     def _probe(self) -> Outcome:
@@ -52,34 +58,16 @@ class Http(Adapter):
         status = response.status
         if 200 <= status < 300 or status in self.settings.delivered_statuses:
             return Outcome(name="delivered", status=status)
-        remedy, words = error_text.remedy(status, response.body), error_text.words(response.body)
-        name = _name(status) if remedy is None else "misconfigured"
-        shown = str(status) if remedy is None else f"{status} ({remedy})"
-        return Outcome(
-            name=name,
-            status=status,
-            reason=f"{shown}: {words}" if words else shown,
-            wait=error_text.retry_after(response.headers, self._clock()) if name == "later" else None,
-            health_hint="perhaps_restarting" if status in _SAID_BY_A_RESTART else None,
-        )
+        rule = rule_of_status(response, _BY_STATUS, _REDIRECT)
+        return outcome(response, rule, error_text.words(response.body), self.clock())
 
     def _signatures(self, delivery: str, body: bytes) -> dict[str, str]:
         """Sign under the delivery's id, the same in each attempt; once for each secret while they are changed."""
         if not self._keys:
             return {}
-        timestamp = str(int(self._clock().timestamp()))
+        timestamp = str(int(self.clock().timestamp()))
         signed = [_signature(key, delivery, timestamp, body) for key in self._keys]
         return {"webhook-id": delivery, "webhook-timestamp": timestamp, "webhook-signature": " ".join(signed)}
-
-
-def _name(status: int) -> OutcomeName:
-    if status in _LATER:
-        return "later"
-    if status in _MISCONFIGURED or status < 400:
-        return "misconfigured"  # below 400: a redirect, the url is not the receiver's own
-    if status in (409, 500):
-        return "failed"  # a conflict, which may pass, or this event made it stumble
-    return "later" if status > 500 else "refused"
 
 
 def _key(secret: str) -> bytes:
