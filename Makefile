@@ -3,6 +3,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 EXTRAS ?=
+# processes that `make test` uses: most tests wait, so a few more than there are cores
+JOBS ?= 4
 UV := uv==0.13.9
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check
 
@@ -15,7 +17,7 @@ run: .venv/run.stamp ## start the relay on http://127.0.0.1:8000 (PORT changes i
 	@$(BIN)/python -m relay.sandbox.demo
 
 test: .venv/test.stamp ## install what tests need, run all tests
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest -n $(JOBS) --dist worksteal --cov=relay
 
 soak: .venv/test.stamp ## the long forms: 100 kills and more
 	@RELAY_SOAK=1 $(BIN)/python -m pytest -s tests/acceptance tests/integration/test_weekend.py --timeout 3600
@@ -43,7 +45,7 @@ lock: .venv/bin/python ## exact versions with hashes, after a change of a requir
 	    $$(test $$file = requirements || echo -c requirements.txt) $$file.in -o $$file.txt || exit 1; done
 
 clean: ## remove what was installed; the database stays
-	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage*
 
 .venv/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "the relay needs Python 3.11 or newer; set PYTHON=python3.12 or so")'

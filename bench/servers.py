@@ -8,9 +8,11 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
@@ -79,6 +81,7 @@ def relay(
     concurrency: int = 4,
     timeout: str = "30s",
     admin: str | None = None,
+    server_conf: str = "config/gunicorn.conf.py",
     **environ: str,
 ) -> Iterator[Server]:
     """The relay by its own gunicorn configuration, with its database in `folder`. `targets`: their addresses."""
@@ -92,7 +95,7 @@ def relay(
     config = folder / "relay.toml"
     config.write_text(text, encoding="utf-8")
     port = free_port()
-    command = [*_GUNICORN, "-c", "config/gunicorn.conf.py", "wsgi:app"]
+    command = [*_GUNICORN, "-c", server_conf, "wsgi:app"]
     with running(command, port, {"RELAY_CONFIG": str(config), "PORT": str(port), **environ}) as process:
         yield Server(process, f"http://127.0.0.1:{port}/trade/hs/UIScom/rec?token=bench")
 
@@ -142,11 +145,16 @@ def running(command: list[str], port: int | None, environ: dict[str, str]) -> It
 
 
 def _wait_for(port: int, process: subprocess.Popen[bytes]) -> None:
-    ends = time.monotonic() + 20
+    """Return when the server answers; a relay says by 503 that it is not ready, the others know no such address."""
+    ends = time.monotonic() + 60
     while time.monotonic() < ends and process.poll() is None:
-        with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", port)) == 0:
-                time.sleep(1.5)  # the worker behind the socket comes up
+        try:
+            urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=10).close()
+            return
+        except urllib.error.HTTPError as exc:
+            if exc.code != HTTPStatus.SERVICE_UNAVAILABLE:
                 return
+        except OSError:  # nobody listens yet
+            pass
         time.sleep(0.05)
     raise RuntimeError("a server did not start; run it by hand to see why")

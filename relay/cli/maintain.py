@@ -13,11 +13,10 @@ from relay.cli.options import open_relay
 from relay.clock import now_utc
 from relay.errors import ConfigError, StoreError
 from relay.operations.filters import refuse_unknown
-from relay.store import Store, engines
+from relay.store import POSTGRES, SQLITE, Store
 from relay.store import migrate as schema
 from relay.store.postgres.copy import copy_store
-from relay.store.sqlite.backup import back_up
-from relay.store.sqlite.copies import KEPT_FOR
+from relay.store.sqlite.backup import KEPT_FOR, back_up
 from relay.store.sqlite.database import SqliteDatabase
 from relay.store.sqlite.restore import restore as put_in_place
 from relay.store.tables import VERSION
@@ -102,9 +101,9 @@ def copy(sqlite_url: str, postgres_url: str) -> None:
 
     What was broken off goes on when the same command is run again.
     """
-    if not sqlite_url.startswith(engines.SQLITE):
+    if not sqlite_url.startswith(SQLITE):
         raise ConfigError(f"{sqlite_url!r} is no SQLite address: write sqlite:///relay.db")
-    if not postgres_url.startswith(engines.POSTGRES):
+    if not postgres_url.startswith(POSTGRES):
         raise ConfigError("the second address is no PostgreSQL address: write postgres://user:password@host/name")
     source, destination = Store(sqlite_url), Store(postgres_url)
     schema.expect_current(source.database)

@@ -12,7 +12,7 @@ from sqlalchemy import Connection, and_, exists, func, select, text
 from relay.clock import from_us, to_us
 from relay.models import DEAD_LETTERS, Delivery, Event
 from relay.store import queries
-from relay.store.database import Database
+from relay.store.engine import Database
 from relay.store.queries import Selection
 from relay.store.statement import Statement
 from relay.store.tables import DEAD, DELIVERED, DELIVERY, EVENT, QUARANTINED, deliveries, events

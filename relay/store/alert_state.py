@@ -13,7 +13,7 @@ from msgspec import Struct
 from sqlalchemy import RowMapping, delete, insert, select
 
 from relay.clock import EPOCH, from_us, to_us
-from relay.store.database import OWN_ROWS, Database
+from relay.store.engine import OWN_ROWS, Database
 from relay.store.tables import alerts
 
 ConditionKind = Literal["down", "misconfigured", "backlog", "dead", "unreadable", "silent", "token", "disk", "store"]

@@ -10,7 +10,7 @@ from sqlalchemy import Connection
 
 from relay.errors import OwnershipLost
 from relay.models import CallEvent, Delivery, Event
-from relay.store.database import PATIENT_TIMEOUT_S, Database
+from relay.store.engine import PATIENT_TIMEOUT_S, Database
 from relay.store.group_commit import GroupCommit
 from relay.store.statement import Statement
 

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 from sqlalchemy import Connection
 
 from relay.errors import StoreBusy, StoreError
-from relay.store.database import WRITE_TIMEOUT_S, Database
+from relay.store.engine import WRITE_TIMEOUT_S, Database
 
 Item = TypeVar("Item")
 AttemptResult = TypeVar("AttemptResult")

@@ -17,7 +17,7 @@ from relay.clock import EPOCH, from_us, to_us
 from relay.ids import new_id
 from relay.models import CallEvent, ClaimedDelivery, Delivery, Event
 from relay.store import call_order
-from relay.store.database import OWN_ROWS, Database
+from relay.store.engine import OWN_ROWS, Database
 from relay.store.group_commit import GroupCommit
 from relay.store.statement import ManyRows, Statement, next_seqs
 from relay.store.tables import DELIVERY, EVENT, deliveries, events

@@ -11,7 +11,7 @@ from pathlib import Path
 from sqlalchemy import Connection, inspect, text
 
 from relay.errors import SchemaMismatch, StoreError
-from relay.store.database import Database
+from relay.store.engine import Database
 from relay.store.tables import VERSION
 
 
@@ -56,11 +56,11 @@ def migrate(database: Database, now: datetime) -> str | None:
     return before
 
 
-def refuse_newer(name: str, found: str) -> None:
+def refuse_newer(name: str, version: str) -> None:
     """Raises SchemaMismatch when a newer program has made this database."""
-    if found > VERSION:
+    if version > VERSION:
         raise SchemaMismatch(
-            f"{name} is of version {found}, newer than this program's {VERSION}; "
+            f"{name} is of version {version}, newer than this program's {VERSION}; "
             "start the newer program, or go back to the copy it made"
         )
 

@@ -16,7 +16,7 @@ from relay.clock import to_us
 from relay.models import CallEvent, Delivery, Event
 from relay.store import call_order, inbox
 from relay.store.call_order import OrderKey
-from relay.store.database import PATIENT_TIMEOUT_S, Database
+from relay.store.engine import PATIENT_TIMEOUT_S, Database
 from relay.store.statement import Statement
 from relay.store.tables import EVENT
 

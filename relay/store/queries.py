@@ -17,7 +17,7 @@ from sqlalchemy import ColumnElement, TextClause, exists, or_, select, text
 from relay.clock import from_us, iso, to_us
 from relay.errors import NotFound
 from relay.models import DEAD_LETTERS, DELIVERY_STATES, EVENT_STATES, Attempt, Delivery, Event
-from relay.store.database import Database
+from relay.store.engine import Database
 from relay.store.statement import Statement
 from relay.store.tables import (
     ATTEMPT,

@@ -16,7 +16,7 @@ from sqlalchemy import Connection
 from relay.clock import to_us
 from relay.models import Attempt, ClaimedDelivery, Delivery, DeliveryState, TargetHealth
 from relay.store import call_order, target_state
-from relay.store.database import PATIENT_TIMEOUT_S, Database
+from relay.store.engine import PATIENT_TIMEOUT_S, Database
 from relay.store.group_commit import GroupCommit
 from relay.store.statement import ManyRows, Row, Statement
 from relay.store.tables import ATTEMPT, DELIVERED, DELIVERY, DUE, EVENT, UNFINISHED, attempts, deliveries
@@ -37,11 +37,13 @@ def _select_due(condition: str = "TRUE") -> Statement:
 _due = _select_due()
 _due_fresh = _select_due("deliveries.due_at >= :since AND deliveries.aged_from >= :since")
 _due_never_unclear = _select_due("deliveries.unclear = 0")
-_set_sending = Statement(
+_set_sending = ManyRows(
+    {name: deliveries.c[name] for name in ("seq", "epoch", "tried_at")},
     """
-    UPDATE deliveries SET state = 'sending', epoch = :epoch, tried_at = :now
-    WHERE seq IN :seqs
-    """
+    WITH claim (seq, epoch, tried_at) AS (VALUES :rows)
+    UPDATE deliveries SET state = 'sending', epoch = claim.epoch, tried_at = claim.tried_at
+    FROM claim WHERE deliveries.seq = claim.seq
+    """,
 )
 _RESULT = ("state", "attempts", "failures", "unclear", "due_at", "delivered_at", "reason", "remote")
 _save_results = ManyRows(
@@ -215,8 +217,7 @@ def _claim_alike(connection: Connection, claim: Claim, count: int) -> list[Row]:
         preferred = {seq for seq, *_ in rows}
         others = [row for row in _due.rows(connection, **lane, count=count) if row[0] not in preferred]
         rows += others[: count - len(rows)]
-    if rows:
-        _set_sending.run(connection, seqs=[seq for seq, *_ in rows], epoch=claim.epoch, now=now)
+    _set_sending.run(connection, [{"seq": seq, "epoch": claim.epoch, "tried_at": now} for seq, *_ in rows])
     return rows
 
 

@@ -12,7 +12,7 @@ from sqlalchemy import Connection
 
 from relay.clock import to_us
 from relay.store import call_progress
-from relay.store.database import Database
+from relay.store.engine import Database
 from relay.store.statement import Statement
 from relay.store.tables import DEAD, UNFINISHED
 

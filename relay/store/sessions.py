@@ -8,7 +8,7 @@ from __future__ import annotations
 from datetime import datetime
 
 from relay.clock import to_us
-from relay.store.database import OWN_ROWS, Database
+from relay.store.engine import OWN_ROWS, Database
 from relay.store.statement import Statement
 
 _insert = Statement("INSERT INTO admin_sessions (digest, ends_at) VALUES (:digest, :ends_at)")

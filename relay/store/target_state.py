@@ -16,7 +16,7 @@ from sqlalchemy import Connection
 from relay.clock import to_us
 from relay.models import TargetHealth
 from relay.store import waits
-from relay.store.database import OWN_ROWS, PATIENT_TIMEOUT_S, Database
+from relay.store.engine import OWN_ROWS, PATIENT_TIMEOUT_S, Database
 from relay.store.statement import Statement
 from relay.store.tables import HEALTH, UNFINISHED
 

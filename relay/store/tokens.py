@@ -10,7 +10,7 @@ from relay.clock import now_utc
 from relay.errors import StoreBusy
 from relay.models import TokenPair
 from relay.store import migrate
-from relay.store.database import OWN_ROWS, PATIENT_TIMEOUT_S, Database
+from relay.store.engine import OWN_ROWS, PATIENT_TIMEOUT_S, Database
 from relay.store.statement import Statement
 from relay.store.tables import TOKENS
 

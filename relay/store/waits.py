@@ -11,7 +11,7 @@ from sqlalchemy import Connection
 from relay.clock import span_us, to_us
 from relay.models import Delivery, DeliveryState
 from relay.store import call_order
-from relay.store.database import PATIENT_TIMEOUT_S, Database
+from relay.store.engine import PATIENT_TIMEOUT_S, Database
 from relay.store.statement import Statement
 from relay.store.tables import DELIVERY, UNFINISHED
 

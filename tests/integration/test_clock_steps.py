@@ -14,12 +14,12 @@ from msgspec.structs import replace
 from relay.delivery import retry_policy
 from relay.errors import StoreBusy
 from relay.models import Delivery, Outcome
-from relay.store import AttemptResult, Claim, Discard, Replay, Selection, target_state
+from relay.store import AttemptResult, Claim, Discard, Replay, Selection, Store, target_state
 from relay.wiring import Relay
 from tests.calls import rendered
 from tests.factories import POLICY
 from tests.fakes import Failing, FakeClock, Scripted, with_store
-from tests.lanes import all_are, dispatch, post
+from tests.lanes import all_are, dispatch, post, post_call
 from tests.waiting import eventually
 
 HOUR, YEAR = timedelta(hours=1), timedelta(days=365)
@@ -185,6 +185,25 @@ def test_a_resume_that_is_killed_between_two_chunks_makes_nobody_older(
         ages = [clock() - delivery.aged_from for delivery in relay.store.queries.deliveries(Selection())]
         assert ages == [timedelta(minutes=5 - number) for number in range(6)], killed
     assert killed >= 5, "it begins, moves three times two ages, and ends"
+
+
+def test_two_that_resume_a_target_at_once_make_nobody_younger_twice(
+    relay: Relay, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(target_state, "_CHUNK", 1)
+    post_call(relay, 7)
+    clock.forward(minutes=10)
+    relay.store.targets.pause("onec", clock())
+    clock.forward(hours=3)
+    store = Store(f"sqlite:///{relay.store.database.path}")  # as another process has it
+    others = threading.Thread(target=store.targets.resume, args=("onec", clock()))
+    others.start()
+    relay.store.targets.resume("onec", clock())
+    others.join()
+    store.close()
+
+    assert not relay.store.queue.poll("onec")[1].paused
+    assert {clock() - delivery.aged_from for delivery in relay.store.queries.deliveries(Selection())} == {HOUR / 6}
 
 
 class _Killed(BaseException):

@@ -83,8 +83,9 @@ def nobody() -> Iterator[None]:
 def test_a_file_that_may_not_be_written(make_relay: Callable[..., Relay], tmp_path: Path) -> None:
     relay = make_relay()
     client = create_app(relay, delivers=False).test_client()
-    for part in [tmp_path, *tmp_path.parents][:3]:
-        part.chmod(0o755)
+    for part in [tmp_path, *tmp_path.parents]:
+        if part.stat().st_mode & 0o077 == 0:  # pytest's own folders, two or (one of several processes) three
+            part.chmod(0o755)
     files = list(tmp_path.glob("relay.db*"))
     for file in files:
         file.chmod(0o666 if file.suffix in (".lock", ".open") else 0o444)

@@ -12,7 +12,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, Table, func, select, text
 
 from relay.errors import StoreError
-from relay.store.database import PATIENT_TIMEOUT_S, Database
+from relay.store.engine import PATIENT_TIMEOUT_S, Database
 from relay.store.sqlite.database import SqliteDatabase
 from relay.store.tables import metadata
 

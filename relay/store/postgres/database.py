@@ -22,7 +22,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from relay.errors import StoreBusy, StoreError
-from relay.store.database import OWN_ROWS, WRITE_TIMEOUT_S, Database, Lock
+from relay.store.engine import OWN_ROWS, WRITE_TIMEOUT_S, Database, Lock
 from relay.store.postgres import server
 from relay.store.postgres.wakeups import Wakeups
 

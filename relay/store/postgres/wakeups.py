@@ -15,7 +15,7 @@ from typing import Any
 
 import structlog
 
-from relay.store.database import Changes
+from relay.store.engine import Changes
 
 log = structlog.get_logger("relay.store")
 

@@ -21,10 +21,9 @@ from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.exc import DBAPIError
 
 from relay.errors import StoreBusy, StoreError
-from relay.store.database import WRITE_TIMEOUT_S, Changes, Database
-from relay.store.sqlite import backup, copies, journal
+from relay.store.engine import WRITE_TIMEOUT_S, Changes, Database
+from relay.store.sqlite import backup, journal
 from relay.store.sqlite.lock import FileLock, Presence, WriteLock
-from relay.store.sqlite.wal_guard import WalGuard
 
 log = structlog.get_logger("relay.store")
 
@@ -36,7 +35,7 @@ _SWEEP_S = 0.2  # what nobody told of is found within a quarter of a second
 _LOOK_EVERY_S = 0.01
 _SAFE_SQLITE = (3, 51, 3)  # before it, see relay.store.sqlite.lock
 _PAGES_GIVEN_BACK = 64  # of the file, in one transaction
-_PAGES_KEPT = 64
+_PAGES_KEPT = 64  # free ones that the next events will need anyway
 
 
 class SqliteDatabase(Database):
@@ -50,7 +49,7 @@ class SqliteDatabase(Database):
         self._reader = self._engine(read_only=True)
         self._writer = self._engine(read_only=False)
         self._connection: Connection | None = None
-        self._wal_guard = WalGuard(self.path)
+        self._wal_guard = journal.WalGuard(self.path)
         self._unknown_files = False
         self._data_version: int | None = None  # moves with the commits of others
         self._closed = False
@@ -117,7 +116,7 @@ class SqliteDatabase(Database):
                 raise StoreError(f"the database {self.name} cannot be migrated: {exc}") from exc
 
     def keep_copy(self, version: str, now: datetime) -> None:
-        backup.copy_whole(self.path, copies.name_for(self.path, version, now))
+        backup.copy_whole(self.path, backup.copy_name(self.path, version, now))
 
     def tune(self, connection: Connection) -> None:
         """Nothing: SQLite keeps what it is asked for with each connection."""
@@ -129,12 +128,12 @@ class SqliteDatabase(Database):
         return shutil.disk_usage(self.path.parent).free
 
     def forget_copies(self, now: datetime) -> int:
-        return copies.forget(self.path, now)
+        return backup.delete_outdated(self.path, now)
 
     def remarks(self, now: datetime) -> list[str]:  # noqa: ARG002  the clock is the same
         old = sqlite3.sqlite_version_info < _SAFE_SQLITE
         library = f"SQLite {sqlite3.sqlite_version} is older than 3.51.3: let no other program write to the database"
-        return [*([library] if old else []), *copies.remarks(self.path)]
+        return [*([library] if old else []), *backup.remarks(self.path)]
 
     def changed_elsewhere(self) -> bool:
         """Has another process committed since the last look? False also while this one is just writing."""
@@ -270,9 +269,10 @@ class SqliteDatabase(Database):
         self._reader.dispose()  # readers have the deleted files open too
         self._forget_connection()
         log.error(
-            "store.journal_deleted", database=str(self.path),
+            "store.journal_deleted",
+            database=str(self.path),
             reason="somebody has deleted its -wal or -shm file; nothing was lost: what stood in it was saved",
-        )  # fmt: skip
+        )
 
     def _forget_connection(self) -> None:
         connection, self._connection = self._connection, None

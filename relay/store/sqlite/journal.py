@@ -1,6 +1,7 @@
-"""Whether the journal beside a database is its own: SQLite does not ask, and what is not its own spoils it.
+"""The journal beside a database: whether it is its own, and whether it is still there. SQLite asks neither.
 
-SQLite brings any `-wal` of the right name into the database. Two signs tell before it has read anything:
+SQLite brings any `-wal` of the right name into the database, and what is not its own spoils it. Two signs tell before
+it has read anything:
 
 - In the lock file stands which two files were written together, by their inodes. The journal is still that one and
   the database is another: it was replaced. When both are others, the whole folder was moved or brought back from
@@ -10,16 +11,26 @@ SQLite brings any `-wal` of the right name into the database. Two signs tell bef
 
 What they do not find: files of a running database, copied by other means, that were written over it (`cp`); and those
 put in its place (`mv`) when nothing was noted, because only an older version of the relay had the database open.
+
+And what is written to a deleted file is lost at the next start: a connection goes on with a `-wal` that somebody has
+deleted, and so does every commit. So before each write the files are compared with those that were opened. The content
+of a deleted `-wal` is not lost yet: the connection that has it open can still bring it into the database.
 """
 
 from __future__ import annotations
 
 import os
 import stat
+import time
 from pathlib import Path
+from typing import Literal
 
 from relay.errors import StoreError
-from relay.store.sqlite.wal_guard import open_private
+from relay.store.sqlite.lock import open_private
+
+Verdict = Literal["same", "journal_gone", "database_gone"]
+_Identity = tuple[int, int]
+_SHM_EVERY_S = 0.5  # it holds nothing that would be lost
 
 Noted = tuple[int, int]
 """The inodes of a database and of its journal. Not the devices: they have other numbers after a boot."""
@@ -34,7 +45,7 @@ def path_of(database: Path) -> Path:
 
 
 def holds_something(database: Path) -> bool:
-    return (found := _status(path_of(database))) is not None and found.st_size > 0
+    return (journal := _status(path_of(database))) is not None and journal.st_size > 0
 
 
 def is_foreign(database: Path, lock: Path, *, look_inside: bool) -> bool:
@@ -72,6 +83,51 @@ def forget(lock: Path) -> None:
         _write(lock, "")
 
 
+class WalGuard:
+    """What a writing connection has open. Not for several threads: it belongs under the write lock."""
+
+    def __init__(self, database: Path) -> None:
+        self._database = database
+        self._journal = [database.with_name(database.name + suffix) for suffix in ("-wal", "-shm")]
+        self._opened: _Identity | None = None
+        self._journal_opened: list[_Identity | None] = []
+        self._looked_at = float("-inf")
+        self._wal: int | None = None  # keeps the inode, so that its number is not given to another file
+
+    def remember(self) -> None:
+        """Those that are open now; the database itself only the first time."""
+        self.forget()
+        self._opened = self._opened or _identity(self._database)
+        self._journal_opened = [_identity(path) for path in self._journal]
+        try:
+            self._wal = os.open(self._journal[0], os.O_RDONLY | os.O_CLOEXEC)
+        except OSError:
+            self._wal = None
+
+    def forget(self) -> None:
+        """The connection is closed: its journal is nobody's any more."""
+        self._journal_opened = []
+        if self._wal is not None:
+            os.close(self._wal)
+            self._wal = None
+
+    def compare(self) -> Verdict:
+        """Are they still those that were opened?"""
+        if self._opened is not None and _identity(self._database) != self._opened:
+            return "database_gone"
+        if self._journal_opened and _identity(self._journal[0]) == self._journal_opened[0]:
+            if time.monotonic() - self._looked_at < _SHM_EVERY_S:
+                return "same"
+            self._looked_at = time.monotonic()
+        if self._journal_opened and [_identity(path) for path in self._journal] != self._journal_opened:
+            return "journal_gone"
+        return "same"
+
+    def journal_holds_something(self) -> bool:
+        """Is there anything left in the `-wal` that was opened? Another process may have saved it already."""
+        return self._wal is not None and os.fstat(self._wal).st_size > 0
+
+
 def _write(lock: Path, text: str) -> None:
     try:
         descriptor = open_private(lock)
@@ -104,7 +160,15 @@ def _is_no_wal_database(database: Path) -> bool:
 
 def _status(path: Path) -> os.stat_result | None:
     try:
-        found = path.stat()
+        status = path.stat()
     except OSError:
         return None
-    return found if stat.S_ISREG(found.st_mode) else None
+    return status if stat.S_ISREG(status.st_mode) else None
+
+
+def _identity(path: Path) -> _Identity | None:
+    try:
+        status = os.stat(path)  # noqa: PTH116  before every commit: a Path costs as much as the call
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino

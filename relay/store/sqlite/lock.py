@@ -16,9 +16,25 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from relay.errors import StoreBusy, StoreError
-from relay.store.sqlite.wal_guard import open_private
 
 _POLL_S = 0.002
+
+
+def open_private(path: Path, like: Path | None = None) -> int:
+    """Open a file that only its owner may read, made if there is none: it holds phones, or guards what does.
+
+    What root makes belongs to the owner of `like` (else of the folder): the relay, which runs as another user, could
+    not open it otherwise. What was there already is given to nobody, and a link is not followed.
+    """
+    how = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+    try:
+        descriptor = os.open(path, how | os.O_EXCL, 0o600)
+    except FileExistsError:
+        return os.open(path, how, 0o600)
+    if os.geteuid() == 0:
+        owner = (like or path.parent).stat()
+        os.fchown(descriptor, owner.st_uid, owner.st_gid)
+    return descriptor
 
 
 class FileLock:

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from relay.errors import StoreError
 from relay.store import migrate
-from relay.store.sqlite import copies, journal
-from relay.store.sqlite.backup import Content, copy_whole
+from relay.store.sqlite import journal
+from relay.store.sqlite.backup import Content, copy_name, copy_whole
 from relay.store.sqlite.database import SqliteDatabase
 
 
@@ -33,11 +33,11 @@ def restore(database: SqliteDatabase, file: Path, now: datetime) -> Restored:
     if not path.parent.is_dir():
         raise StoreError(f"the folder {path.parent} does not exist; create it, or set another storage.url")
     with database.presence.exclusive():
-        incoming = copies.name_for(path, "incoming", now)
+        incoming = copy_name(path, "incoming", now)
         content = copy_whole(file, incoming, like=path.parent, without_journal=_has_foreign_journal(file))
         try:
             migrate.refuse_newer(str(file), content.version)
-            former, foreign = copies.name_for(path, "replaced", now), _has_foreign_journal(path)
+            former, foreign = copy_name(path, "replaced", now), _has_foreign_journal(path)
             if path.exists():
                 os.link(path, former)
             incoming.replace(path)  # should a kill come now, the next start refuses the journal that is still there

@@ -35,9 +35,12 @@ def upgrade() -> None:
     op.create_index("events_call", "events", ["source", "session"])
     op.create_index("events_digest", "events", ["digest"])
     op.create_index(
-        "events_quarantined", "events", ["seq"],
-        sqlite_where=sa.text("state = 'quarantined'"), postgresql_where=sa.text("state = 'quarantined'"),
-    )  # fmt: skip
+        "events_quarantined",
+        "events",
+        ["seq"],
+        sqlite_where=sa.text("state = 'quarantined'"),
+        postgresql_where=sa.text("state = 'quarantined'"),
+    )
     op.create_index("events_received", "events", ["received_at"])
     op.create_table(
         "heartbeats",
@@ -86,21 +89,33 @@ def upgrade() -> None:
         sa.Column("remote", sa.Text),
     )
     op.create_index(
-        "deliveries_call", "deliveries", ["target", "source", "session", "event_seq"],
-        sqlite_where=sa.text("state IN ('due', 'sending')"), postgresql_where=sa.text("state IN ('due', 'sending')"),
-    )  # fmt: skip
+        "deliveries_call",
+        "deliveries",
+        ["target", "source", "session", "event_seq"],
+        sqlite_where=sa.text("state IN ('due', 'sending')"),
+        postgresql_where=sa.text("state IN ('due', 'sending')"),
+    )
     op.create_index(
-        "deliveries_dead", "deliveries", ["target", "seq"],
-        sqlite_where=sa.text("state IN ('dead', 'held')"), postgresql_where=sa.text("state IN ('dead', 'held')"),
-    )  # fmt: skip
+        "deliveries_dead",
+        "deliveries",
+        ["target", "seq"],
+        sqlite_where=sa.text("state IN ('dead', 'held')"),
+        postgresql_where=sa.text("state IN ('dead', 'held')"),
+    )
     op.create_index(
-        "deliveries_delivered", "deliveries", ["target", "delivered_at"],
-        sqlite_where=sa.text("state = 'delivered'"), postgresql_where=sa.text("state = 'delivered'"),
-    )  # fmt: skip
+        "deliveries_delivered",
+        "deliveries",
+        ["target", "delivered_at"],
+        sqlite_where=sa.text("state = 'delivered'"),
+        postgresql_where=sa.text("state = 'delivered'"),
+    )
     op.create_index(
-        "deliveries_due", "deliveries", ["target", "due_at", "event_seq"],
-        sqlite_where=sa.text("state = 'due' AND turn"), postgresql_where=sa.text("state = 'due' AND turn"),
-    )  # fmt: skip
+        "deliveries_due",
+        "deliveries",
+        ["target", "due_at", "event_seq"],
+        sqlite_where=sa.text("state = 'due' AND turn"),
+        postgresql_where=sa.text("state = 'due' AND turn"),
+    )
     op.create_index("deliveries_event", "deliveries", ["event_seq"])
     op.create_table(
         "attempts",
