@@ -213,6 +213,7 @@ class Dispatcher:
         room = lease.quota(len(self._lanes), present) - len(self.owned())
         taken: list[str] = []
         for lane in missing:
+            lease.watch(lane.name, present.get(lane.name))
             if len(taken) >= room and not lease.is_left_over(lane.name, present.get(lane.name)):
                 continue
             epoch = lease.contend(lane.name, present.get(lane.name))

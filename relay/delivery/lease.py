@@ -64,6 +64,11 @@ class Lease:
         living = [name for name in self._others if self._lives(name)]
         return share(self.owner, living, lanes, Counter(row.owner for row in present.values()))
 
+    def watch(self, target: str, present: LeaseRow | None) -> None:
+        """Note since when the lane's lease has not moved; to be called at each look at it."""
+        if target not in self._seen or self._seen[target][0] != present:
+            self._seen[target] = present, self._monotonic()
+
     def is_left_over(self, target: str, present: LeaseRow | None) -> bool:
         """Has nobody taken this free lane for long?"""
         if present is not None and present.owner is not None:
@@ -113,8 +118,7 @@ class Lease:
 
     def _unchanged_s(self, target: str, present: LeaseRow | None) -> float:
         """Return for how long the lane's lease has not moved, as far as this process has seen."""
-        if target not in self._seen or self._seen[target][0] != present:
-            self._seen[target] = present, self._monotonic()
+        self.watch(target, present)
         return self._monotonic() - self._seen[target][1]
 
     def _lives(self, owner: str) -> bool:

@@ -23,7 +23,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from relay.errors import StoreBusy, StoreError
 from relay.store.engine import OWN_ROWS, WRITE_TIMEOUT_S, Database, Lock
-from relay.store.postgres import server
+from relay.store.postgres import tuning
 from relay.store.postgres.wakeups import Wakeups
 
 log = structlog.get_logger("relay.store")
@@ -112,7 +112,7 @@ class PostgresDatabase(Database):
         """None: a migration is one transaction, and copies of the server are its operator's (pg_dump)."""
 
     def tune(self, connection: Connection) -> None:
-        for statement in server.STORAGE:
+        for statement in tuning.STORAGE:
             connection.exec_driver_sql(statement)
 
     def owner_lock(self, owner: str) -> Lock:  # noqa: ARG002
@@ -144,7 +144,7 @@ class PostgresDatabase(Database):
 
     def remarks(self, now: datetime) -> list[str]:
         with self.read() as connection:
-            return [*server.start_warnings(connection, now), *server.upkeep_warnings(connection)]
+            return [*tuning.start_warnings(connection, now), *tuning.upkeep_warnings(connection)]
 
     def close(self) -> None:
         self._closed = True
