@@ -29,7 +29,7 @@ wsgi_app = "wsgi:app"
 
 _ARENA_MAX = -8  # M_ARENA_MAX of <malloc.h>
 _GRACE_S = {signal.SIGTERM: 18.0, signal.SIGINT: 2.0, signal.SIGQUIT: 2.0}
-_told: list[float] = []
+_grace_s: list[float] = []
 
 
 def on_starting(server: Any) -> None:
@@ -44,10 +44,10 @@ def on_starting(server: Any) -> None:
         )
     hosts = [address[0] if isinstance(address, tuple) else str(address) for address in server.cfg.address]
     try:
-        found = bootstrap.prepare(os.environ, hosts)
+        settings = bootstrap.prepare(os.environ, hosts)
     except RelayError as exc:
         sys.exit(f"the relay does not start: {exc}")
-    metrics.prepare(found.storage.path)  # the workers add up
+    metrics.prepare(settings.storage.path)  # the workers add up
 
 
 def post_fork(server: Any, worker: Any) -> None:
@@ -80,7 +80,7 @@ def worker_exit(server: Any, worker: Any) -> None:
     wsgi = sys.modules.get("wsgi")
     if wsgi is None or not hasattr(wsgi, "relay"):
         return  # the app did not load
-    wsgi.relay.stop(_told[0] if _told else 2.0)
+    wsgi.relay.stop(_grace_s[0] if _grace_s else 2.0)
     wsgi.relay.close()
 
 
@@ -89,8 +89,8 @@ def _chain(number: signal.Signals, first: Any) -> None:
     following = signal.getsignal(number)
 
     def handle(received: int, frame: Any) -> None:
-        if not _told:
-            _told.append(_GRACE_S[number])
+        if not _grace_s:
+            _grace_s.append(_GRACE_S[number])
         first()
         if callable(following):
             following(received, frame)

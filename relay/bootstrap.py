@@ -9,7 +9,7 @@ from contextlib import closing
 
 import structlog
 
-from relay import config, wiring
+from relay import config
 from relay.clock import now_utc
 from relay.config import Settings
 from relay.errors import ConfigError, StoreError
@@ -28,12 +28,12 @@ _SWITCHES = {
 
 
 def prepare(environ: Mapping[str, str], hosts: Iterable[str]) -> Settings:
-    """Reads the settings, migrates the store. Raises ConfigError or StoreError. `hosts`: what is listened on."""
-    found = config.read(environ)
+    """Return the settings, with the store migrated. Raises ConfigError or StoreError. `hosts`: what is listened on."""
+    settings = config.read(environ)
     on_platform = "DYNO" in environ
-    swallowed = config.demo_config_problem(found, hosts, on_platform=on_platform)
-    if swallowed and environ.get("RELAY_DEMO") != "1":
-        raise ConfigError(swallowed)
+    problem = config.demo_config_problem(settings, hosts, on_platform=on_platform)
+    if problem and environ.get("RELAY_DEMO") != "1":
+        raise ConfigError(problem)
     for name, words in _SWITCHES.items():
         if environ.get(name, words[0]).lower() not in words:
             raise ConfigError(f"{name} is {environ[name]!r}; set it to one of {', '.join(words)}")
@@ -43,24 +43,24 @@ def prepare(environ: Mapping[str, str], hosts: Iterable[str]) -> Settings:
             reason="DYNO is set and the store is a file: on Heroku proper it is lost at every restart, "
             "with all notifications not yet delivered; use a platform with a persistent disk (Dokku with a volume)",
         )
-    for warning in config.warnings(found):
+    for warning in config.warnings(settings):
         log.warning("start.unwise", reason=warning)
-    _migrate_apart(found, environ)
-    return found
+    _migrate_apart(settings, environ)
+    return settings
 
 
-def migrate(found: Settings) -> str | None:
-    """Creates or upgrades the database; returns the version it was at before, None for a new one."""
-    with closing(Store(found.storage.url)) as store:
+def migrate(settings: Settings) -> str | None:
+    """Create or upgrade the database; return the version it was at before, None for a new one."""
+    with closing(Store(settings.storage.url)) as store:
         before = schema.migrate(store.database, now_utc())
-        _warn_of_unused_targets(found, store)
+        _warn_of_unused_targets(settings, store)
     return before
 
 
-def _migrate_apart(found: Settings, environ: Mapping[str, str]) -> None:
-    """In a process of its own, and only if there is something to do: what it loads would stay in every worker."""
-    with closing(Store(found.storage.url)) as store:
-        _warn_of_unused_targets(found, store)
+def _migrate_apart(settings: Settings, environ: Mapping[str, str]) -> None:
+    """Migrate in a process of its own, if there is something to do: what it loads would stay in every worker."""
+    with closing(Store(settings.storage.url)) as store:
+        _warn_of_unused_targets(settings, store)
         if schema.current(store.database) == VERSION:
             return
     command = [sys.executable, "-m", "relay", "migrate"]
@@ -69,9 +69,25 @@ def _migrate_apart(found: Settings, environ: Mapping[str, str]) -> None:
         raise StoreError(done.stderr.strip().removeprefix("Error: "))
 
 
-def _warn_of_unused_targets(found: Settings, store: Store) -> None:
-    for warning in wiring.refuse_unused_targets(found, store):
+def _warn_of_unused_targets(settings: Settings, store: Store) -> None:
+    for warning in refuse_unused_targets(settings, store):
         log.warning("start.unused_target", reason=warning)
+
+
+def refuse_unused_targets(settings: Settings, store: Store) -> list[str]:
+    """Return warnings about targets that no source uses but that still have a backlog.
+
+    Raises ConfigError for one without: it was forgotten, or its name is misspelt in a source.
+    """
+    unused = settings.unused_targets()
+    idle = [name for name in unused if not (store.database.exists() and store.queries.has_backlog(name))]
+    if idle:
+        raise ConfigError(
+            f"{settings.file}: targets.{idle[0]}: no source uses it; name it in some [sources.*] targets, or remove it"
+        )
+    return [
+        f"{settings.file}: targets.{name}: no source uses it, but it still has deliveries waiting" for name in unused
+    ]
 
 
 def dispatch_enabled(environ: Mapping[str, str]) -> bool:

@@ -13,7 +13,7 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
-_LOOK_EVERY_S = 1.0
+_MEASURE_EVERY_S = 1.0
 _WORTH_PINNING = 0.3  # of a core, used by ourselves
 _WORTH_MOVING = 0.3  # of a core: the other must be so much freer of other people's work
 
@@ -21,7 +21,7 @@ Busy = Mapping[int, float]
 
 
 def choose(current: int | None, own: float, others: Busy) -> int | None:
-    """The core to be on, None for any: the present one, unless another is clearly freer.
+    """Return the core to be on, None for any: the present one, unless another is clearly freer.
 
     `own`: the part of a core that we use; `others`: other people's work by core, 0 to 1.
     """
@@ -34,19 +34,19 @@ def choose(current: int | None, own: float, others: Busy) -> int | None:
 
 
 def start(environ: Mapping[str, str]) -> None:
-    """Starts the watch, after the fork; not where it is switched off, or there is only one core, or no Linux."""
+    """Start the thread, after the fork; not where it is switched off, or there is only one core, or no Linux."""
     if environ.get("RELAY_PIN", "on") == "off" or not hasattr(os, "sched_getaffinity"):
         return
     cores = os.sched_getaffinity(0)
     if len(cores) > 1 and Path("/proc/stat").exists():
-        threading.Thread(target=_watch, args=(cores,), name="pinning", daemon=True).start()
+        threading.Thread(target=_run, args=(cores,), name="pinning", daemon=True).start()
 
 
-def _watch(cores: set[int]) -> None:
+def _run(cores: set[int]) -> None:
     current: int | None = None
     before = _ticks(cores)
     while True:
-        time.sleep(_LOOK_EVERY_S)
+        time.sleep(_MEASURE_EVERY_S)
         now = _ticks(cores)
         own, others = _shares(before, now, current)
         before = now
@@ -57,7 +57,7 @@ def _watch(cores: set[int]) -> None:
 
 
 def _allow(cores: set[int]) -> None:
-    """For every thread that there is; those to come inherit it."""
+    """Allow these cores to every thread that there is; those to come inherit it."""
     for task in Path("/proc/self/task").iterdir():
         try:
             os.sched_setaffinity(int(task.name), cores)
@@ -69,19 +69,19 @@ _Ticks = tuple[dict[int, tuple[int, int]], int]
 
 
 def _ticks(cores: set[int]) -> _Ticks:
-    """(busy, all) clock ticks of each core since the start of the machine, and this process's own."""
-    found: dict[int, tuple[int, int]] = {}
+    """Return (busy, all) clock ticks of each core since the start of the machine, and this process's own."""
+    by_core: dict[int, tuple[int, int]] = {}
     for line in Path("/proc/stat").read_text().splitlines():
         name, *numbers = line.split()
         if name.startswith("cpu") and name[3:].isdigit() and int(name[3:]) in cores:
             spent = [int(number) for number in numbers[:8]]
-            found[int(name[3:])] = (sum(spent) - spent[3] - spent[4], sum(spent))  # but idle and waiting for disks
+            by_core[int(name[3:])] = (sum(spent) - spent[3] - spent[4], sum(spent))  # but idle and waiting for disks
     own = os.times()
-    return found, round((own.user + own.system) * os.sysconf("SC_CLK_TCK"))
+    return by_core, round((own.user + own.system) * os.sysconf("SC_CLK_TCK"))
 
 
 def _shares(before: _Ticks, now: _Ticks, current: int | None) -> tuple[float, Busy]:
-    """What part of a core we used ourselves, and what part of each was spent on others."""
+    """Return what part of a core we used ourselves, and what part of each was spent on others."""
     others: dict[int, float] = {}
     used = now[1] - before[1]
     longest = 1

@@ -43,21 +43,21 @@ class Decision(Struct, frozen=True):
     rule: Rule | None = None
 
 
-def facts(said: Sequence[CallEvent]) -> Facts:
-    """What these notifications of one call say together; the last one is the present one."""
-    latest = tuple(reversed(said))
+def facts(history: Sequence[CallEvent]) -> Facts:
+    """Return what these notifications of one call say together; the last one is the present one."""
+    latest = tuple(reversed(history))
     return Facts(
         line=next((call.virtual_number for call in latest if call.virtual_number), None),
-        direction=next((call.direction for call in said if call.direction is not None), None),
-        kind=said[-1].kind,
+        direction=next((call.direction for call in history if call.direction is not None), None),
+        kind=history[-1].kind,
         extension=next((call.extension for call in latest if call.extension), None),
-        known=any(call.contact_id is not None or bool(call.extra.get("contact_full_name")) for call in said),
-        internal=any(_is_internal(call) for call in said),
+        known=any(call.contact_id is not None or bool(call.extra.get("contact_full_name")) for call in history),
+        internal=any(_is_internal(call) for call in history),
     )
 
 
 def decide(rules: Sequence[Rule], target: str, of: Facts) -> Decision:
-    """The decision for one target."""
+    """Return the decision for one target."""
     for number, rule in enumerate(rules, start=1):
         is_named = target in rule.targets
         is_about = is_named or not rule.targets or not (rule.skip or rule.settings)
@@ -67,9 +67,9 @@ def decide(rules: Sequence[Rule], target: str, of: Facts) -> Decision:
     return Decision(takes=True)
 
 
-def settings_for(target: Crm, source: str, said: Sequence[CallEvent]) -> Crm:
-    """The target's settings for this call, with what the deciding rule sets."""
-    rule = decide(target.rules.get(source, ()), target.name, facts(said)).rule
+def settings_for(target: Crm, source: str, history: Sequence[CallEvent]) -> Crm:
+    """Return the target's settings for this call, with what the deciding rule sets."""
+    rule = decide(target.rules.get(source, ()), target.name, facts(history)).rule
     return target if rule is None else _with(target, rule)
 
 
@@ -97,15 +97,15 @@ def _fits(rule: Rule, of: Facts) -> bool:
     )
 
 
-def _number(given: str) -> str:
+def _number(text: str) -> str:
     try:
-        return phones.parse(given).number
+        return phones.parse(text).number
     except ValueError:  # too long for a phone: stored when the relay still took it for one
-        return given
+        return text
 
 
 def _is_internal(call: CallEvent) -> bool:
-    """By UIS's own word where it gives one, else by the client's number being as short as an employee's."""
+    """Is it between employees? UIS says so in a word, or the client's number is as short as an employee's."""
     word = call.extra.get("is_internal")
     if word is not None:
         return word is True or str(word).lower() in ("true", "1")

@@ -16,7 +16,6 @@ from relay.config.types import Rate
 from relay.delivery.dispatcher import Dispatcher
 from relay.delivery.lane import Lane
 from relay.delivery.token_bucket import TokenBucket
-from relay.errors import ConfigError
 from relay.housekeeping import Housekeeping
 from relay.ingest.rejections import Refusals
 from relay.ingest.service import Intake
@@ -103,19 +102,3 @@ def _buckets(settings: Settings) -> dict[str, TokenBucket]:
 def _host(target: Target) -> tuple[str, str]:
     """Return whose rate it is. The kind belongs to it: in the sandbox three systems stand on one port."""
     return target.kind, urlsplit(target.address).netloc
-
-
-def refuse_unused_targets(settings: Settings, store: Store) -> list[str]:
-    """Return warnings about targets that no source uses but that still have a backlog.
-
-    Raises ConfigError for one without: it was forgotten, or its name is misspelt in a source.
-    """
-    unused = settings.unused_targets()
-    idle = [name for name in unused if not (store.database.exists() and store.queries.has_backlog(name))]
-    if idle:
-        raise ConfigError(
-            f"{settings.file}: targets.{idle[0]}: no source uses it; name it in some [sources.*] targets, or remove it"
-        )
-    return [
-        f"{settings.file}: targets.{name}: no source uses it, but it still has deliveries waiting" for name in unused
-    ]

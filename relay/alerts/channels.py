@@ -23,11 +23,15 @@ _HOST_IS_NO_SECRET = {"json", "jsons", "xml", "xmls", "form", "forms", "mailto",
 
 
 class Channel:
+    """One address that alerts are sent to."""
+
     def __init__(self, url: Secret, number: int) -> None:
         self._url, parts = str.__str__(url), urlsplit(url)
         host = f" {parts.hostname}" if parts.scheme in _HOST_IS_NO_SECRET else ""
         self.name = f"alerts.urls[{number}] ({parts.scheme}{host})"  #: without secrets
-        self.id = hashlib.sha256(self._url.encode()).hexdigest()[:16]  #: of the address, wherever it stands
+        self.id = hashlib.sha256(self._url.encode()).hexdigest()[
+            :16
+        ]  #: of the address, wherever it stands: what was sent is remembered under it
 
     def problem(self) -> str | None:
         """Return what is wrong with the address, which stays unsaid."""

@@ -5,11 +5,11 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Mapping
-from typing import Protocol
 
 import structlog
 
 from relay.alerts import messages
+from relay.alerts.channels import Channel
 from relay.alerts.evaluate import Evaluation, Snapshot, evaluate
 from relay.config import Settings
 from relay.errors import StoreError
@@ -17,19 +17,6 @@ from relay.store import Store
 from relay.store.alert_state import Alert
 
 log = structlog.get_logger("relay.alerts")
-
-
-class Channel(Protocol):
-    @property
-    def name(self) -> str:
-        """For people, without secrets."""
-
-    @property
-    def id(self) -> str:
-        """Under which it is remembered what it sent."""
-
-    def send(self, title: str, body: str) -> bool:
-        """Send a message; was it taken? May block."""
 
 
 class Notifier:

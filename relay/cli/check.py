@@ -7,7 +7,7 @@ from datetime import timedelta
 
 import click
 
-from relay import bootstrap, config, targets, wiring
+from relay import bootstrap, config, targets
 from relay.alerts import channels, messages
 from relay.clock import now_utc
 from relay.config import OneCTarget, Settings
@@ -22,22 +22,24 @@ _PUSH_WAITS = timedelta(seconds=300)  # the time-out in the receiver's source
 @click.option("--online", is_flag=True, help="Also ask each target whether it would take a delivery.")
 def check(online: bool) -> None:
     """Says whether the configuration is right, and what to mend."""
-    found = config.read()
-    store = Store(found.storage.url)
-    _refuse_deaf_alerts(found)
-    warnings = wiring.refuse_unused_targets(found, store)
-    click.echo(f"{found.file}: right. Sources: {', '.join(found.sources)}; targets: {', '.join(found.targets)}")
-    for warning in (*warnings, *_remarks(found), *_database_remarks(store)):
+    settings = config.read()
+    store = Store(settings.storage.url)
+    _refuse_bad_channels(settings)
+    warnings = bootstrap.refuse_unused_targets(settings, store)
+    click.echo(
+        f"{settings.file}: right. Sources: {', '.join(settings.sources)}; targets: {', '.join(settings.targets)}"
+    )
+    for warning in (*warnings, *_remarks(settings), *_database_remarks(store)):
         click.echo(f"note: {warning}")
     if online:
-        ill = _ask_targets(found, store) + _tell(found)
-        if ill:
-            raise Conflict(f"{ill} of them would not take what they are sent")
+        failed = _ask_targets(settings, store) + _send_test_alerts(settings)
+        if failed:
+            raise Conflict(f"{failed} of them would not take what they are sent")
 
 
-def _remarks(found: Settings) -> list[str]:
-    remarks = config.warnings(found)
-    for name, target in found.targets.items():
+def _remarks(settings: Settings) -> list[str]:
+    remarks = config.warnings(settings)
+    for name, target in settings.targets.items():
         if config.is_sandbox(target):
             remarks.append(f"targets.{name} is the sandbox: calls end nowhere")
         elif target.address.startswith("http://"):
@@ -50,52 +52,55 @@ def _remarks(found: Settings) -> list[str]:
         if not target.verify_tls:
             remarks.append(f"targets.{name}: verify_tls is off; ca_file with the company's certificate is better")
     remarks += [
-        f"sources.{name} is open: anybody may send to it" for name, source in found.sources.items() if source.open
+        f"sources.{name} is open: anybody may send to it" for name, source in settings.sources.items() if source.open
     ]
     remarks.append("on a plain server put nginx in front: it takes the TLS (see docs/en/deployment.md)")
     return remarks
 
 
 def _database_remarks(store: Store) -> list[str]:
+    """Return what the engine is asked to say of itself; a new database has nothing to say yet."""
+    if not store.database.exists():
+        return []
     try:
         return store.database.remarks(now_utc())
     except StoreError as exc:
         return [str(exc)]
 
 
-def _ask_targets(found: Settings, store: Store) -> int:
-    """How many would not take a delivery."""
-    ill = 0
-    for name, target in found.targets.items():
+def _ask_targets(settings: Settings, store: Store) -> int:
+    """Return how many would not take a delivery."""
+    failed = 0
+    for name, target in settings.targets.items():
         outcome = targets.build(target, now_utc, store.token_store(name)).check()
-        well = outcome.name == "delivered"
-        ill += not well
+        is_ready = outcome.name == "delivered"
+        failed += not is_ready
         remarks = f" ({outcome.reason})" if outcome.reason else ""
-        click.echo(f"{name}: {f'ready{remarks}' if well else f'{outcome.name}: {outcome.reason}'}")
-    return ill
+        click.echo(f"{name}: {f'ready{remarks}' if is_ready else f'{outcome.name}: {outcome.reason}'}")
+    return failed
 
 
-def _refuse_deaf_alerts(found: Settings) -> None:
+def _refuse_bad_channels(settings: Settings) -> None:
     """Raises ConfigError when there are addresses at which nobody would hear anything."""
-    if found.alerts.urls and channels.is_missing():
-        raise ConfigError(f"{found.file}: {channels.MISSING}")
-    problem = next((said for channel in channels.channels(found.alerts) if (said := channel.problem())), None)
+    if settings.alerts.urls and channels.is_missing():
+        raise ConfigError(f"{settings.file}: {channels.MISSING}")
+    problem = next(filter(None, (channel.problem() for channel in channels.channels(settings.alerts))), None)
     if problem is not None:
-        raise ConfigError(f"{found.file}: {problem}")
+        raise ConfigError(f"{settings.file}: {problem}")
 
 
-def _tell(found: Settings) -> int:
-    """Sends a test to each channel of the alerts; how many did not take it."""
-    alerts, deaf = found.alerts, 0
+def _send_test_alerts(settings: Settings) -> int:
+    """Send a test to each channel of the alerts; return how many did not take it."""
+    alerts, failed = settings.alerts, 0
     for channel in channels.channels(alerts):
-        well = channel.send(
+        is_taken = channel.send(
             messages.title(alerts.language, alerts.name or socket.gethostname()), messages.TEST[alerts.language]
         )
-        deaf += not well
+        failed += not is_taken
         click.echo(
-            f"{channel.name}: {'took a test alert' if well else 'did not take a test alert; look at its address'}"
+            f"{channel.name}: {'took a test alert' if is_taken else 'did not take a test alert; look at its address'}"
         )
-    return deaf
+    return failed
 
 
 @click.command()

@@ -1,7 +1,8 @@
-"""The filters that all listing commands share, and the relay that they work on."""
+"""What the commands share: their filters, the relay that they work on, and JSON on standard output."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from datetime import datetime
 from typing import Any, TypeVar
@@ -13,6 +14,7 @@ from relay import config, wiring
 from relay.clock import now_utc
 from relay.models import DELIVERY_STATES, EVENT_STATES, KINDS
 from relay.operations.filters import refuse_unknown, when
+from relay.operations.serializers import JSONDict
 from relay.store import Selection, migrate
 from relay.wiring import Relay
 
@@ -49,6 +51,11 @@ def filters(command: F) -> F:
 
 def as_json(command: F) -> F:
     return click.option("--json", "json_lines", is_flag=True, help="One JSON object a line.")(command)
+
+
+def print_json(record: JSONDict) -> None:
+    """Print a record on one line, never more."""
+    click.echo(json.dumps(record, ensure_ascii=False).encode("utf-8", "replace").decode())
 
 
 def selection(relay: Relay, ids: tuple[str, ...] = (), **options: Any) -> Selection:

@@ -11,8 +11,7 @@ from typing import Any
 import click
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from relay.cli.options import as_json, filters, open_relay, selection
-from relay.cli.printing import print_json
+from relay.cli.options import as_json, filters, open_relay, print_json, selection
 from relay.config.types import rate as parse_rate
 from relay.errors import Conflict, NotFound
 from relay.models import DEAD_LETTERS, Delivery, Event
@@ -26,11 +25,11 @@ _POLL_S = 0.2
 _NOBODY_S = 3.0  # a relay that is being restarted is back by then
 
 
-def _rate(_context: click.Context, _option: click.Parameter, given: str | None) -> float | None:
-    if given is None:
+def _rate(_context: click.Context, _option: click.Parameter, text: str | None) -> float | None:
+    if text is None:
         return None
     try:
-        return parse_rate(given).per_second
+        return parse_rate(text).per_second
     except ValueError as exc:
         raise click.BadParameter(str(exc)) from exc
 
@@ -52,7 +51,7 @@ def replay(
     wait: bool,
     other: str | None,
     json_lines: bool,
-    **given: Any,
+    **options: Any,
 ) -> None:
     """Puts deliveries back into the queue, oldest first, attempts counted anew.
 
@@ -61,8 +60,8 @@ def replay(
     """
     relay = open_relay()
     if other is not None:
-        given = _moving(relay, other, given)
-    chosen = _chosen(relay, ids, everything, given, REPLAYABLE)
+        options = _moving(relay, other, options)
+    chosen = _chosen(relay, ids, everything, options, REPLAYABLE)
     if other is not None and not dry_run:
         moved = _move(relay, chosen.deliveries, other)
         if wait and moved:
@@ -88,10 +87,10 @@ def replay(
 @click.argument("ids", nargs=-1, metavar="[ID]...")
 @filters
 @click.option("--all", "everything", is_flag=True, help="The whole dead-letter queue.")
-def discard(ids: tuple[str, ...], everything: bool, **given: Any) -> None:
+def discard(ids: tuple[str, ...], everything: bool, **options: Any) -> None:
     """Takes deliveries and quarantined events out of the queue for good."""
     relay = open_relay()
-    chosen = _chosen(relay, ids, everything, given, DISCARDABLE)
+    chosen = _chosen(relay, ids, everything, options, DISCARDABLE)
     click.echo(f"discarded {actions.discard(relay, chosen)} of {chosen.count}")
 
 
@@ -109,12 +108,12 @@ def edit(id: str, body: Path | None) -> None:
     if event.state != "quarantined":
         raise Conflict(f"{event.id} is {event.state}: only a quarantined event can be mended; `relay show {event.id}`")
     mended = body.read_bytes() if body is not None else _in_editor(event)
-    understood = relay.intake.reprocess(event, mended)
-    if understood.call is None:
+    result = relay.intake.reprocess(event, mended)
+    if result.call is None:
         kept = "" if body is not None else f"; your version is kept in {_kept(mended)}"
-        raise Conflict(f"still not readable: {understood.problem}{kept}")
-    click.echo(f"accepted as {understood.call.kind}; `relay show {event.id}` says what becomes of it")
-    for note in understood.notes:
+        raise Conflict(f"still not readable: {result.problem}{kept}")
+    click.echo(f"accepted as {result.call.kind}; `relay show {event.id}` says what becomes of it")
+    for note in result.notes:
         click.echo(f"note: {note}")
 
 
@@ -135,22 +134,22 @@ def _kept(mended: bytes) -> str:
 
 
 def _chosen(
-    relay: Relay, ids: tuple[str, ...], everything: bool, given: dict[str, Any], allowed: tuple[str, ...]
+    relay: Relay, ids: tuple[str, ...], everything: bool, options: dict[str, Any], allowed: tuple[str, ...]
 ) -> Chosen:
-    """Raises a usage error when nothing says which."""
-    wanted = selection(relay, ids, **given)
-    if wanted.is_empty and not everything:
+    """Return what the options choose. Raises a usage error when nothing says which."""
+    selected = selection(relay, ids, **options)
+    if selected.is_empty and not everything:
         raise click.UsageError("say which: IDs, filters, or --all for the whole dead-letter queue")
     try:
-        return choose(relay, wanted, allowed)
+        return choose(relay, selected, allowed)
     except ValueError as exc:
         raise click.UsageError(str(exc)) from exc
 
 
 def _list(chosen: Chosen, json_lines: bool) -> None:
     letters: list[Delivery | Event] = [*chosen.deliveries, *chosen.quarantined]
-    for found in letters:
-        record = serializers.dead_letter_record(found)
+    for letter in letters:
+        record = serializers.dead_letter_record(letter)
         if json_lines:
             print_json(record)
         else:
@@ -161,40 +160,40 @@ def _list(chosen: Chosen, json_lines: bool) -> None:
 # --- replaying
 
 
-def _moving(relay: Relay, other: str, given: dict[str, Any]) -> dict[str, Any]:
-    """The filters for a move. Raises a usage error for one to nowhere."""
+def _moving(relay: Relay, other: str, options: dict[str, Any]) -> dict[str, Any]:
+    """Return the filters for a move. Raises a usage error for one to nowhere."""
     if other not in relay.settings.targets:
         names = ", ".join(sorted(relay.settings.targets))
         raise NotFound(f"there is no target {other} in the configuration to move to; there are: {names}")
-    if given["target"] is None or given["target"] == other:
+    if options["target"] is None or options["target"] == other:
         raise click.UsageError("--to needs --target: the other target that they are moved from")
-    return {**given, "states": given["states"] or _MOVABLE}
+    return {**options, "states": options["states"] or _MOVABLE}
 
 
 def _move(relay: Relay, deliveries: list[Delivery], other: str) -> list[Delivery]:
-    """Those that now wait for the other target; what it does not take, or has already, stays where it is."""
-    policy, now = relay.settings.targets[other], relay.clock()
-    fitting = [delivery for delivery in deliveries if delivery.kind in policy.events]
+    """Move what the other target takes and has not yet; return what now waits for it."""
+    target, now = relay.settings.targets[other], relay.clock()
+    fitting = [delivery for delivery in deliveries if delivery.kind in target.events]
     moved = relay.store.operator.reroute(
-        [Reroute(delivery, other, policy.order == "call", policy.call_gap, now) for delivery in fitting]
+        [Reroute(delivery, other, target.order == "call", target.call_gap, now) for delivery in fitting]
     )
     click.echo(f"moved {moved} of {len(deliveries)} to {other}")
     if len(fitting) < len(deliveries):
         click.echo(f"{len(deliveries) - len(fitting)} stay: {other} does not take events of their kind", err=True)
     if moved < len(fitting):
         click.echo(f"{len(fitting) - moved} stay: {other} has these events already, or they have changed", err=True)
-    ids = {delivery.seq for delivery in fitting}
-    return [one for one in relay.store.queries.deliveries(Selection(target=other)) if one.seq in ids]
+    seqs = {delivery.seq for delivery in fitting}
+    return [delivery for delivery in relay.store.queries.deliveries(Selection(target=other)) if delivery.seq in seqs]
 
 
 def _wait(relay: Relay, deliveries: list[Delivery]) -> None:
-    """Shows a bar until they have ended. Raises Conflict when some are dead again, or nobody delivers."""
+    """Show a bar until they have ended. Raises Conflict when some are dead again, or nobody delivers."""
     columns = (TextColumn("replaying"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     seqs, targets = [delivery.seq for delivery in deliveries], {delivery.target for delivery in deliveries}
     for name in sorted(targets):
         if relay.store.targets.is_paused(name):
             raise Conflict(f"{name} is paused: nothing is delivered before `relay resume {name}`")
-    alone_since: float | None = None
+    unworked_since: float | None = None
     with Progress(*columns, transient=False) as progress:
         bar = progress.add_task("", total=len(seqs))
         while True:
@@ -204,11 +203,11 @@ def _wait(relay: Relay, deliveries: list[Delivery]) -> None:
             if not open_:
                 break
             if not relay.store.targets.is_worked(targets):
-                alone_since = alone_since or time.monotonic()
-                if time.monotonic() - alone_since > _NOBODY_S:
+                unworked_since = unworked_since or time.monotonic()
+                if time.monotonic() - unworked_since > _NOBODY_S:
                     raise Conflict(f"{open_} still wait and no process is delivering; start the relay, or `relay work`")
             else:
-                alone_since = None
+                unworked_since = None
             time.sleep(_POLL_S)
     click.echo(", ".join(f"{count} {state}" for state, count in sorted(states.items())))
     dead_again = sum(states.get(state, 0) for state in DEAD_LETTERS)

@@ -27,19 +27,19 @@ _GRACE_S = 18.0  # from the signal; platforms kill after 30 s
 def work() -> None:
     """Runs only the dispatcher, without a web server."""
     logging.configure(os.environ, buffered=True)
-    found = bootstrap.prepare(os.environ, ["127.0.0.1"])
-    metrics.prepare(found.storage.path)  # a web server beside it shows what is delivered here
-    relay = wiring.build(found)
-    told = threading.Event()
+    settings = bootstrap.prepare(os.environ, ["127.0.0.1"])
+    metrics.prepare(settings.storage.path)  # a web server beside it shows what is delivered here
+    relay = wiring.build(settings)
+    stopping = threading.Event()
 
     def handle(_number: int, _frame: Any) -> None:
         relay.dispatcher.stop_claiming()
-        told.set()
+        stopping.set()
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, handle)
     relay.start()
-    told.wait()
+    stopping.wait()
     relay.stop(_GRACE_S)
     relay.close()
 
@@ -53,9 +53,9 @@ def work() -> None:
 @click.option("--yes", is_flag=True, help="Do not ask, even when real targets will get the calls.")
 def simulate(calls: int, rate: str | None, url: str | None, source_name: str | None, damage: bool, yes: bool) -> None:
     """Plays UIS: posts realistic calls to the relay."""
-    found = config.read()
-    source = _source(found, source_name)
-    real = [name for name in source.targets if not config.is_sandbox(found.targets[name])]
+    settings = config.read()
+    source = _source(settings, source_name)
+    real = [name for name in source.targets if not config.is_sandbox(settings.targets[name])]
     if real and not yes:
         click.confirm(f"{', '.join(real)} will get {calls} invented calls. Go on?", abort=True)
     address = (url or f"http://127.0.0.1:{os.environ.get('PORT', '8000')}").rstrip("/")
@@ -67,19 +67,19 @@ def simulate(calls: int, rate: str | None, url: str | None, source_name: str | N
         raise Conflict(f"{refused} notifications were not taken; is the relay running at {address}?")
 
 
-def _source(found: Settings, name: str | None) -> Source:
+def _source(settings: Settings, name: str | None) -> Source:
     if name is None:
-        return next(iter(found.sources.values()))
-    if name not in found.sources:
+        return next(iter(settings.sources.values()))
+    if name not in settings.sources:
         raise click.BadParameter(
-            f"there is no source {name}; there are: {', '.join(found.sources)}", param_hint="--source"
+            f"there is no source {name}; there are: {', '.join(settings.sources)}", param_hint="--source"
         )
-    return found.sources[name]
+    return settings.sources[name]
 
 
-def _per_second(given: str) -> float:
+def _per_second(text: str) -> float:
     try:
-        return parse_rate(given if "/" in given else f"{given}/s").per_second
+        return parse_rate(text if "/" in text else f"{text}/s").per_second
     except ValueError as exc:
         raise click.BadParameter(str(exc), param_hint="--rate") from exc
 
@@ -100,7 +100,7 @@ def _play(address: str, source: Source, count: int, pause: float, damage: bool) 
 
 
 def _post(session: requests.Session, url: str, query: dict[str, str], body: bytes) -> str:
-    """What the relay called it: accepted, duplicate, quarantined; else the status, or that it was not sent."""
+    """Return what the relay called it: accepted, duplicate, quarantined; else the status, or that it was not sent."""
     try:
         answer = session.post(url, params=query, data=body, headers={"Content-Type": "application/json"}, timeout=30)
     except requests.RequestException:

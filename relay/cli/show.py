@@ -11,8 +11,7 @@ from msgspec import structs
 from rich.console import Console
 from rich.table import Table
 
-from relay.cli.options import as_json, filters, open_relay, selection
-from relay.cli.printing import print_json
+from relay.cli.options import as_json, filters, open_relay, print_json, selection
 from relay.models import Event
 from relay.operations import explanations, serializers, stats
 from relay.operations.filters import refuse_unknown
@@ -189,6 +188,6 @@ def _print(table: Table, otherwise: str) -> None:
 
 
 def _console() -> Console:
-    """As wide as the terminal; in a pipe wide enough that an id is not broken."""
+    """Return a console as wide as the terminal; in a pipe wide enough that an id is not broken."""
     console = Console(highlight=False)
     return console if console.is_terminal else Console(highlight=False, width=200)

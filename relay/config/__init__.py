@@ -6,9 +6,9 @@ Knows neither Flask nor the classes of targets.
 from relay.config.alerting import Alerts, WorkingHours
 from relay.config.demo_guard import SANDBOX_PORT, demo_config_problem, is_sandbox
 from relay.config.loader import read
-from relay.config.paths import ROOT
 from relay.config.rule import Rule
 from relay.config.schema import (
+    ROOT,
     UIS_HOSTS,
     Admin,
     AmoCrmTarget,

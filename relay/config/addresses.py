@@ -15,36 +15,36 @@ _SITE_BITS = 64  # what one customer of a provider has at the least: he may take
 def read(text: str) -> Address | None:
     """Return the address, or None for what is none; an IPv4 one mapped into IPv6 (`::ffff:192.0.2.1`) as IPv4."""
     try:
-        found = ip_address(text)
+        address = ip_address(text)
     except ValueError:
         return None
-    return (isinstance(found, IPv6Address) and found.ipv4_mapped) or found
+    return (isinstance(address, IPv6Address) and address.ipv4_mapped) or address
 
 
 def read_network(text: str) -> Network:
     """Return the network, a mapped one as IPv4. Raises ValueError with an example."""
     try:
-        found = ip_network(text, strict=False)
+        network = ip_network(text, strict=False)
     except ValueError as exc:
         raise ValueError(f'{text!r} is no address; write it like "195.211.122.249" or "10.0.0.0/8"') from exc
-    if isinstance(found, IPv6Network) and found.prefixlen >= _MAPPED_BITS:
-        mapped = found.network_address.ipv4_mapped
-        return found if mapped is None else IPv4Network((mapped, found.prefixlen - _MAPPED_BITS))
-    return found
+    if isinstance(network, IPv6Network) and network.prefixlen >= _MAPPED_BITS:
+        mapped = network.network_address.ipv4_mapped
+        return network if mapped is None else IPv4Network((mapped, network.prefixlen - _MAPPED_BITS))
+    return network
 
 
 def is_loopback(text: str) -> bool:
     """Is it an address of this machine, that no other can send from?"""
-    found = read(text)
-    return found is not None and found.is_loopback
+    parsed = read(text)
+    return parsed is not None and parsed.is_loopback
 
 
 def site(text: str) -> str:
     """Return what stands for all addresses that one sender can choose among: of IPv6 the /64."""
-    found = read(text)
-    if isinstance(found, IPv6Address):
-        return str(IPv6Network((int(found), _SITE_BITS), strict=False))
-    return str(found) if found is not None else text[:_SITE_BITS]
+    parsed = read(text)
+    if isinstance(parsed, IPv6Address):
+        return str(IPv6Network((int(parsed), _SITE_BITS), strict=False))
+    return str(parsed) if parsed is not None else text[:_SITE_BITS]
 
 
 class AllowList:
@@ -60,5 +60,5 @@ class AllowList:
         """Is the address on the list? An empty list admits everybody."""
         if not self._networks:
             return True
-        found = read(address)
-        return found is not None and any(found in network for network in self._networks)
+        parsed = read(address)
+        return parsed is not None and any(parsed in network for network in self._networks)

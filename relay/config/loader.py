@@ -17,9 +17,9 @@ import msgspec
 
 from relay.config import conversions, validators
 from relay.config.alerting import Alerts
-from relay.config.paths import ROOT
 from relay.config.rule import Rule
 from relay.config.schema import (
+    ROOT,
     TARGET_KINDS,
     Admin,
     CrmTarget,

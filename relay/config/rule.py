@@ -38,5 +38,5 @@ class Rule(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     @property
     def conditions(self) -> dict[str, object]:
         """Return what it asks of a call."""
-        asked = ("line", "direction", "kind", "extension", "known", "internal")
-        return {name: value for name in asked if (value := getattr(self, name)) not in (None, ())}
+        conditions = ("line", "direction", "kind", "extension", "known", "internal")
+        return {name: value for name in conditions if (value := getattr(self, name)) not in (None, ())}

@@ -17,6 +17,7 @@ from relay.config.rule import Rule
 from relay.config.types import Positive, Rate, Secret, Size
 from relay.models import CALL_KINDS, KINDS, NOTIFIED_KINDS, Kind
 
+ROOT = Path(__file__).resolve().parents[2]  #: of the project: relative paths in the configuration start here
 UIS_HOSTS = ("uiscom.ru", "comagic.ru", "novofon.ru", "callgear.com")  #: the one platform under its four names
 
 

@@ -18,9 +18,8 @@ from msgspec import NODEFAULT, Meta, Struct
 
 from relay.config.addresses import AllowList
 from relay.config.alerting import DAYS, Alerts, WorkingHours
-from relay.config.paths import ROOT
 from relay.config.rule import Rule
-from relay.config.schema import TARGET_KINDS, Admin, CrmTarget, General, MetricsAccess, Source, Storage, Target
+from relay.config.schema import ROOT, TARGET_KINDS, Admin, CrmTarget, General, MetricsAccess, Source, Storage, Target
 from relay.config.types import Rate, Size
 
 _UNITS = (("d", 86400), ("h", 3600), ("m", 60), ("s", 1))

@@ -14,9 +14,9 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from relay.config.demo_guard import is_loopback
-from relay.config.paths import ROOT
 from relay.config.rule import AMOCRM_KEYS, Rule
 from relay.config.schema import (
+    ROOT,
     AmoCrmTarget,
     Bitrix24Target,
     CrmTarget,

@@ -18,7 +18,7 @@ class Replayed(Struct, frozen=True):
 
 
 def replay(relay: Relay, chosen: Chosen, rate: float | None = None) -> Replayed:
-    """Puts them back, attempts counted anew; with a rate, spread over the time that it needs."""
+    """Put them back, attempts counted anew; with a rate, spread over the time that it needs."""
     now = relay.clock()
     pause = timedelta(seconds=1 / rate) if rate else timedelta(0)
     replays = [
@@ -31,13 +31,13 @@ def replay(relay: Relay, chosen: Chosen, rate: float | None = None) -> Replayed:
 
 
 def discard(relay: Relay, chosen: Chosen) -> int:
-    """How many were taken out of the queue for good."""
+    """Take them out of the queue for good; return how many."""
     now = relay.clock()
     discards = [Discard(delivery, now, _gap(relay, delivery)) for delivery in chosen.deliveries]
     return relay.store.operator.discard(discards) + relay.store.operator.discard_events(chosen.quarantined)
 
 
 def _gap(relay: Relay, delivery: Delivery) -> timedelta:
-    """Between two deliveries of its call."""
+    """Return the least time between two deliveries of its call."""
     target = relay.settings.targets.get(delivery.target)
     return timedelta(0) if target is None else target.call_gap

@@ -28,18 +28,20 @@ def explain(relay: Relay, event: Event) -> list[Explanation]:
     source = relay.settings.sources.get(event.source)
     if source is None or event.call is None:
         return []
-    said = relay.store.calls.history_of_event(event) or (event.call,)
-    return [_explain(relay, source.rules, name, event.call, said) for name in source.targets]
+    history = relay.store.calls.history_of_event(event) or (event.call,)
+    return [_explain(relay, source.rules, name, event.call, history) for name in source.targets]
 
 
-def _explain(relay: Relay, given: Sequence[Rule], name: str, call: CallEvent, said: Sequence[CallEvent]) -> Explanation:
+def _explain(
+    relay: Relay, rules: Sequence[Rule], name: str, call: CallEvent, history: Sequence[CallEvent]
+) -> Explanation:
     target = relay.settings.targets[name]
     if call.kind not in target.events:
         return Explanation(name, False, None, f"it takes no {call.kind}; events of the target names those it takes", {})
-    decision = routing.decide(given, name, routing.facts((call,)))
+    decision = routing.decide(rules, name, routing.facts((call,)))
     if not decision.takes:
         return Explanation(name, False, decision.number, _words(decision), {})
-    of_call = routing.decide(given, name, routing.facts(said))  # the settings go by all that was said of the call
+    of_call = routing.decide(rules, name, routing.facts(history))  # the settings go by all notifications of the call
     sets = of_call.rule.settings if of_call.rule is not None and isinstance(target, CrmTarget) else {}
     decided = of_call if sets else decision
     return Explanation(name, True, decided.number, _words(decided), dict(sets))

@@ -13,8 +13,7 @@ from msgspec import Struct, json
 from msgspec.structs import replace
 from sqlalchemy import Connection
 
-from relay.clock import EPOCH, from_us, to_us
-from relay.ids import new_id
+from relay.clock import EPOCH, from_us, new_id, to_us
 from relay.models import CallEvent, ClaimedDelivery, Delivery, Event
 from relay.store import call_order
 from relay.store.engine import OWN_ROWS, Database

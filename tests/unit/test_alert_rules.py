@@ -162,6 +162,17 @@ def test_what_flaps_is_not_told_anew_until_it_stays() -> None:
     assert [each for each in flapping if each] == []
     stays = [people.hear(down(NOW + minute * MINUTE)) for minute in range(300, 330)]
     assert [each for each in stays if each] == [["firing target onec"]]
+    assert stays.index(["firing target onec"]) == 10, "eleven minutes after it came back, not at once"
+
+
+def test_what_came_back_to_stay_and_could_not_be_told_is_told_when_it_is_over() -> None:
+    people = People()
+    people.hear(down(NOW))
+    people.hear(well(NOW + 2 * MINUTE))
+    people.hear(down(NOW + 3 * MINUTE))
+
+    assert people.hear(down(NOW + 15 * MINUTE), deaf=True) == []
+    assert people.hear(well(NOW + 16 * MINUTE)) == ["past target onec"]
 
 
 def test_there_is_one_message_a_minute_and_what_was_not_said_is_said_then() -> None:

@@ -7,7 +7,7 @@ import random
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
-from relay.ids import new_id
+from relay.clock import new_id
 
 NOON = datetime(2026, 3, 2, 9, 45, tzinfo=UTC)
 
