@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 
@@ -14,7 +15,6 @@ from relay.clock import now_utc
 from relay.errors import ConfigError, StoreError
 from relay.operations.filters import refuse_unknown
 from relay.store import POSTGRES, SQLITE, Store
-from relay.store import migrate as schema
 from relay.store.postgres.copy import copy_store
 from relay.store.sqlite.backup import KEPT_FOR, back_up
 from relay.store.sqlite.database import SqliteDatabase
@@ -105,12 +105,8 @@ def copy(sqlite_url: str, postgres_url: str) -> None:
         raise ConfigError(f"{sqlite_url!r} is no SQLite address: write sqlite:///relay.db")
     if not postgres_url.startswith(POSTGRES):
         raise ConfigError("the second address is no PostgreSQL address: write postgres://user:password@host/name")
-    source, destination = Store(sqlite_url), Store(postgres_url)
-    schema.expect_current(source.database)
-    schema.migrate(destination.database, now_utc())
-    with Progress(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()) as bar:
-        tasks: dict[str, TaskID] = {}
-        counts = copy_store(_sqlite(source, "pg_dump"), destination.database, partial(_show_progress, bar, tasks))
-    source.close()
-    destination.close()
+    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+    with closing(Store(sqlite_url)) as source, closing(Store(postgres_url)) as destination, Progress(*columns) as bar:
+        report = partial(_show_progress, bar, {})
+        counts = copy_store(_sqlite(source, "pg_dump"), destination.database, now_utc(), report)
     click.echo(f"{destination.database.name}: " + ", ".join(f"{count} {name}" for name, count in counts.items()))

@@ -63,10 +63,6 @@ class Changes(ABC):
     def tell_others(self) -> None:  # noqa: B027  nothing to do where the others look by themselves
         """Something is due that another process delivers. Returns at once."""
 
-    def remarks(self) -> list[str]:
-        """Return what keeps this process from hearing of changes at once."""
-        return []
-
     def stop(self) -> None:
         self.woken.set()
 
@@ -94,6 +90,9 @@ class Database(ABC):
     @abstractmethod
     def exists(self) -> bool:
         """Is there a database, if perhaps an empty one?"""
+
+    def expect_whole(self, connection: Connection) -> None:  # noqa: B027  nothing to expect of most engines
+        """Raise StoreError when what stands there is not all of it."""
 
     @abstractmethod
     def schema_change(self) -> AbstractContextManager[Connection]:

@@ -20,7 +20,10 @@ def current(database: Database) -> str | None:
     if not database.exists():
         return None
     with database.read() as connection:
-        return _version(connection)
+        version = _version(connection)
+        if version == VERSION:
+            database.expect_whole(connection)
+        return version
 
 
 def expect_current(database: Database) -> None:

@@ -7,11 +7,13 @@ While it is under way the destination carries a mark, and no relay starts on it.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Connection, Row, Table, func, select, text
 
 from relay.errors import StoreError
+from relay.store import migrate
 from relay.store.engine import PATIENT_TIMEOUT_S, Database
 from relay.store.sqlite.database import SqliteDatabase
 from relay.store.tables import metadata
@@ -26,22 +28,21 @@ Report = Callable[[str, int, int], None]
 """Called with the table, how many of its rows stand in the destination, and how many there are."""
 
 
-def refuse_unfinished(database: Database) -> None:
+def refuse_unfinished(connection: Connection, name: str) -> None:
     """Raise StoreError when a copy into this database was broken off."""
-    with database.read() as connection:
-        if connection.execute(_FIND_MARK).first() is not None:
-            raise StoreError(
-                f"a copy into {database.name} was not finished; run `relay copy` again with the same addresses"
-            )
+    if connection.execute(_FIND_MARK).first() is not None:
+        raise StoreError(f"a copy into {name} was not finished; run `relay copy` again with the same addresses")
 
 
-def copy_store(source: SqliteDatabase, destination: Database, report: Report) -> dict[str, int]:
-    """Copy everything; return the number of rows by table. Both must have this program's schema.
+def copy_store(source: SqliteDatabase, destination: Database, now: datetime, report: Report) -> dict[str, int]:
+    """Copy everything; return the number of rows by table. The destination gets the schema, the source must have it.
 
     Raises StoreError while any process has the source open, and when the destination has rows of its own.
     """
     with source.presence.exclusive():
         pass  # else: StoreError
+    migrate.expect_current(source)
+    migrate.migrate(destination, now)
     with source.lock.held(PATIENT_TIMEOUT_S):  # whoever starts now stores nothing that would be left behind
         _begin(destination, _fingerprint(source))
         counts = {}

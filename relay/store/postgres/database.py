@@ -24,6 +24,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from relay.errors import StoreBusy, StoreError
 from relay.store.engine import OWN_ROWS, WRITE_TIMEOUT_S, Database, Lock
 from relay.store.postgres import tuning
+from relay.store.postgres.copy import refuse_unfinished
 from relay.store.postgres.wakeups import Wakeups
 
 log = structlog.get_logger("relay.store")
@@ -102,6 +103,9 @@ class PostgresDatabase(Database):
     def exists(self) -> bool:
         """Always: who cannot reach it learns it from the first read."""
         return True
+
+    def expect_whole(self, connection: Connection) -> None:
+        refuse_unfinished(connection, self.name)
 
     @contextmanager
     def schema_change(self) -> Iterator[Connection]:

@@ -36,7 +36,8 @@ class Wakeups(Changes):
         self._conninfo = conninfo
         self._due = threading.Event()
         self._stopping = threading.Event()
-        self._echoed_at = float("-inf")
+        self._echoed_at = time.monotonic()  # given the time to hear itself first
+        self._heard_before = True
         self._mutex = threading.Lock()
         self._started: set[str] = set()
 
@@ -46,13 +47,12 @@ class Wakeups(Changes):
 
     def wait(self, at_most_s: float) -> None:
         self._start("listener", self._listen)
-        if self.woken.wait(min(at_most_s, _POLL_S if self.hears() else _POLL_DEAF_S)):
+        hears = self.hears()
+        if self._heard_before and not hears:
+            log.warning("store.not_told", reason="LISTEN brings nothing: the database is asked four times a second")
+        self._heard_before = hears
+        if self.woken.wait(min(at_most_s, _POLL_S if hears else _POLL_DEAF_S)):
             self.woken.clear()
-
-    def remarks(self) -> list[str]:
-        if "listener" not in self._started or self.hears():
-            return []
-        return ["this process does not hear what others tell (LISTEN): it asks the database four times a second"]
 
     def tell_others(self) -> None:
         """Something is due that this process does not deliver. Returns at once; the others hear it within 250 ms."""
