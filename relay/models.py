@@ -6,22 +6,20 @@ Knows no JSON, no SQL and no HTTP.
 from __future__ import annotations
 
 from datetime import datetime, timedelta
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from msgspec import Struct
 
 Kind = Literal["incoming", "answered", "lost", "outgoing", "finished", "recorded", "other"]
-KINDS: tuple[Kind, ...] = ("incoming", "answered", "lost", "outgoing", "finished", "recorded", "other")
+KINDS: tuple[Kind, ...] = get_args(Kind)
 NOTIFIED_KINDS = KINDS[:5]  #: those of the five notifications of a usual set-up
 CALL_KINDS = KINDS[:-1]  #: those that say something of a call
 
 EventState = Literal["accepted", "quarantined", "discarded"]
-EVENT_STATES: tuple[EventState, ...] = ("accepted", "quarantined", "discarded")
+EVENT_STATES: tuple[EventState, ...] = get_args(EventState)
 
 DeliveryState = Literal["due", "sending", "delivered", "dead", "held", "expired", "discarded"]
-DELIVERY_STATES: tuple[DeliveryState, ...] = (
-    "due", "sending", "delivered", "dead", "held", "expired", "discarded",
-)  # fmt: skip
+DELIVERY_STATES: tuple[DeliveryState, ...] = get_args(DeliveryState)
 UNFINISHED: tuple[DeliveryState, ...] = ("due", "sending")
 DEAD_LETTERS: tuple[DeliveryState, ...] = ("dead", "held")
 
@@ -33,7 +31,7 @@ ENDPOINTS = ("in", "out", "rec", "any")
 
 
 class CallEvent(Struct, frozen=True, kw_only=True):
-    """One notification, understood. Names are UIS's own in snake_case."""
+    """What one notification says. Names are UIS's own in snake_case."""
 
     kind: Kind
     session_id: str | None = None  #: UIS call_session_id; the same in all notifications of a call
@@ -81,13 +79,13 @@ class Event(Struct, frozen=True, kw_only=True):
     received_at: datetime
     raw: bytes  #: as it came, secrets masked
     edited: bytes | None  #: what the operator made of it
-    query: bool  #: the bytes are a query string
+    is_query_string: bool  #: the bytes are a query string
     zone: str  #: the account's time zone when it was understood
     call: CallEvent | None
     problem: str | None
     notes: tuple[str, ...]
-    repeats: tuple[datetime, ...]  #: when UIS sent the same again (the latest of them)
-    repeated: int  #: how often
+    duplicate_times: tuple[datetime, ...]  #: when UIS sent the same again (the latest of them)
+    duplicate_count: int  #: how often
 
     @property
     def body(self) -> bytes:
@@ -112,12 +110,12 @@ class Delivery(Struct, frozen=True, kw_only=True):
     failures: int = 0  #: those that count against the event itself
     unclear: int = 0  #: those that may have arrived
     due_at: datetime
-    aged_from: datetime  #: acceptance or last replay, and later by pauses: `give_up_after`, `expire` count from it
+    age_started_at: datetime  #: acceptance or last replay, and later by pauses: `give_up_after`, `expire` count from it
     replayed: bool = False
     tried_at: datetime | None = None
     delivered_at: datetime | None = None
     reason: str | None = None
-    remote: str | None = None  #: what the target called it
+    remote_id: str | None = None  #: what the target called it
 
 
 class ClaimedDelivery(Struct, frozen=True):
@@ -135,7 +133,7 @@ class Outcome(Struct, frozen=True, kw_only=True):
     reason: str = ""  #: for people, without secrets; the target's own words where it had any
     status: int | None = None  #: HTTP status, where there was an answer
     wait: timedelta | None = None  #: what the target asked for; never cut short
-    remote: str | None = None
+    remote_id: str | None = None
     health_hint: Literal["well", "not_asked", "perhaps_restarting"] | None = None
     """What it shows of the target, where that is not what the name says: `well`, it works, and only this event it
     does not take now; `not_asked`, no request was needed; `perhaps_restarting`, it may be misconfigured."""
@@ -160,7 +158,7 @@ class TargetHealth(Struct, frozen=True, kw_only=True):
     since: datetime | None = None  #: when it stopped being open
     probes: int = 0  #: sent since then
     probe_at: datetime | None = None  #: no probe before
-    asked_until: datetime | None = None  #: the target asked for time: no request before
+    retry_not_before: datetime | None = None  #: the target asked for time: no request before
     forbidden_since: datetime | None = None  #: 403 or 404 and nothing else since
 
 

@@ -32,12 +32,12 @@ FRESH = Delivery(
     failures=0,
     unclear=0,
     due_at=NOW,
-    aged_from=NOW,
+    age_started_at=NOW,
     replayed=False,
     tried_at=None,
     delivered_at=None,
     reason=None,
-    remote=None,
+    remote_id=None,
 )
 
 
@@ -46,7 +46,7 @@ def job(
 ) -> ClaimedDelivery:
     """A delivery to a 1C of the notification with this body."""
     call = call_of(body if edited is None else edited, endpoint, is_query=is_query)
-    event = _event(call, endpoint=endpoint, raw=body, edited=edited, query=is_query)
+    event = _event(call, endpoint=endpoint, raw=body, edited=edited, is_query_string=is_query)
     return ClaimedDelivery(replace(FRESH, id="01a2-delivery"), event, 1)
 
 
@@ -68,13 +68,13 @@ def _event(call: CallEvent, **changes: Any) -> Event:
         received_at=NOW,
         raw=b"{}",
         edited=None,
-        query=False,
+        is_query_string=False,
         zone="Europe/Moscow",
         call=call,
         problem=None,
         notes=(),
-        repeats=(),
-        repeated=0,
+        duplicate_times=(),
+        duplicate_count=0,
     )
     return replace(event, **changes)
 

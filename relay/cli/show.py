@@ -62,7 +62,7 @@ def show(id: str, json_lines: bool) -> None:
     table.add_row("accepted", _local(event.received_at, zone))
     for note in event.notes:
         table.add_row("note", note)
-    if event.repeated:
+    if event.duplicate_count:
         table.add_row("repeats", _repeats(event))
     console.print(table)
     console.print("came as:", serializers.text(event.raw), sep="\n", markup=False, highlight=False)
@@ -166,7 +166,7 @@ def _print_records(records: list[serializers.JSONDict], relay: Relay) -> None:
 
 
 def _repeats(event: Event) -> str:
-    return f"sent {event.repeated + 1} times" if event.repeated else ""
+    return f"sent {event.duplicate_count + 1} times" if event.duplicate_count else ""
 
 
 def _local(moment: datetime, zone: ZoneInfo) -> str:

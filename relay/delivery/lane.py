@@ -232,7 +232,7 @@ class Lane:
                 self._store.queue.record(expired)
                 self.wake()
                 return None
-            if began - min(job.delivery.aged_from, job.delivery.due_at) > _FRESH:
+            if began - min(job.delivery.age_started_at, job.delivery.due_at) > _FRESH:
                 self._behind_at = self._monotonic()
             self.in_flight[job.delivery.seq] = (job, began)
             try:

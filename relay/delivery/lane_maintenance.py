@@ -138,7 +138,8 @@ def hold(store: Store, delivery: Delivery, epoch: int, now: datetime) -> None:
     store.queue.record(
         AttemptResult(
             delivery=delivery, epoch=epoch, state="held", due_at=now, failures=delivery.failures,
-            unclear=delivery.unclear + 1, delivered_at=None, reason=reason, remote=delivery.remote, attempt=attempt,
+            unclear=delivery.unclear + 1, delivered_at=None, reason=reason, remote_id=delivery.remote_id,
+            attempt=attempt,
         )
     )  # fmt: skip
 

@@ -65,7 +65,7 @@ def within(outcome: Outcome, longest: timedelta) -> Outcome:
 def is_expired(delivery: Delivery, expire: dict[Kind, timedelta], now: datetime) -> bool:
     """Is it too old to be worth sending? Never, when the operator asked for it."""
     limit = expire.get(delivery.kind)
-    return limit is not None and not delivery.replayed and now - delivery.aged_from > limit
+    return limit is not None and not delivery.replayed and now - delivery.age_started_at > limit
 
 
 def expiry(limit: timedelta) -> str:
@@ -102,7 +102,7 @@ class Retry(Struct, frozen=True):
     def verdict(self, *, counted: bool, unclear: int = 0, paused: bool = True) -> Verdict:
         delivery, policy, now = self.delivery, self.policy, self.now
         failures = delivery.failures + counted
-        give_up_at = delivery.aged_from + policy.give_up_after
+        give_up_at = delivery.age_started_at + policy.give_up_after
         if failures >= policy.attempts:
             reason = f"failed {failures} times; last: {self.outcome.reason}"
             return _ended(delivery, "dead", now, reason, failures=counted, unclear=unclear)

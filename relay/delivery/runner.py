@@ -71,8 +71,8 @@ class AttemptRunner:
         """What an attempt that ended like this comes to. `is_open`: is the target thought well after it?"""
         now = self._clock()
         if self.clock_steps:
-            delivery = replace(delivery, aged_from=delivery.aged_from + self._skipped_since(began))
-        since = delivery.tried_at or delivery.aged_from
+            delivery = replace(delivery, age_started_at=delivery.age_started_at + self._skipped_since(began))
+        since = delivery.tried_at or delivery.age_started_at
         target_accepts_others = outcome.name == "failed" and self._store.queue.another_was_delivered(delivery, since)
         verdict = retry_policy.decide(
             outcome, delivery, self._policy, now=now, target_accepts_others=target_accepts_others, is_open=is_open,
@@ -85,7 +85,7 @@ class AttemptRunner:
         return AttemptResult(
             delivery=delivery, epoch=epoch, state=verdict.state, due_at=verdict.due_at, failures=verdict.failures,
             unclear=verdict.unclear, delivered_at=now if verdict.state == "delivered" else None,
-            reason=verdict.reason, remote=outcome.remote or delivery.remote, attempt=attempt,
+            reason=verdict.reason, remote_id=outcome.remote_id or delivery.remote_id, attempt=attempt,
             call_free_at=retry_policy.call_free_at(outcome, self._policy, now),
         )  # fmt: skip
 
@@ -97,7 +97,7 @@ class AttemptRunner:
         log.info("delivery.expired", **log_events.fields(delivery))
         return AttemptResult(
             delivery=delivery, epoch=job.epoch, state="expired", due_at=now, failures=delivery.failures,
-            unclear=delivery.unclear, delivered_at=None, remote=delivery.remote, attempt=None,
+            unclear=delivery.unclear, delivered_at=None, remote_id=delivery.remote_id, attempt=None,
             reason=retry_policy.expiry(self._policy.expire[delivery.kind]),
         )  # fmt: skip
 

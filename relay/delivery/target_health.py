@@ -43,11 +43,11 @@ def after(known: Breaker, outcome: Outcome, call: str, *, probe: bool, now: date
         return known
     if outcome.name in _ANSWERS or outcome.health_hint == "well":
         wait = None if outcome.health_hint == "well" else outcome.wait  # that one is the event's alone
-        return Breaker(health=TargetHealth(asked_until=_asked_until(known.health, wait, now)))
-    asked_until = _asked_until(known.health, outcome.wait, now)
+        return Breaker(health=TargetHealth(retry_not_before=_retry_not_before(known.health, wait, now)))
+    retry_not_before = _retry_not_before(known.health, outcome.wait, now)
     forbidden = outcome.name == "misconfigured" and outcome.health_hint == "perhaps_restarting"
     forbidden_since = (known.health.forbidden_since or now) if forbidden else None
-    health = replace(known.health, asked_until=asked_until, forbidden_since=forbidden_since)
+    health = replace(known.health, retry_not_before=retry_not_before, forbidden_since=forbidden_since)
     state = _state(known, outcome, call, forbidden_for=now - forbidden_since if forbidden_since else None)
     return Breaker(
         health=_unwell(health, state, outcome.reason, probe=probe, now=now, jitter=jitter),
@@ -62,7 +62,7 @@ def call_of(delivery: Delivery) -> str:
 
 def request_at(health: TargetHealth) -> datetime | None:
     """The earliest moment of the next request; None: now. A wait that the target asked for is never cut short."""
-    waits = [health.asked_until, None if health.state == "open" else health.probe_at]
+    waits = [health.retry_not_before, None if health.state == "open" else health.probe_at]
     return max((at for at in waits if at is not None), default=None)
 
 
@@ -73,24 +73,24 @@ def at_start(health: TargetHealth, now: datetime) -> TargetHealth:
 
 def resumed(health: TargetHealth, now: datetime) -> TargetHealth:
     """The operator says that it is well again: a probe at once, whatever the target asked for."""
-    return replace(at_start(health, now), asked_until=None)
+    return replace(at_start(health, now), retry_not_before=None)
 
 
 def believable(health: TargetHealth, now: datetime, longest: timedelta) -> TargetHealth:
     """As it was saved, without what a clock that was ahead left behind, and without a wait longer than is allowed."""
-    limits = {"since": now, "forbidden_since": now, "asked_until": now + longest}
+    limits = {"since": now, "forbidden_since": now, "retry_not_before": now + longest}
     return replace(health, **{name: min(at, limits[name]) for name in limits if (at := getattr(health, name))})
 
 
 def shifted(health: TargetHealth, step: timedelta) -> TargetHealth:
     """Its waits, moved with a clock that has stepped."""
-    moments = ("since", "probe_at", "asked_until", "forbidden_since")
+    moments = ("since", "probe_at", "retry_not_before", "forbidden_since")
     return replace(health, **{name: at + step for name in moments if (at := getattr(health, name)) is not None})
 
 
-def _asked_until(health: TargetHealth, wait: timedelta | None, now: datetime) -> datetime | None:
+def _retry_not_before(health: TargetHealth, wait: timedelta | None, now: datetime) -> datetime | None:
     asked = None if wait is None else now + wait
-    waits = [at for at in (health.asked_until, asked) if at is not None and at > now]
+    waits = [at for at in (health.retry_not_before, asked) if at is not None and at > now]
     return max(waits, default=None)
 
 

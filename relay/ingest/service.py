@@ -134,7 +134,7 @@ class Intake:
         source = self._settings.sources.get(event.source)
         zone = ZoneInfo(event.zone) if source is None else source.timezone
         text = event.body if edited is None else edited
-        is_query = event.query and edited is None
+        is_query = event.is_query_string and edited is None
         understood = parse(text, is_query=is_query, endpoint=event.endpoint, zone=zone, beside=_beside(event.notes))
         if understood.call is None:
             return understood

@@ -111,7 +111,7 @@ class Metrics:
             return
         self._attempts.labels(delivery.target, outcome.name).inc()
         if result.delivered_at is not None:
-            delay = (result.delivered_at - min(delivery.aged_from, delivery.due_at)).total_seconds()
+            delay = (result.delivered_at - min(delivery.age_started_at, delivery.due_at)).total_seconds()
             self._delays.labels(delivery.target).observe(max(delay, 0.0))
 
     def text(self) -> bytes:

@@ -6,7 +6,7 @@ from typing import Any
 
 from relay.clock import iso
 from relay.models import Attempt, Delivery, Event
-from relay.uis.encoding import decode
+from relay.uis.parser import decode
 from relay.uis.rendering import as_record
 
 JSONDict = dict[str, Any]
@@ -23,7 +23,7 @@ def event_record(event: Event) -> JSONDict:
         "received_at": iso(event.received_at),
         "problem": event.problem,
         "notes": list(event.notes),
-        "repeats": [iso(at) for at in event.repeats],
+        "repeats": [iso(at) for at in event.duplicate_times],
         "call": None if event.call is None else as_record(event.call),
     }
 
@@ -40,7 +40,7 @@ def delivery_record(delivery: Delivery) -> JSONDict:
         "due_at": iso(delivery.due_at) if delivery.state in ("due", "sending") else None,
         "delivered_at": iso(delivery.delivered_at),
         "reason": delivery.reason,
-        "remote": delivery.remote,
+        "remote": delivery.remote_id,
     }
 
 

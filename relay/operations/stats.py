@@ -32,8 +32,8 @@ def targets(relay: Relay, since: datetime, only: str | None = None) -> Iterator[
 
 def _reason(figures: TargetFigures, now: datetime) -> str | None:
     """Return why it is not open, and until when it wants to be left alone."""
-    asked_until = figures.asked_until
-    pause = None if asked_until is None or asked_until <= now else f"asked to wait until {iso(asked_until)}"
+    until = figures.retry_not_before
+    pause = None if until is None or until <= now else f"asked to wait until {iso(until)}"
     return "; ".join(part for part in (figures.reason, pause) if part) or None
 
 

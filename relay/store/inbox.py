@@ -227,13 +227,13 @@ def _event(new: NewEvent) -> Event:
         received_at=new.received_at,
         raw=new.raw,
         edited=None,
-        query=new.is_query,
+        is_query_string=new.is_query,
         zone=new.zone,
         call=call,
         problem=new.problem,
         notes=new.notes,
-        repeats=(),
-        repeated=0,
+        duplicate_times=(),
+        duplicate_count=0,
     )
 
 
@@ -269,7 +269,7 @@ def _delivery(event: Event, call: CallEvent, route: Route, now: datetime) -> Del
         ordered=route.ordered,
         state="due",
         due_at=now,
-        aged_from=now,
+        age_started_at=now,
     )
 
 

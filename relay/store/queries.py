@@ -97,7 +97,7 @@ class TargetFigures(Struct, frozen=True, kw_only=True):
     delivered: int
     dead: int
     last_error: str | None
-    asked_until: datetime | None  #: no request before, because the target asked for time; may be over
+    retry_not_before: datetime | None  #: no request before, because the target asked for time; may be over
 
 
 class Queries:
@@ -205,7 +205,7 @@ class Queries:
             delivered=delivered,
             dead=dead,
             last_error=last_error,
-            asked_until=None if asked_until is None else from_us(asked_until),
+            retry_not_before=None if asked_until is None else from_us(asked_until),
         )
 
     def taken_since(self, source: str, since: datetime) -> tuple[int, datetime | None]:

@@ -45,9 +45,10 @@ _set_sending = ManyRows(
     FROM claim WHERE deliveries.seq = claim.seq
     """,
 )
+_COLUMNS = {column.name: column for column in deliveries.c}
 _RESULT = ("state", "attempts", "failures", "unclear", "due_at", "delivered_at", "reason", "remote")
 _save_results = ManyRows(
-    {name: deliveries.c[name] for name in ("seq", "epoch", *_RESULT)} | {"tries": deliveries.c["attempts"]},
+    {name: _COLUMNS[name] for name in ("seq", "epoch", *_RESULT)} | {"tries": deliveries.c["attempts"]},
     f"""
     WITH result (seq, epoch, {", ".join(_RESULT)}, tries) AS (VALUES :rows)
     UPDATE deliveries SET {", ".join(f"{name} = result.{name}" for name in _RESULT)} FROM result
@@ -121,7 +122,7 @@ class AttemptResult(Struct, frozen=True, kw_only=True):
     unclear: int
     delivered_at: datetime | None
     reason: str | None
-    remote: str | None
+    remote_id: str | None
     attempt: Attempt | None
     call_free_at: datetime | None = None  #: no other delivery of its call before
     health: TargetHealth | None = None  #: the target's, if this attempt has changed it
@@ -265,7 +266,7 @@ def _result_row(result: AttemptResult) -> dict[str, Any]:
         "due_at": to_us(result.due_at),
         "delivered_at": None if result.delivered_at is None else to_us(result.delivered_at),
         "reason": result.reason,
-        "remote": result.remote,
+        "remote": result.remote_id,
         "tries": delivery.attempts,
     }
 
@@ -275,7 +276,7 @@ def _save_late(connection: Connection, result: AttemptResult) -> bool:
         return False
     delivered_at = to_us(result.delivered_at)
     seq = result.delivery.seq
-    return bool(_save_late_success.run(connection, seq=seq, delivered_at=delivered_at, remote=result.remote))
+    return bool(_save_late_success.run(connection, seq=seq, delivered_at=delivered_at, remote=result.remote_id))
 
 
 def _is_recorded(connection: Connection, result: AttemptResult) -> bool:

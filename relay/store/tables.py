@@ -65,15 +65,15 @@ events = Table(
     Column("received_at", BigInteger, nullable=False),
     Column("raw", LargeBinary, nullable=False),  # secrets masked
     Column("edited", LargeBinary),
-    Column("is_query", Boolean, key="query", nullable=False),
+    Column("is_query", Boolean, key="is_query_string", nullable=False),
     Column("zone", Text, nullable=False),
     Column("call", Text),  # CallEvent as JSON
     Column("phones", Text),  # digits of all numbers, for the search
     Column("problem", Text),
     Column("notes", Text, nullable=False),  # JSON list; of a readable event they stand in `call` too
     Column("digest", BigInteger, nullable=False),  # of source, endpoint and body: finds what may be a repeat
-    Column("repeated", Integer, nullable=False),
-    Column("repeats", Text, nullable=False),  # JSON list of times, the latest of them
+    Column("repeated", Integer, key="duplicate_count", nullable=False),
+    Column("repeats", Text, key="duplicate_times", nullable=False),  # JSON list of times, the latest of them
     Index("events_digest", "digest"),
     Index("events_call", "source", "session"),
     Index("events_source", "source", "received_at"),
@@ -99,12 +99,12 @@ deliveries = Table(
     Column("failures", Integer, nullable=False),
     Column("unclear", Integer, nullable=False),
     Column("due_at", BigInteger, nullable=False),
-    Column("aged_from", BigInteger, nullable=False),
+    Column("aged_from", BigInteger, key="age_started_at", nullable=False),
     Column("replayed", Boolean, nullable=False),
     Column("tried_at", BigInteger),
     Column("delivered_at", BigInteger),
     Column("reason", Text),
-    Column("remote", Text),
+    Column("remote", Text, key="remote_id"),
     Index("deliveries_event", "event_seq"),
     Index("deliveries_due", "target", "due_at", "event_seq", **_where(DUE)),
     Index(
@@ -147,7 +147,7 @@ targets = Table(
     Column("since", BigInteger),
     Column("probes", Integer, nullable=False, server_default="0"),
     Column("probe_at", BigInteger),
-    Column("asked_until", BigInteger),
+    Column("asked_until", BigInteger, key="retry_not_before"),
     Column("forbidden_since", BigInteger),
     Column("paused_at", BigInteger),  # by the operator
     Column("pause_ends_at", BigInteger),  # it is being resumed, or was when the process was killed

@@ -15,7 +15,7 @@ from relay.config import Target
 from relay.models import CallEvent, ClaimedDelivery, Event, Outcome, TokenPair
 from relay.targets.http_client import Client, TargetError, unthrottled
 from relay.uis import parser, rendering
-from relay.uis.encoding import charset
+from relay.uis.parser import charset
 
 _JSON = "application/json; charset=utf-8"
 _FORM = "application/x-www-form-urlencoded"
@@ -126,13 +126,13 @@ def event_body(
     if form == "normalised":
         record = rendering.as_record(call).items()
         return rendering.dump([(key, empty if value is None else value) for key, value in record]), _JSON
-    body = parser.read(event.body, is_query=event.query and event.edited is None)
+    body = parser.read(event.body, is_query=event.is_query_string and event.edited is None)
     return rendering.render(body, call, endpoint=event.endpoint, zone=ZoneInfo(event.zone), empty=empty), _JSON
 
 
 def _type_of(event: Event) -> str:
     """Return the content type of the bytes as they came, with the charset that they are in."""
-    is_query = event.query and event.edited is None
+    is_query = event.is_query_string and event.edited is None
     if not is_query and event.body.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"{"):
         return _JSON.replace("utf-8", charset(event.body))
     legacy = charset(unquote_to_bytes(event.body)) == "windows-1251"  # UTF-8 is what a form is without a word

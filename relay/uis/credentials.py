@@ -24,38 +24,38 @@ _IN_FORM = re.compile(rb"(?i)(?:(?<=&)|\A)((?:" + _NAMES + rb")=)([^&]*)")
 
 
 def find_and_mask(body: bytes) -> tuple[bytes, list[str]]:
-    """The body with the value of every secret replaced by ***, and those values as text."""
-    found: list[str] = []
+    """Return the body with the value of every secret replaced by ***, and those values as text."""
+    secrets: list[str] = []
     if _ANY.search(body) is None:
-        return body, found
+        return body, secrets
 
     def in_json(match: re.Match[bytes]) -> bytes:
         value = next(group for group in match.groups()[1:] if group is not None)
-        found.append(_unescaped(value.decode("utf-8", "replace")))
+        secrets.append(_unescaped(value.decode("utf-8", "replace")))
         quote = b"'" if match[3] is not None else b'"'
         return match[1] + quote + _MASK + quote
 
     def in_form(match: re.Match[bytes]) -> bytes:
-        found.append(_form_text(match[2]))
+        secrets.append(_form_text(match[2]))
         return match[1] + _MASK
 
     masked = _IN_JSON.sub(in_json, body)
     if not body.lstrip().startswith(b"{"):
         masked = _IN_FORM.sub(in_form, masked)
-    return masked, found
+    return masked, secrets
 
 
 def split_query(query: bytes) -> tuple[bytes, list[str]]:
-    """The query string without the parameters that are secrets, and their values."""
+    """Return the query string without the parameters that are secrets, and their values."""
     kept: list[bytes] = []
-    found: list[str] = []
+    secrets: list[str] = []
     for piece in query.split(b"&"):
         name, _, value = piece.partition(b"=")
         if unquote_to_bytes(name).decode("latin-1").lower() in KEYS:
-            found.append(_form_text(value))
+            secrets.append(_form_text(value))
         elif piece:
             kept.append(piece)
-    return b"&".join(kept), found
+    return b"&".join(kept), secrets
 
 
 def _unescaped(text: str) -> str:

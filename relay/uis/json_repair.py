@@ -5,21 +5,20 @@ or the closing brace stands, so no damage in one field reaches another. Known da
 quoted placeholders (`""value""`), placeholders that were left (`{{x}}`, or the bare name), a missing value,
 unescaped quotes and raw newlines inside a value, trailing commas, single quotes, a missing closing brace.
 
-What can be read in two ways is left empty (`Unread`) or, when whole fields are in doubt, refused.
+What can be read in two ways is left empty (`Ambiguous`) or, when whole fields are in doubt, refused.
 """
 
 from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterable
 from functools import cache
 from importlib.resources import files
 
 from relay.errors import MalformedEvent
-from relay.uis import repair_value
-from relay.uis.parsed_body import JSON, ParsedBody
-from relay.uis.repair_value import LENIENT
-from relay.uis.variables import VARIABLES
+from relay.uis import variables
+from relay.uis.variables import JSON, PLACEHOLDER, VARIABLES, Ambiguous, Unfilled
 
 _ANCHOR = re.compile(r"""\s*(?P<q>["'])(?P<key>[^"'\\\n{}:,]{1,100})(?P=q)\s*:""")
 _NAME = re.compile(r"[A-Za-z_][\w.-]*", re.ASCII)
@@ -28,6 +27,12 @@ _COMMAS = re.compile(r"[\s,]*")
 _TAIL = re.compile(r"[\s,;\x00]*")
 # where a damaged value may end. A row of spaces and commas is one place: each is looked at once, from its beginning
 _CANDIDATE = re.compile(r"""(?<![\s,])(?:\s*+,[\s,]*+(?=["'}]|\Z)|\s*+(?=\}|\Z))""")
+_ESCAPE = re.compile(r'\\(?:u([0-9a-fA-F]{4})|(["\\/bfnrt])|(.?))', re.DOTALL)
+_ESCAPED = {'"': '"', "\\": "\\", "/": "/", "b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t"}
+_NAME_AND_COLON = re.compile(r"""["']?\b(\w+)["']\s*:""")
+_PLAIN_TEXT = re.compile(r"[^\"'{}\[\]\\\n]+")
+_LENIENT = json.JSONDecoder(strict=False, parse_constant=variables.refuse, parse_float=variables.finite)
+"""Strict JSON but for raw line breaks inside strings."""
 
 # To decode one character is 1; the least is a hundredth of a second, and hundreds of damaged fields.
 _EFFORT_MIN, _EFFORT_PER_CHARACTER = 500_000, 8
@@ -35,18 +40,21 @@ _LOOK = 50  # at a place where a value may end
 _FIELD = 300
 
 
-def read(text: str) -> ParsedBody:
-    """The fields of a damaged object. Raises MalformedEvent when they are not certain, RecursionError in a nest."""
+def read(text: str) -> tuple[list[tuple[str, JSON]], Iterable[str]]:
+    """Return the fields of a damaged object, and notes of the damage.
+
+    Raises MalformedEvent when they are not certain, RecursionError in a nest.
+    """
     if not text.startswith("{"):
         raise MalformedEvent("the body is neither a JSON object {…} nor a form: check the template in the UIS cabinet")
     scanner = _Scanner(text)
     pairs = scanner.read_all()
-    return ParsedBody(tuple(pairs), "repaired", tuple(dict.fromkeys(scanner.notes)))
+    return pairs, dict.fromkeys(scanner.notes)
 
 
 @cache
 def _known_shapes() -> frozenset[tuple[str, ...]]:
-    """The names in each of the five standard templates, in order: such a body is known to be whole."""
+    """Return the names in each of the five standard templates, in order: such a body is known to be whole."""
     folder = files("relay.uis") / "templates"
     return frozenset(
         tuple(name.lower() for name in re.findall(r'"(\w+)":', item.read_text(encoding="utf-8")))
@@ -94,7 +102,7 @@ class _Scanner:
             at = self._after_value(end)
 
     def _spend(self, effort: int) -> None:
-        """Counts what the reading costs, so that no body costs more than a notification may."""
+        """Count what the reading costs, so that no body costs more than a notification may."""
         self._effort -= effort
         if self._effort < 0:
             raise MalformedEvent("the body is too damaged to be read: its fields cannot be told apart")
@@ -109,12 +117,12 @@ class _Scanner:
         return at
 
     def _skip_space(self, at: int) -> int:
-        found = _SPACE.match(self.text, at)
-        return found.end() if found else at
+        match = _SPACE.match(self.text, at)
+        return match.end() if match else at
 
     def _past_commas(self, at: int) -> int:
-        found = _COMMAS.match(self.text, at)
-        return found.end() if found else at
+        match = _COMMAS.match(self.text, at)
+        return match.end() if match else at
 
     def _skip_commas(self, at: int) -> int:
         start, at = at, self._past_commas(at)
@@ -163,7 +171,7 @@ class _Scanner:
         return value, end
 
     def _quoted_placeholder(self, at: int, key: str, depth: int) -> tuple[JSON, int] | None:
-        """`""value""`: the value that UIS renders has quotes of its own, and the template put it into quotes."""
+        """Read `""value""`: the value that UIS renders has quotes of its own, and the template put it into quotes."""
         if self.text[at] not in "\"'" or self.text[at + 1 : at + 2] not in ('"', "["):
             return None
         decoded = self._decode(at + 1)
@@ -177,7 +185,7 @@ class _Scanner:
 
     def _decode(self, at: int) -> tuple[JSON, int] | None:
         try:
-            value, end = LENIENT.raw_decode(self.text, at)
+            value, end = _LENIENT.raw_decode(self.text, at)
         except json.JSONDecodeError as exc:
             self._spend(exc.pos - at)
             return None
@@ -188,25 +196,21 @@ class _Scanner:
         return value, end
 
     def _damaged_value(self, start: int, key: str, depth: int) -> tuple[JSON, int]:
-        for found in _CANDIDATE.finditer(self.text, start):
-            end = found.start()
+        for candidate in _CANDIDATE.finditer(self.text, start):
+            end = candidate.start()
             self._spend(_LOOK)
-            if (
-                end > start
-                and repair_value.may_be_whole(self.text, start, end)
-                and self._ends(end, depth, damaged=True)
-            ):
+            if end > start and _may_be_whole(self.text, start, end) and self._ends(end, depth, damaged=True):
                 piece = self.text[start:end].strip()
                 if end == len(self.text) and piece[0] not in "\"'[":
                     break  # `nul`: nothing says that the text does not go on
                 self._refuse_uncertain_end(piece, end, key)
-                value, note = repair_value.interpret(piece, key)
+                value, note = _interpret(piece, key)
                 self.notes.append(note)
                 return value, end
         raise MalformedEvent(f"the value of {key} has no end: the body is cut off, or a quote is missing")
 
     def _refuse_uncertain_end(self, piece: str, end: int, key: str) -> None:
-        """`"ООО "Рога", "inn":` may be a whole value, or the first half of one: then its quotes do not pair."""
+        """Refuse what may be the first half of a value: the quotes of `"ООО "Рога", "inn":` do not pair."""
         anchor = _ANCHOR.match(self.text, self._skip_space(self._skip_space(end) + 1))
         following = anchor["key"].lower() if anchor else ""
         certain = not following or following in VARIABLES or (_NAME.fullmatch(following) and piece.count('"') % 2 == 0)
@@ -242,7 +246,7 @@ class _Scanner:
     # --- a missing closing brace
 
     def _expect_whole(self, pairs: list[tuple[str, JSON]], depth: int) -> None:
-        """Takes a body that lacks its closing brace alone; refuses one that may lack fields."""
+        """Take a body that lacks its closing brace alone; refuses one that may lack fields."""
         spaced = self.text != self.text.rstrip()
         proven = spaced and not self._commas_stand_apart
         whole = tuple(key.lower() for key, _ in pairs) in _known_shapes()
@@ -250,3 +254,76 @@ class _Scanner:
         if depth > 1 or not pairs or not (proven or (whole and not number)):
             raise MalformedEvent("the body is cut off: more than its closing brace may be missing")
         self.notes.append("the closing brace was missing")
+
+
+# --- one piece of text
+
+
+def _interpret(piece: str, key: str) -> tuple[JSON, str]:
+    """Return the value of a piece that is not strict JSON, and what is to be noted of it; in doubt it is Ambiguous.
+
+    Raises MalformedEvent when it seems to hold other fields.
+    """
+    is_bare_name = piece in VARIABLES and (piece == key.lower() or "_" in piece)  # without quotes it is no constant
+    if is_bare_name or PLACEHOLDER.fullmatch(piece):
+        return Unfilled(piece), f"{key}: a placeholder was left unfilled"
+    if piece[0] in "\"'" and piece[-1] == piece[0] and len(piece) > 1:
+        return _quoted(piece[1:-1], piece[0], key)
+    if piece[0] == "[" and piece[-1] == "]":
+        return _list(piece, key)
+    if _PLAIN_TEXT.fullmatch(piece):
+        return piece, f"{key}: text without quotes"
+    return _ambiguous(piece, key)
+
+
+def _may_be_whole(text: str, start: int, end: int) -> bool:
+    """Could this be a whole value: does it end with the quote or bracket that it began with?"""
+    if text[start] in "'\"":
+        return end - start > 1 and text[end - 1] == text[start]
+    return text[start] != "[" or text[end - 1] == "]"
+
+
+def _quoted(inner: str, quote: str, key: str) -> tuple[JSON, str]:
+    if any(match[1].lower() in VARIABLES for match in _NAME_AND_COLON.finditer(inner)):
+        raise MalformedEvent(f"{key}: a quote is missing, so it is not certain which text belongs to it")
+    stripped = inner.strip()
+    if quote == "'" == stripped[:1] == stripped[-1:] and len(stripped) > 1 and "'" not in stripped[1:-1]:
+        return stripped[1:-1], f"{key}: the placeholder was quoted in the template"
+    doubled = stripped[:1] == quote == stripped[-1:] or quote * 2 in inner
+    if doubled or (stripped[:1] == '"' == stripped[-1:]):
+        return _ambiguous(inner, key)  # a quoted placeholder, or quotes of the text's own?
+    text = _unescape(inner)
+    if text is None:
+        return _ambiguous(inner, key)
+    return text, f"{key}: " + ("single quotes" if quote == "'" else "unescaped quotes inside the value")
+
+
+def _list(piece: str, key: str) -> tuple[JSON, str]:
+    mended = re.sub(r",\s*\]$", "]", piece)
+    if '"' not in mended:
+        mended = mended.replace("'", '"')
+    try:
+        return _LENIENT.decode(mended), f"{key}: the list was repaired"
+    except ValueError:
+        return _ambiguous(piece, key)
+
+
+def _ambiguous(piece: str, key: str) -> tuple[JSON, str]:
+    return Ambiguous(piece), f"{key}: can be read in more than one way; left empty"
+
+
+def _unescape(inner: str) -> str | None:
+    """Return the text with its JSON escapes resolved; None when one of them is no escape at all."""
+    bad = False
+
+    def resolve(match: re.Match[str]) -> str:
+        nonlocal bad
+        if match[1]:
+            return chr(int(match[1], 16))
+        if match[2]:
+            return _ESCAPED[match[2]]
+        bad = True
+        return ""
+
+    text = _ESCAPE.sub(resolve, inner)
+    return None if bad else text

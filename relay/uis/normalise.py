@@ -1,66 +1,70 @@
-"""A reading to a CallEvent: names in any case, values of any type, one level of nesting.
+"""Makes a CallEvent of a body's fields: names in any case, values of any type, one level of nesting.
 
-A value that cannot be typed is kept in `extra` with a note: one bad field never costs the event.
+A value that cannot be typed is kept in `extra` with a note: one bad field never costs the event. The kind is told by
+the mnemonic, else by endpoint, direction and which fields are filled.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Iterable
+from typing import Any, Literal
 from zoneinfo import ZoneInfo
 
 from relay.errors import MalformedEvent
-from relay.models import CallEvent
-from relay.uis import classify, coerce, phones
-from relay.uis.parsed_body import JSON, Ambiguous, ParsedBody, Unfilled, bounded
-from relay.uis.variables import VARIABLES, Type
+from relay.models import CallEvent, Kind
+from relay.uis import phones, variables
+from relay.uis.parser import ParsedBody
+from relay.uis.variables import JSON, VARIABLES, Ambiguous, Type, Unfilled
 
-_NOTHING = ParsedBody((), "form")
+_NOTES_MAX, _NOTE_MAX = 50, 300  # what is kept of a body must not outgrow it
+_NO_FIELDS = ParsedBody((), "form")
+_BY_MNEMONIC: dict[str, Kind] = {
+    # in_call_session, lost_call_session and set_mark are documented or recorded; the others are inferred from
+    # CoMagic's names
+    "in_call_session": "incoming",
+    "out_call_session": "outgoing",
+    "call_connected": "answered",
+    "lost_call_session": "lost",
+    "call_session_finished": "finished",
+    "set_mark": "other",
+}
+_DIRECTIONS: dict[str, Literal["in", "out"]] = {"in_call_session": "in", "out_call_session": "out"}
+"""What a mnemonic says: UIS's own templates for these do not send the direction."""
+_ENDS = ("finish_time", "finish_reason", "lost_reason", "total_time_duration", "is_lost", "call_status")
+"""What only the end of a call has: «Записанный разговор» comes without any of it."""
+_AT_THE_END = {"is_lost", "full_record_file_link", "wav_call_records"}
+"""What stands in the template of «Завершённый звонок» alone, with a value or without."""
 
 
-def normalise(reading: ParsedBody, endpoint: str, zone: ZoneInfo, *, beside: ParsedBody = _NOTHING) -> CallEvent:
-    """What UIS said. Raises MalformedEvent when no variable of UIS stands in it.
+def normalise(body: ParsedBody, endpoint: str, zone: ZoneInfo, *, beside: ParsedBody = _NO_FIELDS) -> CallEvent:
+    """Return what UIS said. Raises MalformedEvent when no variable of UIS stands in it.
 
     `beside` is the query beside a body: constants of the customer's, `?shop=north`.
     """
-    return _Normaliser(reading, endpoint, zone).event(beside)
-
-
-_CONVERSIONS: dict[Type, Callable[[JSON], Any]] = {
-    Type.TEXT: coerce.text,
-    Type.DIRECTION: coerce.direction,
-    Type.SESSION: coerce.key,
-    Type.EXTENSION: coerce.key,
-    Type.ID: coerce.integer,
-    Type.IDS: coerce.integers,
-    Type.SECONDS: coerce.integer,
-    Type.BOOL: coerce.boolean,
-    Type.LINK: coerce.text,
-    Type.LINKS: coerce.links,
-}
+    return _Normaliser(body, endpoint, zone).event(beside)
 
 
 class _Normaliser:
-    def __init__(self, reading: ParsedBody, endpoint: str, zone: ZoneInfo) -> None:
+    def __init__(self, body: ParsedBody, endpoint: str, zone: ZoneInfo) -> None:
         self.endpoint, self.zone = endpoint, zone
-        self.notes = list(reading.notes)
-        self.known: dict[str, JSON] = {}  # by the variable's name; empty ones are None
+        self.notes = list(body.notes)
+        self.values: dict[str, JSON] = {}  # by the variable's name; empty ones are None
         self.extra: dict[str, JSON] = {}
         self.call: dict[str, Any] = {}  # by the field of CallEvent, typed
-        self.doubtful: set[str] = set()  # names whose value can be read in more than one way
-        self.loose: dict[str, Any] = {}  # typed values of variables without a field of their own
-        for key, value in reading.pairs:
+        self.ambiguous: set[str] = set()  # names whose value can be read in more than one way
+        self.unmapped: dict[str, Any] = {}  # typed values of variables without a field of their own
+        for key, value in body.pairs:
             if isinstance(value, dict):
                 for inner, item in value.items():
-                    self._take(inner, item, group=key)
+                    self._add(inner, item, group=key)
             else:
-                self._take(key, value)
-        if not self.known:
+                self._add(key, value)
+        if not self.values:
             raise MalformedEvent(
                 "no variable of UIS stands in it: check the notification's template in the UIS cabinet"
             )
 
-    def _take(self, key: str, value: JSON, group: str = "") -> None:
+    def _add(self, key: str, value: JSON, group: str = "") -> None:
         name = key.strip().lower()
         if isinstance(value, Unfilled):
             self.notes.append(f"{key}: a placeholder was left unfilled")
@@ -68,36 +72,36 @@ class _Normaliser:
         if name not in VARIABLES:
             self._keep(f"{group}.{key}" if group else key, value)
         elif isinstance(value, Ambiguous):
-            self.known.setdefault(name, None)
-            self.doubtful.add(name)
+            self.values.setdefault(name, None)
+            self.ambiguous.add(name)
             self._keep(name, value)
-        elif name in self.known:
-            self._take_second(name, key, value)
+        elif name in self.values:
+            self._add_second(name, key, value)
         else:
-            self.known[name] = None if coerce.is_empty(value) else value
+            self.values[name] = None if variables.is_empty(value) else value
 
-    def _take_second(self, name: str, key: str, value: JSON) -> None:
-        """A variable that stands in several groups: one value, or none when they differ."""
-        before = self.known[name]
-        if coerce.is_empty(value) or name in self.doubtful:
+    def _add_second(self, name: str, key: str, value: JSON) -> None:
+        """Take a variable that stands in several groups: one value, or none when they differ."""
+        before = self.values[name]
+        if variables.is_empty(value) or name in self.ambiguous:
             return
         if before is None:
-            self.known[name] = value
+            self.values[name] = value
         elif before != value:
             self.notes.append(f"{key}: stands twice with different values; left empty")
             self._keep(name, [before, value])
-            self.known[name] = None
-            self.doubtful.add(name)
+            self.values[name] = None
+            self.ambiguous.add(name)
 
     def _keep(self, name: str, value: JSON) -> None:
-        self.extra[str(coerce.clean(name))] = coerce.clean(value.text if isinstance(value, Ambiguous) else value)
+        self.extra[str(variables.clean(name))] = variables.clean(value.text if isinstance(value, Ambiguous) else value)
 
     def filled(self, *names: str) -> bool:
         """Has any of them a value? One that cannot be read with certainty is a value too."""
-        return any(self.known.get(name) is not None or name in self.doubtful for name in names)
+        return any(self.values.get(name) is not None or name in self.ambiguous for name in names)
 
     def event(self, beside: ParsedBody) -> CallEvent:
-        for name, value in self.known.items():
+        for name, value in self.values.items():
             if value is not None:
                 variable = VARIABLES[name]
                 try:
@@ -110,26 +114,26 @@ class _Normaliser:
         for key, value in beside.pairs:
             if key not in self.extra:  # what the body says of it counts
                 self._keep(key, None if isinstance(value, Unfilled) else value)
-        notes = tuple(coerce.clean(note) for note in bounded(self.notes)) if self.notes else ()
+        notes = tuple(variables.clean(note) for note in _bounded(self.notes)) if self.notes else ()
         return CallEvent(**self.call, extra=self.extra, notes=notes)
 
     def _fill(self, field: str | None, kind: Type, name: str, value: JSON) -> None:
         if kind is Type.PHONE:
             typed: Any = self._phone(name, value)
         elif kind is Type.TIME:
-            typed = coerce.moment(value, self.zone)
+            typed = variables.to_moment(value, self.zone)
         elif field is None and kind in (Type.TEXT, Type.LIST):
             typed = value
         else:
-            typed = _CONVERSIONS[kind](value)
+            typed = variables.CONVERSIONS[kind](value)
         if field is None:
             self._keep(name, list(typed) if isinstance(typed, tuple) else typed)
-            self.loose[name] = typed
+            self.unmapped[name] = typed
         elif field not in self.call:  # notification_time and notification_timestamp say the same
             self.call[field] = typed
 
     def _phone(self, name: str, value: JSON) -> str:
-        phone = phones.parse(coerce.text(value))
+        phone = phones.parse(variables.to_text(value))
         if phone.dtmf is not None:
             self._keep(f"{name}_dtmf", phone.dtmf)
             self.notes.append(f"{name}: keys pressed after the answer were split off")
@@ -139,37 +143,34 @@ class _Normaliser:
 
     def _complete(self) -> None:
         call = self.call
-        self._settle_direction()
-        call["kind"] = classify.decide(
-            self.endpoint, call.get("direction"), call.get("mnemonic"), self.filled, self.known.keys()
-        )
-        if not call.get("employee_ids") and "employee_id" in self.loose:
-            call["employee_ids"] = (self.loose["employee_id"],)
+        self._complete_direction()
+        call["kind"] = self._classify()
+        if not call.get("employee_ids") and "employee_id" in self.unmapped:
+            call["employee_ids"] = (self.unmapped["employee_id"],)
         if call.get("record_link") is None:
-            call["record_link"] = self.loose.get("file_link") or next(
-                iter(self.loose.get("record_file_links", ())), None
+            call["record_link"] = self.unmapped.get("file_link") or next(
+                iter(self.unmapped.get("record_file_links", ())), None
             )
         if call.get("client_number") is None:
             call["client_number"] = call.get("callee" if call.get("direction") == "out" else "caller")
-        self._settle_loss()
-        self._settle_talk()
+        self._complete_loss()
+        self._complete_talk()
 
-    def _settle_direction(self) -> None:
-        expected = {"in": "in", "out": "out"}.get(self.endpoint)
-        given = self.call.get("direction")
-        if given is None and (said := classify.direction_of(self.call.get("mnemonic"))):
-            self.call["direction"] = said
-            self.notes.append(f"direction: not sent; taken as {said} from the mnemonic")
-        elif given is None and expected:
-            self.call["direction"] = expected
-            self.notes.append(f"direction: not sent; taken as {expected} from the endpoint")
-        elif expected and given != expected and not (expected == "in" and self.filled("lost_reason", "finish_reason")):
-            # an outgoing call that the client dropped comes to /in by design: no contradiction
-            self.notes.append(f"direction: {given}, though it came to /{self.endpoint}; the direction is believed")
+    def _complete_direction(self) -> None:
+        direction = self.call.get("direction")
+        expected = self.endpoint if self.endpoint in ("in", "out") else None
+        implied = _DIRECTIONS.get((self.call.get("mnemonic") or "").lower())
+        if direction is None and (implied or expected):
+            self.call["direction"] = implied or expected
+            source = "mnemonic" if implied else "endpoint"
+            self.notes.append(f"direction: not sent; taken as {implied or expected} from the {source}")
+        elif expected == "in" and self.filled("lost_reason", "finish_reason"):
+            pass  # an outgoing call that the client dropped comes to /in by design: no contradiction
+        elif expected and direction != expected:
+            self.notes.append(f"direction: {direction}, though it came to /{self.endpoint}; the direction is believed")
 
-    def _settle_loss(self) -> None:
-        """The user's two rules: at the end of a call a lost_reason means that the operator dropped it;
-        «Потерянный звонок» means that the client did."""
+    def _complete_loss(self) -> None:
+        """Tell who lost the call: at its end a lost_reason means the operator; «Потерянный звонок», the client."""
         call = self.call
         if call["kind"] == "lost":
             if call.get("is_lost") is False:
@@ -180,7 +181,7 @@ class _Normaliser:
                 self.notes.append("is_lost: false, though lost_reason is filled; taken as lost")
             call["is_lost"], call["lost_by"] = True, "operator"
 
-    def _settle_talk(self) -> None:
+    def _complete_talk(self) -> None:
         call = self.call
         if call.get("talk_seconds") is not None:
             call["talk_derived"] = False
@@ -193,3 +194,59 @@ class _Normaliser:
                 self.notes.append("wait_time_duration: more than total_time_duration; the talk time is not known")
             else:
                 call["talk_seconds"], call["talk_derived"] = total - wait, True
+
+    # --- its kind
+
+    def _classify(self) -> Kind:
+        direction, mnemonic, filled = self.call.get("direction"), self.call.get("mnemonic"), self.filled
+        if mnemonic and mnemonic.lower() in _BY_MNEMONIC:
+            return _BY_MNEMONIC[mnemonic.lower()]
+        is_recording = filled("file_link", "record_file_links")
+        if self.endpoint == "rec":
+            return "recorded" if is_recording and not filled(*_ENDS) else "finished"
+        if is_recording:
+            return "recorded"
+        if self.endpoint == "any":
+            return self._kind_at_any(direction)
+        # the direction is UIS's own word, the endpoint was typed by hand: an incoming call at /out is read as at /in
+        if self.endpoint == "out" and direction != "in":
+            return "lost" if filled("lost_reason") else "other" if self._is_over() else "outgoing"
+        return self._kind_at_in(direction)
+
+    def _is_over(self) -> bool:
+        """Is it «Окончание разговора»: of one talk within a call, which may go on with another?"""
+        return self.filled("leg_ids") and self.filled("talk_time_duration")
+
+    def _kind_at_in(self, direction: str | None) -> Kind:
+        filled = self.filled
+        if filled("lost_reason", "finish_time", "finish_reason"):
+            return "lost"
+        if filled("leg_id") or self._is_over():
+            return "other"
+        if direction == "out":
+            return "outgoing"
+        return "answered" if filled("leg_ids", "extension_phone_number", "employee_phone_number") else "incoming"
+
+    def _kind_at_any(self, direction: str | None) -> Kind:
+        filled = self.filled
+        if filled("total_time_duration") or not self.values.keys().isdisjoint(_AT_THE_END):
+            return "finished"
+        if filled("lost_reason"):
+            return "lost"
+        if filled("leg_id", "leg_ids"):
+            return "answered" if filled("leg_ids") and not self._is_over() else "other"
+        if direction == "out":
+            return "outgoing"
+        if filled("extension_phone_number", "employee_phone_number"):
+            return "answered"
+        if filled("contact_phone_number", "calling_phone_number"):
+            return "incoming"
+        return "other"
+
+
+def _bounded(notes: Iterable[str]) -> list[str]:
+    """Return each note once, the first of them where there are too many, and say how many are left out."""
+    each = list(dict.fromkeys(note if len(note) <= _NOTE_MAX else f"{note[:_NOTE_MAX]}…" for note in notes))
+    if len(each) <= _NOTES_MAX:
+        return each
+    return [*each[:_NOTES_MAX], f"and {len(each) - _NOTES_MAX} more notes"]

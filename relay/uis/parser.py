@@ -1,32 +1,60 @@
-"""Reads a body: strict JSON first, then repair, then form or query. What cannot be read is a MalformedEvent."""
+"""Reads a body: its text, then strict JSON, else damaged JSON, or a form, or a query string.
+
+What cannot be read is a MalformedEvent with a sentence for the operator.
+"""
 
 from __future__ import annotations
 
+import codecs
 import json
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+from urllib.parse import unquote_to_bytes
 
 from relay.errors import MalformedEvent
-from relay.uis import coerce, forms, json_repair
+from relay.uis import json_repair, variables
 from relay.uis.credentials import KEYS
-from relay.uis.encoding import decode
-from relay.uis.parsed_body import JSON, Ambiguous, ParsedBody, Unfilled, is_deep, one_of_each
-from relay.uis.variables import is_unsubstituted
+from relay.uis.variables import JSON, VARIABLES, Ambiguous, Unfilled, is_deep, is_unsubstituted
 
 _TOO_DEEP = "the body is nested too deeply to be a notification"
+_UTF8_SEQUENCES = re.compile(rb"[\xc2-\xdf][\x80-\xbf]|[\xe0-\xef][\x80-\xbf]{2}|[\xf0-\xf4][\x80-\xbf]{3}")
+_HIGH = re.compile(rb"[\x80-\xff]")
+_LOOKS_LIKE_FORM = re.compile(r"[\w.\-\[\]%+]{1,100}=")
+_LINE_BREAK = re.compile(rb"\n|%0a", re.IGNORECASE)
+# backwards, so that only what stands before a `=` is looked at
+_GLUED = re.compile(b"=(" + b"|".join(name.encode()[::-1] for name in sorted(VARIABLES, key=len, reverse=True)) + b")")
+
+# What is kept of a body must not outgrow it, whatever stands in it: different values of a name that are told of, and
+# characters of each.
+_VALUES_MAX, _VALUE_MAX = 5, 500
+
+
+@dataclass(frozen=True, slots=True)
+class ParsedBody:
+    """A body's fields in their order and spelling, before anything is made of them.
+
+    `shape` is "json" for strict JSON, "repaired" for JSON that was damaged, "form" for a form or a query.
+    """
+
+    pairs: tuple[tuple[str, JSON], ...]
+    shape: Literal["json", "repaired", "form"]
+    notes: tuple[str, ...] = ()
+
+    @property
+    def is_flat(self) -> bool:
+        return not any(isinstance(value, dict) for _, value in self.pairs)
 
 
 def read(raw: bytes, *, is_query: bool = False) -> ParsedBody:
-    """Reads the bytes of a body, or of a query string, whatever the Content-Type claimed.
-
-    Raises MalformedEvent with a sentence for the operator.
-    """
+    """Read the bytes of a body, or of a query string, whatever the Content-Type claimed. Raises MalformedEvent."""
     text, notes = decode(raw)
     text = text.lstrip("\ufeff \t\r\n\x00")
     if not text.strip("\x00 \t\r\n"):
         raise MalformedEvent("the body is empty: check the notification's template in the UIS cabinet")
-    reading = forms.read(raw.strip()) if is_query or forms.looks_like_form(text) else _read_json(text)
-    return replace(reading.noting(*notes), pairs=tuple(_settled(reading.pairs)))
+    body = _read_form(raw.strip()) if is_query or _LOOKS_LIKE_FORM.match(text) else _read_json(text)
+    return replace(body, pairs=tuple(_without_secrets(body.pairs)), notes=(*notes, *body.notes))
 
 
 def read_beside(query: bytes) -> ParsedBody:
@@ -39,32 +67,40 @@ def read_beside(query: bytes) -> ParsedBody:
 
 def _read_json(text: str) -> ParsedBody:
     try:
-        reading = _read_object(text)
+        body = _read_object(text)
     except RecursionError as exc:
         raise MalformedEvent(_TOO_DEEP) from exc
-    if is_deep(reading.pairs):
+    if is_deep(value for _, value in body.pairs):
         raise MalformedEvent(_TOO_DEEP)
-    return reading
+    return body
 
 
 def _read_object(text: str) -> ParsedBody:
     try:
         return _strict(text)
     except ValueError:  # not JSON, or a number of thousands of digits
-        return json_repair.read(text)
+        pairs, notes = json_repair.read(text)
+        return ParsedBody(tuple(pairs), "repaired", tuple(notes))
 
 
 def _strict(text: str) -> ParsedBody:
-    """Raises ValueError when it is not strict JSON, MalformedEvent when it is but not an object."""
+    """Read strict JSON. Raises ValueError when it is not strict JSON, MalformedEvent when it is but not an object."""
     doubled: list[str] = []
     outermost: Sequence[tuple[str, JSON]] = []
 
+    def agreed(name: str, values: list[JSON]) -> JSON:
+        different = _different(values)
+        if len(different) == 1:
+            return different[0]
+        doubled.append(f"{name}: stands twice with different values; left empty")
+        return _any_of(different)
+
     def collect(pairs: list[tuple[str, JSON]]) -> dict[str, JSON]:
         nonlocal outermost
-        outermost = one_of_each(pairs, doubled)
+        outermost = _merged(pairs, agreed)
         return dict(outermost)
 
-    value = json.loads(text, object_pairs_hook=collect, parse_constant=coerce.refuse, parse_float=coerce.finite)
+    value = json.loads(text, object_pairs_hook=collect, parse_constant=variables.refuse, parse_float=variables.finite)
     if not isinstance(value, dict):
         raise MalformedEvent("the body is JSON but not an object {…}: check the template in the UIS cabinet")
     pairs = [(name, _emptied(value, 1)) for name, value in outermost] if doubled else outermost
@@ -72,7 +108,7 @@ def _strict(text: str) -> ParsedBody:
 
 
 def _emptied(value: JSON, depth: int) -> JSON:
-    """Leaves `Unread` only where fields are looked for, in the body and in its groups: below them it is null."""
+    """Leave `Ambiguous` only where fields are looked for, in the body and in its groups: below them it is null."""
     if isinstance(value, dict):
         return {name: _emptied(item, depth + 1) for name, item in value.items()}
     if isinstance(value, list):
@@ -80,14 +116,166 @@ def _emptied(value: JSON, depth: int) -> JSON:
     return None if depth > 2 and isinstance(value, Ambiguous) else value
 
 
-def _settled(pairs: Iterable[tuple[str, JSON]], *, is_nested: bool = False) -> Iterator[tuple[str, JSON]]:
-    """The fields without the secrets, with the placeholders that were left marked; those of groups too."""
+def _without_secrets(pairs: Iterable[tuple[str, JSON]], *, is_nested: bool = False) -> Iterator[tuple[str, JSON]]:
+    """Yield the fields without the secrets, with the placeholders that were left marked; those of groups too."""
     for key, value in pairs:
         if key.strip().lower() in KEYS:
             continue
         if type(value) is str and is_unsubstituted(value, key):
             yield key, Unfilled(value)
         elif isinstance(value, dict) and not is_nested:
-            yield key, dict(_settled(value.items(), is_nested=True))
+            yield key, dict(_without_secrets(value.items(), is_nested=True))
         else:
             yield key, value
+
+
+def _read_form(raw: bytes) -> ParsedBody:
+    """Return the fields of a form: text, None where it is empty, a list for a JSON list or a name that stands often.
+
+    A raw `&` in a value and one that is missing between two fields are noted.
+    """
+    notes: list[str] = []
+    fields: list[tuple[str, str]] = []
+    behind: dict[int, list[str]] = {}  # what stands behind raw `&`, by the field that it may belong to
+    for piece in _pieces(raw, notes):
+        name, equals, value = piece.partition("=")
+        if not equals and fields:  # a raw `&` inside the value before it, or a name without a value?
+            behind.setdefault(len(fields) - 1, []).append(name)
+        elif name:
+            fields.append((name, value))
+    pairs = [(name, _form_value(value, behind.get(at, ()), name, notes)) for at, (name, value) in enumerate(fields)]
+    return ParsedBody(tuple(_merged(pairs, _one_or_list)), "form", tuple(notes))
+
+
+def _pieces(raw: bytes, notes: list[str]) -> list[str]:
+    """Return the decoded `name=value` pieces; decoded as one text, so that the encoding is judged by all of it."""
+    pieces = _LINE_BREAK.sub(b"\x00", raw).replace(b"+", b" ").split(b"&")
+    parts = [part for piece in pieces if piece for part in _unglue(piece, notes)]
+    whole, remarks = decode(unquote_to_bytes(b"\n".join(parts)))
+    notes.extend(remarks)
+    return [part.replace("\x00", "\n") for part in whole.split("\n")]
+
+
+def _unglue(piece: bytes, notes: list[str]) -> list[bytes]:
+    """Split `direction=incall_session_id=1` where the name of a variable follows without an `&`."""
+    if piece.count(b"=") < 2:
+        return [piece]
+    backwards = piece.lower()[::-1]
+    parts: list[bytes] = []
+    end = len(piece)
+    for match in _GLUED.finditer(backwards, 0, len(piece) - piece.index(b"=") - 1):
+        start = len(piece) - match.end()
+        if piece[start - 1 : start] != b"_":
+            parts.append(piece[start:end])
+            end = start
+            notes.append(f"before {match[1][::-1].decode()} an & was missing")
+    return [piece[:end], *reversed(parts)]
+
+
+def _form_value(value: str, behind: Sequence[str], name: str, notes: list[str]) -> JSON:
+    if behind:
+        notes.append(f"{name}: an unescaped & stands in it; left empty")
+        return Ambiguous("&".join((value, *behind)))
+    text = value.strip()
+    if not text:
+        return None
+    if text[0] == "[" and text[-1] == "]":
+        try:
+            return variables.from_json(text)
+        except ValueError:
+            return value
+    return value
+
+
+def _one_or_list(name: str, values: list[JSON]) -> JSON:
+    """Make a list of `ids=1&ids=2`, as a form writes it, and one value of what is only repeated."""
+    filled = [
+        value
+        for value in values
+        if value is not None and not (isinstance(value, str) and is_unsubstituted(value, name))
+    ]
+    if not filled:
+        return values[0]
+    alike = _different(filled)
+    if len(alike) > 1 and any(isinstance(value, Ambiguous) for value in filled):
+        return _any_of(alike)
+    return filled if len(alike) > 1 else alike[0]
+
+
+def _merged(pairs: Sequence[tuple[str, JSON]], merge: Callable[[str, list[JSON]], JSON]) -> Sequence[tuple[str, JSON]]:
+    """Make one of the names that stand more than once, by all of their values, in the spelling of the first."""
+    if len({name.lower() for name, _ in pairs}) == len(pairs):
+        return pairs
+    groups: dict[str, tuple[str, list[JSON]]] = {}
+    for name, value in pairs:
+        groups.setdefault(name.lower(), (name, []))[1].append(value)
+    return [(name, values[0] if len(values) == 1 else merge(name, values)) for name, values in groups.values()]
+
+
+def _any_of(values: Iterable[JSON]) -> Ambiguous:
+    """Keep the text of a name's different values, so much of it as people need."""
+    return Ambiguous(" or ".join(_shown(value) for value in values))
+
+
+def _different(values: Iterable[JSON]) -> list[JSON]:
+    """Return the first few values that differ, in type too."""
+    kept: list[JSON] = []
+    for value in values:
+        if all(value != other or type(value) is not type(other) for other in kept):
+            kept.append(value)
+            if len(kept) == _VALUES_MAX:
+                break
+    return kept
+
+
+def _shown(value: JSON) -> str:
+    text = value.text if isinstance(value, Ambiguous) else repr(value)
+    return text if len(text) <= _VALUE_MAX else f"{text[:_VALUE_MAX]}…"
+
+
+def decode(raw: bytes) -> tuple[str, tuple[str, ...]]:
+    """Return the text, UTF-8 or windows-1251, and what had to be noted on the way.
+
+    Raises MalformedEvent when no reading is certain.
+    """
+    notes: list[str] = []
+    if raw.startswith(codecs.BOM_UTF8):
+        raw = raw[len(codecs.BOM_UTF8) :]
+        notes.append("a byte order mark was removed")
+    try:
+        return raw.decode("utf-8"), tuple(notes)
+    except UnicodeDecodeError:
+        return _decode_legacy(raw, notes)
+
+
+def charset(raw: bytes) -> Literal["utf-8", "windows-1251"]:
+    """Return the encoding that `decode` reads these bytes in, where it reads them at all."""
+    try:
+        raw.decode("utf-8")
+    except UnicodeDecodeError:
+        return "utf-8" if _is_damaged_utf8(*_count(raw)) else "windows-1251"
+    return "utf-8"
+
+
+def _count(raw: bytes) -> tuple[int, int]:
+    """Return how many bytes above ASCII stand in sequences of UTF-8, and how many do not."""
+    high = len(_HIGH.findall(raw))
+    in_sequences = sum(len(match) for match in _UTF8_SEQUENCES.findall(raw))
+    return in_sequences, high - in_sequences
+
+
+def _is_damaged_utf8(in_sequences: int, stray: int) -> bool:
+    """Is it UTF-8 all the same? As windows-1251 every other letter would be wrong."""
+    return in_sequences >= 4 * stray
+
+
+def _decode_legacy(raw: bytes, notes: list[str]) -> tuple[str, tuple[str, ...]]:
+    in_sequences, stray = _count(raw)
+    if _is_damaged_utf8(in_sequences, stray):
+        return raw.decode("utf-8", "replace"), (*notes, f"{stray} bytes are not UTF-8 and were replaced by U+FFFD")
+    if in_sequences > stray:
+        raise MalformedEvent("the text is neither UTF-8 nor windows-1251: send it in UTF-8, or mend it with `edit`")
+    try:
+        return raw.decode("cp1251"), (*notes, "decoded from windows-1251")
+    except UnicodeDecodeError as exc:
+        raise MalformedEvent("the text is neither UTF-8 nor windows-1251: is this a notification at all?") from exc

@@ -22,19 +22,19 @@ class Phone(NamedTuple):
 _LENGTH_MAX = 64  # a number, its punctuation and a long tail
 
 
-def parse(given: str) -> Phone:
-    """Splits off a DTMF tail and rewrites what is a valid number; anything else stays as it is.
+def parse(text: str) -> Phone:
+    """Split off a DTMF tail and rewrites what is a valid number; anything else stays as it is.
 
     Raises ValueError for a text that is too long to be a phone: no pattern sees it, and no cache keeps it.
     """
-    if len(given) > _LENGTH_MAX:
+    if len(text) > _LENGTH_MAX:
         raise ValueError(f"is longer than {_LENGTH_MAX} characters")
-    return _parse(given)
+    return _parse(text)
 
 
 @lru_cache(maxsize=4096)  # phonenumbers takes 14 us a number; the same few numbers come again and again
-def _parse(given: str) -> Phone:
-    head, *tails = _TAIL.split(given.strip(), maxsplit=1)
+def _parse(text: str) -> Phone:
+    head, *tails = _TAIL.split(text.strip(), maxsplit=1)
     dtmf = tails[0] if tails else None
     bare = _PUNCTUATION.sub("", head)
     candidate = _international(bare)
@@ -59,5 +59,5 @@ def _is_valid(candidate: str) -> bool:
 
 
 def as_uis_writes(number: str) -> str:
-    """11 digits without the plus: what UIS sends, and what the 1C receiver's column takes."""
+    """Return 11 digits without the plus: what UIS sends, and what the 1C receiver's column takes."""
     return number[1:] if number.startswith("+") and number[1:].isdigit() else number

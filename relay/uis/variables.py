@@ -1,14 +1,54 @@
-"""The variables of UIS notifications: which type each has, and which field of a CallEvent it fills.
+"""The variables of UIS notifications: the type of each, the field of a CallEvent that it fills, the way it is read.
 
 Source: the variable list of the UIS cabinet and recorded bodies. A name is looked up in lower case,
 because templates are typed by hand (`Start_time` for `start_time`).
+Every conversion `to_…` raises ValueError when a value has no such type.
 """
 
 from __future__ import annotations
 
+import json
 import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from enum import Enum, auto
-from typing import NamedTuple
+from typing import Any, NamedTuple
+from zoneinfo import ZoneInfo
+
+from relay.clock import to_utc
+
+JSON = Any  #: str | int | float | bool | None | list | dict | Ambiguous | Unfilled
+
+_MAX_INTEGER = 2**63 - 1
+_KEY_MAX = 64  # characters of what a call or an employee is found by
+_ITEMS_MAX = 1000
+_DEPTH_MAX = 64  # of lists and objects in each other: far from what any library's recursion bears
+_STAMP = re.compile(
+    r"\d{4}-\d\d-\d\d[ T]\d\d:\d\d(:\d\d([.,]\d{1,9})?)?\s*(Z|[+-]\d\d(:?\d\d)?)?", re.IGNORECASE | re.ASCII
+)
+_PLAIN = re.compile(r"[\d.:T -]+", re.ASCII)
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_UNIX = re.compile(r"\d{9,10}(\.\d+)?|\d{12,13}", re.ASCII)
+_TRUE = {"true", "1", "yes", "да", "t", "y"}
+_FALSE = {"false", "0", "no", "нет", "f", "n"}
+
+PLACEHOLDER = re.compile(r"\{\{\s*([\w.]+)\s*\}\}")
+"""`{{name}}`, which UIS leaves where the event does not know the variable."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ambiguous:
+    """A field whose value can be read in more than one way: it is left empty, the text is kept."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Unfilled:
+    """A field that holds no value, but the placeholder that UIS left in its place."""
+
+    text: str
 
 
 class Type(Enum):
@@ -31,6 +71,20 @@ class Variable(NamedTuple):
     type: Type
     field: str | None  #: of CallEvent; None: kept in `extra`
 
+
+_UNMAPPED = {
+    Type.ID: "app_id communication_id cpn_region_id last_talked_employee_id leg_id operator_rating scenario_id",
+    Type.IDS: "contact_group_ids leg_ids tag_ids",
+    Type.LIST: "attributes noanswered_employee_full_names tag_names",
+    Type.TEXT: """
+        call_status communication_number communication_type contact_full_name cpn_region_name employee_email
+        employee_full_name eq_utm_campaign eq_utm_content eq_utm_expid eq_utm_medium eq_utm_referrer eq_utm_source
+        eq_utm_term finish_time_localized first_answered_employee_email first_talked_employee_email
+        last_talked_employee_email last_talked_employee_full_name notification_time_localized site_domain_name
+        start_time_localized tp_project visitor_browser_name visitor_country visitor_email
+    """,
+}
+"""Others that were seen, without a field of their own."""
 
 VARIABLES: dict[str, Variable] = {
     "start_time": Variable(Type.TIME, "started_at"),
@@ -68,33 +122,11 @@ VARIABLES: dict[str, Variable] = {
     "is_internal": Variable(Type.BOOL, None),
     "is_transfer": Variable(Type.BOOL, None),
     "call_record_duration": Variable(Type.SECONDS, None),
-    **dict.fromkeys(
-        (
-            "app_id", "communication_id", "cpn_region_id", "last_talked_employee_id", "leg_id", "operator_rating",
-            "scenario_id",
-        ),
-        Variable(Type.ID, None),
-    ),
-    **dict.fromkeys(("contact_group_ids", "leg_ids", "tag_ids"), Variable(Type.IDS, None)),
-    **dict.fromkeys(("attributes", "noanswered_employee_full_names", "tag_names"), Variable(Type.LIST, None)),
-    **dict.fromkeys(
-        (
-            "call_status", "communication_number", "communication_type", "contact_full_name", "cpn_region_name",
-            "employee_email", "employee_full_name", "eq_utm_campaign", "eq_utm_content", "eq_utm_expid",
-            "eq_utm_medium", "eq_utm_referrer", "eq_utm_source", "eq_utm_term", "finish_time_localized",
-            "first_answered_employee_email", "first_talked_employee_email", "last_talked_employee_email",
-            "last_talked_employee_full_name", "notification_time_localized", "site_domain_name",
-            "start_time_localized", "tp_project", "visitor_browser_name", "visitor_country", "visitor_email",
-        ),
-        Variable(Type.TEXT, None),
-    ),
-}  # fmt: skip
+    **{name: Variable(kind, None) for kind, names in _UNMAPPED.items() for name in names.split()},
+}
 
 TEXTS = (Type.TEXT, Type.DIRECTION, Type.EXTENSION, Type.LINK)
 """Where a placeholder that was left is an empty text for a receiver that knows UIS alone; elsewhere it is null."""
-
-PLACEHOLDER = re.compile(r"\{\{\s*([\w.]+)\s*\}\}")
-"""`{{name}}`, which UIS leaves where the event does not know the variable."""
 
 
 def is_unsubstituted(value: str, key: str) -> bool:
@@ -110,7 +142,192 @@ def is_unsubstituted(value: str, key: str) -> bool:
 
 def is_text(key: str, placeholder: str) -> bool:
     """Would UIS have put a text here? By the variable in the placeholder, else by the field; one's own key is text."""
-    found = PLACEHOLDER.fullmatch(placeholder.strip())
-    name = found[1] if found else placeholder.strip()
+    match = PLACEHOLDER.fullmatch(placeholder.strip())
+    name = match[1] if match else placeholder.strip()
     variable = VARIABLES.get(name.lower()) or VARIABLES.get(key.strip().lower())
     return variable is None or variable.type in TEXTS
+
+
+def is_empty(value: JSON) -> bool:
+    """Is it null, an empty text, an empty list, or the word null that a quoted template makes?"""
+    if type(value) is str:
+        text = value.strip()
+        return not text or (len(text) == 4 and text.lower() == "null")
+    return value is None or value == [] or value == {}
+
+
+def to_text(value: JSON) -> str:
+    """Return the text of a value, fit to be stored."""
+    if isinstance(value, str):
+        return str(clean(value)).strip()
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, int | float):
+        return str(_whole(value) if isinstance(value, float) and value.is_integer() else value)
+    raise ValueError("is not text")
+
+
+def to_key(value: JSON) -> str:
+    """Return a text by which something is found: a session, an extension. Short: no index or cache swells."""
+    text = to_text(value)
+    if len(text) > _KEY_MAX:
+        raise ValueError(f"is longer than {_KEY_MAX} characters")
+    return text
+
+
+def to_integer(value: JSON) -> int:
+    """Return a whole number that is not negative; 63, 63.0, "63" and " 63 " are all 63."""
+    if type(value) is int and 0 <= value <= _MAX_INTEGER:
+        return value
+    if isinstance(value, (bool, list | dict)):
+        raise ValueError("is not a whole number")
+    if isinstance(value, str) and re.fullmatch(r"\s*\d{1,19}(\.0+)?\s*", value, re.ASCII):
+        value = int(value.strip().partition(".")[0])
+    if isinstance(value, float):
+        value = _whole(value)
+    if not isinstance(value, int) or not 0 <= value <= _MAX_INTEGER:
+        raise ValueError("is not a whole number")
+    return value
+
+
+def _whole(value: float) -> int:
+    if not value.is_integer():
+        raise ValueError("is not a whole number")
+    return int(value)
+
+
+def to_boolean(value: JSON) -> bool:
+    if isinstance(value, bool):
+        return value
+    word = "" if isinstance(value, list | dict) else str(value).strip().lower()
+    if word in _TRUE:
+        return True
+    if word in _FALSE:
+        return False
+    raise ValueError("is neither true nor false")
+
+
+def to_direction(value: JSON) -> str:
+    word = to_text(value).lower()
+    if word not in ("in", "out"):
+        raise ValueError("is neither in nor out")
+    return word
+
+
+def to_moment(value: JSON, zone: ZoneInfo) -> datetime:
+    """Take the account's local time without a zone, as UIS writes it, ISO with an offset, and Unix seconds."""
+    text = to_text(value)
+    try:
+        if _STAMP.fullmatch(text):
+            if not _PLAIN.fullmatch(text):  # fromisoformat takes neither a comma nor a space before the zone
+                text = text.upper().replace(",", ".").replace(" Z", "Z")
+            moment = datetime.fromisoformat(text)
+            return to_utc(moment if moment.tzinfo else moment.replace(tzinfo=zone))
+        if not _UNIX.fullmatch(text):
+            raise ValueError("is not a time")
+        seconds = float(text) / (1000 if len(text.partition(".")[0]) > 10 else 1)
+        return _EPOCH + timedelta(milliseconds=round(seconds * 1000))
+    except (OverflowError, ValueError) as exc:
+        raise ValueError("is not a time like 2026-03-02 12:45:59.863") from exc
+
+
+def to_integers(value: JSON) -> tuple[int, ...]:
+    """Take a list of ids in any of its forms: [1,2], "[1,2]", "1,2", 1."""
+    return tuple([to_integer(item) for item in _items(value)])
+
+
+def to_links(value: JSON) -> tuple[str, ...]:
+    """Take a list of links or ids in any of its forms."""
+    return tuple(to_text(item) for item in _items(value) if not is_empty(item))
+
+
+CONVERSIONS: dict[Type, Callable[[JSON], Any]] = {
+    Type.TEXT: to_text,
+    Type.DIRECTION: to_direction,
+    Type.SESSION: to_key,
+    Type.EXTENSION: to_key,
+    Type.ID: to_integer,
+    Type.IDS: to_integers,
+    Type.SECONDS: to_integer,
+    Type.BOOL: to_boolean,
+    Type.LINK: to_text,
+    Type.LINKS: to_links,
+}
+"""How the values of a type are read; phones and times need more than the value, and lists of anything are not read."""
+
+
+def is_deep(values: Iterable[JSON]) -> bool:
+    """Do lists and objects stand in each other more deeply than in any notification?"""
+    level = [value for value in values if isinstance(value, list | dict)]
+    for _ in range(_DEPTH_MAX):
+        if not level:
+            return False
+        level = [
+            item
+            for each in level
+            for item in (each.values() if isinstance(each, dict) else each)
+            if isinstance(item, list | dict)
+        ]
+    return True
+
+
+def from_json(text: str) -> JSON:
+    """Return what a text says that is JSON itself."""
+    try:
+        value = _DECODER.decode(text)
+    except RecursionError:
+        raise ValueError("is nested too deeply") from None
+    if is_deep([value]):
+        raise ValueError("is nested too deeply")
+    return value
+
+
+def refuse(constant: str) -> JSON:
+    """Refuse NaN and Infinity, which are not JSON: for `parse_constant`."""
+    raise ValueError(f"{constant} is not JSON")
+
+
+def finite(digits: str) -> float:
+    """Return a number that JSON can hold: for `parse_float`."""
+    value = float(digits)
+    if value in (float("inf"), float("-inf")):
+        raise ValueError(f"{digits[:40]} is too large")
+    return value
+
+
+_DECODER = json.JSONDecoder(parse_constant=refuse, parse_float=finite)  # to make one costs more than to use it
+
+
+def _items(value: JSON) -> list[JSON]:
+    if isinstance(value, str):
+        stripped = value.strip()
+        value = from_json(stripped) if stripped.startswith("[") else _split(stripped)
+    if isinstance(value, dict):
+        raise ValueError("is not a list")
+    items = value if isinstance(value, list) else [value]
+    if len(items) > _ITEMS_MAX:
+        raise ValueError(f"holds more than {_ITEMS_MAX} items")
+    return items
+
+
+def _split(text: str) -> list[JSON]:
+    if text.count(",") > _ITEMS_MAX:
+        raise ValueError(f"holds more than {_ITEMS_MAX} items")
+    return [item.strip() for item in text.split(",") if item.strip()]
+
+
+def clean(value: JSON, depth: int = 0) -> JSON:
+    """Return the value fit to be stored: no NUL (PostgreSQL refuses it), half surrogate, or integer over 64 bits."""
+    if type(value) is str:
+        if value.isascii() and "\x00" not in value:
+            return value
+        return value.replace("\x00", "").encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+    if isinstance(value, bool) or value is None or isinstance(value, float):
+        return value
+    if isinstance(value, int):
+        return value if abs(value) <= _MAX_INTEGER else str(value)
+    if depth > 8:
+        return "…"
+    if isinstance(value, dict):
+        return {clean(str(key)): clean(item, depth + 1) for key, item in value.items()}
+    return [clean(item, depth + 1) for item in value]

@@ -1,30 +1,132 @@
-"""A client's connection: what a thread and gunicorn's parser see of it. Nothing here waits for the client."""
+"""A client's connection: finds where each request ends among the bytes that have come, so that a thread is given whole
+requests only, and is what gunicorn's parser takes for a socket. Nothing here waits for the client.
+
+Says nothing of whether the request is a good one: that is for gunicorn's parser. Where the two could read it
+differently (two lengths, a length beside chunks), all that has come is handed over, and the connection ends with it.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import re
 import socket
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 from gunicorn.http import errors
 from werkzeug.exceptions import (
     BadRequest,
     ExpectationFailed,
     HTTPException,
+    RequestEntityTooLarge,
     RequestHeaderFieldsTooLarge,
     RequestURITooLarge,
 )
 
-from relay.web.framing import Frame, Framing
-
+HEAD_MAX = 64 * 1024
+_CHUNK_LINE_MAX = 8190
+_END = b"\r\n\r\n"
+_BARE_LF = re.compile(rb"(?<!\r)\n")
+_CHUNK_SIZE = re.compile(rb"([0-9a-fA-F]{1,8})[ \t]*(?:;|\Z)")
+_LENGTH = re.compile(rb"[0-9]{1,18}")
 _PIECE = 16 * 1024
-_PARTING_BYTES = 256 * 1024
+_DISCARD_MAX = 256 * 1024
 _REFUSED_AS: dict[type[Exception], type[HTTPException]] = {
     errors.LimitRequestLine: RequestURITooLarge,
     errors.LimitRequestHeaders: RequestHeaderFieldsTooLarge,
     errors.ExpectationFailed: ExpectationFailed,
 }
+
+
+class Frame(NamedTuple):
+    length: int  #: how many of the bytes are the request
+    ending: HTTPException | None  #: why no more of it will come; None when it is whole
+
+
+class Framing:
+    """One request's way from its first byte to its last. No byte is searched twice."""
+
+    def __init__(self, largest_body: int) -> None:
+        self.waits_for_continue = False  #: the client holds its body back until it is told to go on
+        self._largest = largest_body
+        self._state: Callable[[Framing, bytearray], Frame | None] = Framing._head
+        self._at = 0
+        self._most = 0
+
+    def advance(self, received: bytearray) -> Frame | None:
+        """Return the first request among all that has come so far; None while more of it is needed."""
+        return self._state(self, received)
+
+    def _head(self, received: bytearray) -> Frame | None:
+        end = received.find(_END, max(0, self._at - len(_END) + 1))
+        if end >= 0:
+            return self._after_head(received, end + len(_END))
+        if _BARE_LF.search(received, self._at):
+            return _misframed(received)  # such a head would never end
+        self._at = len(received)
+        if len(received) > HEAD_MAX:
+            return Frame(len(received), RequestHeaderFieldsTooLarge(f"the headers are longer than {HEAD_MAX} bytes"))
+        return None
+
+    def _after_head(self, received: bytearray, end: int) -> Frame | None:
+        head = bytes(received[:end]).lower()
+        lengths, codings = _values(head, b"content-length"), _values(head, b"transfer-encoding")
+        self._at = end
+        if not lengths and not codings:
+            return Frame(end, None)
+        if [coding.rpartition(b",")[2].strip() for coding in codings] == [b"chunked"] and not lengths:
+            self._state, self._most = Framing._chunks, end + self._largest
+        elif len(lengths) == 1 and not codings and _LENGTH.fullmatch(lengths[0]):
+            self._state, self._most = Framing._counted, end + int(lengths[0])
+            if int(lengths[0]) > self._largest:
+                return self._too_large(received)
+        else:
+            return _misframed(received)
+        self.waits_for_continue = _values(head, b"expect") == [b"100-continue"] and b" http/1.1\r\n" in head
+        return self._state(self, received)
+
+    def _counted(self, received: bytearray) -> Frame | None:
+        return Frame(self._most, None) if len(received) >= self._most else None
+
+    def _chunks(self, received: bytearray) -> Frame | None:
+        while True:
+            line_end = received.find(b"\r\n", self._at)
+            if line_end < 0:
+                return _misframed(received) if len(received) - self._at > _CHUNK_LINE_MAX else None
+            size = _CHUNK_SIZE.match(received, self._at, line_end)
+            if size is None:
+                return _misframed(received)
+            chunk_end = line_end + 2 + int(size[1], 16)
+            if chunk_end == line_end + 2:  # the last chunk: after its line the trailers, of which there may be none
+                self._state, self._at, self._most = Framing._trailers, line_end, line_end + HEAD_MAX
+                return self._trailers(received)
+            if chunk_end > self._most:
+                return self._too_large(received)
+            if len(received) < chunk_end + 2:
+                return None
+            if received[chunk_end : chunk_end + 2] != b"\r\n":
+                return _misframed(received)
+            self._at = chunk_end + 2
+
+    def _trailers(self, received: bytearray) -> Frame | None:
+        end = received.find(_END, self._at)
+        if end >= 0:
+            return Frame(end + len(_END), None)
+        self._at = max(self._at, len(received) - len(_END) + 1)
+        return self._too_large(received) if len(received) > self._most else None
+
+    def _too_large(self, received: bytearray) -> Frame:
+        sentence = f"the body is larger than the {self._largest} bytes that are taken anywhere here"
+        return Frame(len(received), RequestEntityTooLarge(sentence))
+
+
+def _misframed(received: bytearray) -> Frame:
+    return Frame(len(received), BadRequest("it cannot be told where this request ends; nothing of it was taken"))
+
+
+def _values(head: bytes, name: bytes) -> list[bytes]:
+    """Return what stands under a name in a head of small letters."""
+    return [part.partition(b"\r\n")[0].strip() for part in head.split(b"\r\n" + name + b":")[1:]]
 
 
 class Connection:
@@ -57,8 +159,8 @@ class Connection:
     def send(self, _data: bytes) -> None:
         """Drop gunicorn's `100 Continue`: the body is here."""
 
-    def take(self, frame: Frame) -> None:
-        """Set the next request apart."""
+    def begin_request(self, frame: Frame) -> None:
+        """Set the next request apart for a thread."""
         self.request, self._read = bytes(self.received[: frame.length]), 0
         del self.received[: frame.length]
         self.ending = frame.ending
@@ -74,7 +176,7 @@ class Connection:
     def discard(self) -> bool:
         """Read away what still comes. Is it over?"""
         try:
-            while self._discarded < _PARTING_BYTES and (piece := self.sock.recv(_PIECE)):
+            while self._discarded < _DISCARD_MAX and (piece := self.sock.recv(_PIECE)):
                 self._discarded += len(piece)
         except BlockingIOError:
             return False

@@ -1,7 +1,6 @@
 """Takes notifications over HTTP. Refusals are checked in this order: 404, 405, 403, 413, 401.
 
-The endpoint is Flask's, but its requests come by a short cut (`relay/web/__init__.py`), without Flask's contexts:
-so here the request is an argument, never `flask.request`.
+Notifications come past Flask (`before_flask`), so here the request is an argument, never `flask.request`.
 """
 
 from __future__ import annotations
@@ -9,7 +8,8 @@ from __future__ import annotations
 import re
 import threading
 import time
-from typing import NamedTuple, NoReturn
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
 import flask
 import structlog
@@ -17,6 +17,7 @@ from flask import Flask
 from werkzeug.exceptions import (
     Forbidden,
     HTTPException,
+    InternalServerError,
     MethodNotAllowed,
     NotFound,
     RequestEntityTooLarge,
@@ -31,13 +32,15 @@ from relay.ingest.service import Receipt
 from relay.models import ENDPOINTS
 from relay.observability import metrics
 from relay.uis import credentials
-from relay.web import offered_secrets
-from relay.web.json import json_response
+from relay.web import access
+from relay.web.json import json_response, refusal
 from relay.wiring import Relay
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
 log = structlog.get_logger("relay.web")
 
-ENDPOINT = "notification"
 WEB_THREADS = 16
 _INTAKE_THREADS = WEB_THREADS - 2  # while the store hangs two stay free for /ping and /healthz
 _STALLED_S = 0.25
@@ -67,13 +70,38 @@ class Ingest:
         self._inside = 0  # threads that wait for the store
 
     def register(self, app: Flask) -> None:
+        """Take every address that nobody else has."""
         app.add_url_rule(
-            "/<path:path>", ENDPOINT, lambda **_: self.receive(flask.request), methods=_ANY_METHOD,
+            "/<path:path>",
+            "notification",
+            lambda **_: self.receive(flask.request),
+            methods=_ANY_METHOD,
             provide_automatic_options=False,
-        )  # fmt: skip
+        )
+        app.wsgi_app = self.before_flask(app.wsgi_app)  # type: ignore[method-assign,assignment]
+
+    def before_flask(self, app: WSGIApplication) -> WSGIApplication:
+        """Take a short cut for the one address that is called a thousand times as often as all others.
+
+        Flask's contexts, session and routing cost a notification more than its reading (measured: 70 of 190 us).
+        """
+
+        def dispatched(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+            if "/hs/" not in environ["PATH_INFO"].lower():
+                return app(environ, start_response)
+            try:
+                response = self.receive(Request(environ))
+            except HTTPException as exc:
+                response = refusal(exc)
+            except Exception:
+                log.exception("web.failed")
+                response = refusal(InternalServerError())
+            return response(environ, start_response)
+
+        return dispatched
 
     def receive(self, request: Request) -> Response:
-        """Raises HTTPException for what is refused."""
+        """Answer after the commit. Raises HTTPException for what is refused."""
         began = time.perf_counter()
         try:
             source, endpoint = self._route(request)
@@ -108,11 +136,11 @@ class Ingest:
 
     def _route(self, request: Request) -> tuple[Source, str]:
         path = request.path.lstrip("/")
-        found = _PATH.fullmatch(path)
-        endpoint = found["endpoint"].lower() if found else ""
-        if found is None or endpoint not in (*ENDPOINTS, "ping"):
+        match = _PATH.fullmatch(path)
+        endpoint = match["endpoint"].lower() if match else ""
+        if match is None or endpoint not in (*ENDPOINTS, "ping"):
             raise NotFound("no such address; notifications go to /<source>/hs/UIScom/in, out, rec or any")
-        source = self._sources.get(found["source"].strip("/").casefold())
+        source = self._sources.get(match["source"].strip("/").casefold())
         if source is None:
             log.warning("notification.unknown_source", path=path, address=request.remote_addr)
             raise NotFound("no such source; [sources.*] of the configuration name them")
@@ -131,8 +159,8 @@ class Ingest:
         query, in_query = credentials.split_query(request.query_string)
         masked, in_body = credentials.find_and_mask(body)
         if not source.open and not any(
-            offered_secrets.matches(token, source.secrets)
-            for token in (*in_query, *in_body, *offered_secrets.in_headers(request))
+            access.is_secret(token, source.secrets)
+            for token in (*in_query, *in_body, *access.secrets_in_headers(request))
         ):
             raise Unauthorized(_UNAUTHORISED)
         if masked.strip() or not query:
@@ -155,8 +183,8 @@ class Ingest:
                 raise too_large
         return b"".join(parts)
 
-    def _count(self, request: Request, source: Source, refusal: HTTPException, began: float) -> None:
-        status = refusal.code or 500
+    def _count(self, request: Request, source: Source, refused: HTTPException, began: float) -> None:
+        status = refused.code or 500
         self._relay.metrics.record_notification(source.name, None, str(status), time.perf_counter() - began)
         log.warning("notification.refused", source=source.name, status=status, address=request.remote_addr)
         self._relay.refusals.add(source.name, status)

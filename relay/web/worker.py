@@ -33,8 +33,7 @@ from werkzeug.exceptions import (
     RequestTimeout,
 )
 
-from relay.web.connection import Connection, Reader, refused
-from relay.web.framing import Frame, Framing
+from relay.web.connection import Connection, Frame, Framing, Reader, refused
 from relay.web.json import refusal
 
 log = structlog.get_logger("relay.web")
@@ -42,7 +41,7 @@ log = structlog.get_logger("relay.web")
 REQUEST_S = 15.0  # from a request's first byte to its last, and again for its answer to be read
 _SILENT_S = 5  # a connection that has sent nothing yet stays with the kernel
 _STOPPING_S = 2.0  # a stopping worker waits so long for the rest of a request
-_PARTING_S = 2.0  # for the client to close first: closed on bytes not read, it would lose our answer
+_DISCARD_S = 2.0  # for the client to close first: closed on bytes not read, it would lose our answer
 _SWEEP_EVERY_S = 0.5
 _TOGETHER = 32 * 1024 * 1024  # bytes of unfinished requests, at most
 _PIECE = 16 * 1024
@@ -83,7 +82,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
         if self.nr_conns >= self.worker_connections:
             self._make_room()
         conn = Connection(sock, client, listener.getsockname(), self._framing())
-        conn.deadline = self._in(self.cfg.keepalive)
+        conn.deadline = self._deadline(self.cfg.keepalive)
         self._receive(conn)
 
     def _make_room(self) -> None:
@@ -93,11 +92,11 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
         else:
             time.sleep(_PAUSE_S)  # the threads have them all
 
-    def _in(self, seconds: float) -> float:
+    def _deadline(self, seconds: float) -> float:
         return time.monotonic() + (seconds if self.alive else min(seconds, _STOPPING_S))
 
     def _framing(self) -> Framing:
-        return Framing(self.wsgi.largest_body)
+        return Framing(self.wsgi.config["LARGEST_BODY"])
 
     def _receive(self, conn: Connection) -> None:
         try:
@@ -108,15 +107,15 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
             return self._close(conn)
         if piece:
             if not conn.received:
-                conn.deadline = self._in(REQUEST_S)
+                conn.deadline = self._deadline(REQUEST_S)
             conn.received += piece
-            return self._look(conn)
+            return self._advance(conn)
         if conn.received:
             cut = BadRequest("the connection ended before the request did; nothing of it was taken")
             return self._hand_over(conn, Frame(len(conn.received), cut))
         return self._close(conn)
 
-    def _look(self, conn: Connection) -> None:
+    def _advance(self, conn: Connection) -> None:
         """Give the request to a thread if it is whole."""
         frame = conn.framing.advance(conn.received) if conn.received else None
         if frame is not None:
@@ -132,22 +131,22 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
 
     def _limit_memory(self) -> None:
         """End the largest of the requests that come in when together they hold too much."""
-        if sum(len(conn.received) for conn in self._watched) > max(_TOGETHER, 2 * self.wsgi.largest_body):
+        if sum(len(conn.received) for conn in self._watched) > max(_TOGETHER, 2 * self.wsgi.config["LARGEST_BODY"]):
             largest = max(self._watched, key=lambda conn: len(conn.received))
             full = RequestEntityTooLarge("too much is being received at once; send it again")
             self._hand_over(largest, Frame(len(largest.received), full))
 
     def _hand_over(self, conn: Connection, frame: Frame) -> None:
         self._unwatch(conn)
-        conn.take(frame)
+        conn.begin_request(frame)
         self.enqueue_req(conn)
 
     def finish_request(self, conn: Connection, fs: Future[None]) -> None:
         if fs.cancelled() or fs.exception() is not None:
             return self._close(conn)
-        return self._go_on(conn)
+        return self._after_answer(conn)
 
-    def _go_on(self, conn: Connection) -> None:
+    def _after_answer(self, conn: Connection) -> None:
         """After an answer: the rest of it, the next request, or the end."""
         if conn.unsent:
             if not conn.events:  # the first look: what follows gets no more time
@@ -155,22 +154,22 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
             self._watch(conn, selectors.EVENT_WRITE, self._send)
         elif conn.keep:
             conn.framing = self._framing()
-            conn.deadline = self._in(REQUEST_S if conn.received else self.cfg.keepalive)
-            self._look(conn)
+            conn.deadline = self._deadline(REQUEST_S if conn.received else self.cfg.keepalive)
+            self._advance(conn)
         else:
-            conn.deadline = self._in(_PARTING_S)
+            conn.deadline = self._deadline(_DISCARD_S)
             with contextlib.suppress(OSError):  # the client has gone: discard says so
                 conn.sock.shutdown(socket.SHUT_WR)
-            self._part(conn)
+            self._discard(conn)
 
     def _send(self, conn: Connection) -> None:
         try:
             conn.flush()
         except OSError:
             return self._close(conn)
-        return self._go_on(conn)
+        return self._after_answer(conn)
 
-    def _part(self, conn: Connection) -> None:
+    def _discard(self, conn: Connection) -> None:
         try:
             over = conn.discard()
         except OSError:
@@ -178,7 +177,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
         if over:
             self._close(conn)
         else:
-            self._watch(conn, selectors.EVENT_READ, self._part)
+            self._watch(conn, selectors.EVENT_READ, self._discard)
 
     def _watch(self, conn: Connection, events: int, ready: Callable[[Connection], None]) -> None:
         conn.ready = ready

@@ -90,7 +90,7 @@ def make_dead(relay: Relay, *sessions: int, reason: str = "400: a field is missi
         relay.store.queue.record(
             store_work.AttemptResult(
                 delivery=job.delivery, epoch=epoch, state="dead", due_at=now, failures=1, unclear=0, delivered_at=None,
-                reason=reason, remote=None, attempt=None,
+                reason=reason, remote_id=None, attempt=None,
             )
         )  # fmt: skip
 

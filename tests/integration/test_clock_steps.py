@@ -46,7 +46,7 @@ def test_a_step_whose_commit_was_not_confirmed_is_followed_once(relay: Relay, cl
         eventually(lambda: only(relay).due_at != was_due, "the step is followed")
         eventually(lambda: not dispatcher._steps and store._left == 0, "and confirmed at last")
         assert only(relay).due_at == was_due + step
-        assert dispatcher._lanes["onec"].throttle.health.asked_until == was_due + step
+        assert dispatcher._lanes["onec"].throttle.health.retry_not_before == was_due + step
     finally:
         dispatcher.stop(5)
 
@@ -65,7 +65,7 @@ def waiting(relay: Relay, target: str, epoch: int, now: datetime) -> Delivery:
             unclear=0,
             delivered_at=None,
             reason=None,
-            remote=None,
+            remote_id=None,
             attempt=None,
         )
     )
@@ -91,8 +91,8 @@ def test_all_lanes_follow_a_step_or_none_does(make_relay: Callable[..., Relay], 
     for _ in range(3):
         relay.store.waits.follow_clock(lanes, *step, {})
     assert {name: only(relay, name).due_at for name in lanes} == {name: d.due_at + HOUR for name, d in before.items()}
-    assert {name: only(relay, name).aged_from for name in lanes} == {
-        name: d.aged_from + HOUR for name, d in before.items()
+    assert {name: only(relay, name).age_started_at for name in lanes} == {
+        name: d.age_started_at + HOUR for name, d in before.items()
     }
 
 
@@ -104,11 +104,11 @@ def test_a_step_back_is_followed_once_too_but_is_no_time_that_stood_still(relay:
         relay.store.waits.follow_clock(lanes, clock(), clock() - HOUR, {})
 
     assert only(relay).due_at == before.due_at - HOUR
-    assert only(relay).aged_from == before.aged_from
+    assert only(relay).age_started_at == before.age_started_at
 
 
 def age(relay: Relay, now: datetime) -> timedelta:
-    return now - only(relay).aged_from
+    return now - only(relay).age_started_at
 
 
 @pytest.mark.parametrize("step", [HOUR, 30 * HOUR, -HOUR])
@@ -182,7 +182,7 @@ def test_a_resume_that_is_killed_between_two_chunks_makes_nobody_older(
         clock.forward(hours=1)
         assert relay.store.targets.resume("onec", clock())
         assert not relay.store.targets.is_paused("onec")
-        ages = [clock() - delivery.aged_from for delivery in relay.store.queries.deliveries(Selection())]
+        ages = [clock() - delivery.age_started_at for delivery in relay.store.queries.deliveries(Selection())]
         assert ages == [timedelta(minutes=5 - number) for number in range(6)], killed
     assert killed >= 5, "it begins, moves three times two ages, and ends"
 
@@ -203,7 +203,7 @@ def test_two_that_resume_a_target_at_once_make_nobody_younger_twice(
     store.close()
 
     assert not relay.store.targets.is_paused("onec")
-    assert {clock() - delivery.aged_from for delivery in relay.store.queries.deliveries(Selection())} == {HOUR / 6}
+    assert {clock() - delivery.age_started_at for delivery in relay.store.queries.deliveries(Selection())} == {HOUR / 6}
 
 
 class _Killed(BaseException):
@@ -245,7 +245,7 @@ def test_what_a_clock_that_was_ahead_has_stored_is_delivered_at_once(
         eventually(all_are(relay, "delivered"), "all")
     finally:
         dispatcher.stop(5)
-    assert {d.aged_from <= clock() for d in relay.store.queries.deliveries(Selection())} == {True}
+    assert {d.age_started_at <= clock() for d in relay.store.queries.deliveries(Selection())} == {True}
     for session in ("1", "2"):
         assert [kind for whose, kind in order if whose == session] == ["incoming", "answered"]
 
@@ -279,7 +279,7 @@ def test_a_wait_is_shortened_to_what_was_told_and_one_that_is_right_stays(relay:
             unclear=0,
             delivered_at=None,
             reason=None,
-            remote=None,
+            remote_id=None,
             attempt=None,
         )
     )
@@ -296,4 +296,4 @@ def test_a_wait_is_shortened_to_what_was_told_and_one_that_is_right_stays(relay:
     assert found[fresh.id].due_at == clock()
     assert found[spaced.id].due_at == clock() + 5 * HOUR
     assert found[tried.id].due_at == clock() + longest
-    assert {found[one.id].aged_from for one in (fresh, spaced, tried)} == {clock()}
+    assert {found[one.id].age_started_at for one in (fresh, spaced, tried)} == {clock()}

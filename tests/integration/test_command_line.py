@@ -54,7 +54,7 @@ class Operator:
         self.relay.store.queue.record(
             AttemptResult(
                 delivery=job.delivery, epoch=1, state=state, due_at=now, failures=0, unclear=0,
-                delivered_at=now if state == "delivered" else None, reason=reason, remote=None, attempt=attempt,
+                delivered_at=now if state == "delivered" else None, reason=reason, remote_id=None, attempt=attempt,
             )
         )  # fmt: skip
 

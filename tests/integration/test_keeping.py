@@ -33,7 +33,7 @@ def end(relay: Relay, state: Any) -> None:
     relay.store.queue.record(
         AttemptResult(
             delivery=job.delivery, epoch=epoch, state=state, due_at=now, failures=0, unclear=0,
-            delivered_at=now if state == "delivered" else None, reason=None, remote=None,
+            delivered_at=now if state == "delivered" else None, reason=None, remote_id=None,
             attempt=Attempt(number=1, at=now, took_ms=1, status=200, outcome="delivered", reason=""),
         )
     )  # fmt: skip
@@ -248,7 +248,7 @@ def test_what_stood_still_before_the_migration_still_makes_nobody_older(
     assert bootstrap.migrate(settings) == "0005"
     relay = wiring.build(settings)
     relay.store.targets.resume("onec", from_us(30 * HOUR_US))
-    aged_from = {d.id: to_us(d.aged_from) / HOUR_US for d in relay.store.queries.deliveries(Selection())}
+    aged_from = {d.id: to_us(d.age_started_at) / HOUR_US for d in relay.store.queries.deliveries(Selection())}
     relay.close()
     of_pause = {at: moved + 10 if moved < 20 else 30 for at, moved in waiting.items()}
     assert aged_from == {f"onec {at}": moved for at, moved in of_pause.items()} | {f"other {at}": at for at in waiting}
@@ -269,7 +269,7 @@ def test_after_a_step_of_the_clock_waits_have_their_length_and_ages_their_value(
     relay.store.queue.record(
         AttemptResult(
             delivery=job.delivery, epoch=epoch, state="due", due_at=clock() + timedelta(minutes=10), failures=0,
-            unclear=0, delivered_at=None, reason=None, remote=None, attempt=None,
+            unclear=0, delivered_at=None, reason=None, remote_id=None, attempt=None,
         )
     )  # fmt: skip
     post(relay, rendered("incoming", call_session_id=2))
@@ -283,8 +283,8 @@ def test_after_a_step_of_the_clock_waits_have_their_length_and_ages_their_value(
     assert first.due_at - after == timedelta(minutes=9)
     assert second.due_at <= after
     assert third.due_at <= after
-    assert clock() - third.aged_from == timedelta(0)
-    aged = clock() - second.aged_from
+    assert clock() - third.age_started_at == timedelta(0)
+    aged = clock() - second.age_started_at
     assert aged == timedelta(minutes=1) if hours > 0 else aged < timedelta(minutes=1)
 
 

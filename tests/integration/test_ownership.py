@@ -111,7 +111,7 @@ def test_an_owner_that_was_stopped_sends_nothing_more_and_its_late_answers_settl
 
     def hang(_: ClaimedDelivery) -> Outcome:
         answer.wait(20)
-        return Outcome(name="delivered", remote="the first one's")
+        return Outcome(name="delivered", remote_id="the first one's")
 
     slow = Scripted(POLICY, hang)
     first = dispatch(stored, slow, monotonic=owners)
@@ -135,7 +135,7 @@ def test_an_owner_that_was_stopped_sends_nothing_more_and_its_late_answers_settl
 
     assert len(slow.sent) == POLICY.concurrency  # nothing more after it lost the lane
     for delivery in stored.store.queries.deliveries(Selection(states=("delivered",))):
-        assert delivery.remote == "the first one's"
+        assert delivery.remote_id == "the first one's"
 
 
 def test_one_that_has_lost_a_lane_does_not_hold_it_when_it_renews_the_others(relay: Relay) -> None:

@@ -12,9 +12,8 @@ from flask import Flask
 from flask.testing import FlaskClient
 
 from relay.sandbox.server import Sandbox
-from relay.web import create_app
-from relay.web import health as probes_room
-from relay.web.health import Probes
+from relay.web import create_app, monitoring
+from relay.web.monitoring import Probes
 from relay.wiring import Relay
 from tests.fakes import FakeClock
 from tests.waiting import eventually
@@ -42,7 +41,7 @@ def test_a_dispatcher_that_hangs_makes_the_relay_unready_and_one_that_goes_on_re
     running: Callable[..., Relay], onec: Sandbox, stuck: Stuck, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It really hangs: in the middle of a sweep, as on a disk that does not answer."""
-    monkeypatch.setattr(probes_room, "_HANGS_AFTER_S", 0.5)
+    monkeypatch.setattr(monitoring, "_HANGS_AFTER_S", 0.5)
     relay = running(onec.onec_url)
     client = create_app(relay).test_client()
     eventually(lambda: client.get("/readyz").status_code == 200, "it is ready")
@@ -144,4 +143,4 @@ def client_of(probes: Probes) -> FlaskClient:
 
 
 def test_the_limit_is_the_contracts_ten_seconds() -> None:
-    assert probes_room._HANGS_AFTER_S == 10
+    assert monitoring._HANGS_AFTER_S == 10

@@ -50,7 +50,7 @@ def result(job: Any, state: Any = "delivered", *, due_at: datetime = NOON) -> At
     outcome: Any = "delivered" if state == "delivered" else "later"
     return AttemptResult(
         delivery=job.delivery, epoch=job.epoch, state=state, due_at=due_at, failures=0, unclear=0,
-        delivered_at=NOON if state == "delivered" else None, reason=None, remote=None,
+        delivered_at=NOON if state == "delivered" else None, reason=None, remote_id=None,
         attempt=Attempt(number=job.delivery.attempts + 1, at=NOON, took_ms=1, status=200, outcome=outcome, reason=""),
     )  # fmt: skip
 
@@ -160,7 +160,7 @@ def test_a_repeat_within_the_window_is_recognised_and_counted(store: Store) -> N
     assert (again.duplicate, again.event) == (True, first.event)
     assert len(states(store)) == 1
     [event] = store.queries.events(Selection())
-    assert (event.repeated, event.repeats) == (1, (NOON + timedelta(minutes=9),))
+    assert (event.duplicate_count, event.duplicate_times) == (1, (NOON + timedelta(minutes=9),))
 
 
 def test_a_repeat_after_the_window_is_a_new_event(store: Store) -> None:
@@ -350,7 +350,7 @@ def test_a_replay_counts_attempts_and_age_anew(store: Store) -> None:
     store.operator.replay([Replay(dead, later, later)])
 
     [delivery] = store.queries.deliveries(Selection())
-    assert (delivery.state, delivery.attempts, delivery.aged_from, delivery.replayed) == ("due", 0, later, True)
+    assert (delivery.state, delivery.attempts, delivery.age_started_at, delivery.replayed) == ("due", 0, later, True)
 
 
 def test_the_next_one_is_claimed_in_the_commit_that_records_the_last(store: Store) -> None:

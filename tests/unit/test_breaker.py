@@ -130,7 +130,7 @@ def test_after_a_restart_a_probe_goes_at_once_but_not_before_the_time_that_was_a
     restarted = target_health.at_start(asked, NOW + timedelta(minutes=1))
 
     assert target_health.request_at(restarted) == NOW + timedelta(hours=1)
-    plain = replace(asked, asked_until=None, probe_at=NOW + timedelta(minutes=1))
+    plain = replace(asked, retry_not_before=None, probe_at=NOW + timedelta(minutes=1))
     assert target_health.request_at(target_health.at_start(plain, NOW)) == NOW
 
 
@@ -166,10 +166,12 @@ def test_a_wait_that_was_asked_for_is_never_cut_short_and_noise_only_lengthens(s
 
 def test_what_a_clock_that_was_ahead_has_left_behind_is_not_believed() -> None:
     hour, year = timedelta(hours=1), NOW + timedelta(days=365)
-    saved = TargetHealth(state="down", reason="why", since=year, asked_until=year, forbidden_since=year, probe_at=NOW)
+    saved = TargetHealth(
+        state="down", reason="why", since=year, retry_not_before=year, forbidden_since=year, probe_at=NOW
+    )
 
     found = target_health.believable(saved, NOW, hour)
-    assert found == replace(saved, since=NOW, asked_until=NOW + hour, forbidden_since=NOW)
+    assert found == replace(saved, since=NOW, retry_not_before=NOW + hour, forbidden_since=NOW)
     assert target_health.believable(found, NOW, hour) == found
     assert target_health.believable(TargetHealth(), NOW, hour) == TargetHealth()
 
@@ -198,7 +200,7 @@ class LaneMachine(RuleBasedStateMachine):
         self.outage: str | None = None
         self.delivered_at: dict[str, datetime] = {}
         self.sent_while_down: list[datetime] = []
-        self.asked_until = NOW
+        self.retry_not_before = NOW
 
     @initialize()
     def begin(self) -> None:
@@ -208,7 +210,7 @@ class LaneMachine(RuleBasedStateMachine):
     @rule(poisonous=st.booleans())
     def call(self, poisonous: bool) -> None:
         seq = len(self.waiting) + len(self.ended) + 1
-        delivery = replace(FRESH, seq=seq, event=str(seq), session=str(seq), due_at=self.now, aged_from=self.now)
+        delivery = replace(FRESH, seq=seq, event=str(seq), session=str(seq), due_at=self.now, age_started_at=self.now)
         self.waiting.append(delivery)
         if poisonous:
             self.poison.add(str(seq))
@@ -228,7 +230,7 @@ class LaneMachine(RuleBasedStateMachine):
         permit = self.throttle.take()
         if not isinstance(permit, Permit):
             return
-        assert self.now >= self.asked_until, "a wait that was asked for was cut short"
+        assert self.now >= self.retry_not_before, "a wait that was asked for was cut short"
         assert permit.probe == (self.throttle.health.state != "open")
         delivery = min((one for one in self.waiting if one.due_at <= self.now), key=lambda one: (one.due_at, one.seq))
         self.waiting.remove(delivery)
@@ -237,7 +239,7 @@ class LaneMachine(RuleBasedStateMachine):
         others = [at for session, at in self.delivered_at.items() if session != delivery.session]
         verdict = retry_policy.decide(
             outcome, delivery, self.policy, now=self.now, jitter=0.5, is_open=self.throttle.is_well,
-            target_accepts_others=any(at > (delivery.tried_at or delivery.aged_from) for at in others),
+            target_accepts_others=any(at > (delivery.tried_at or delivery.age_started_at) for at in others),
         )  # fmt: skip
         after_it = replace(
             delivery, attempts=delivery.attempts + 1, failures=verdict.failures, due_at=verdict.due_at,
@@ -252,7 +254,7 @@ class LaneMachine(RuleBasedStateMachine):
 
     def outcome(self, delivery: Delivery, asked: float | None) -> Outcome:
         if self.outage == "later" and asked:
-            self.asked_until = max(self.asked_until, self.now + timedelta(seconds=asked))
+            self.retry_not_before = max(self.retry_not_before, self.now + timedelta(seconds=asked))
             return Outcome(name="later", reason="busy", wait=timedelta(seconds=asked))
         if self.outage:
             return Outcome(name=self.outage, reason="outage")  # type: ignore[arg-type]
@@ -283,7 +285,9 @@ class LaneMachine(RuleBasedStateMachine):
     @invariant()
     def nothing_is_due_in_the_past_for_ever(self) -> None:
         for delivery in self.waiting:
-            assert delivery.due_at <= max(self.now + self.policy.retry_max * 1.25, self.asked_until, delivery.aged_from)
+            assert delivery.due_at <= max(
+                self.now + self.policy.retry_max * 1.25, self.retry_not_before, delivery.age_started_at
+            )
 
 
 LaneMachine.TestCase.settings = settings(max_examples=60, stateful_step_count=60, deadline=None)

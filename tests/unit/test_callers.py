@@ -8,7 +8,7 @@ import pytest
 
 from relay.config.addresses import AllowList, read_network, site
 from relay.config.demo_guard import is_loopback
-from relay.web.callers import is_on_this_machine, tell_of_unknown_proxy
+from relay.web.access import is_on_this_machine, tell_of_unknown_proxy
 
 
 @pytest.mark.parametrize(

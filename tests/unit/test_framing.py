@@ -12,8 +12,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from werkzeug.exceptions import BadRequest, HTTPException, RequestEntityTooLarge, RequestHeaderFieldsTooLarge
 
-from relay.web.connection import Connection
-from relay.web.framing import HEAD_MAX, Frame, Framing
+from relay.web.connection import HEAD_MAX, Connection, Frame, Framing
 
 LARGEST = 1000
 POST = b"POST /trade/hs/UIScom/in HTTP/1.1\r\nHost: x\r\n"
@@ -119,7 +118,7 @@ def test_gunicorn_refuses_or_reads_to_the_same_last_byte(received: bytes) -> Non
     client = Connection(socket.socket(), ("127.0.0.1", 1), ("127.0.0.1", 2), Framing(LARGEST))
     client.sock.close()
     client.received += received
-    client.take(found)
+    client.begin_request(found)
     parser = http.get_parser(Config(), client, client.client)
     try:
         request = next(parser)

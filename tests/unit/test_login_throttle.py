@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relay.web.admin import login_delay as throttle_room
-from relay.web.admin.login_delay import LoginThrottle, delay
+from relay.web.admin import auth
+from relay.web.admin.auth import LoginThrottle, delay
 from tests.fakes import FakeClock
 
 
@@ -30,13 +30,13 @@ def try_often(throttle: LoginThrottle, clock: FakeClock, address: str, times: in
     ("wrong", "seconds"), [(0, 0), (4, 0), (5, 10), (6, 20), (7, 40), (10, 320), (12, 900), (1000, 900)]
 )
 def test_the_delay_grows_to_a_quarter_of_an_hour(wrong: int, seconds: int) -> None:
-    assert delay(wrong, is_known=False) == timedelta(seconds=seconds)
-    assert delay(wrong, is_known=True) == timedelta(seconds=min(seconds, 10))
+    assert delay(wrong, is_logged_in=False) == timedelta(seconds=seconds)
+    assert delay(wrong, is_logged_in=True) == timedelta(seconds=min(seconds, 10))
 
 
-@given(wrong=st.integers(0, 10**9), is_known=st.booleans())
-def test_it_never_falls_and_is_never_for_ever(wrong: int, is_known: bool) -> None:
-    first, second = delay(wrong, is_known=is_known), delay(wrong + 1, is_known=is_known)
+@given(wrong=st.integers(0, 10**9), is_logged_in=st.booleans())
+def test_it_never_falls_and_is_never_for_ever(wrong: int, is_logged_in: bool) -> None:
+    first, second = delay(wrong, is_logged_in=is_logged_in), delay(wrong + 1, is_logged_in=is_logged_in)
 
     assert first <= second <= timedelta(minutes=15)
 
@@ -111,13 +111,13 @@ def test_a_clock_that_is_put_back_keeps_nobody_out(throttle: LoginThrottle, cloc
 def test_memory_has_an_end(addresses: list[str]) -> None:
     clock = FakeClock()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(throttle_room, "_ADDRESSES", 8)
+        patch.setattr(auth, "_ADDRESSES", 8)
         throttle = LoginThrottle(clock)
         for number in addresses:
             throttle.try_acquire(":".join(number[at : at + 4] for at in range(0, 32, 4)))
             throttle.try_acquire(number * 100)  # what a proxy may put there
-            assert len(throttle._tries) <= 8
-            assert all(len(key) <= 64 for key in throttle._tries)
+            assert len(throttle._addresses) <= 8
+            assert all(len(key) <= 64 for key in throttle._addresses)
 
 
 def test_many_at_once_are_as_many_tries(throttle: LoginThrottle) -> None:

@@ -25,13 +25,13 @@ EVENT = Event(
     received_at=NOON,
     raw=b"\x00\xff",
     edited=None,
-    query=True,
+    is_query_string=True,
     zone="Europe/Moscow",
     call=CallEvent(kind="incoming", session_id="7", started_at=NOON, extra={"имя": [1, None]}),
     problem=None,
     notes=("имя", "b"),
-    repeats=(NOON, NOON + timedelta(microseconds=1)),
-    repeated=2,
+    duplicate_times=(NOON, NOON + timedelta(microseconds=1)),
+    duplicate_count=2,
 )
 DELIVERY = Delivery(
     seq=2,
@@ -48,12 +48,12 @@ DELIVERY = Delivery(
     failures=2,
     unclear=1,
     due_at=NOON,
-    aged_from=NOON,
+    age_started_at=NOON,
     replayed=True,
     tried_at=NOON,
     delivered_at=None,
     reason="отказ",
-    remote=None,
+    remote_id=None,
 )
 
 

@@ -82,7 +82,7 @@ class _Call(CallWorkflow[plan.Step]):
         remote = self._done.get("call") or self._done.get("unsorted")
         return Outcome(
             name="delivered",
-            remote=None if remote is None else str(remote),
+            remote_id=None if remote is None else str(remote),
             reason=note,
             health_hint=self._health_hint,
         )

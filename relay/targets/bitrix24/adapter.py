@@ -65,7 +65,7 @@ class _Call(CallWorkflow[plan.Step]):
         notes = [note, f"the portal is {moved} now: change the configuration" if moved and self._has_requested else ""]
         return Outcome(
             name="delivered",
-            remote=self._done.get("call_id"),
+            remote_id=self._done.get("call_id"),
             reason="; ".join(text for text in notes if text),
             health_hint=self._health_hint,
         )

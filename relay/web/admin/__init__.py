@@ -10,9 +10,9 @@ from flask.typing import ResponseReturnValue
 from werkzeug.exceptions import HTTPException
 
 from relay.errors import Conflict, NotFound, RelayError
-from relay.web.admin import calls, dead, events, i18n, overview
-from relay.web.admin.auth import Login, give_number
-from relay.web.admin.context import EXTENSION, AdminContext
+from relay.web.admin import i18n, views
+from relay.web.admin.auth import Login, csrf_token, give_number
+from relay.web.admin.context import EXTENSION
 from relay.wiring import Relay
 
 _POLICY = (
@@ -31,28 +31,24 @@ FORM_MAX = 2 * 1024 * 1024  # of a form: a body that is mended fits
 
 
 def register(app: Flask, relay: Relay) -> None:
-    """Adds the page. Without a password there is none."""
+    """Add the page. Without a password there is none."""
     password = relay.settings.admin.password
     if password is None:
         return
     login = Login(password, relay.store.sessions, relay.clock)
     app.config["MAX_CONTENT_LENGTH"] = FORM_MAX
-    app.url_map.converters["session"] = calls.SessionInPath
-    app.extensions[EXTENSION] = AdminContext(relay)
+    app.extensions[EXTENSION] = relay
     i18n.install(app)
-    pages = Blueprint(
-        "admin", __name__, url_prefix="/admin", template_folder="templates", static_folder="static",
-        static_url_path="/static",
-    )  # fmt: skip
+    app.jinja_env.globals.update(csrf_token=csrf_token)
+    pages = Blueprint("admin", __name__, url_prefix="/admin", template_folder="templates", static_folder="static")
     pages.before_request(login.require_login)
     pages.after_request(_protect)
     pages.after_request(give_number)
     pages.register_error_handler(HTTPException, _explain)
     pages.register_error_handler(RelayError, _explain_ours)
     pages.add_url_rule("/login", "login", login.view, methods=["GET", "POST"])
-    pages.add_url_rule("/logout", "logout", login.leave, methods=["POST"])
-    for room in (overview, dead, calls, events):
-        room.register(pages)
+    pages.add_url_rule("/logout", "logout", login.logout, methods=["POST"])
+    views.register(app, pages)
     app.register_blueprint(pages)
     app.add_url_rule("/admin", "admin_without_slash", lambda: redirect(url_for("admin.overview"), 308))
 

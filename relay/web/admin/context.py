@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
@@ -15,52 +16,63 @@ from relay.wiring import Relay
 
 EXTENSION = "relay"
 PAGE = 50
+FILTERS = ("target", "source", "kind", "state", "session", "phone", "since", "until")
 
 
-class AdminContext:
-    def __init__(self, relay: Relay) -> None:
-        self.relay = relay
-
-    @property
-    def zone(self) -> ZoneInfo:
-        return self.relay.settings.timezone
+def relay() -> Relay:
+    """Return the relay whose page this is."""
+    own: Relay = current_app.extensions[EXTENSION]
+    return own
 
 
-def context() -> AdminContext:
-    found: AdminContext = current_app.extensions[EXTENSION]
-    return found
+def zone() -> ZoneInfo:
+    """Return the zone of the account, in which the page shows its times."""
+    return relay().settings.timezone
+
+
+def given(names: Iterable[str]) -> dict[str, str]:
+    """Return the filters of the request that are filled, as they were typed."""
+    return {name: value for name in names if (value := request.values.get(name, "").strip())}
+
+
+def target_names() -> list[str]:
+    """Return the configured targets, then those of former days that the store still has."""
+    return relay().store.queries.target_names(relay().settings.targets)
 
 
 def selection(states: tuple[str, ...]) -> Selection:
-    """The filters of the request's query or form; `states` are those that may be asked for. Raises BadRequest."""
-    values = request.values
-    kind = values.get("kind") or None
+    """Read the filters of a query or form; `states` are those that may be asked for. Raises BadRequest."""
+    filters = given(FILTERS)
+    kind, state = filters.get("kind"), filters.get("state")
     if kind is not None and kind not in KINDS:
         raise BadRequest(f"there is no kind {kind!r}")
-    state = values.get("state") or None
     if state is not None and state not in states:
         raise BadRequest(f"there is no state {state!r} here")
     return Selection(
-        ids=tuple(values.getlist("id")), target=values.get("target") or None, source=values.get("source") or None,
-        kind=kind, session=(values.get("session") or "").strip() or None,
-        phone=(values.get("phone") or "").strip() or None, since=_moment("since"), until=_moment("until"),
+        ids=tuple(request.values.getlist("id")),
+        target=filters.get("target"),
+        source=filters.get("source"),
+        kind=kind,
+        session=filters.get("session"),
+        phone=filters.get("phone"),
+        since=_moment(filters.get("since")),
+        until=_moment(filters.get("until")),
         states=(state,) if state else (),
-    )  # fmt: skip
+    )
 
 
 def before() -> int | None:
-    """The key that the page begins before."""
-    given = request.args.get("before", "")
-    if given and not (given.isascii() and given.isdigit() and len(given) < 19):
+    """Return the key that the page of a list begins before."""
+    text = request.args.get("before", "")
+    if text and not (text.isascii() and text.isdigit() and len(text) < 19):
         raise BadRequest("`before` must be a number")
-    return int(given) if given else None
+    return int(text) if text else None
 
 
-def _moment(name: str) -> datetime | None:
-    given = (request.values.get(name) or "").strip()
-    if not given:
+def _moment(text: str | None) -> datetime | None:
+    if text is None:
         return None
     try:
-        return when(given, context().zone, context().relay.clock())
+        return when(text, zone(), relay().clock())
     except ValueError as exc:
         raise BadRequest(str(exc)) from exc

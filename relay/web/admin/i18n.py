@@ -22,22 +22,22 @@ _LINK = re.compile(r"https?://[^\s\"'<>\\]+")
 
 
 def language() -> str:
-    """Of this request; Russian for a browser that asks for neither."""
+    """Return that of this request; Russian for a browser that asks for neither."""
     if not has_request_context():
         return LANGUAGES[0]
     return request.accept_languages.best_match(LANGUAGES) or LANGUAGES[0]
 
 
 @cache
-def _catalogue(wanted: str) -> catalogues.NullTranslations:
-    if wanted == "en":
+def _catalogue(code: str) -> catalogues.NullTranslations:
+    if code == "en":
         return catalogues.NullTranslations()
-    return catalogues.translation("admin", _FOLDER, [wanted])
+    return catalogues.translation("admin", _FOLDER, [code])
 
 
 def gettext(text: str, **values: Any) -> str:
-    found = _catalogue(language()).gettext(text)
-    return found % values if values else found
+    translated = _catalogue(language()).gettext(text)
+    return translated % values if values else translated
 
 
 def _ngettext(one: str, many: str, count: int) -> str:
@@ -45,27 +45,25 @@ def _ngettext(one: str, many: str, count: int) -> str:
 
 
 def install(app: Flask) -> None:
-    """Gives the templates their words and filters."""
-    from relay.web.admin.auth import csrf_token  # which speaks in these words itself
-
+    """Give the templates their words and filters."""
     app.jinja_env.add_extension("jinja2.ext.i18n")
     app.jinja_env.install_gettext_callables(  # type: ignore[attr-defined]  # added by the extension
         lambda text: _catalogue(language()).gettext(text), _ngettext, newstyle=True
     )
-    app.jinja_env.globals.update(language=language, csrf_token=csrf_token)
+    app.jinja_env.globals.update(language=language)
     app.jinja_env.filters.update(moment=moment, clock=clock, took=took, age=age, without_links=without_links)
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
 
 
 def moment(at: datetime | None, zone: ZoneInfo) -> str:
-    """`02.03.2026 12:45:59` in Russian, `2026-03-02 12:45:59` in English."""
+    """Write `02.03.2026 12:45:59` in Russian, `2026-03-02 12:45:59` in English."""
     if at is None:
         return "–"
     return at.astimezone(zone).strftime("%d.%m.%Y %H:%M:%S" if language() == "ru" else "%Y-%m-%d %H:%M:%S")
 
 
 def clock(at: datetime, zone: ZoneInfo) -> str:
-    """`12:45:59.863`, for a time line of one day."""
+    """Write `12:45:59.863`, for a time line of one day."""
     local = at.astimezone(zone)
     return f"{local:%H:%M:%S}.{local.microsecond // 1000:03d}"
 
@@ -77,7 +75,7 @@ def took(milliseconds: int) -> str:
 
 
 def age(span: timedelta) -> str:
-    """The largest unit that fits, whole."""
+    """Write the largest unit that fits, whole."""
     seconds = max(0, int(span.total_seconds()))
     for size, text in ((86400, "%(count)s d"), (3600, "%(count)s h"), (60, "%(count)s min")):
         if seconds >= size:
@@ -86,5 +84,5 @@ def age(span: timedelta) -> str:
 
 
 def without_links(text: str) -> Markup:
-    """The text with each link hidden but for its host: a recording opens without a login."""
-    return Markup(escape(_LINK.sub(lambda found: "/".join(found[0].split("/")[:3]) + "/…", text)))  # noqa: S704  escaped
+    """Return the text with each link hidden but for its host: a recording opens without a login."""
+    return Markup(escape(_LINK.sub(lambda match: "/".join(match[0].split("/")[:3]) + "/…", text)))  # noqa: S704  escaped
