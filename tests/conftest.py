@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import random
-import socket
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,13 +12,14 @@ import pytest
 import structlog
 from structlog.testing import capture_logs
 
-from relay import bootstrap, wiring
 from relay import config as settings_room
+from relay import wiring
 from relay.config import Settings
 from relay.sandbox.onec import OneC
 from relay.sandbox.server import Sandbox
 from relay.store import Store, migrate
 from relay.wiring import Relay
+from tests import databases, ports
 from tests import postgres as servers
 from tests.fakes import FakeClock
 from tests.postgres import Bouncer, Postgres
@@ -79,13 +77,7 @@ def logged(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Any]]:
 
 @pytest.fixture
 def unused_port() -> int:
-    """Return a port that nobody listens on, outside the range from which the kernel gives ports to other tests."""
-    ports = random.SystemRandom()
-    while True:
-        port = ports.randrange(10_000, 32_000)
-        with socket.socket() as probe, contextlib.suppress(OSError):
-            probe.bind(("127.0.0.1", port))
-            return port
+    return ports.unused_port()
 
 
 @pytest.fixture(scope="session")
@@ -151,7 +143,7 @@ def make_relay(make_settings: Callable[..., Settings], clock: FakeClock) -> Iter
 
     def make(*args: str, **more: str) -> Relay:
         settings = make_settings(*args, **more)
-        bootstrap.migrate(settings)
+        databases.create(settings)
         made.append(wiring.build(settings, clock=clock))
         return made[-1]
 

@@ -10,7 +10,6 @@ import contextlib
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -21,6 +20,7 @@ import psycopg
 import pytest
 from psycopg import sql
 
+from tests.ports import unused_port
 from tests.waiting import eventually
 
 USER = "relay"
@@ -64,7 +64,7 @@ class Server:
     def __init__(self, name: str) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix=f"relay-{name}-"))
         self.log = self.folder / "server.log"
-        self.port = _unused_port()
+        self.port = unused_port()
         self.child: subprocess.Popen[bytes] | None = None
         if os.getuid() == 0:
             shutil.chown(self.folder, "postgres", "postgres")
@@ -234,9 +234,3 @@ def _is_running(pid: int) -> bool:
     except OSError:
         return False
     return status.rpartition(")")[2].split()[0] != "Z"
-
-
-def _unused_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

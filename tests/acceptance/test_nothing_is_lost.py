@@ -18,7 +18,7 @@ from tests.acceptance.process import SOAK, Process
 from tests.waiting import eventually
 
 KILLS = 100 if SOAK else 3
-NOTIFICATIONS = 600 if SOAK else 1000
+NOTIFICATIONS = 600 if SOAK else 400
 CONCURRENCY = 3
 MAKE_FAST = f"concurrency = {CONCURRENCY}"
 THREE = """

@@ -11,8 +11,8 @@ from alembic import command
 from alembic.config import Config
 from sqlalchemy import create_engine
 
-from relay import bootstrap, wiring
 from relay import config as settings_room
+from relay import wiring
 from relay.config import Settings
 from relay.sandbox.amocrm.api import AmoCrm
 from relay.sandbox.bitrix24.portal import Bitrix24
@@ -20,6 +20,7 @@ from relay.sandbox.onec import OneC
 from relay.sandbox.server import Sandbox
 from relay.store import migrate
 from relay.wiring import Relay
+from tests import databases
 from tests.calls import rendered
 from tests.fakes import FakeClock
 from tests.lanes import post
@@ -33,7 +34,7 @@ def running(make_settings: Callable[..., Settings]) -> Iterator[Callable[..., Re
 
     def run(*args: str, **more: str) -> Relay:
         settings = make_settings(*args, **more)
-        bootstrap.migrate(settings)
+        databases.create(settings)
         relay = wiring.build(settings)
         made.append(relay)
         relay.start()
@@ -49,7 +50,7 @@ def running(make_settings: Callable[..., Settings]) -> Iterator[Callable[..., Re
 def stored(make_settings: Callable[..., Settings]) -> Iterator[Relay]:
     """A relay with three calls that wait; nothing is started."""
     settings = make_settings()
-    bootstrap.migrate(settings)
+    databases.create(settings)
     relay = wiring.build(settings)
     for session in range(3):
         post(relay, rendered("incoming", call_session_id=session))
@@ -118,7 +119,7 @@ def make_crm(tmp_path: Path, systems: Sandbox, clock: FakeClock) -> Iterator[Cal
         text = configuration(systems, tmp_path / "relay.db", oauth=oauth, **more)
         file.write_text(text, encoding="utf-8")
         found = settings_room.read({"RELAY_CONFIG": str(file)})
-        bootstrap.migrate(found)
+        databases.create(found)
         made.append(wiring.build(found, clock=clock))
         return made[-1]
 

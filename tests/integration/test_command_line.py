@@ -20,6 +20,7 @@ from relay.observability import logging
 from relay.sandbox.server import Sandbox
 from relay.store import AttemptResult, Claim, Selection
 from relay.wiring import Relay
+from tests import databases
 from tests.calls import rendered
 
 Run = Callable[..., Result]
@@ -65,7 +66,7 @@ class Operator:
 @pytest.fixture
 def operator(make_settings: Callable[..., Settings], tmp_path: Path) -> Any:
     settings = make_settings()
-    bootstrap.migrate(settings)
+    databases.create(settings)
     relay = wiring.build(settings)
     relay.store.targets.take_over("onec", "somebody")
     yield Operator(relay, {"RELAY_CONFIG": str(tmp_path / "relay.toml")})

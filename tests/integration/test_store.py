@@ -20,14 +20,15 @@ from relay.store import AttemptResult, Claim, Discard, NewEvent, Replay, Route, 
 from relay.store.group_commit import GroupCommit
 from relay.store.migrate import expect_current, migrate
 from relay.store.tables import VERSION
+from tests import databases
 
 NOON = datetime(2026, 3, 2, 9, 45, tzinfo=UTC)
 
 
 @pytest.fixture
 def store(database_url: str) -> Any:
+    databases.create_at(database_url)
     made = Store(database_url)
-    migrate(made.database, now_utc())
     assert made.targets.take_over("onec", "me") == 1
     yield made
     made.close()

@@ -66,8 +66,8 @@ FILES = sorted(RELAY.rglob("*.py"))
 
 # What is still to be mended: these only become shorter.
 KNOWN_CYCLES = {("relay.web.admin.auth", "relay.web.admin.i18n")}
-KNOWN_NAMESAKES = {"calls.py", "responses.py", "server.py"}
-FMT_SKIPS_AT_MOST = 159  # in the whole project
+KNOWN_NAMESAKES = {"calls.py", "responses.py"}
+FMT_SKIPS_AT_MOST = 123  # in the whole project
 
 FAMILIES = {"targets", "sandbox", "store"}  # rooms with a folder for each vendor or engine
 SAYS_NOTHING = {"utils", "util", "helpers", "helper", "manager", "common", "misc", "tools"}
