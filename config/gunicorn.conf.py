@@ -6,13 +6,13 @@ import signal
 import sys
 from typing import Any
 
+from relay import hosting
 from relay.errors import RelayError
 from relay.observability import logging
 from relay.web.ingest import WEB_THREADS
 
-# On Heroku-style platforms (DYNO is set) the router stands outside; anywhere else only this machine is served,
-# until somebody says otherwise (GUNICORN_CMD_ARGS="--bind 0.0.0.0:8000") or puts nginx in front.
-bind = f"{'0.0.0.0' if os.environ.get('DYNO') else '127.0.0.1'}:{os.environ.get('PORT', '8000')}"
+# On a platform its router stands outside; anywhere else only this machine is served, until RELAY_LISTEN says otherwise.
+bind = hosting.bind_address(os.environ)
 worker_class = "relay.web.worker.Worker"  # threads that meet whole requests only
 workers = int(os.environ.get("WEB_CONCURRENCY", "1"))
 threads = WEB_THREADS

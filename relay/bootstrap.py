@@ -6,10 +6,11 @@ import subprocess
 import sys
 from collections.abc import Iterable, Mapping
 from contextlib import closing
+from pathlib import Path
 
 import structlog
 
-from relay import config
+from relay import config, hosting
 from relay.clock import now_utc
 from relay.config import Settings
 from relay.errors import ConfigError, StoreError
@@ -30,19 +31,16 @@ _SWITCHES = {
 def prepare(environ: Mapping[str, str], hosts: Iterable[str]) -> Settings:
     """Return the settings, with the store migrated. Raises ConfigError or StoreError. `hosts`: what is listened on."""
     settings = config.read(environ)
-    on_platform = "DYNO" in environ
-    problem = config.demo_config_problem(settings, hosts, on_platform=on_platform)
-    if problem and environ.get("RELAY_DEMO") != "1":
+    problem = hosting.listen_problem(environ)
+    if environ.get("RELAY_DEMO") != "1":
+        problem = problem or config.demo_config_problem(settings, hosts, on_platform=hosting.on_platform(environ))
+    if problem:
         raise ConfigError(problem)
     for name, words in _SWITCHES.items():
         if environ.get(name, words[0]).lower() not in words:
             raise ConfigError(f"{name} is {environ[name]!r}; set it to one of {', '.join(words)}")
-    if on_platform and "DATABASE_URL" not in environ:
-        log.warning(
-            "start.disk_is_thrown_away",
-            reason="DYNO is set and the store is a file: on Heroku proper it is lost at every restart, "
-            "with all notifications not yet delivered; use a platform with a persistent disk (Dokku with a volume)",
-        )
+    if thrown_away := hosting.disk_problem(environ, settings.storage.path.resolve(), _mounts()):
+        log.warning("start.disk_is_thrown_away", reason=thrown_away)
     for warning in config.warnings(settings):
         log.warning("start.unwise", reason=warning)
     _migrate_apart(settings, environ)
@@ -67,6 +65,14 @@ def _migrate_apart(settings: Settings, environ: Mapping[str, str]) -> None:
     done = subprocess.run(command, cwd=config.ROOT, env=dict(environ), capture_output=True, text=True, check=False)
     if done.returncode:
         raise StoreError(done.stderr.strip().removeprefix("Error: "))
+
+
+def _mounts() -> list[hosting.Mount]:
+    """Return what is mounted where; nothing where there is no Linux to say it."""
+    try:
+        return hosting.parse_mounts(Path("/proc/self/mountinfo").read_text(encoding="utf-8"))
+    except OSError:
+        return []
 
 
 def _warn_of_unused_targets(settings: Settings, store: Store) -> None:

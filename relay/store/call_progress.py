@@ -79,7 +79,7 @@ class Calls:
 
 
 def _history(connection: Connection, source: str, session: str | None, last: int) -> tuple[CallEvent, ...]:
-    """Everything that UIS had said of the call up to this event (its seq), in the order of acceptance."""
+    """Return everything that UIS had said of the call up to this event (its seq), in the order of acceptance."""
     if session is None:
         rows = _call_event.rows(connection, last=last)
     else:
@@ -88,13 +88,13 @@ def _history(connection: Connection, source: str, session: str | None, last: int
 
 
 def _progress(connection: Connection, delivery: Delivery) -> dict[str, Any]:
-    """What has been done for the call at the delivery's target."""
+    """Return what has been done for the call at the delivery's target."""
     row = _select.first(connection, **_key(delivery))
     return {} if row is None else dict(json.decode(row[0]))
 
 
 def _save_all(connection: Connection, batch: Sequence[CallProgress]) -> list[bool]:
-    """Adds to what has been done: what is not named stays. False: the lane has been taken over since."""
+    """Add to what has been done: what is not named stays. False: the lane has been taken over since."""
     return [_save(connection, progress) for progress in batch]
 
 
@@ -108,7 +108,7 @@ def _save(connection: Connection, progress: CallProgress) -> bool:
 
 
 def forget(connection: Connection, calls: Iterable[tuple[str, str]]) -> None:
-    """What was done for these calls (source, session or event id), where no event of them is left."""
+    """Delete what was done for these calls (source, session or event id), where no event of them is left."""
     for source, session in set(calls):
         _forget.run(connection, source=source, session=session)
 

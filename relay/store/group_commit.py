@@ -19,12 +19,12 @@ from relay.errors import StoreBusy, StoreError
 from relay.store.engine import WRITE_TIMEOUT_S, Database
 
 Item = TypeVar("Item")
-AttemptResult = TypeVar("AttemptResult")
-Operation = Callable[[Connection, Sequence[Item]], Sequence[AttemptResult]]
+Result = TypeVar("Result")
+Operation = Callable[[Connection, Sequence[Item]], Sequence[Result]]
 """Does its work for many items at once, inside the transaction, and returns a result for each."""
 
 _BATCH = 64
-_COMPANY_MAX = 12
+_LINGER_FOR_MAX = 12
 
 
 class _Waiting:
@@ -47,25 +47,25 @@ class GroupCommit:
         self._led = False
         self._began: float | None = None
         self._expected = 1  # how many were there the last time: in the commit, and come while it ran
-        self._gathering = False
-        self._complete = threading.Lock()  # held while the leader waits for company
+        self._lingering = False
+        self._complete = threading.Lock()  # held while the leader lingers
         self._complete.acquire()
 
     def stalled_s(self) -> float:
-        """For how long the commit that is under way has not ended; 0 when none is."""
+        """Return for how long the commit that is under way has not ended; 0 when none is."""
         began = self._began
         return 0.0 if began is None else time.monotonic() - began
 
     def run(
         self,
-        operation: Operation[Item, AttemptResult],
+        operation: Operation[Item, Result],
         item: Item,
         timeout: float = WRITE_TIMEOUT_S,
         *,
         alone_for: Iterable[str],
         linger_s: float = 0.0,
-    ) -> AttemptResult:
-        """The item's result, after the commit that holds it. `linger_s`: so long it may wait for company.
+    ) -> Result:
+        """Return the item's result, after the commit that holds it; `linger_s`: so long that may wait for others.
 
         `alone_for`: what the item needs for itself, see `Database.write`.
 
@@ -77,8 +77,8 @@ class GroupCommit:
             self._queue.append(mine)
             mine.leads = not self._led
             self._led = True
-            if self._gathering and len(self._queue) >= self._expected:
-                self._gathering = False
+            if self._lingering and len(self._queue) >= self._expected:
+                self._lingering = False
                 self._complete.release()
         if not mine.leads and not mine.woken.acquire(timeout=timeout):
             self._give_up(mine)
@@ -90,7 +90,7 @@ class GroupCommit:
             raise mine.error
         if not mine.committed:
             raise StoreBusy("the commit was not confirmed: the thread that made it has been ended")
-        result: AttemptResult = mine.result
+        result: Result = mine.result
         return result
 
     def _give_up(self, mine: _Waiting) -> None:
@@ -102,21 +102,21 @@ class GroupCommit:
         raise StoreBusy("the commit was not confirmed in time")
 
     def _linger(self, within_s: float) -> None:
-        """Waits for as many as there were the last time, but not for long."""
+        """Wait for as many as there were the last time, but not for long."""
         with self._mutex:
-            self._gathering = len(self._queue) < self._expected
-            if not self._gathering:
+            self._lingering = len(self._queue) < self._expected
+            if not self._lingering:
                 return
         if self._complete.acquire(timeout=within_s):
             return
         with self._mutex:
-            if self._gathering:
-                self._gathering = False
+            if self._lingering:
+                self._lingering = False
             else:  # completed at the last instant: the lock has been released for us
                 self._complete.acquire()
 
     def _lead(self, deadline: float) -> None:
-        """Commits for all that wait. What the leader has waited for its turn is over: nobody waits twice."""
+        """Commit for all that wait. What the leader has waited for its turn is over: nobody waits twice."""
         with self._mutex:
             batch = [self._queue.popleft() for _ in range(min(_BATCH, len(self._queue)))]
         self._began = time.monotonic()
@@ -128,7 +128,7 @@ class GroupCommit:
                 for waiting in batch:
                     waiting.over = True
                 following = self._queue[0] if self._queue else None
-                self._expected = min(len(batch) + len(self._queue), _COMPANY_MAX)
+                self._expected = min(len(batch) + len(self._queue), _LINGER_FOR_MAX)
                 self._led = following is not None
                 if following is not None:
                     following.leads = True

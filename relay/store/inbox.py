@@ -129,7 +129,7 @@ class PendingInsert:
         self.original: Original | None = None  # the event that it repeats
 
     def result(self) -> InsertResult:
-        """What became of it, after the commit."""
+        """Return what became of it, after the commit."""
         if self.original is not None:
             return InsertResult(self.original.id, True)
         claimed = [pending for pending in self.deliveries if pending.row["state"] == "sending"]
@@ -176,7 +176,7 @@ _Body = tuple[str, str, bytes]
 
 
 def _insert(connection: Connection, batch: Sequence[PendingInsert]) -> list[None]:
-    """Stores each, or counts it as a repeat of the one it repeats; in the order of the batch."""
+    """Store each, or count it as a repeat of the one it repeats; in the order of the batch."""
     seqs, delivery_seqs = next_seqs(connection, len(batch), sum(len(pending.deliveries) for pending in batch))
     originals = _latest_alike(connection, batch)
     fresh: list[PendingInsert] = []
@@ -203,7 +203,7 @@ def _insert(connection: Connection, batch: Sequence[PendingInsert]) -> list[None
 
 
 def _latest_alike(connection: Connection, batch: Sequence[PendingInsert]) -> dict[_Body, Original]:
-    """The latest event of each body in the batch."""
+    """Return the latest event of each body in the batch."""
     digests = {pending.new.digest for pending in batch if pending.new.duplicate_window}
     return {
         (source, endpoint, raw): Original(seq, event_id, from_us(received_at), json.decode(repeats), repeated)
@@ -238,13 +238,13 @@ def _event(new: NewEvent) -> Event:
 
 
 def phones(call: CallEvent) -> str:
-    """The digits of every number of a call, for the search by phone."""
+    """Return the digits of every number of a call, for the search by phone."""
     numbers = {call.caller, call.callee, call.client_number, call.employee_number, call.virtual_number}
     return " ".join([_NO_DIGIT.sub("", number) for number in numbers if number])
 
 
 def deliver(connection: Connection, event: Event, call: CallEvent, routes: Sequence[Route], now: datetime) -> None:
-    """One delivery for each route of a stored event, behind what still waits of the same call."""
+    """Make one delivery for each route of a stored event, behind what still waits of the same call."""
     pending = _pending_deliveries(event, call, routes, now)
     _, seqs = next_seqs(connection, 0, len(pending))
     _insert_behind(connection, pending, seqs)
@@ -294,5 +294,5 @@ def _insert_behind(connection: Connection, batch: Sequence[PendingDelivery], seq
 
 
 def _present_epochs(connection: Connection, batch: Iterable[PendingDelivery]) -> dict[str, int]:
-    """By lane, where one wants its delivery at once: a lane that has been taken over meanwhile gets nothing."""
+    """Return them where a lane wants its delivery at once: one that has been taken over meanwhile gets nothing."""
     return dict(_epochs.rows(connection)) if any(pending.route.epoch is not None for pending in batch) else {}

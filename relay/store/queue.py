@@ -186,7 +186,7 @@ def _lane(delivery: Delivery) -> tuple[str, str]:
 
 
 def _claimed(row: Row | None, epoch: int) -> ClaimedDelivery | None:
-    """The row of a claim as a value: made outside the commit, where nobody waits for it."""
+    """Return the row of a claim as a value: made outside the commit, where nobody waits for it."""
     if row is None:
         return None
     border = len(DELIVERY.columns)
@@ -194,7 +194,7 @@ def _claimed(row: Row | None, epoch: int) -> ClaimedDelivery | None:
 
 
 def _claim(connection: Connection, batch: Sequence[Claim]) -> list[Row | None]:
-    """For each the row of the next due delivery of its target, now `sending`; None when nothing is due."""
+    """Return for each the row of the next due delivery of its target, now `sending`; None when nothing is due."""
     claimed: list[Row | None] = [None] * len(batch)
     alike: dict[tuple[str, int, datetime | None, bool], list[int]] = {}
     for place, claim in enumerate(batch):
@@ -223,7 +223,7 @@ def _claim_alike(connection: Connection, claim: Claim, count: int) -> list[Row]:
 
 
 def _record(connection: Connection, batch: Sequence[AttemptResult]) -> list[Row | None]:
-    """Writes each result and its attempt, lets the call's next delivery pass, and claims what is asked for.
+    """Write each result and its attempt, let the call's next delivery pass, and claim what is asked for.
 
     A result whose commit was made but not confirmed comes again: it changes nothing any more.
     """
@@ -291,7 +291,7 @@ def _is_recorded(connection: Connection, result: AttemptResult) -> bool:
 
 
 def _unclaim_all(connection: Connection, batch: Sequence[tuple[Delivery, int]]) -> list[bool]:
-    """Back to `due` without counting: claimed under this epoch, but its request was not begun."""
+    """Put back to `due` without counting: claimed under this epoch, but its request was not begun."""
     results = []
     for delivery, epoch in batch:
         tried_at = None if delivery.tried_at is None else to_us(delivery.tried_at)

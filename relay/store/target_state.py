@@ -69,7 +69,7 @@ _finish_pause = Statement(
     """
 )
 _ask_for_probe = Statement("UPDATE targets SET resumes = resumes + 1 WHERE name = :target")
-_CHUNK = 500  # ages that move in one transaction: some milliseconds
+_CHUNK = 1000  # ages that move in one transaction: some milliseconds
 
 
 _DISPATCHER = "dispatcher:"
@@ -196,7 +196,7 @@ class Targets:
         def move_ages(connection: Connection, seqs: Sequence[int]) -> list[bool]:
             if not _note_counted.run(connection, target=target, ends_at=pause.ends_at, first=seqs[0], last=seqs[-1]):
                 return []
-            waits.stand_still(connection, target, pause.began_at, pause.ends_at, seqs)
+            waits.stand_still(connection, seqs, pause.began_at, pause.ends_at)
             return [True] * len(seqs)
 
         with self._database.read() as connection:

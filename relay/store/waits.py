@@ -34,12 +34,13 @@ _overdue_of_kind = Statement(
     """
 )
 _expire = Statement("UPDATE deliveries SET state = :state, reason = :reason WHERE seq = :seq AND state = 'due'")
-_STAND_STILL = f"""
-    UPDATE deliveries SET aged_from = CASE WHEN aged_from < :began THEN aged_from + :ended - :began ELSE :ended END
-    WHERE target = :target AND {UNFINISHED} AND aged_from < :ended
-"""
-_stand_still = Statement(_STAND_STILL)
-_stand_still_some = Statement(f"{_STAND_STILL} AND seq IN :seqs")
+_STAND_STILL = "aged_from = CASE WHEN aged_from < :began THEN aged_from + :ended - :began ELSE :ended END"
+_stand_still = Statement(
+    f"UPDATE deliveries SET {_STAND_STILL} WHERE target = :target AND {UNFINISHED} AND aged_from < :ended"
+)
+_stand_still_some = Statement(  # found by seq alone: with the target SQLite would walk all that waits for it
+    f"UPDATE deliveries SET {_STAND_STILL} WHERE seq IN :seqs AND aged_from < :ended"
+)
 _note_step = Statement(
     """
     UPDATE targets SET clock_stepped_to = :after,
@@ -144,17 +145,9 @@ def _expire_all(connection: Connection, batch: Sequence[Expiry]) -> list[bool]:
     return expired
 
 
-def stand_still(
-    connection: Connection, target: str, began_us: int, ended_us: int, seqs: Sequence[int] | None = None
-) -> None:
-    """Let nothing that waits for the target, or of it only these, have aged from then to then: what came in meanwhile
-    is as new.
-    """
-    span = {"target": target, "began": began_us, "ended": ended_us}
-    if seqs is None:
-        _stand_still.run(connection, **span)
-    else:
-        _stand_still_some.run(connection, **span, seqs=seqs)
+def stand_still(connection: Connection, seqs: Sequence[int], began_us: int, ended_us: int) -> None:
+    """Let none of these have aged from then to then: what came in meanwhile is as new."""
+    _stand_still_some.run(connection, seqs=seqs, began=began_us, ended=ended_us)
 
 
 def _follow_clock(
@@ -174,6 +167,6 @@ def _follow_clock(
         gap = span_us(gaps.get(target, timedelta(0)))
         if after > before:
             _shift_forward.run(connection, target=target, gap=gap, **step)
-            stand_still(connection, target, step["before"], step["after"])
+            _stand_still.run(connection, target=target, began=step["before"], ended=step["after"])
         else:
             _shift_back.run(connection, target=target, gap=gap, just_now=to_us(after - _SECOND), **step)

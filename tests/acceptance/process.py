@@ -24,6 +24,19 @@ def procfile_command() -> list[str]:
     return shlex.split(line.partition(":")[2])
 
 
+def request(
+    port: int, method: str, path: str, body: bytes | None = None, headers: dict[str, str] | None = None
+) -> tuple[int, Any]:
+    """Return the status and the JSON of an answer; OSError when there is none."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+    try:
+        connection.request(method, path, body, headers or {})
+        answer = connection.getresponse()
+        return answer.status, json.loads(answer.read() or b"null")
+    finally:
+        connection.close()
+
+
 class Process:
     """A relay in a process group of its own: the web server, or with `args` a command of the command line."""
 
@@ -62,13 +75,7 @@ class Process:
         return self.request("GET", path)
 
     def request(self, method: str, path: str, body: bytes | None = None, **headers: str) -> tuple[int, Any]:
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
-        try:
-            connection.request(method, path, body, headers)
-            answer = connection.getresponse()
-            return answer.status, json.loads(answer.read() or b"null")
-        finally:
-            connection.close()
+        return request(self.port, method, path, body, headers)
 
     def workers(self) -> list[int]:
         """gunicorn's worker processes."""

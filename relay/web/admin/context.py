@@ -30,7 +30,7 @@ def zone() -> ZoneInfo:
     return relay().settings.timezone
 
 
-def given(names: Iterable[str]) -> dict[str, str]:
+def filters(names: Iterable[str]) -> dict[str, str]:
     """Return the filters of the request that are filled, as they were typed."""
     return {name: value for name in names if (value := request.values.get(name, "").strip())}
 
@@ -42,21 +42,21 @@ def target_names() -> list[str]:
 
 def selection(states: tuple[str, ...]) -> Selection:
     """Read the filters of a query or form; `states` are those that may be asked for. Raises BadRequest."""
-    filters = given(FILTERS)
-    kind, state = filters.get("kind"), filters.get("state")
+    values = filters(FILTERS)
+    kind, state = values.get("kind"), values.get("state")
     if kind is not None and kind not in KINDS:
         raise BadRequest(f"there is no kind {kind!r}")
     if state is not None and state not in states:
         raise BadRequest(f"there is no state {state!r} here")
     return Selection(
         ids=tuple(request.values.getlist("id")),
-        target=filters.get("target"),
-        source=filters.get("source"),
+        target=values.get("target"),
+        source=values.get("source"),
         kind=kind,
-        session=filters.get("session"),
-        phone=filters.get("phone"),
-        since=_moment(filters.get("since")),
-        until=_moment(filters.get("until")),
+        session=values.get("session"),
+        phone=values.get("phone"),
+        since=_moment(values.get("since")),
+        until=_moment(values.get("until")),
         states=(state,) if state else (),
     )
 

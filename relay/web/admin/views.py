@@ -21,7 +21,7 @@ from relay.operations import actions, serializers, stats
 from relay.operations.explanations import Explanation, explain
 from relay.operations.filters import DISCARDABLE, REPLAYABLE, Chosen, choose, refuse_unknown
 from relay.store import Hour, Selection
-from relay.web.admin.context import FILTERS, PAGE, before, given, relay, selection, target_names, zone
+from relay.web.admin.context import FILTERS, PAGE, before, filters, relay, selection, target_names, zone
 from relay.web.admin.i18n import gettext, moment
 
 _DAY = timedelta(hours=24)
@@ -42,8 +42,8 @@ def register(app: Flask, pages: Blueprint) -> None:
     pages.add_url_rule("/dead/<any(replay, discard):action>/now", "change", change, methods=["POST"])
     pages.add_url_rule("/calls", "calls", calls)
     pages.add_url_rule("/calls/<source>/<session:session>", "call", call)
-    pages.add_url_rule("/events/<wanted>", "event", event)
-    pages.add_url_rule("/events/<wanted>/edit", "edit", edit, methods=["GET", "POST"])
+    pages.add_url_rule("/events/<event_id>", "event", event)
+    pages.add_url_rule("/events/<event_id>/edit", "edit", edit, methods=["GET", "POST"])
 
 
 class SessionInPath(BaseConverter):
@@ -133,7 +133,7 @@ def dead() -> ResponseReturnValue:
         letters=[_letter(letter, page.accepted_at) for letter in page.letters],
         next_before=page.next_before,
         zone=zone(),
-        given=given(FILTERS),
+        filters=filters(FILTERS),
         kinds=KINDS,
         states=_STATES,
         targets=target_names(),
@@ -150,7 +150,7 @@ def preview(action: str) -> ResponseReturnValue:
         action=action,
         chosen=chosen,
         by_target=Counter(delivery.target for delivery in chosen.deliveries),
-        given=given(FILTERS),
+        filters=filters(FILTERS),
         ids=request.form.getlist("id"),
         everything=request.form.get("everything"),
     )
@@ -200,7 +200,7 @@ def calls() -> ResponseReturnValue:
         calls=page.calls,
         next_before=page.next_before,
         zone=zone(),
-        given=given(("phone", "session", "source", "since", "until")),
+        filters=filters(("phone", "session", "source", "since", "until")),
         sources=list(relay().settings.sources),
     )
 
@@ -225,8 +225,8 @@ def call(source: str, session: str) -> ResponseReturnValue:
 # --- one event: what came, what was understood, what became of it; and the mending of one in quarantine
 
 
-def event(wanted: str) -> ResponseReturnValue:
-    event = relay().store.queries.event(wanted)
+def event(event_id: str) -> ResponseReturnValue:
+    event = relay().store.queries.event(event_id)
     zone = ZoneInfo(event.zone)
     return render_template(
         "admin/event.html",
@@ -247,9 +247,9 @@ def _explained(event: Event) -> list[Explanation]:
     return explain(relay(), event) if source is not None and source.rules else []
 
 
-def edit(wanted: str) -> ResponseReturnValue:
+def edit(event_id: str) -> ResponseReturnValue:
     """Show what would be understood of the body before it is saved. Raises Conflict when it is no longer waiting."""
-    event = relay().store.queries.event(wanted)
+    event = relay().store.queries.event(event_id)
     zone = ZoneInfo(event.zone)
     if event.state != "quarantined":
         raise Conflict(gettext("Only an event in quarantine can be mended; this one is not any more."))
@@ -260,7 +260,7 @@ def edit(wanted: str) -> ResponseReturnValue:
     if request.form.get("do") == "save":
         result = relay().intake.reprocess(event, text.encode())
         if result.call is not None:
-            return redirect(url_for("admin.event", wanted=event.id))
+            return redirect(url_for("admin.event", event_id=event.id))
     else:
         result = parse(text.encode(), is_query=False, endpoint=event.endpoint, zone=zone)
     return render_template(

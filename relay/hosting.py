@@ -1,0 +1,92 @@
+"""Decides what a hosting means for the relay: where to listen, and whether the database's disk outlives a restart.
+
+Pure: the environment and the table of mounts are given.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import PurePath
+from typing import NamedTuple
+
+_PLATFORMS = ("DYNO", "AMVERA")  # Heroku and its kin (Dokku), Amvera: a router of theirs stands in front
+_LAYERED = ("overlay", "aufs", "fuse.fuse-overlayfs")  # the file system of a container itself
+_IN_MEMORY = ("tmpfs", "ramfs")
+_ESCAPE = re.compile(r"\\([0-7]{3})")
+
+
+class Mount(NamedTuple):
+    point: PurePath
+    kind: str  #: overlay, ext4, …
+
+
+def on_platform(environ: Mapping[str, str]) -> bool:
+    """Does a platform run this process, with its router as the only way in?"""
+    return any(environ.get(name) for name in _PLATFORMS)
+
+
+def bind_address(environ: Mapping[str, str]) -> str:
+    """Return what the web server listens on, in gunicorn's form.
+
+    Without RELAY_LISTEN that is this machine alone, or every address where only the platform's router comes in.
+    """
+    host = environ.get("RELAY_LISTEN") or ("0.0.0.0" if on_platform(environ) else "127.0.0.1")  # noqa: S104
+    if host.startswith("unix:"):
+        return host
+    if ":" in host and not host.startswith("["):
+        host = f"[{host}]"
+    return f"{host}:{environ.get('PORT') or '8000'}"
+
+
+def listen_problem(environ: Mapping[str, str]) -> str | None:
+    """Return what is wrong with RELAY_LISTEN, or None. Without this gunicorn would take the port for the host's end."""
+    host = environ.get("RELAY_LISTEN", "")
+    if host.startswith("unix:") or (host.count(":") != 1 and "]:" not in host):
+        return None
+    return f"RELAY_LISTEN is {host!r}; set it to the address alone, like 0.0.0.0, and the port as PORT"
+
+
+def parse_mounts(mountinfo: str) -> list[Mount]:
+    """Return the mounts of Linux's /proc/self/mountinfo, in its order: a later one hides an earlier one."""
+    mounts = []
+    for line in mountinfo.splitlines():
+        before, _, after = line.partition(" - ")
+        fields = before.split()
+        if len(fields) > 4 and after:
+            point = _ESCAPE.sub(lambda octal: chr(int(octal[1], 8)), fields[4])
+            mounts.append(Mount(PurePath(point), after.split()[0]))
+    return mounts
+
+
+def disk_problem(environ: Mapping[str, str], database: PurePath, mounts: list[Mount]) -> str | None:
+    """Return why a SQLite database will be lost at some restart, or None. `database`: its resolved path."""
+    mount = _mount_of(database, mounts)
+    if environ.get("DYNO") and "DATABASE_URL" not in environ:
+        return (
+            "DYNO is set and the store is a file: on Heroku proper it is lost at every restart, "
+            "with all notifications not yet delivered; use a platform with a persistent disk (Dokku with a volume)"
+        )
+    if mount is None:
+        return None
+    is_image = mount.kind in _LAYERED or (on_platform(environ) and mount.point == PurePath("/"))
+    if is_image and environ.get("AMVERA"):
+        return (
+            f"{database} is not in the application's persistent storage: it is lost at the next build; set "
+            "persistenceMount: /data in amvera.yml, and DATABASE_URL=sqlite:////data/relay.db"
+        )
+    if is_image:
+        return (
+            f"{database} is on the container's own file system: it is lost with the container, at the latest when a "
+            "new version is deployed; mount a volume (docker run -v relay:/data), and set "
+            "DATABASE_URL=sqlite:////data/relay.db; where the hosting has no volumes, use a server of your own"
+        )
+    if mount.kind in _IN_MEMORY:
+        return f"{database} is in memory ({mount.kind}): it is lost when the machine or the container stops"
+    return None
+
+
+def _mount_of(path: PurePath, mounts: list[Mount]) -> Mount | None:
+    """Return the mount that a path lies on: the deepest, and of the same depth the last."""
+    holding = [mount for mount in mounts if path.is_relative_to(mount.point)]
+    return max(reversed(holding), key=lambda mount: len(mount.point.parts), default=None)
