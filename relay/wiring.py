@@ -15,9 +15,9 @@ from relay.config import Settings, Target
 from relay.config.types import Rate
 from relay.delivery.dispatcher import Dispatcher
 from relay.delivery.lane import Lane
-from relay.delivery.token_bucket import TokenBucket
+from relay.delivery.throttle import TokenBucket
 from relay.housekeeping import Housekeeping
-from relay.ingest.rejections import Refusals
+from relay.ingest.rejections import Rejections
 from relay.ingest.service import Intake
 from relay.observability.metrics import Metrics
 from relay.store import Store
@@ -32,7 +32,7 @@ class Relay:
     clock: Clock
     intake: Intake
     dispatcher: Dispatcher
-    refusals: Refusals
+    rejections: Rejections
     housekeeping: Housekeeping
     metrics: Metrics
     alerts: AlertLoop
@@ -51,7 +51,7 @@ class Relay:
         self.dispatcher.stop(grace_s)
 
     def close(self) -> None:
-        self.refusals.flush()
+        self.rejections.flush()
         self.store.close()
 
 
@@ -63,7 +63,7 @@ def build(settings: Settings, *, clock: Clock = now_utc) -> Relay:
         name: targets.build(target, clock, store.token_store(name)) for name, target in settings.targets.items()
     }
     lanes = [
-        Lane(adapter, store, clock, bucket=buckets[name], watch=metrics.record_attempt)
+        Lane(adapter, store, clock, bucket=buckets[name], observe=metrics.record_attempt)
         for name, adapter in adapters.items()
     ]
     dispatcher = Dispatcher(lanes, store, clock)
@@ -78,7 +78,7 @@ def build(settings: Settings, *, clock: Clock = now_utc) -> Relay:
         clock=clock,
         intake=Intake(settings, store, clock, dispatcher),
         dispatcher=dispatcher,
-        refusals=Refusals(store, clock),
+        rejections=Rejections(store, clock),
         housekeeping=Housekeeping(store, settings.storage, clock, dispatcher.owned, warnings),
         metrics=metrics,
         alerts=AlertLoop(settings, store, dispatcher.owned, SnapshotCollector(settings, store, clock, token_ends)),

@@ -11,6 +11,7 @@ from typing import Any
 from relay.config import Target
 from relay.models import CallEvent, Outcome, TokenPair
 from relay.store import ClaimedDelivery
+from relay.targets.base import CallContext
 
 
 class FakeClock:
@@ -43,9 +44,9 @@ class Scripted:
         self.settings, self._script = settings, script
         self.sent: list[str] = []
 
-    def send(self, shipment: ClaimedDelivery, steps: Any = None) -> Outcome:
-        self.sent.append(shipment.delivery.id)
-        return self._script(shipment)
+    def send(self, claimed: ClaimedDelivery, context: Any = None) -> Outcome:
+        self.sent.append(claimed.delivery.id)
+        return self._script(claimed)
 
     def close(self) -> None:
         pass
@@ -58,9 +59,9 @@ class Told(Scripted):
         super().__init__(settings, lambda job: Outcome(name="delivered"))
         self._told = script
 
-    def send(self, shipment: ClaimedDelivery, steps: Any = None) -> Outcome:
-        self.sent.append(shipment.delivery.id)
-        return self._told(shipment, steps)
+    def send(self, claimed: ClaimedDelivery, context: Any = None) -> Outcome:
+        self.sent.append(claimed.delivery.id)
+        return self._told(claimed, context)
 
 
 class Failing:
@@ -94,24 +95,24 @@ def with_store(store: Any) -> Any:
     return SimpleNamespace(store=store)
 
 
-class Memory:
-    """The steps of one call; `before` is called before each request and before each thing is remembered."""
+class Memory(CallContext):
+    """What an adapter is lent, in memory; `before` is called before each request and before each thing is remembered."""
 
     def __init__(self, *said: CallEvent, before: Callable[[str], None] = lambda what: None) -> None:
         self._said, self._before = said, before
         self.facts: dict[str, Any] = {}
 
-    def said(self) -> tuple[CallEvent, ...]:
+    def history(self) -> tuple[CallEvent, ...]:
         return self._said
 
-    def done(self) -> dict[str, Any]:
+    def progress(self) -> dict[str, Any]:
         return dict(self.facts)
 
-    def remember(self, **done: Any) -> None:
+    def save_progress(self, **done: Any) -> None:
         self._before("remember")
         self.facts |= done
 
-    def leave(self) -> None:
+    def acquire(self) -> None:
         self._before("request")
 
 

@@ -1,20 +1,26 @@
-"""Lanes for the tests: notifications without HTTP, scripted targets, waiting for what is to come."""
+"""Lanes for the tests: notifications without HTTP, scripted targets, lanes that the test works itself and may kill."""
 
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
-from relay import wiring
-from relay.clock import Clock
+from relay import targets, wiring
+from relay.clock import Clock, to_us
 from relay.delivery.dispatcher import Dispatcher
 from relay.delivery.lane import Lane
+from relay.delivery.maintenance import LaneMaintenance
+from relay.delivery.throttle import TokenBucket
+from relay.models import Delivery, Outcome
 from relay.sandbox.server import Sandbox
-from relay.store import Selection
+from relay.store import Selection, Store
 from relay.wiring import Relay
 from tests.calls import rendered
-from tests.fakes import Scripted
+from tests.fakes import FakeClock, Scripted
+from tests.stories import Notification
 
 TRADE = "trade"
 
@@ -56,3 +62,138 @@ def dispatch(relay: Relay, *targets: Scripted, clock: Clock = wiring.now_utc, **
     dispatcher = Dispatcher(lanes, relay.store, clock, **more)
     dispatcher.start()
     return dispatcher
+
+
+def deliveries(relay: Relay, target: str) -> list[Delivery]:
+    return list(relay.store.queries.deliveries(Selection(target=target)))
+
+
+def own(lane: Lane, store: Store, clock: Clock) -> int:
+    """Take the lane over as the dispatcher does; return the epoch. Its threads are not started."""
+    epoch = store.targets.take_over(lane.name, "the test", store.targets.leases().get(lane.name))
+    assert epoch is not None
+    LaneMaintenance(lane, store, clock, lambda: 0.0).take_over(epoch)
+    lane.gain_ownership(epoch, lambda: True)
+    return epoch
+
+
+# --- a lane that the test works itself, and may kill
+
+Moment = Callable[[str], None]
+
+
+class Killed(BaseException):
+    """The process is gone: nothing that comes after it happens."""
+
+
+class Waits(threading.Event):
+    """Stops nothing; a wait for it moves the clock."""
+
+    def __init__(self, forward: Callable[[float], None]) -> None:
+        super().__init__()
+        self._forward = forward
+
+    def wait(self, timeout: float | None = None) -> bool:
+        self._forward(max(timeout or 0.0, 0.001))  # a float that is added nothing to would stand for ever
+        return False
+
+
+class SteppedLane:
+    """A lane on the real adapter of a target, worked step by step; what a killed one was sending is taken over.
+
+    `moment` is told of each thing that a kill could come between. `more` goes to the lane.
+    """
+
+    def __init__(self, relay: Relay, target: str, clock: FakeClock, moment: Moment | None = None, **more: Any) -> None:
+        adapter = targets.build(relay.settings.targets[target], clock, relay.store.token_store(target))
+        store: Any = relay.store
+        if moment is not None:
+            rooms = {name: _Watched(getattr(store, name), moment) for name in ("calls", "queue")}
+            store = SimpleNamespace(**{**vars(store), **rooms})
+            adapter.client.request = _watched(adapter.client.request, moment)  # type: ignore[method-assign]  # of this thread
+        self._outcomes: list[Outcome] = []
+        settings = {
+            "bucket": TokenBucket(None, lambda: 0.0),
+            "monotonic": lambda: clock().timestamp(),
+            "observe": lambda _, outcome, __: self._outcomes.append(outcome),
+            "stopping": Waits(lambda seconds: clock.forward(seconds=seconds)),
+            **more,
+        }
+        self.lane, self._stopping = Lane(adapter, store, clock, **settings), settings["stopping"]
+        self._queue, self._clock = relay.store.queue, clock
+        self.epoch = own(self.lane, relay.store, clock)
+
+    def deliver(self) -> list[Outcome]:
+        """Deliver everything that is due now; return what the attempts came to."""
+        self._outcomes.clear()
+        while self.lane.step() or self._must_wait():
+            pass
+        return list(self._outcomes)
+
+    def _must_wait(self) -> bool:
+        """Wait as the lane's threads would, if the target is well and only the pace keeps it from what is due."""
+        due_at, _ = self._queue.poll(self.lane.name)
+        wait_s = self.lane.throttle.wait_s()
+        if due_at is None or due_at > to_us(self._clock()) or not wait_s or not self.lane.throttle.is_well:
+            return False
+        self._stopping.wait(wait_s)
+        return True
+
+    def close(self) -> None:
+        self.lane.adapter.close()
+
+
+class _Watched:
+    """A room of the store that tells before and after it has written something."""
+
+    def __init__(self, room: Any, moment: Moment) -> None:
+        self._room, self._moment = room, moment
+
+    def __getattr__(self, name: str) -> Any:
+        method = getattr(self._room, name)
+        return _watched(method, self._moment, name) if name in ("claim", "record", "save_progress") else method
+
+
+def _watched(call: Callable[..., Any], moment: Moment, name: str = "send") -> Callable[..., Any]:
+    def watched(*args: Any, **more: Any) -> Any:
+        what = f"{name} {args[1]}" if name == "send" else name  # of a request, the address
+        moment(f"to {what}")
+        answer = call(*args, **more)
+        moment(f"done: {what}")
+        return answer
+
+    return watched
+
+
+def tell(relay: Relay, notifications: list[Notification], clock: FakeClock, *lanes: SteppedLane) -> None:
+    """Each notification is accepted, and delivered before the next one comes."""
+    for endpoint, body in notifications:
+        post(relay, body, endpoint)
+        clock.forward(seconds=1)
+        for lane in lanes:
+            lane.deliver()
+
+
+def tell_killed(relay: Relay, notifications: list[Notification], clock: FakeClock, target: str, at: int) -> bool:
+    """The same, killed once at the moment of that number; False: there are fewer moments."""
+    count = 0
+
+    def moment(what: str) -> None:
+        nonlocal count
+        count += 1
+        if count == at:
+            raise Killed(what)
+
+    lane = SteppedLane(relay, target, clock, moment)
+    for endpoint, body in notifications:
+        post(relay, body, endpoint)
+        clock.forward(seconds=1)
+        try:
+            lane.deliver()
+        except Killed:
+            lane.close()
+            lane = SteppedLane(relay, target, clock)
+            clock.forward(seconds=2)
+            lane.deliver()
+    lane.close()
+    return count >= at

@@ -8,17 +8,16 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import partial
 
 import structlog
 
 from relay.clock import Clock, to_us
-from relay.delivery import lane_maintenance
-from relay.delivery.clock_jump import ClockJumpDetector
+from relay.delivery import maintenance
 from relay.delivery.lane import Lane
-from relay.delivery.lane_maintenance import LaneMaintenance
 from relay.delivery.lease import Lease
+from relay.delivery.maintenance import LaneMaintenance
 from relay.errors import StoreError
 from relay.store import ClaimedDelivery, Store
 
@@ -30,6 +29,9 @@ _KEEPS_S = 600.0
 _REMOVED_EVERY_S = 15.0
 _GRACE_S = 18.0  # from SIGTERM: gunicorn kills after 20
 
+_WORTH_FOLLOWING = timedelta(seconds=1)
+_READ_WITHIN_S = 0.05
+
 
 class Dispatcher:
     def __init__(
@@ -38,15 +40,15 @@ class Dispatcher:
         self._lanes = {lane.name: lane for lane in lanes}
         self._maintenance = {lane.name: LaneMaintenance(lane, store, clock, monotonic) for lane in lanes}
         self._store, self._clock, self._monotonic = store, clock, monotonic
-        self._clockwork = ClockJumpDetector(clock, monotonic)
-        self._steps: list[tuple[datetime, datetime]] = []  # of the clock, not yet followed
+        self._clock_jumps = ClockJumpDetector(clock, monotonic)
+        self._unfollowed: list[tuple[datetime, datetime]] = []  # jumps of the clock
         self._lease: Lease | None = None
         self._removed_at = float("-inf")
         self._leaving: set[str] = set()  # lanes that are another's as soon as nothing of them is under way
         self._keeps_until = float("-inf")  # what was left over by the others is not given to them again at once
         self._due_at: int | None = None  # the next delivery of all lanes, in microseconds
         self._stopping = threading.Event()
-        self._told_at: float | None = None
+        self._stop_asked_at: float | None = None
         self._ticked_at: float | None = None
         self._thread: threading.Thread | None = None
 
@@ -55,32 +57,29 @@ class Dispatcher:
         self._thread.start()
 
     def ticked_ago(self) -> float | None:
-        """Seconds since the last sweep; None before the first."""
+        """Return the seconds since the last sweep; None before the first."""
         return None if self._ticked_at is None else self._monotonic() - self._ticked_at
 
     def owned(self) -> list[str]:
-        """The targets whose lanes are this process's."""
+        """Return the targets whose lanes are this process's."""
         return [name for name, lane in self._lanes.items() if lane.epoch is not None]
 
     # --- a notification that is being stored
 
     def reserve(self, targets: Iterable[str]) -> dict[str, int]:
-        """Promises a free hand where there is one: the epoch to claim the delivery under, by target."""
-        found = {name: lane.reserve() for name in targets if (lane := self._lanes.get(name)) is not None}
-        return {name: epoch for name, epoch in found.items() if epoch is not None}
+        """Reserve a thread of each lane that has an idle one; return the epochs to claim under, by target."""
+        epochs = {name: lane.reserve() for name in targets if (lane := self._lanes.get(name)) is not None}
+        return {name: epoch for name, epoch in epochs.items() if epoch is not None}
 
     def release(self, targets: Iterable[str]) -> None:
-        """What was promised is not needed."""
+        """Release the threads that are not needed after all."""
         for name in targets:
             self._lanes[name].release()
 
-    def begin(self, jobs: Iterable[ClaimedDelivery]) -> None:
-        """The promised hands get to work."""
-        for job in jobs:
-            self._lanes[job.delivery.target].take(job)
-
-    def wake(self, targets: Iterable[str]) -> None:
-        """Something new is due for these targets."""
+    def dispatch(self, claimed: Iterable[ClaimedDelivery], targets: Iterable[str]) -> None:
+        """Give what is claimed to the threads that were reserved for it; something new is due for the targets."""
+        for one in claimed:
+            self._lanes[one.delivery.target].assign(one)
         for target in targets:
             lane = self._lanes.get(target)
             if lane is not None and lane.epoch is not None:
@@ -91,18 +90,18 @@ class Dispatcher:
     # --- stopping
 
     def stop_claiming(self) -> None:
-        """Called in the signal handler: from now on nothing new is begun."""
-        if self._told_at is None:
-            self._told_at = self._monotonic()
+        """Begin nothing new from now on; called in the signal handler."""
+        if self._stop_asked_at is None:
+            self._stop_asked_at = self._monotonic()
         self._stopping.set()
         self._store.database.changes.wake()
         for lane in self._lanes.values():
             lane.stop_claiming()
 
     def stop(self, grace_s: float = _GRACE_S) -> None:
-        """Returns when nothing is in flight any more, at the latest `grace_s` after the signal."""
+        """Return when nothing is in flight any more, at the latest `grace_s` after the signal."""
         self.stop_claiming()
-        deadline = (self._told_at or self._monotonic()) + grace_s
+        deadline = (self._stop_asked_at or self._monotonic()) + grace_s
         if self._thread is not None:
             self._thread.join(max(0.0, deadline - self._monotonic()))
         for lane in self._lanes.values():
@@ -133,17 +132,17 @@ class Dispatcher:
     def _tick(self) -> None:
         if self._lease is None:
             lease = Lease(self._store, self._monotonic)
-            lease.begin()
+            lease.start()
             self._lease = lease
-        step = self._clockwork.step()
-        if step is not None:
-            log.warning("clock.stepped", by_s=round((step[1] - step[0]).total_seconds(), 1))
-            self._steps.append(step)
+        jump = self._clock_jumps.check()
+        if jump is not None:
+            log.warning("clock.stepped", by_s=round((jump[1] - jump[0]).total_seconds(), 1))
+            self._unfollowed.append(jump)
         self._renew(self._lease)
         self._follow_clock()
         if self._lease.announce():
             self._rebalance(self._lease)
-        self._let_go(self._lease)
+        self._give_away(self._lease)
         self._contend(self._lease)
         if self._monotonic() - self._removed_at >= _REMOVED_EVERY_S:
             self._removed_at = self._monotonic()
@@ -174,62 +173,89 @@ class Dispatcher:
             log.warning("dispatcher.lane_lost", target=name, reason="another process has taken it over")
 
     def _rebalance(self, lease: Lease) -> None:
-        """Let go of lanes that another process should have; first what is under way ends."""
+        """Give away lanes that another process should have; first what is under way ends."""
         owned = [name for name in self.owned() if name not in self._leaving]
         beyond = len(owned) - lease.quota(len(self._lanes), self._store.targets.leases())
         if beyond > 0 and self._monotonic() >= self._keeps_until:
             for name in owned[-beyond:]:
-                self._lanes[name].throttle.hold(True)
+                self._lanes[name].throttle.set_paused(True)
                 self._leaving.add(name)
 
-    def _let_go(self, lease: Lease) -> None:
+    def _give_away(self, lease: Lease) -> None:
         for name in [*self._leaving]:
             lane = self._lanes[name]
-            if lane.epoch is not None and (lane.in_flight or lane.handed()):
+            if lane.epoch is not None and lane.claimed():
                 continue
             if lane.epoch is not None:
                 lane.lose_ownership()
-                lease.let_go(name)
+                lease.release(name)
                 log.info("dispatcher.lane_given", target=name, reason="another process has fewer")
             self._leaving.discard(name)
 
     def _follow_clock(self) -> None:
-        """The lanes that were this process's when it stepped; one that is taken over now is looked at as a whole."""
-        while self._steps:
-            before, after = self._steps[0]
-            lanes = {name: epoch for name, lane in self._lanes.items() if (epoch := lane.epoch) is not None}
-            gaps = {name: self._lanes[name].policy.call_gap for name in lanes}
-            self._store.waits.follow_clock(lanes, before, after, gaps)
-            self._steps.pop(0)
-            for name in lanes:
-                self._maintenance[name].clock_stepped(before, after)
+        """Let the lanes that were this process's at a jump follow it; one that is taken over now is checked whole."""
+        while self._unfollowed:
+            before, after = self._unfollowed[0]
+            epochs = {name: epoch for name, lane in self._lanes.items() if (epoch := lane.epoch) is not None}
+            gaps = {name: self._lanes[name].config.call_gap for name in epochs}
+            self._store.waits.follow_clock(epochs, before, after, gaps)
+            self._unfollowed.pop(0)
+            for name in epochs:
+                self._maintenance[name].clock_jumped(before, after)
 
     def _contend(self, lease: Lease) -> None:
-        """Takes over the lanes that are nobody's; at once when their owner has ended."""
+        """Take over the lanes that are nobody's; at once when their owner has ended."""
         missing = [lane for lane in self._lanes.values() if lane.epoch is None]
         if not missing:
             return
-        present = self._store.targets.leases()
-        room = lease.quota(len(self._lanes), present) - len(self.owned())
-        taken: list[str] = []
+        rows = self._store.targets.leases()
+        room = lease.quota(len(self._lanes), rows) - len(self.owned())
+        gained: list[str] = []
         for lane in missing:
-            lease.watch(lane.name, present.get(lane.name))
-            if len(taken) >= room and not lease.is_left_over(lane.name, present.get(lane.name)):
+            lease.watch(lane.name, rows.get(lane.name))
+            if len(gained) >= room and not lease.is_left_over(lane.name, rows.get(lane.name)):
                 continue
-            epoch = lease.contend(lane.name, present.get(lane.name))
+            epoch = lease.contend(lane.name, rows.get(lane.name))
             if epoch is not None:
-                self._maintenance[lane.name].begin(epoch)
-                lane.gain_ownership(epoch, partial(lease.holds, lane.name))
-                taken.append(lane.name)
-                if len(taken) > room:
+                self._maintenance[lane.name].take_over(epoch)
+                lane.gain_ownership(epoch, partial(lease.is_valid, lane.name))
+                lane.start()
+                gained.append(lane.name)
+                if len(gained) > room:
                     self._keeps_until = self._monotonic() + _KEEPS_S
-        if taken:
-            log.info("dispatcher.delivering", targets=taken)
+        if gained:
+            log.info("dispatcher.delivering", targets=gained)
 
     def _hold_removed(self, lease: Lease) -> None:
-        """What targets that are not configured here had in `sending`, once nobody works their lanes any more."""
+        """Hold what was in flight to targets that are no longer configured, once nobody works their lanes any more."""
         for name, row in self._store.targets.leases().items():
             if name not in self._lanes and self._store.queue.in_flight(name) and lease.contend(name, row) is not None:
                 for delivery, epoch in self._store.queue.in_flight(name):
-                    lane_maintenance.hold(self._store, delivery, epoch, self._clock())
-                lease.let_go(name)
+                    maintenance.hold(self._store, delivery, epoch, self._clock())
+                lease.release(name)
+
+
+class ClockJumpDetector:
+    """Notices when the wall clock jumps: it and the monotonic clock then no longer agree.
+
+    The rule: times in the database are the wall clock's. When it jumps, the waits of the deliveries and of the target
+    (`due_at`, probes, what a target asked for) are moved with it and keep their length. Ages (`expire`,
+    `give_up_after`) do not grow by a jump forward; a jump back makes what waits younger by it. Leases, rates and
+    time-outs go by the monotonic clock alone. A machine that slept looks like a jump forward.
+    """
+
+    def __init__(self, clock: Clock, monotonic: Callable[[], float]) -> None:
+        self._clock, self._monotonic = clock, monotonic
+        self._last: tuple[datetime, float] | None = None
+
+    def check(self) -> tuple[datetime, datetime] | None:
+        """Return what the wall clock would show had it not jumped since the last call, and what it shows, if it has."""
+        began = self._monotonic()
+        wall = self._clock()
+        if self._monotonic() - began > _READ_WITHIN_S:
+            return None  # stopped between the two readings: they do not belong together
+        last, self._last = self._last, (wall, began)
+        if last is None:
+            return None
+        expected = last[0] + timedelta(seconds=began - last[1])
+        return (expected, wall) if abs(wall - expected) > _WORTH_FOLLOWING else None

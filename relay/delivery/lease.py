@@ -32,11 +32,11 @@ class Lease:
         self._announced_at = float("-inf")
         self._others: dict[str, tuple[int, float]] = {}  # other processes' beats, and since when they have not moved
 
-    def begin(self) -> None:
-        """From now on others can see that this process lives. Raises StoreError."""
+    def start(self) -> None:
+        """Let others see from now on that this process lives. Raises StoreError."""
         self._lock.try_acquire()
 
-    def holds(self, target: str) -> bool:
+    def is_valid(self, target: str) -> bool:
         """May this process still send to the target?"""
         return self._monotonic() - self._renewed_at.get(target, float("-inf")) < _HOLDS_FOR_S
 
@@ -94,7 +94,7 @@ class Lease:
         self._renewed_at = dict.fromkeys(still, began)
         return still
 
-    def let_go(self, target: str) -> None:
+    def release(self, target: str) -> None:
         """Another may take over this lane at once. Raises StoreError."""
         self._renewed_at.pop(target, None)
         self._store.targets.release(self.owner, target)

@@ -1,4 +1,4 @@
-"""One attempt: the sending with its quick tries, and what it comes to in the store."""
+"""One attempt: the sending with its quick tries, what it comes to in the store, and what the log says of it."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import threading
 from collections import deque
 from collections.abc import Callable
 from datetime import datetime, timedelta
+from typing import Any
 
 import structlog
 from msgspec.structs import replace
@@ -15,13 +16,13 @@ from tenacity.nap import sleep_using_event
 from tenacity.wait import wait_random_exponential
 
 from relay.clock import Clock
-from relay.delivery import log_events, retry_policy
-from relay.delivery.call_context import CallContext
+from relay.delivery import retry_policy
+from relay.delivery.retry_policy import Verdict
 from relay.delivery.throttle import Throttle
 from relay.errors import Interrupted, StoreError
-from relay.models import Attempt, Delivery, Outcome
-from relay.store import AttemptResult, ClaimedDelivery, Store
-from relay.targets.base import Adapter
+from relay.models import Attempt, CallEvent, ClaimedDelivery, Delivery, Outcome
+from relay.store import AttemptResult, Store
+from relay.targets.base import Adapter, CallContext
 
 log = structlog.get_logger("relay.delivery")
 
@@ -35,17 +36,17 @@ class AttemptRunner:
     def __init__(
         self, adapter: Adapter, store: Store, throttle: Throttle, clock: Clock, stopping: threading.Event
     ) -> None:
-        self._adapter, self._policy, self._throttle = adapter, adapter.settings, throttle
+        self._adapter, self._config, self._throttle = adapter, adapter.settings, throttle
         self._store, self._clock, self._stopping = store, clock, stopping
-        self.clock_steps: deque[tuple[datetime, datetime]] = deque(maxlen=20)  #: of the wall clock: from and to
+        self.clock_jumps: deque[tuple[datetime, datetime]] = deque(maxlen=20)  #: of the wall clock: from and to
 
-    def send(self, job: ClaimedDelivery, lease_valid: Callable[[], bool]) -> Outcome:
-        """Tries again within seconds while no connection is made; all else is for the database's patience.
+    def send(self, claimed: ClaimedDelivery, lease_valid: Callable[[], bool]) -> Outcome:
+        """Try again within seconds while no connection is made; all else is for the database's patience.
 
-        `may_send` is asked before each request. Raises StoreError, and Interrupted when the work must end.
+        `lease_valid` is asked before each request. Raises StoreError, and Interrupted when the work must end.
         """
-        steps = CallContext(job, self._store, self._throttle, self._stopping, lease_valid)
-        patience = Retrying(
+        context = LaneContext(claimed, self._store, self._throttle, self._stopping, lease_valid)
+        quick_tries = Retrying(
             retry=retry_if_result(lambda outcome: outcome.name == "unreachable"),
             stop=stop_after_attempt(_QUICK_TRIES) | stop_when_event_set(self._stopping),
             wait=wait_random_exponential(multiplier=0.2, max=_QUICK_WAIT_MAX_S),
@@ -53,65 +54,157 @@ class AttemptRunner:
             retry_error_callback=_last_outcome,
         )
         try:
-            outcome: Outcome = self._adapter.send(job, steps)
+            outcome: Outcome = self._adapter.send(claimed, context)
             if outcome.name == "unreachable":
-                outcome = patience(self._again, job, steps, [outcome])
-            return retry_policy.within(outcome, self._policy.retry_after_max)
+                outcome = quick_tries(self._send_again, claimed, context, [outcome])
+            return retry_policy.limit_wait(outcome, self._config.retry_after_max)
         except (StoreError, Interrupted):
             raise
         except Exception as exc:  # a fault of ours: the delivery keeps its place, and the reason is seen
-            log.exception("delivery.adapter_failed", **log_events.fields(job.delivery))
-            return Outcome(
-                name="failed", reason=f"the relay failed on it ({type(exc).__name__}: {exc}); please report it"
-            )
+            log.exception("delivery.adapter_failed", **log_fields(claimed.delivery))
+            reason = f"the relay failed on it ({type(exc).__name__}: {exc}); please report it"
+            return Outcome(name="failed", reason=reason)
 
     def result(
-        self, delivery: Delivery, epoch: int, began: datetime, outcome: Outcome, *, is_open: bool, took_ms: int = 0
+        self, delivery: Delivery, epoch: int, began: datetime, outcome: Outcome, *, took_ms: int = 0
     ) -> AttemptResult:
-        """What an attempt that ended like this comes to. `is_open`: is the target thought well after it?"""
+        """Return what an attempt that ended like this comes to."""
         now = self._clock()
-        if self.clock_steps:
+        if self.clock_jumps:
             delivery = replace(delivery, age_started_at=delivery.age_started_at + self._skipped_since(began))
         since = delivery.tried_at or delivery.age_started_at
-        target_accepts_others = outcome.name == "failed" and self._store.queue.another_was_delivered(delivery, since)
         verdict = retry_policy.decide(
-            outcome, delivery, self._policy, now=now, target_accepts_others=target_accepts_others, is_open=is_open,
+            outcome,
+            delivery,
+            self._config,
+            now=now,
+            target_accepts_others=outcome.name == "failed" and self._store.queue.another_was_delivered(delivery, since),
+            is_well=self._throttle.is_well,
             jitter=random.random(),  # noqa: S311  it spreads, and protects nothing
-        )  # fmt: skip
-        attempt = Attempt(
-            number=delivery.attempts + 1, at=began, took_ms=took_ms, status=outcome.status, outcome=outcome.name,
-            reason=outcome.reason,
-        )  # fmt: skip
-        return AttemptResult(
-            delivery=delivery, epoch=epoch, state=verdict.state, due_at=verdict.due_at, failures=verdict.failures,
-            unclear=verdict.unclear, delivered_at=now if verdict.state == "delivered" else None,
-            reason=verdict.reason, remote_id=outcome.remote_id or delivery.remote_id, attempt=attempt,
-            call_free_at=retry_policy.call_free_at(outcome, self._policy, now),
-        )  # fmt: skip
+        )
+        free_at = retry_policy.call_free_at(outcome, self._config, now)
+        return attempt_result(delivery, epoch, verdict, outcome, began, took_ms=took_ms, call_free_at=free_at)
 
-    def expired(self, job: ClaimedDelivery, now: datetime) -> AttemptResult | None:
-        """Its end without a request, when it is too old to be worth one."""
-        delivery = job.delivery
-        if not retry_policy.is_expired(delivery, self._policy.expire, now):
+    def expired(self, claimed: ClaimedDelivery, now: datetime) -> AttemptResult | None:
+        """Return its end without a request, when it is too old to be worth one."""
+        delivery = claimed.delivery
+        if not retry_policy.is_expired(delivery, self._config.expire, now):
             return None
-        log.info("delivery.expired", **log_events.fields(delivery))
-        return AttemptResult(
-            delivery=delivery, epoch=job.epoch, state="expired", due_at=now, failures=delivery.failures,
-            unclear=delivery.unclear, delivered_at=None, remote_id=delivery.remote_id, attempt=None,
-            reason=retry_policy.expiry(self._policy.expire[delivery.kind]),
-        )  # fmt: skip
+        log.info("delivery.expired", **log_fields(delivery))
+        reason = retry_policy.expiry(self._config.expire[delivery.kind])
+        verdict = Verdict(
+            state="expired", due_at=now, failures=delivery.failures, unclear=delivery.unclear, reason=reason
+        )
+        return attempt_result(delivery, claimed.epoch, verdict)
 
     def _skipped_since(self, began: datetime) -> timedelta:
-        """By how much the clock has stepped forward since then: the store has moved what waits, not what is in hand."""
-        return sum((after - before for before, after in self.clock_steps if began <= before < after), timedelta(0))
+        """Return by how much the clock has jumped forward: the store has moved what waits, not what is under way."""
+        return sum((after - before for before, after in self.clock_jumps if began <= before < after), timedelta(0))
 
-    def _again(self, job: ClaimedDelivery, steps: CallContext, first: list[Outcome]) -> Outcome:
-        """The first of the tries has been made already."""
-        return first.pop() if first else self._adapter.send(job, steps)
+    def _send_again(self, claimed: ClaimedDelivery, context: CallContext, first: list[Outcome]) -> Outcome:
+        """Send, but count the first of the tries, which has been made already."""
+        return first.pop() if first else self._adapter.send(claimed, context)
+
+
+class LaneContext(CallContext):
+    def __init__(
+        self,
+        claimed: ClaimedDelivery,
+        store: Store,
+        throttle: Throttle,
+        stopping: threading.Event,
+        lease_valid: Callable[[], bool],
+    ) -> None:
+        self._claimed, self._calls, self._throttle = claimed, store.calls, throttle
+        self._stopping, self._lease_valid = stopping, lease_valid
+        self._has_permit = True  # the one that the delivery was claimed with
+
+    def history(self) -> tuple[CallEvent, ...]:
+        return self._calls.history(self._claimed.delivery)
+
+    def progress(self) -> dict[str, Any]:
+        return self._calls.progress(self._claimed.delivery)
+
+    def save_progress(self, **done: Any) -> None:
+        self._calls.save_progress(self._claimed.delivery, self._claimed.epoch, done)
+
+    def acquire(self) -> None:
+        while True:
+            if self._stopping.is_set() or not self._lease_valid():
+                raise Interrupted("the relay stops, or another process has the lane")
+            had_permit, self._has_permit = self._has_permit, False
+            wait_s = 0.0 if had_permit else self._throttle.acquire_more()
+            if not wait_s:
+                return
+            self._stopping.wait(wait_s)
+
+
+def attempt_result(
+    delivery: Delivery,
+    epoch: int,
+    verdict: Verdict,
+    outcome: Outcome | None = None,
+    began: datetime | None = None,
+    *,
+    took_ms: int = 0,
+    call_free_at: datetime | None = None,
+) -> AttemptResult:
+    """Return the verdict as it is recorded, with the attempt if there was one."""
+    attempt = (
+        None
+        if outcome is None
+        else Attempt(
+            number=delivery.attempts + 1,
+            at=began or verdict.due_at,
+            took_ms=took_ms,
+            status=outcome.status,
+            outcome=outcome.name,
+            reason=outcome.reason,
+        )
+    )
+    return AttemptResult(
+        delivery=delivery,
+        epoch=epoch,
+        state=verdict.state,
+        due_at=verdict.due_at,
+        failures=verdict.failures,
+        unclear=verdict.unclear,
+        delivered_at=verdict.due_at if verdict.state == "delivered" else None,
+        reason=verdict.reason,
+        remote_id=(outcome and outcome.remote_id) or delivery.remote_id,
+        attempt=attempt,
+        call_free_at=call_free_at,
+    )
+
+
+def log_fields(delivery: Delivery) -> dict[str, object]:
+    """Return what each line of the log says of a delivery: ids, no bodies and no phones."""
+    return {
+        "target": delivery.target,
+        "kind": delivery.kind,
+        "event_id": delivery.event,
+        "delivery_id": delivery.id,
+        "session": delivery.session,
+    }
+
+
+def log_attempt(result: AttemptResult, outcome: Outcome) -> None:
+    """Say what an attempt came to, in one line."""
+    level = log.info if result.state == "delivered" else log.error if result.state in ("dead", "held") else log.warning
+    attempt = result.attempt
+    level(
+        f"delivery.{outcome.name}",
+        **log_fields(result.delivery),
+        attempt=attempt.number if attempt else None,
+        status=outcome.status,
+        took_ms=attempt.took_ms if attempt else None,
+        now=result.state,
+        reason=outcome.reason or None,
+    )
 
 
 def _last_outcome(state: RetryCallState) -> Outcome:
-    """The quick tries are used up: the last outcome is the answer."""
+    """Return the last outcome as the answer: the quick tries are used up."""
     assert state.outcome is not None  # tenacity sets it before it asks  # noqa: S101
     outcome: Outcome = state.outcome.result()
     return outcome

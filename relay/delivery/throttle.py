@@ -1,7 +1,7 @@
-"""Whether a lane may make a request now: owned, not held by the operator, target well, rate kept.
+"""Whether a lane may make a request now: not paused by the operator, target well, rate kept.
 
-The waits of a gate are the monotonic clock's; what must survive a restart is kept as wall-clock times in the
-target's health, which a step of the clock moves along.
+Its waits are the monotonic clock's; what must survive a restart is kept as wall-clock times in the target's health,
+which a jump of the clock moves along.
 """
 
 from __future__ import annotations
@@ -12,20 +12,58 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import Self
 
+from msgspec.structs import replace
+
 from relay.clock import Clock
-from relay.delivery import target_health
-from relay.delivery.target_health import Breaker
-from relay.delivery.token_bucket import TokenBucket
+from relay.config.types import Rate
+from relay.delivery import retry_policy
+from relay.delivery.retry_policy import HealthState
 from relay.models import Outcome, TargetHealth
 
 _GAP_FIRST_S, _GAP_MAX_S, _GAP_LAST_S = 0.1, 5.0, 0.01
-_ASK_AGAIN_S = 1.0
+_ASK_AGAIN_S = 1.0  # to see a jump of the clock, or what the operator wants
+
+
+class TokenBucket:
+    """One token for each request; empty at start, so that a restart does not burst; without a rate bottomless."""
+
+    def __init__(self, rate: Rate | None, monotonic: Callable[[], float]) -> None:
+        self._rate, self._monotonic = rate, monotonic
+        self._tokens, self._filled_at = 0.0, monotonic()
+        self._mutex = threading.Lock()
+
+    def wait_s(self) -> float:
+        """Return the seconds until there is a token; 0: there is one."""
+        with self._mutex:
+            return self._wait_s()
+
+    def acquire(self) -> float:
+        """Take a token and return 0, or take none and return the seconds until there is one."""
+        with self._mutex:
+            wait_s = self._wait_s()
+            if not wait_s:
+                self._tokens -= 1
+            return wait_s
+
+    def release(self) -> None:
+        """Put back a token that was taken for nothing."""
+        with self._mutex:
+            self._tokens += 1
+
+    def _wait_s(self) -> float:
+        if self._rate is None:
+            return 0.0
+        now = self._monotonic()
+        gained = (now - self._filled_at) * self._rate.per_second
+        self._tokens, self._filled_at = min(self._tokens + gained, float(self._rate.burst)), now
+        return max(0.0, (1 - self._tokens) / self._rate.per_second)
 
 
 class Permit:
-    """Leave to make one request.
+    """Permits one request.
 
-    A context: at the end of its block it goes back, whatever happened there, unless it was settled or kept.
+    A context: at the end of its block it is released, whatever happened there, unless its outcome was recorded or it
+    was kept.
     """
 
     def __init__(self, throttle: Throttle, *, probe: bool) -> None:
@@ -38,27 +76,22 @@ class Permit:
         self._is_kept = True
         return self
 
-    def settle(self, outcome: Outcome, call: str) -> tuple[TargetHealth, TargetHealth]:
-        """Tell the gate what the request came to; the target's health before and after."""
-        return self._throttle.settle(self, outcome, call)
-
-    def release(self) -> None:
-        self._throttle.take_back(self)
-
     def __enter__(self) -> Self:
         self._is_kept = False
         return self
 
     def __exit__(self, *_: object) -> None:
         if not self._is_kept:
-            self.release()
+            self._throttle.release(self)
 
 
 class Throttle:
+    """Gives out permits to make requests of one target, and learns what came of them."""
+
     def __init__(self, bucket: TokenBucket, clock: Clock, monotonic: Callable[[], float]) -> None:
         self._bucket, self._clock, self._monotonic = bucket, clock, monotonic
         self._mutex = threading.Lock()
-        self._breaker = Breaker()
+        self._state = HealthState()
         self._paused = False
         self._permits: set[Permit] = set()  # that are out
         self._gap_s = 0.0  # between requests, after the target asked for time
@@ -66,108 +99,106 @@ class Throttle:
 
     @property
     def health(self) -> TargetHealth:
-        return self._breaker.health
+        return self._state.health
 
     @property
     def is_well(self) -> bool:
         """Is the target thought to take what comes?"""
-        return self._breaker.health.state == "open"
+        return self._state.health.state == "open"
 
-    @property
-    def is_open(self) -> bool:
-        return self.is_well and not self._paused
-
-    def begin(self, health: TargetHealth) -> None:
-        """Goes on where the former owner of the lane was."""
+    def restore(self, health: TargetHealth) -> None:
+        """Go on where the former owner of the lane was."""
         with self._mutex:
-            self._breaker = Breaker(health=target_health.at_start(health, self._clock()))
+            self._state = HealthState(health=retry_policy.at_start(health, self._clock()))
             self._permits.clear()
 
-    def hold(self, paused: bool) -> None:
-        """By the operator, or no longer."""
-        with self._mutex:
-            self._paused = paused
+    def set_paused(self, paused: bool) -> None:
+        """Do as the operator wants."""
+        self._paused = paused
 
     def resume(self) -> None:
-        """The operator asks for a probe at once: as if nothing were under way."""
+        """Probe at once, for the operator: as if nothing were under way."""
         with self._mutex:
             self._permits.clear()
-            self._breaker = Breaker(health=target_health.resumed(self._breaker.health, self._clock()))
+            self._state = HealthState(health=retry_policy.resumed(self.health, self._clock()))
             self._gap_s = self._free_at = 0.0
 
-    def shift(self, step: timedelta) -> None:
-        """The wall clock has stepped."""
+    def shift(self, jump: timedelta) -> None:
+        """Keep the length of the waits: the wall clock has jumped."""
         with self._mutex:
-            known = self._breaker
-            self._breaker = Breaker(
-                health=target_health.shifted(known.health, step), suspect=known.suspect, targets_own=known.targets_own
-            )
+            self._state = replace(self._state, health=retry_policy.shifted(self.health, jump))
 
-    def take(self) -> Permit | float:
-        """A permit, or the seconds after which it is worth asking again."""
+    def wait_s(self) -> float:
+        """Return the seconds after which it is worth asking for a permit; 0: now."""
         with self._mutex:
-            if self._paused:
-                return _ASK_AGAIN_S
-            health = self._breaker.health
-            wait = self._wait_s(health)
-            if wait > 0:
-                return wait
-            probe = health.state != "open"
-            if probe and any(permit.probe for permit in self._permits):
-                return _ASK_AGAIN_S
-            if wait := self._bucket.take():
-                return wait
-            if self._gap_s:
-                self._free_at = self._monotonic() + self._gap_s
-            permit = Permit(self, probe=probe)
+            return self._wait_s()
+
+    def try_acquire(self) -> Permit | None:
+        """Return a permit; None when no request may be made now."""
+        with self._mutex:
+            if self._wait_s() or self._bucket.acquire():
+                return None
+            self._space_out()
+            permit = Permit(self, probe=not self.is_well)
             self._permits.add(permit)
             return permit
 
-    def take_more(self) -> float:
-        """Leave for a further request of the same delivery: 0, or the seconds after which to ask again."""
+    def acquire_more(self) -> float:
+        """Return 0 if the same delivery may make a further request, else the seconds after which to ask again."""
         with self._mutex:
-            if self._gap_s and (wait := self._free_at - self._monotonic()) > 0:
-                return wait
-            if wait := self._bucket.take():
-                return wait
-            if self._gap_s:
-                self._free_at = self._monotonic() + self._gap_s
-            return 0.0
+            wait_s = self._gap_left_s() or self._bucket.acquire()
+            if not wait_s:
+                self._space_out()
+            return wait_s
 
-    def take_back(self, permit: Permit) -> None:
-        """A permit of which nothing was learned; nothing happens when it is back already."""
+    def release(self, permit: Permit) -> None:
+        """Take back a permit of which nothing was learned, unless it is back already."""
         with self._mutex:
-            if permit not in self._permits:
-                return
-            self._permits.remove(permit)
-            if not permit.is_used:
-                self._bucket.release()
+            if permit in self._permits:
+                self._permits.remove(permit)
+                if not permit.is_used:
+                    self._bucket.release()
 
-    def settle(self, permit: Permit, outcome: Outcome, call: str) -> tuple[TargetHealth, TargetHealth]:
-        """Learns what the request came to; the target's health before and after."""
+    def record_outcome(self, permit: Permit, outcome: Outcome, call: str) -> tuple[TargetHealth, TargetHealth]:
+        """Learn what the request for this call came to; return the target's health before and after."""
         with self._mutex:
             self._permits.discard(permit)
-            before = self._breaker.health
-            self._breaker = target_health.after(
-                self._breaker, outcome, call, probe=permit.probe, now=self._clock(),
+            before = self.health
+            self._state = retry_policy.health_after(
+                self._state,
+                outcome,
+                call,
+                probe=permit.probe,
+                now=self._clock(),
                 jitter=random.random(),  # noqa: S311  it spreads, and protects nothing
-            )  # fmt: skip
+            )
             if outcome.health_hint == "not_asked":
                 self._bucket.release()
-                return before, before
-            self._keep_pace(outcome, before.state == "open")
-            return before, self._breaker.health
+            else:
+                self._keep_pace(outcome, before.state == "open")
+            return before, self.health
 
-    def _wait_s(self, health: TargetHealth) -> float:
-        at = target_health.request_at(health)
-        asked = 0.0 if at is None else (at - self._clock()).total_seconds()
-        free = self._free_at - self._monotonic() if self._gap_s else 0.0
-        return min(max(asked, free), _ASK_AGAIN_S)  # to see a step of the clock, or the operator's word
+    def _wait_s(self) -> float:
+        earliest = retry_policy.request_at(self.health)
+        asked_s = 0.0 if earliest is None else (earliest - self._clock()).total_seconds()
+        if (wait_s := max(asked_s, self._gap_left_s())) > 0:
+            return min(wait_s, _ASK_AGAIN_S)
+        if self._paused or (not self.is_well and any(permit.probe for permit in self._permits)):
+            return _ASK_AGAIN_S
+        return self._bucket.wait_s()
+
+    def _gap_left_s(self) -> float:
+        return max(0.0, self._free_at - self._monotonic()) if self._gap_s else 0.0
+
+    def _space_out(self) -> None:
+        """Let the next request keep its distance to the one that is made now."""
+        if self._gap_s:
+            self._free_at = self._monotonic() + self._gap_s
 
     def _keep_pace(self, outcome: Outcome, was_open: bool) -> None:
-        """A target that asks for time is called half as often; with each delivery a fifth more often again."""
+        """Ask a target that asks for time half as often, and with each delivery a fifth more often again."""
         if outcome.name == "later" and was_open and outcome.health_hint != "well":
             self._gap_s = min(max(self._gap_s * 2, _GAP_FIRST_S), _GAP_MAX_S)
-            self._free_at = self._monotonic() + self._gap_s
+            self._space_out()
         elif outcome.name == "delivered" and self._gap_s:
             self._gap_s = self._gap_s * 0.8 if self._gap_s > _GAP_LAST_S else 0.0

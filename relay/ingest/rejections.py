@@ -1,4 +1,4 @@
-"""Counts what was refused, by source and status, for `status`: kept in memory, written at most once a second."""
+"""Counts what was rejected, by source and status, for `status`: kept in memory, written at most once a second."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ log = structlog.get_logger("relay.refusals")
 _EVERY_S = 1.0
 
 
-class Refusals:
+class Rejections:
     """An attacker who tries secrets must not cost a commit each."""
 
     def __init__(self, store: Store, clock: Clock) -> None:
@@ -26,7 +26,7 @@ class Refusals:
         self._later: threading.Timer | None = None
 
     def add(self, source: str, status: int) -> None:
-        """Never waits for the store: when it is the store that does not answer, the sender has waited already."""
+        """Count one, never waiting for the store: when that does not answer, the sender has waited already."""
         with self._mutex:
             self._counts[source, status] += 1
             if self._later is None:

@@ -1,4 +1,4 @@
-"""Takes a notification: reads it, recognises a repeat, stores event and deliveries in one commit.
+"""Takes a notification: parses it, recognises a repeat, stores event and deliveries in one commit.
 
 Knows neither Flask nor how targets are reached.
 """
@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
-from typing import Protocol
 from zoneinfo import ZoneInfo
 
 import structlog
@@ -17,6 +16,7 @@ from msgspec.structs import replace
 from relay import routing
 from relay.clock import Clock
 from relay.config import Settings, Source
+from relay.delivery.dispatcher import Dispatcher
 from relay.errors import MalformedEvent
 from relay.models import CallEvent, Event, Kind
 from relay.store import ClaimedDelivery, InsertResult, NewEvent, Reacceptance, Route, Store
@@ -40,11 +40,11 @@ class Receipt(Struct, frozen=True):
     session: str | None = None
     problem: str | None = None
     targets: tuple[str, ...] = ()  #: whose lanes may find something due
-    claimed: tuple[ClaimedDelivery, ...] = ()  #: claimed already, for hands that were promised
+    claimed: tuple[ClaimedDelivery, ...] = ()  #: for the threads that were reserved
 
 
 class ParseResult(Struct, frozen=True):
-    """What could be made of a body: a call, or the problem with it."""
+    """Says what could be made of a body: a call, or the problem with it."""
 
     call: CallEvent | None
     problem: str | None
@@ -52,7 +52,7 @@ class ParseResult(Struct, frozen=True):
 
 
 def parse(raw: bytes, *, is_query: bool, endpoint: str, zone: ZoneInfo, beside: bytes = b"") -> ParseResult:
-    """Never raises: a body that came with the right secret is never thrown away. `beside`: the query beside a body."""
+    """Parse a body, with the query `beside` it. Never raises: what came with the right secret is not thrown away."""
     try:
         call = normalise(parser.read(raw, is_query=is_query), endpoint, zone, beside=parser.read_beside(beside))
     except MalformedEvent as exc:
@@ -64,123 +64,114 @@ def parse(raw: bytes, *, is_query: bool, endpoint: str, zone: ZoneInfo, beside: 
     return ParseResult(call, None, call.notes)
 
 
-class SlotReservations(Protocol):
-    """Whoever delivers in this process."""
-
-    def reserve(self, targets: Iterable[str]) -> dict[str, int]:
-        """Promises a free hand where there is one: the epoch to claim the delivery under, by target."""
-
-    def release(self, targets: Iterable[str]) -> None:
-        """What was promised is not needed."""
-
-    def begin(self, jobs: Iterable[ClaimedDelivery]) -> None:
-        """The promised hands get to work."""
-
-    def wake(self, targets: Iterable[str]) -> None:
-        """Something new is due for these targets."""
-
-
 class Intake:
-    def __init__(self, settings: Settings, store: Store, clock: Clock, hands: SlotReservations) -> None:
-        self._settings, self._store, self._clock, self._hands = settings, store, clock, hands
+    def __init__(self, settings: Settings, store: Store, clock: Clock, dispatcher: Dispatcher) -> None:
+        self._settings, self._store, self._clock, self._dispatcher = settings, store, clock, dispatcher
 
     def accept(self, source: Source, endpoint: str, raw: bytes, *, is_query: bool, beside: bytes = b"") -> Receipt:
-        """Stores one notification; returns after the commit. Secrets are masked in `raw` and in the query `beside` it.
+        """Store one notification; return after the commit. Secrets are masked in `raw` and in the query `beside` it.
 
-        When the sender has its answer, the receipt has to be given to `pass_on`.
+        When the sender has its answer, the receipt has to be given to `dispatch`.
         Raises StoreBusy when the commit was not confirmed in time, StoreError when it failed.
         """
-        understood = parse(raw, is_query=is_query, endpoint=endpoint, zone=source.timezone, beside=beside)
-        routes, notes = self._routes(source, understood)
-        stored = self._add(
-            NewEvent(
-                source=source.name, endpoint=endpoint, raw=raw, is_query=is_query, zone=source.timezone.key,
-                digest=_digest(source.name, endpoint, raw), call=understood.call, problem=understood.problem,
-                notes=notes, received_at=self._clock(), duplicate_window=source.duplicate_window,
-                routes=routes,
-            )
-        )  # fmt: skip
-        return _receipt(stored, understood, routes, source.name, endpoint)
+        parsed = parse(raw, is_query=is_query, endpoint=endpoint, zone=source.timezone, beside=beside)
+        routes, notes = self._routes(source, parsed)
+        new = NewEvent(
+            source=source.name,
+            endpoint=endpoint,
+            raw=raw,
+            is_query=is_query,
+            zone=source.timezone.key,
+            digest=_digest(source.name, endpoint, raw),
+            call=parsed.call,
+            problem=parsed.problem,
+            notes=notes,
+            received_at=self._clock(),
+            duplicate_window=source.duplicate_window,
+            routes=routes,
+        )
+        return _receipt(self._add(new), parsed, new)
 
     def dispatch(self, receipt: Receipt) -> None:
-        """What was taken goes to whoever delivers in this process; another process finds it by itself."""
-        self._hands.begin(receipt.claimed)
-        self._hands.wake(receipt.targets)
+        """Give what was stored to the lanes of this process; another process finds it by itself."""
+        self._dispatcher.dispatch(receipt.claimed, receipt.targets)
         level = log.info if receipt.problem is None else log.warning
         level(
-            f"notification.{receipt.status}", source=receipt.source, endpoint=receipt.endpoint,
-            event_id=receipt.event, kind=receipt.kind, session=receipt.session, problem=receipt.problem,
-        )  # fmt: skip
+            f"notification.{receipt.status}",
+            source=receipt.source,
+            endpoint=receipt.endpoint,
+            event_id=receipt.event,
+            kind=receipt.kind,
+            session=receipt.session,
+            problem=receipt.problem,
+        )
 
     def _add(self, new: NewEvent) -> InsertResult:
-        """Where a lane has a free hand, its delivery is claimed in the event's own commit."""
-        promised = self._hands.reserve([route.target for route in new.routes])
-        taken: set[str] = set()
+        """Where a lane has an idle thread, its delivery is claimed in the event's own commit."""
+        epochs = self._dispatcher.reserve([route.target for route in new.routes])
+        claimed: set[str] = set()
         try:
-            if promised:
-                routes = tuple(replace(one, epoch=promised.get(one.target)) for one in new.routes)
+            if epochs:
+                routes = tuple(replace(route, epoch=epochs.get(route.target)) for route in new.routes)
                 new = replace(new, routes=routes)
             stored = self._store.inbox.add(new)
-            taken = {job.delivery.target for job in stored.claimed}
+            claimed = {one.delivery.target for one in stored.claimed}
             return stored
         finally:
-            self._hands.release(promised.keys() - taken)
+            self._dispatcher.release(epochs.keys() - claimed)
 
     def reprocess(self, event: Event, edited: bytes | None = None) -> ParseResult:
-        """Reads a quarantined event anew, as it is or as the operator mended it, and delivers it if that succeeds.
+        """Parse a quarantined event anew, as it is or as the operator mended it, and deliver it if that succeeds.
 
         An event that is still not readable stays as it is; the returned `problem` says why.
         """
         source = self._settings.sources.get(event.source)
         zone = ZoneInfo(event.zone) if source is None else source.timezone
-        text = event.body if edited is None else edited
-        is_query = event.is_query_string and edited is None
-        understood = parse(text, is_query=is_query, endpoint=event.endpoint, zone=zone, beside=_beside(event.notes))
-        if understood.call is None:
-            return understood
-        routes, notes = self._routes(source, understood)
-        admitted = self._store.operator.reaccept(
-            Reacceptance(
-                event=event, call=understood.call, edited=edited, routes=routes, now=self._clock(),
-                notes=(*notes, "mended by the operator") if edited is not None else notes,
-            )
-        )  # fmt: skip
-        if not admitted:
+        parsed = parse(
+            event.body if edited is None else edited,
+            is_query=event.is_query_string and edited is None,
+            endpoint=event.endpoint,
+            zone=zone,
+            beside=_beside(event.notes),
+        )
+        if parsed.call is None:
+            return parsed
+        routes, notes = self._routes(source, parsed)
+        if edited is not None:
+            notes = (*notes, "mended by the operator")
+        reacceptance = Reacceptance(
+            event=event, call=parsed.call, edited=edited, routes=routes, notes=notes, now=self._clock()
+        )
+        if not self._store.operator.reaccept(reacceptance):
             return ParseResult(None, "it is no longer quarantined: somebody else has dealt with it", ())
-        return understood
+        return parsed
 
-    def _routes(self, source: Source | None, understood: ParseResult) -> tuple[tuple[Route, ...], tuple[str, ...]]:
-        if source is None or understood.call is None:
-            return (), understood.notes
-        kind = understood.call.kind
+    def _routes(self, source: Source | None, parsed: ParseResult) -> tuple[tuple[Route, ...], tuple[str, ...]]:
+        """Return where the event goes, and its notes with why it does not go elsewhere."""
+        if source is None or parsed.call is None:
+            return (), parsed.notes
         targets = [self._settings.targets[name] for name in source.targets]
-        taking = [target for target in targets if kind in target.events]
-        notes = understood.notes if taking else (*understood.notes, NO_TAKER)
+        taking = [target for target in targets if parsed.call.kind in target.events]
+        notes = parsed.notes if taking else (*parsed.notes, NO_TAKER)
         if source.rules:
-            of = routing.facts((understood.call,))
-            decisions = {target.name: routing.decide(source.rules, target.name, of) for target in taking}
+            facts = routing.facts((parsed.call,))
+            decisions = {target.name: routing.decide(source.rules, target.name, facts) for target in taking}
             taking = [target for target in taking if decisions[target.name].takes]
-            notes += tuple(
-                f"rule {decision.number}: not for {name}" for name, decision in decisions.items() if not decision.takes
-            )
-        routes = (Route(one.name, one.order == "call", call_gap=one.call_gap) for one in taking)
-        return tuple(routes), notes
+            skipped = [(name, decision.number) for name, decision in decisions.items() if not decision.takes]
+            notes += tuple(f"rule {number}: not for {name}" for name, number in skipped)
+        return tuple(Route(one.name, one.order == "call", call_gap=one.call_gap) for one in taking), notes
 
 
-def _receipt(
-    stored: InsertResult, understood: ParseResult, routes: tuple[Route, ...], source: str, endpoint: str
-) -> Receipt:
-    call = understood.call
+def _receipt(stored: InsertResult, parsed: ParseResult, new: NewEvent) -> Receipt:
+    call = parsed.call
     session = call.session_id if call else None
     if stored.duplicate:
-        return Receipt("duplicate", stored.event, source, endpoint, session=session)
+        return Receipt("duplicate", stored.event, new.source, new.endpoint, session=session)
     if call is None:
-        return Receipt("quarantined", stored.event, source, endpoint, problem=understood.problem)
-    taken = {job.delivery.target for job in stored.claimed}
-    others = tuple(route.target for route in routes if route.target not in taken)
-    return Receipt(
-        "accepted", stored.event, source, endpoint, call.kind, session, targets=others, claimed=stored.claimed
-    )
+        return Receipt("quarantined", stored.event, new.source, new.endpoint, problem=parsed.problem)
+    claimed_for = {one.delivery.target for one in stored.claimed}
+    others = tuple(route.target for route in new.routes if route.target not in claimed_for)
+    return Receipt("accepted", stored.event, new.source, new.endpoint, call.kind, session, None, others, stored.claimed)
 
 
 def _kept(beside: bytes) -> tuple[str, ...]:

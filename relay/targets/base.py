@@ -21,19 +21,23 @@ _JSON = "application/json; charset=utf-8"
 _FORM = "application/x-www-form-urlencoded"
 
 
-class CallContext(Protocol):
-    """Lends an adapter, for one delivery, the call's memory, and lets it make requests."""
+class CallContext(ABC):
+    """Lends an adapter, for one delivery, what is known of its call, and lets it make requests."""
 
-    def said(self) -> tuple[CallEvent, ...]:
-        """Return everything that UIS had said of the call up to this event, in the order of acceptance."""
+    @abstractmethod
+    def history(self) -> tuple[CallEvent, ...]:
+        """Return what UIS had said of the call up to this event, in the order of acceptance. Raises StoreError."""
 
-    def done(self) -> dict[str, Any]:
-        """Return what has been done for the call at this target."""
+    @abstractmethod
+    def progress(self) -> dict[str, Any]:
+        """Return what has been done for the call at this target. Raises StoreError."""
 
-    def remember(self, **done: Any) -> None:
-        """Add to it; on disk when it returns."""
+    @abstractmethod
+    def save_progress(self, **done: Any) -> None:
+        """Add to it; on disk when it returns. Raises StoreError, and OwnershipLost when it is another's to do now."""
 
-    def leave(self) -> None:
+    @abstractmethod
+    def acquire(self) -> None:
         """Wait until one request may be made. Raises Interrupted when none may be made any more."""
 
 
@@ -68,7 +72,7 @@ class Adapter(ABC):
         call = claimed.event.call
         if call is None:
             return Outcome(name="refused", reason="the event is quarantined: there is nothing to send")
-        self.client.acquire = context.leave
+        self.client.acquire = context.acquire
         try:
             return self._deliver(claimed, call, context)
         except TargetError as exc:

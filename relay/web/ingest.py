@@ -187,12 +187,12 @@ class Ingest:
         status = refused.code or 500
         self._relay.metrics.record_notification(source.name, None, str(status), time.perf_counter() - began)
         log.warning("notification.refused", source=source.name, status=status, address=request.remote_addr)
-        self._relay.refusals.add(source.name, status)
+        self._relay.rejections.add(source.name, status)
 
     def _refuse_unconfirmed(self, source: Source, reason: str, began: float) -> NoReturn:
         self._relay.metrics.record_notification(source.name, None, "503", time.perf_counter() - began)
         log.error("notification.not_stored", source=source.name, reason=reason)
-        self._relay.refusals.add(source.name, 503)
+        self._relay.rejections.add(source.name, 503)
         sentence = f"the notification could not be confirmed: {reason}; send it again"
         raise ServiceUnavailable(sentence, retry_after=_RETRY_AFTER_S)
 

@@ -103,7 +103,7 @@ def old_database(make_old_database: Callable[[str], Path]) -> Path:
 
 @pytest.fixture
 def systems(clock: FakeClock) -> Iterator[Sandbox]:
-    """All three; what counts requests by the second is off, because a test's hand does not wait."""
+    """All three; what counts requests by the second is off, because a test's lane does not wait."""
     bitrix24 = Bitrix24(clock=clock, limited=False)
     running = Sandbox(OneC(clock=clock), bitrix24=bitrix24, amocrm=AmoCrm(clock=clock, limited=False)).start()
     yield running

@@ -20,8 +20,7 @@ from relay.store import Claim, ClaimedDelivery, Expiry, NewEvent, Route, Selecti
 from relay.wiring import Relay
 from tests.calls import STANDARD, rendered
 from tests.fakes import FakeClock
-from tests.hand import Hand, deliveries
-from tests.lanes import all_are, post, post_call
+from tests.lanes import SteppedLane, all_are, deliveries, post, post_call
 from tests.waiting import eventually
 
 GAP = 'call_gap = "1.1s"'
@@ -33,11 +32,11 @@ def spaced(make_relay: Callable[..., Relay], base: Sandbox) -> Relay:
     return make_relay(base.onec_url, target=GAP)
 
 
-def drain(relay: Relay, clock: FakeClock, hand: Hand, within_s: float = 60) -> timedelta:
+def drain(relay: Relay, clock: FakeClock, lane: SteppedLane, within_s: float = 60) -> timedelta:
     """Delivers all that waits; how long it took by the test's clock."""
     began = clock()
     while any(one.state == "due" for one in deliveries(relay, "onec")):
-        hand.deliver()
+        lane.deliver()
         clock.forward(seconds=0.05)
         assert clock() - began < timedelta(seconds=within_s)
     return clock() - began
@@ -63,7 +62,7 @@ def test_after_a_night_all_five_notifications_of_each_call_have_a_record(
         post_call(spaced, session)
     clock.forward(hours=9)  # nobody delivers meanwhile
 
-    took = drain(spaced, clock, Hand(spaced, "onec", clock))
+    took = drain(spaced, clock, SteppedLane(spaced, "onec", clock))
 
     assert rows(base) == dict.fromkeys(range(20), 5)
     assert took < 4 * SPAN + timedelta(seconds=1)  # as long as for a single call
@@ -75,7 +74,7 @@ def test_without_a_gap_the_register_keeps_one_record_of_a_call_for_each_directio
     relay = make_relay(base.onec_url, target='call_gap = "0s"')
     post_call(relay, 7)
 
-    drain(relay, clock, Hand(relay, "onec", clock))
+    drain(relay, clock, SteppedLane(relay, "onec", clock))
 
     assert rows(base) == {7: 2}
     assert base.onec.recorded() == 5
@@ -101,7 +100,7 @@ def test_the_end_of_a_call_keeps_what_the_register_knew_of_it(spaced: Relay, clo
     post(spaced, rendered("answered", call_session_id=7))
     post(spaced, b'{"direction":"in","virtual_phone_number":74955550100,"call_session_id":7}', "rec")
 
-    drain(spaced, clock, Hand(spaced, "onec", clock))
+    drain(spaced, clock, SteppedLane(spaced, "onec", clock))
 
     last = base.onec.state()["records"][-1]
     assert (last["endpoint"], last["fields"]["extension_phone_number"]) == ("rec", "101")
@@ -114,9 +113,9 @@ def test_the_end_of_a_call_keeps_what_the_register_knew_of_it(spaced: Relay, clo
 def test_what_comes_after_the_call_was_delivered_waits_for_the_rest_of_the_gap(
     spaced: Relay, clock: FakeClock, passed_s: float, waits_s: float
 ) -> None:
-    hand = Hand(spaced, "onec", clock)
+    lane = SteppedLane(spaced, "onec", clock)
     post(spaced, rendered("incoming", call_session_id=7))
-    hand.deliver()
+    lane.deliver()
     clock.forward(seconds=passed_s)
     post(spaced, rendered("answered", call_session_id=7))
     post(spaced, rendered("answered", call_session_id=8))
@@ -132,9 +131,9 @@ def test_what_comes_after_the_call_was_delivered_waits_for_the_rest_of_the_gap(
 def test_a_free_hand_is_not_given_what_has_to_wait(
     spaced: Relay, clock: FakeClock, session: str, passed_s: float, is_handed_over: bool
 ) -> None:
-    hand = Hand(spaced, "onec", clock)
+    lane = SteppedLane(spaced, "onec", clock)
     post(spaced, rendered("incoming", call_session_id=7))
-    hand.deliver()
+    lane.deliver()
     clock.forward(seconds=passed_s)
 
     stored = spaced.store.inbox.add(_new(spaced, clock, session))
@@ -167,13 +166,13 @@ def test_without_order_or_without_a_session_nothing_waits(
     make_relay: Callable[..., Relay], clock: FakeClock, base: Sandbox, target: str, session: int | None
 ) -> None:
     relay = make_relay(base.onec_url, target=f"{GAP}\n{target}")
-    hand = Hand(relay, "onec", clock)
+    lane = SteppedLane(relay, "onec", clock)
     post(relay, rendered("incoming", call_session_id=session))
-    hand.deliver()
+    lane.deliver()
     for kind in ("answered", "lost"):
         post(relay, rendered(kind, call_session_id=session))  # type: ignore[arg-type]
 
-    hand.deliver()
+    lane.deliver()
 
     assert {one.state for one in deliveries(relay, "onec")} == {"delivered"}
 
@@ -185,6 +184,11 @@ def _claimed(relay: Relay, clock: FakeClock, epoch: int) -> ClaimedDelivery:
     job = relay.store.queue.claim(Claim("onec", epoch, clock()))
     assert job is not None
     return job
+
+
+def _record(relay: Relay, lane: SteppedLane, job: ClaimedDelivery, outcome: Outcome) -> None:
+    result = lane.lane.attempts.result(job.delivery, job.epoch, relay.clock(), outcome)
+    relay.store.queue.record(result)
 
 
 @pytest.mark.parametrize(
@@ -206,15 +210,14 @@ def test_whether_the_next_of_the_call_waits(
     remark: str,
 ) -> None:
     relay = make_relay(base.onec_url, target=f"{GAP}\n{target}")
-    hand = Hand(relay, "onec", clock)
-    assert hand._epoch is not None
+    lane = SteppedLane(relay, "onec", clock)
     post(relay, rendered("incoming", call_session_id=7))
     post(relay, rendered("answered", call_session_id=7))
     post(relay, rendered("incoming", call_session_id=8))  # for `failed`: another call passes
-    job, other = (_claimed(relay, clock, hand._epoch) for _ in range(2))
+    job, other = (_claimed(relay, clock, lane.epoch) for _ in range(2))
     clock.forward(seconds=5)
-    hand._record(other.delivery, other.epoch, Outcome(name="delivered"))
-    hand._record(job.delivery, job.epoch, Outcome(name=outcome, reason="said so"))
+    _record(relay, lane, other, Outcome(name="delivered"))
+    _record(relay, lane, job, Outcome(name=outcome, reason="said so"))
 
     assert (waiting(relay).due_at - clock() == SPAN) == waits, remark
 
@@ -225,7 +228,7 @@ def test_a_repeat_of_the_same_event_has_the_pauses_of_the_schedule_alone(
     relay = make_relay(base.onec_url, target=f"{GAP}")
     base.onec.fail("reset", 1)
     post(relay, rendered("incoming", call_session_id=7))
-    Hand(relay, "onec", clock).deliver()
+    SteppedLane(relay, "onec", clock).deliver()
 
     assert timedelta(seconds=0.2) <= waiting(relay).due_at - clock() <= timedelta(seconds=0.25)  # retry_first
 
@@ -235,13 +238,13 @@ def test_a_repeat_of_the_same_event_has_the_pauses_of_the_schedule_alone(
 
 def test_the_gap_outlives_the_process_that_delivered(spaced: Relay, clock: FakeClock, base: Sandbox) -> None:
     post_call(spaced, 7)
-    Hand(spaced, "onec", clock).deliver()
+    SteppedLane(spaced, "onec", clock).deliver()
     spaced.close()
     again = wiring.build(spaced.settings, clock=clock)
-    hand = Hand(again, "onec", clock)  # under a new epoch
+    lane = SteppedLane(again, "onec", clock)  # under a new epoch
 
-    assert hand.deliver() == []
-    drain(again, clock, hand)
+    assert lane.deliver() == []
+    drain(again, clock, lane)
     again.close()
 
     assert rows(base) == {7: 5}
@@ -251,13 +254,11 @@ def test_what_a_killed_process_was_sending_may_have_been_written(
     make_relay: Callable[..., Relay], clock: FakeClock, base: Sandbox
 ) -> None:
     relay = make_relay(base.onec_url, target=f'{GAP}\nunclear = "hold"')
-    killed = Hand(relay, "onec", clock)
-    assert killed._epoch is not None
+    killed = SteppedLane(relay, "onec", clock)
     post(relay, rendered("incoming", call_session_id=7))
-    _claimed(relay, clock, killed._epoch)
+    _claimed(relay, clock, killed.epoch)
     clock.forward(seconds=10)
-    heir = Hand(relay, "onec", clock)
-    heir.take_in()
+    heir = SteppedLane(relay, "onec", clock)
     post(relay, rendered("answered", call_session_id=7))
 
     assert waiting(relay).due_at - clock() == SPAN
@@ -267,10 +268,10 @@ def test_what_a_killed_process_was_sending_may_have_been_written(
 @pytest.mark.parametrize("act", ["discard", "end", "replay"])
 def test_nobody_lets_a_call_go_on_before_its_time(spaced: Relay, clock: FakeClock, act: str) -> None:
     """Whoever takes the next one away, or puts an earlier one before it."""
-    hand = Hand(spaced, "onec", clock)
+    lane = SteppedLane(spaced, "onec", clock)
     for kind in STANDARD[:3]:
         post(spaced, rendered(kind, call_session_id=7))
-    hand.deliver()
+    lane.deliver()
     first, second, _ = deliveries(spaced, "onec")
     assert (first.state, second.state) == ("delivered", "due")
     clock.forward(seconds=0.3)
@@ -280,12 +281,12 @@ def test_nobody_lets_a_call_go_on_before_its_time(spaced: Relay, clock: FakeCloc
         assert spaced.store.waits.expire([Expiry(second, "expired", "too old", clock(), SPAN)]) == 1
     else:
         clock.forward(seconds=1)
-        hand.deliver()
+        lane.deliver()
         assert actions.replay(spaced, Chosen([first], [])).count == 1
 
-    assert hand.deliver() == []
+    assert lane.deliver() == []
     clock.forward(seconds=1.1)
-    assert len(hand.deliver()) == 1
+    assert len(lane.deliver()) == 1
 
 
 # --- the clock
@@ -302,48 +303,46 @@ def test_a_step_of_the_clock_neither_shortens_the_gap_nor_makes_an_hour_of_it(
 ) -> None:
     """It is noticed a moment later. Time that has really passed counts, whatever the clock shows."""
     session = spaced.clock().timestamp()  # another call in each example
-    hand = Hand(spaced, "onec", clock)
-    assert hand._epoch is not None
+    lane = SteppedLane(spaced, "onec", clock)
     post(spaced, rendered("incoming", call_session_id=session))
     post(spaced, rendered("answered", call_session_id=session))
-    hand.deliver()
+    lane.deliver()
     sent = 0.0
     clock.forward(seconds=after_s)
     passed = sent + after_s
     clock.forward(seconds=noticed_s)
     before = clock()
     clock.forward(seconds=step_s)
-    spaced.store.waits.follow_clock({"onec": hand._epoch}, before, clock(), {"onec": SPAN})
+    spaced.store.waits.follow_clock({"onec": lane.epoch}, before, clock(), {"onec": SPAN})
     passed += noticed_s
 
     left = (waiting(spaced).due_at - clock()).total_seconds()
     assert abs(max(left, 0) - max(1.1 - passed, 0)) < 0.001
     clock.forward(seconds=max(left, 0))
-    assert len(hand.deliver()) == 1
+    assert len(lane.deliver()) == 1
 
 
 @pytest.mark.parametrize("step_s", [-3600.0, 3600.0])
 def test_what_got_its_turn_after_the_step_but_before_it_was_noticed_waits_as_it_should(
     spaced: Relay, clock: FakeClock, step_s: float
 ) -> None:
-    hand = Hand(spaced, "onec", clock)
-    assert hand._epoch is not None
+    lane = SteppedLane(spaced, "onec", clock)
     post(spaced, rendered("incoming", call_session_id=7))
-    job = _claimed(spaced, clock, hand._epoch)
+    job = _claimed(spaced, clock, lane.epoch)
     expected = clock()
     clock.forward(seconds=step_s)
     post(spaced, rendered("answered", call_session_id=7))
-    hand._record(job.delivery, job.epoch, Outcome(name="delivered"))
+    _record(spaced, lane, job, Outcome(name="delivered"))
     clock.forward(seconds=0.2)
-    spaced.store.waits.follow_clock({"onec": hand._epoch}, expected + timedelta(seconds=0.2), clock(), {"onec": SPAN})
+    spaced.store.waits.follow_clock({"onec": lane.epoch}, expected + timedelta(seconds=0.2), clock(), {"onec": SPAN})
 
     assert (waiting(spaced).due_at - clock()).total_seconds() == pytest.approx(0.9, abs=0.001)
 
 
 def test_a_clock_that_was_set_back_makes_nobody_wait_for_longer_than_the_gap(spaced: Relay, clock: FakeClock) -> None:
-    hand = Hand(spaced, "onec", clock)
+    lane = SteppedLane(spaced, "onec", clock)
     post(spaced, rendered("incoming", call_session_id=7))
-    hand.deliver()
+    lane.deliver()
     clock.forward(hours=-1)
     post(spaced, rendered("answered", call_session_id=7))
 

@@ -41,10 +41,10 @@ def test_a_step_whose_commit_was_not_confirmed_is_followed_once(relay: Relay, cl
     try:
         eventually(lambda: only(relay).attempts == 1 and only(relay).state == "due", "it waits")
         was_due = only(relay).due_at
-        eventually(lambda: dispatcher._clockwork._last is not None, "the clock has been looked at")
+        eventually(lambda: dispatcher._clock_jumps._last is not None, "the clock has been looked at")
         clock.now += step
         eventually(lambda: only(relay).due_at != was_due, "the step is followed")
-        eventually(lambda: not dispatcher._steps and store._left == 0, "and confirmed at last")
+        eventually(lambda: not dispatcher._unfollowed and store._left == 0, "and confirmed at last")
         assert only(relay).due_at == was_due + step
         assert dispatcher._lanes["onec"].throttle.health.retry_not_before == was_due + step
     finally:
@@ -132,7 +132,7 @@ def test_a_step_within_a_pause_does_not_count_twice(relay: Relay, clock: FakeClo
 def test_an_answer_that_came_after_a_step_forward_does_not_give_up_what_was_sent_before(
     make_relay: Callable[..., Relay], clock: FakeClock
 ) -> None:
-    """The clock steps while the answer is awaited: the delivery in hand is as old as it was."""
+    """The clock steps while the answer is awaited: the delivery in flight is as old as it was."""
     relay = make_relay(target='give_up_after = "1h"')
     post(relay, rendered("incoming"))
     awaited, answer = threading.Event(), threading.Event()
@@ -146,9 +146,9 @@ def test_an_answer_that_came_after_a_step_forward_does_not_give_up_what_was_sent
     dispatcher = dispatch(relay, target, clock=clock, monotonic=lambda: 0.0)
     try:
         assert awaited.wait(20)
-        eventually(lambda: dispatcher._clockwork._last is not None, "the clock has been looked at")
+        eventually(lambda: dispatcher._clock_jumps._last is not None, "the clock has been looked at")
         clock.now += 2 * HOUR
-        eventually(lambda: len(dispatcher._lanes["onec"].attempts.clock_steps) == 1, "the step is followed")
+        eventually(lambda: len(dispatcher._lanes["onec"].attempts.clock_jumps) == 1, "the step is followed")
         answer.set()
         eventually(lambda: only(relay).attempts == 1, "recorded")
         assert only(relay).state == "due"

@@ -202,8 +202,8 @@ def test_dead_prints_deliveries_and_quarantined_events(busy: Operator) -> None:
 
 
 def test_status_prints_one_object_per_target_and_source(busy: Operator) -> None:
-    busy.relay.refusals.add("trade", 401)
-    busy.relay.refusals.flush()
+    busy.relay.rejections.add("trade", 401)
+    busy.relay.rejections.flush()
     target, source = busy.lines("status")
 
     assert target == {

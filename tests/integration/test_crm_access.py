@@ -23,8 +23,7 @@ from relay.targets.oauth import Tokens
 from relay.wiring import Relay
 from tests.factories import jwt
 from tests.fakes import FakeClock
-from tests.hand import Hand, Killed, deliveries, tell
-from tests.lanes import post
+from tests.lanes import Killed, SteppedLane, deliveries, post, tell
 from tests.stories import CLIENT, STORIES, finished, incoming
 
 
@@ -38,12 +37,12 @@ def test_a_call_by_oauth_ends_like_one_by_webhook_or_token(
 ) -> None:
     systems.amocrm.add_contact(CLIENT)
     relay = make_crm(oauth=True)
-    hand = Hand(relay, target, clock)
+    lane = SteppedLane(relay, target, clock)
 
-    tell(relay, STORIES["answered"], clock, hand)
+    tell(relay, STORIES["answered"], clock, lane)
 
     assert {one.state for one in deliveries(relay, target)} == {"delivered"}
-    hand.close()
+    lane.close()
 
 
 @pytest.mark.parametrize("target", ["b24", "amo"])
@@ -52,9 +51,9 @@ def test_tokens_that_have_run_out_are_exchanged_once_and_a_restart_goes_on_with_
 ) -> None:
     relay = make_crm(oauth=True)
     for session in range(1, 4):
-        hand = Hand(relay, target, clock)
-        tell(relay, [incoming(session), finished(session)], clock, hand)
-        hand.close()
+        lane = SteppedLane(relay, target, clock)
+        tell(relay, [incoming(session), finished(session)], clock, lane)
+        lane.close()
         systems.bitrix24.expire_token()
         systems.amocrm.expire_token()
         clock.forward(days=2)
@@ -77,12 +76,11 @@ def test_the_new_pair_is_on_disk_before_it_is_used(
         if what.startswith("to send") and "oauth" not in what:
             raise Killed
 
-    hand = Hand(relay, target, clock, moment)
+    lane = SteppedLane(relay, target, clock, moment)
     with pytest.raises(Killed):
-        hand.deliver()
-    hand.close()
-    survivor = Hand(relay, target, clock)
-    survivor.take_in()
+        lane.deliver()
+    lane.close()
+    survivor = SteppedLane(relay, target, clock)
     clock.forward(seconds=2)
     survivor.deliver()
     survivor.close()
@@ -95,17 +93,17 @@ def test_a_refresh_token_that_was_used_elsewhere_is_a_matter_of_the_configuratio
     target: str, make_crm: Any, systems: Sandbox, clock: FakeClock
 ) -> None:
     relay = make_crm(oauth=True)
-    thief = Hand(relay, target, clock)
+    thief = SteppedLane(relay, target, clock)
     tell(relay, [incoming(1)], clock, thief)
     thief.close()
     stored = relay.store.token_store(target).load()
     assert stored is not None
     relay.store.token_store(target).save(pair(stored.fingerprint, refresh="refresh-1"))
     post(relay, finished()[1], "rec")
-    hand = Hand(relay, target, clock)
+    lane = SteppedLane(relay, target, clock)
 
-    [outcome] = hand.deliver()
-    hand.close()
+    [outcome] = lane.deliver()
+    lane.close()
 
     assert outcome.name == "misconfigured"
     assert "refresh_token" in outcome.reason
@@ -297,10 +295,10 @@ def test_check_names_users_who_are_not_there(check: Any, systems: Sandbox) -> No
 
 def test_a_user_is_learnt_by_the_extension_once(make_crm: Any, systems: Sandbox, clock: FakeClock) -> None:
     relay = make_crm(b24_users="")
-    hand = Hand(relay, "b24", clock)
+    lane = SteppedLane(relay, "b24", clock)
 
-    tell(relay, [*STORIES["answered"], incoming(8), finished(8, "102"), finished(9, "199")], clock, hand)
-    hand.close()
+    tell(relay, [*STORIES["answered"], incoming(8), finished(8, "102"), finished(9, "199")], clock, lane)
+    lane.close()
 
     found = {row["EXTERNAL_CALL_ID"]: row["USER_ID"] for row in systems.bitrix24.state()["statistics"]}
     assert found == {"7": 12, "8": 13, "9": 1}
@@ -313,10 +311,10 @@ def test_that_a_user_cannot_be_learnt_costs_the_call_nothing(
 ) -> None:
     relay = make_crm()
     systems.bitrix24.fail(mode, -1, "user.get")
-    hand = Hand(relay, "b24", clock)
+    lane = SteppedLane(relay, "b24", clock)
 
-    tell(relay, [incoming(), finished(extension="199")], clock, hand)
-    hand.close()
+    tell(relay, [incoming(), finished(extension="199")], clock, lane)
+    lane.close()
 
     assert {one.state for one in deliveries(relay, "b24")} == {"delivered"}
     assert systems.bitrix24.state()["statistics"][0]["USER_ID"] == 1
@@ -325,10 +323,10 @@ def test_that_a_user_cannot_be_learnt_costs_the_call_nothing(
 def test_a_dismissed_employees_call_goes_to_the_default_user(make_crm: Any, systems: Sandbox, clock: FakeClock) -> None:
     relay = make_crm()
     systems.bitrix24.deactivate(12)
-    hand = Hand(relay, "b24", clock)
+    lane = SteppedLane(relay, "b24", clock)
 
-    tell(relay, STORIES["answered"], clock, hand)
-    hand.close()
+    tell(relay, STORIES["answered"], clock, lane)
+    lane.close()
 
     assert [row["USER_ID"] for row in systems.bitrix24.state()["statistics"]] == [1]
 

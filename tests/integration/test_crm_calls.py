@@ -11,24 +11,23 @@ from relay.sandbox.server import Sandbox
 from relay.store import Replay, Selection
 from relay.wiring import Relay
 from tests.fakes import FakeClock
-from tests.hand import Hand, deliveries, tell, tell_killed
-from tests.lanes import post
+from tests.lanes import SteppedLane, deliveries, post, tell, tell_killed
 from tests.stories import CLIENT, CLIENT_E164, LINK, OF_THE_CABINET, STORIES, answered, finished, incoming, recorded
 
 SESSIONS = {"two at once": 2}
 
 
 @pytest.fixture
-def hands(clock: FakeClock) -> Iterator[Callable[[Relay], list[Hand]]]:
-    made: list[Hand] = []
+def lanes(clock: FakeClock) -> Iterator[Callable[[Relay], list[SteppedLane]]]:
+    made: list[SteppedLane] = []
 
-    def hands(relay: Relay) -> list[Hand]:
-        made.extend(Hand(relay, target, clock) for target in relay.settings.targets)
+    def lanes(relay: Relay) -> list[SteppedLane]:
+        made.extend(SteppedLane(relay, target, clock) for target in relay.settings.targets)
         return made
 
-    yield hands
-    for hand in made:
-        hand.close()
+    yield lanes
+    for lane in made:
+        lane.close()
 
 
 def held_by_bitrix24(systems: Sandbox) -> list[tuple[Any, ...]]:
@@ -111,12 +110,12 @@ HELD: dict[str, tuple[list[str], list[Any], list[Any]]] = {
 
 @pytest.mark.parametrize("story", STORIES)
 def test_what_the_three_systems_hold_in_the_end(
-    story: str, make_crm: Any, hands: Any, systems: Sandbox, clock: FakeClock
+    story: str, make_crm: Any, lanes: Any, systems: Sandbox, clock: FakeClock
 ) -> None:
     systems.amocrm.add_contact(CLIENT)
     relay = make_crm()
 
-    tell(relay, STORIES[story], clock, *hands(relay))
+    tell(relay, STORIES[story], clock, *lanes(relay))
 
     assert (held_by_1c(systems), held_by_bitrix24(systems), held_by_amocrm(systems)) == HELD[story]
     assert {delivery.state for target in relay.settings.targets for delivery in deliveries(relay, target)} == {
@@ -127,7 +126,7 @@ def test_what_the_three_systems_hold_in_the_end(
 
 @pytest.mark.parametrize("story", STORIES)
 def test_the_same_when_everything_had_waited_for_the_night(
-    story: str, make_crm: Any, hands: Any, systems: Sandbox, clock: FakeClock
+    story: str, make_crm: Any, lanes: Any, systems: Sandbox, clock: FakeClock
 ) -> None:
     """In the morning the notifications go out one by one; nothing pops up on anybody's screen."""
     systems.amocrm.add_contact(CLIENT)
@@ -136,8 +135,8 @@ def test_the_same_when_everything_had_waited_for_the_night(
         post(relay, body, endpoint)
     clock.forward(hours=9)
 
-    for hand in hands(relay):
-        hand.deliver()
+    for lane in lanes(relay):
+        lane.deliver()
 
     assert (held_by_1c(systems), held_by_bitrix24(systems), held_by_amocrm(systems)) == HELD[story]
     assert not systems.amocrm.state()["popups"]
@@ -173,12 +172,12 @@ HELD_OF_THE_CABINET: dict[str, tuple[list[str], list[Any], list[Any]]] = {
 
 @pytest.mark.parametrize("story", OF_THE_CABINET)
 def test_what_the_three_systems_hold_of_calls_told_by_the_cabinets_own_templates(
-    story: str, make_crm: Any, hands: Any, systems: Sandbox, clock: FakeClock
+    story: str, make_crm: Any, lanes: Any, systems: Sandbox, clock: FakeClock
 ) -> None:
     systems.amocrm.add_contact(CLIENT)
     relay = make_crm(b24='employees = { "5" = 12 }', amo='employees = { "5" = 504142 }')
 
-    tell(relay, OF_THE_CABINET[story], clock, *hands(relay))
+    tell(relay, OF_THE_CABINET[story], clock, *lanes(relay))
 
     assert (held_by_1c(systems), held_by_bitrix24(systems), held_by_amocrm(systems)) == HELD_OF_THE_CABINET[story]
     assert systems.bitrix24.state()["missed"] == (["7"] if story in MISSED else [])
@@ -196,35 +195,35 @@ MISSED = ("lost", "missed, and only its end is told", "a menu, and nobody answer
     ],
 )
 def test_whom_1c_shows_the_end_of_a_call_to(
-    sent_at_the_end: str | None, channel: str | None, remark: str, make_crm: Any, hands: Any, systems: Sandbox,
+    sent_at_the_end: str | None, channel: str | None, remark: str, make_crm: Any, lanes: Any, systems: Sandbox,
     clock: FakeClock,
 ) -> None:  # fmt: skip
     relay = make_crm()
 
-    tell(relay, [incoming(), answered(), finished(extension=sent_at_the_end)], clock, hands(relay)[0])
+    tell(relay, [incoming(), answered(), finished(extension=sent_at_the_end)], clock, lanes(relay)[0])
 
     assert [record["channel"] for record in systems.onec.state()["writes"]] == ["", "101", channel], remark
 
 
 def test_1c_reads_the_bytes_as_they_came_in_the_charset_that_they_are_in(
-    make_crm: Any, hands: Any, systems: Sandbox, clock: FakeClock
+    make_crm: Any, lanes: Any, systems: Sandbox, clock: FakeClock
 ) -> None:
     relay = make_crm(onec_lines='body = "raw"')
     endpoint, body = incoming(scenario_name="Отдел продаж")
 
-    tell(relay, [(endpoint, body.decode().encode("cp1251"))], clock, hands(relay)[0])
+    tell(relay, [(endpoint, body.decode().encode("cp1251"))], clock, lanes(relay)[0])
 
     [record] = systems.onec.state()["records"]
     assert "Отдел продаж" in record["body"]
 
 
 def test_1c_refuses_a_body_with_a_name_that_it_cannot_take_and_the_reason_names_it(
-    make_crm: Any, hands: Any, systems: Sandbox, clock: FakeClock
+    make_crm: Any, lanes: Any, systems: Sandbox, clock: FakeClock
 ) -> None:
     relay = make_crm()
     endpoint, body = incoming()
 
-    tell(relay, [(endpoint, b'{"utm-source":"x","2x":1,' + body[1:])], clock, hands(relay)[0])
+    tell(relay, [(endpoint, b'{"utm-source":"x","2x":1,' + body[1:])], clock, lanes(relay)[0])
 
     [delivery] = deliveries(relay, "onec")
     assert (delivery.state, held_by_1c(systems)) == ("dead", [])
@@ -251,7 +250,7 @@ def test_a_kill_at_any_moment_changes_nothing_in_the_end(
         session = f"{at}00{{}}"
         notifications = [(endpoint, _as_session(body, session)) for endpoint, body in STORIES[story]]
 
-        was_killed = tell_killed(relay, notifications, clock, lambda moment: Hand(relay, target, clock, moment), at)
+        was_killed = tell_killed(relay, notifications, clock, target, at)
 
         held = held_by_bitrix24(systems) if target == "b24" else held_by_amocrm(systems)
         assert [_as_told(row, session) for row in held] == expected, f"killed at moment {at}"
@@ -273,7 +272,7 @@ def test_a_kill_at_any_moment_with_a_phone_that_nobody_has(
         session = f"{at}00{{}}"
         notifications = [(endpoint, _as_session(body, session)) for endpoint, body in STORIES["answered"]]
 
-        was_killed = tell_killed(relay, notifications, clock, lambda moment: Hand(relay, "amo", clock, moment), at)
+        was_killed = tell_killed(relay, notifications, clock, "amo", at)
 
         held = [_as_told(row, session) for row in held_by_amocrm(systems)]
         if how == "unsorted":
@@ -293,7 +292,7 @@ def test_a_kill_costs_1c_at_most_the_request_that_was_in_flight(
         session = f"{at}00{{}}"
         notifications = [(endpoint, _as_session(body, session)) for endpoint, body in STORIES["answered"]]
 
-        was_killed = tell_killed(relay, notifications, clock, lambda moment: Hand(relay, "onec", clock, moment), at)
+        was_killed = tell_killed(relay, notifications, clock, "onec", at)
 
         endpoints = held_by_1c(systems)
         once = [name for number, name in enumerate(endpoints) if number == 0 or endpoints[number - 1] != name]
@@ -310,7 +309,7 @@ def test_without_the_look_up_amocrm_may_get_a_call_twice_and_never_none(
         systems.amocrm.reset()
         systems.amocrm.add_contact(CLIENT)
         notification = [(endpoint, _as_session(body, f"{at}00{{}}")) for endpoint, body in [finished()]]
-        was_killed = tell_killed(relay, notification, clock, lambda moment: Hand(relay, "amo", clock, moment), at)
+        was_killed = tell_killed(relay, notification, clock, "amo", at)
         seen.add(len(systems.amocrm.state()["calls"]))
     assert seen == {1, 2}
 
@@ -342,13 +341,13 @@ def test_a_passing_fault_of_bitrix24_in_any_step_changes_nothing_in_the_end(
 ) -> None:
     relay = make_crm()
     systems.bitrix24.fail(mode, 1, f"telephony.externalcall.{step}")
-    hand = Hand(relay, "b24", clock)
+    lane = SteppedLane(relay, "b24", clock)
 
-    tell(relay, STORIES["transferred"], clock, hand)
+    tell(relay, STORIES["transferred"], clock, lane)
     for _ in range(4):
         clock.forward(hours=2)
-        hand.deliver()
-    hand.close()
+        lane.deliver()
+    lane.close()
 
     assert held_by_bitrix24(systems) == HELD["transferred"][1]
     assert {one.state for one in deliveries(relay, "b24")} == {"delivered"}
@@ -367,13 +366,13 @@ def test_a_passing_fault_of_amocrm_in_any_step_changes_nothing_in_the_end(
 ) -> None:
     relay = make_crm(amo=f'unknown_phone = "{how}"')
     systems.amocrm.fail(mode, 1, step)
-    hand = Hand(relay, "amo", clock)
+    lane = SteppedLane(relay, "amo", clock)
 
-    tell(relay, STORIES["answered"], clock, hand)
+    tell(relay, STORIES["answered"], clock, lane)
     for _ in range(4):
         clock.forward(hours=2)
-        hand.deliver()
-    hand.close()
+        lane.deliver()
+    lane.close()
 
     in_unsorted = [("unsorted", "7", 51, LINK)]
     assert held_by_amocrm(systems) == (in_unsorted if how == "unsorted" else HELD["answered"][2])
@@ -385,12 +384,12 @@ def test_a_link_that_may_have_been_noted_is_looked_for(make_crm: Any, systems: S
     systems.amocrm.add_contact(CLIENT)
     systems.amocrm.fail("reset_after_writing", 1, "add_notes")
     relay = make_crm()
-    hand = Hand(relay, "amo", clock)
+    lane = SteppedLane(relay, "amo", clock)
 
-    tell(relay, STORIES["recording later"], clock, hand)
+    tell(relay, STORIES["recording later"], clock, lane)
     clock.forward(hours=1)
-    hand.deliver()
-    hand.close()
+    lane.deliver()
+    lane.close()
 
     assert held_by_amocrm(systems) == HELD["recording later"][2]
 
@@ -401,10 +400,10 @@ def test_a_call_that_may_have_been_registered_is_registered_as_it_was_the_first_
     """Held by the operator's wish; the next notification knows the employee, but Bitrix24 knows the call as nobody's."""
     relay = make_crm(b24='unclear = "hold"')
     systems.bitrix24.fail("reset_after_writing", 1, "telephony.externalcall.register")
-    hand = Hand(relay, "b24", clock)
+    lane = SteppedLane(relay, "b24", clock)
 
-    tell(relay, STORIES["answered"], clock, hand)
-    hand.close()
+    tell(relay, STORIES["answered"], clock, lane)
+    lane.close()
 
     assert [one.state for one in deliveries(relay, "b24")] == ["held", "delivered", "delivered"]
     assert systems.bitrix24.state()["registered"] == 1
@@ -416,19 +415,19 @@ def test_a_call_that_may_have_been_registered_is_registered_as_it_was_the_first_
 
 @pytest.mark.parametrize("story", ["answered", "lost by the client", "recording later"])
 def test_late_and_replayed_events_of_a_finished_call_change_nothing(
-    story: str, make_crm: Any, hands: Any, systems: Sandbox, clock: FakeClock
+    story: str, make_crm: Any, lanes: Any, systems: Sandbox, clock: FakeClock
 ) -> None:
     systems.amocrm.add_contact(CLIENT)
     relay = make_crm()
-    of_relay = hands(relay)
+    of_relay = lanes(relay)
     tell(relay, STORIES[story], clock, *of_relay)
     before = [systems.bitrix24.state(), systems.amocrm.state()]
 
     again = recorded(name="again")
     late = [incoming(notification_name="late"), finished(notification_name="edited"), again]
     _replay_all(relay, clock)
-    for hand in of_relay[1:]:
-        hand.deliver()
+    for lane in of_relay[1:]:
+        lane.deliver()
     tell(relay, late if story != "lost by the client" else late[:1], clock, *of_relay)
 
     assert [systems.bitrix24.state(), systems.amocrm.state()] == before
@@ -458,22 +457,22 @@ def _replay_all(relay: Relay, clock: FakeClock) -> None:
     ],
 )  # fmt: skip
 def test_whose_screens_show_the_card(
-    show_to: str, cards: list[Any], remark: str, make_crm: Any, hands: Any, systems: Sandbox, clock: FakeClock
+    show_to: str, cards: list[Any], remark: str, make_crm: Any, lanes: Any, systems: Sandbox, clock: FakeClock
 ) -> None:
     relay = make_crm(b24=f'show_to = "{show_to}"')
 
-    tell(relay, STORIES["transferred"], clock, hands(relay)[1])
+    tell(relay, STORIES["transferred"], clock, lanes(relay)[1])
 
     assert [(what, user) for what, _, user in systems.bitrix24.state()["cards"]] == cards, remark
 
 
 def test_the_pop_up_comes_once_and_before_the_call(
-    make_crm: Any, hands: Any, systems: Sandbox, clock: FakeClock
+    make_crm: Any, lanes: Any, systems: Sandbox, clock: FakeClock
 ) -> None:
     relay = make_crm()
     systems.amocrm.add_contact(CLIENT)
 
-    tell(relay, STORIES["transferred"], clock, hands(relay)[2])
+    tell(relay, STORIES["transferred"], clock, lanes(relay)[2])
 
     state = systems.amocrm.state()
     assert state["popups"] == [{"phone_number": CLIENT, "users": [504142, 504143]}]
@@ -482,19 +481,19 @@ def test_the_pop_up_comes_once_and_before_the_call(
 
 @pytest.mark.parametrize(("create", "leads"), [("true", [CLIENT_E164]), ("false", [])])
 def test_an_unknown_number_becomes_a_lead_once(
-    create: str, leads: list[str], make_crm: Any, hands: Any, systems: Sandbox, clock: FakeClock
+    create: str, leads: list[str], make_crm: Any, lanes: Any, systems: Sandbox, clock: FakeClock
 ) -> None:
     relay = make_crm(b24=f"create_lead = {create}")
 
-    tell(relay, STORIES["two at once"], clock, hands(relay)[1])
+    tell(relay, STORIES["two at once"], clock, lanes(relay)[1])
 
     assert systems.bitrix24.state()["leads"] == leads
 
 
-def test_nothing_is_written_to_the_chat(make_crm: Any, hands: Any, systems: Sandbox, clock: FakeClock) -> None:
+def test_nothing_is_written_to_the_chat(make_crm: Any, lanes: Any, systems: Sandbox, clock: FakeClock) -> None:
     """Bitrix24 writes a message of each call unless it is told not to."""
     relay = make_crm()
-    tell(relay, STORIES["two at once"], clock, *hands(relay))
+    tell(relay, STORIES["two at once"], clock, *lanes(relay))
 
     assert systems.bitrix24.state()["registered"] == 2
     assert systems.bitrix24.state()["chat"] == []
@@ -512,10 +511,10 @@ TYPES = [
 
 @pytest.mark.parametrize(("source", "direction", "number"), TYPES)
 def test_a_call_back_is_registered_as_one(
-    source: str | None, direction: str, number: int, make_crm: Any, hands: Any, systems: Sandbox, clock: FakeClock
+    source: str | None, direction: str, number: int, make_crm: Any, lanes: Any, systems: Sandbox, clock: FakeClock
 ) -> None:
     relay = make_crm()
-    tell(relay, [finished(call_source=source, direction=direction)], clock, *hands(relay))
+    tell(relay, [finished(call_source=source, direction=direction)], clock, *lanes(relay))
 
     assert [row["TYPE"] for row in systems.bitrix24.state()["statistics"]] == [number]
 
@@ -536,15 +535,15 @@ def test_a_recording_that_may_have_been_attached_is_asked_for(
     mode: str, may_ask: bool, writes: int, make_crm: Any, systems: Sandbox, clock: FakeClock
 ) -> None:
     relay = make_crm(b24='timeout = "300ms"\nconnect_timeout = "1s"')
-    hand = Hand(relay, "b24", clock)
+    lane = SteppedLane(relay, "b24", clock)
     systems.bitrix24.fail(mode, 1, "telephony.externalcall.attachrecord")
     if not may_ask:
         systems.bitrix24.fail("access_denied", -1, "voximplant.statistic.get")
 
-    tell(relay, STORIES["answered"], clock, hand)
+    tell(relay, STORIES["answered"], clock, lane)
     clock.forward(seconds=5)
-    hand.deliver()
-    hand.close()
+    lane.deliver()
+    lane.close()
 
     [row] = systems.bitrix24.state()["statistics"]
     assert ([record["url"] for record in row["records"]], row["record_writes"]) == ([LINK], writes)
@@ -553,9 +552,9 @@ def test_a_recording_that_may_have_been_attached_is_asked_for(
     assert asked == (0 if mode == "internal_server_error" else 1)  # an error says that it was not
 
 
-def test_a_missed_call_is_told_as_missed(make_crm: Any, hands: Any, systems: Sandbox, clock: FakeClock) -> None:
+def test_a_missed_call_is_told_as_missed(make_crm: Any, lanes: Any, systems: Sandbox, clock: FakeClock) -> None:
     relay = make_crm()
 
-    tell(relay, STORIES["lost by the client"], clock, hands(relay)[1])
+    tell(relay, STORIES["lost by the client"], clock, lanes(relay)[1])
 
     assert systems.bitrix24.state()["missed"] == ["7"]

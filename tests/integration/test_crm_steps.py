@@ -11,9 +11,8 @@ from typing import Any
 import pytest
 
 from relay.config.types import Rate
-from relay.delivery.call_context import CallContext
-from relay.delivery.throttle import Permit, Throttle
-from relay.delivery.token_bucket import TokenBucket
+from relay.delivery.runner import LaneContext
+from relay.delivery.throttle import Throttle, TokenBucket
 from relay.errors import Interrupted
 from relay.models import Outcome, TargetHealth
 from relay.sandbox.amocrm.api import AmoCrm
@@ -23,8 +22,7 @@ from relay.store import Claim, ClaimedDelivery, Discard, Selection
 from relay.wiring import Relay
 from tests.calls import rendered
 from tests.fakes import FakeClock, Told
-from tests.hand import Hand, deliveries
-from tests.lanes import dispatch, post
+from tests.lanes import SteppedLane, Waits, deliveries, dispatch, post
 from tests.stories import CLIENT, answered, finished, incoming, recorded
 
 
@@ -37,20 +35,11 @@ class Seconds:
     def __call__(self) -> float:
         return self.now
 
+    def forward(self, by: float) -> None:
+        self.now += by
+
     def jitter(self) -> None:
         self.now += self._chance.uniform(0, 0.4)
-
-
-class Waits(threading.Event):
-    """Stops nothing; a wait for it moves the clock."""
-
-    def __init__(self, seconds: Seconds) -> None:
-        super().__init__()
-        self._seconds = seconds
-
-    def wait(self, timeout: float | None = None) -> bool:
-        self._seconds.now += max(timeout or 0.0, 0.001)  # a float that is added nothing to would stand for ever
-        return False
 
 
 @pytest.fixture
@@ -77,24 +66,24 @@ def test_a_burst_of_100_calls_is_never_too_fast(
     for session in range(100, 200):
         for endpoint, body in (incoming(session), answered(session), finished(session)):
             post(relay, body, endpoint)
-    settings = relay.settings.targets[target]
-    throttle = Throttle(TokenBucket(settings.rate, seconds), clock, seconds)
+    rate = relay.settings.targets[target].rate
+    assert rate is not None
 
     def moment(what: str) -> None:
         if what.startswith("to send"):
             seconds.jitter()
 
-    hand = Hand(relay, target, clock, moment, throttle=throttle, stopping=Waits(seconds))
-    hand.deliver()
-    hand.close()
+    pace = {"bucket": TokenBucket(rate, seconds), "monotonic": seconds, "stopping": Waits(seconds.forward)}
+    lane = SteppedLane(relay, target, clock, moment, **pace)
+    lane.deliver()
+    lane.close()
 
     state = getattr(systems, "bitrix24" if target == "b24" else "amocrm").state()
     assert state["limited"] == 0
     assert {one.state for one in deliveries(relay, target)} == {"delivered"}
     assert len(state["statistics"] if target == "b24" else state["calls"]) == 100
-    assert settings.rate is not None
     assert state["requests"] > 1.9 * 100
-    assert seconds.now >= (state["requests"] - settings.rate.burst) / settings.rate.per_second  # it did wait
+    assert seconds.now >= (state["requests"] - rate.burst) / rate.per_second  # it did wait
 
 
 def test_without_the_limiter_bitrix24_would_refuse(
@@ -104,9 +93,9 @@ def test_without_the_limiter_bitrix24_would_refuse(
     relay = make_crm()
     for session in range(100, 200):
         post(relay, finished(session)[1], "rec")
-    hand = Hand(relay, "b24", clock, stopping=Waits(seconds))
-    hand.deliver()
-    hand.close()
+    lane = SteppedLane(relay, "b24", clock)
+    lane.deliver()
+    lane.close()
 
     assert systems.bitrix24.state()["limited"] > 0
 
@@ -116,10 +105,10 @@ def test_work_that_ends_between_two_requests_goes_back_without_counting(relay: R
     waiting = threading.Event()
 
     def script(job: ClaimedDelivery, steps: Any) -> Outcome:
-        steps.remember(first="done")
+        steps.save_progress(first="done")
         waiting.set()
         while True:
-            steps.leave()
+            steps.acquire()
 
     target = Told(relay.settings.targets["onec"], script)
     post(relay, rendered("incoming"))
@@ -136,18 +125,18 @@ def test_each_further_request_takes_a_token(relay: Relay, clock: FakeClock) -> N
     seconds = Seconds()
     throttle = Throttle(TokenBucket(Rate(2, 1), seconds), clock, seconds)
     seconds.now = 10.0
-    assert isinstance(throttle.take(), Permit)
+    assert throttle.try_acquire()
     epoch = relay.store.targets.take_over("onec", "me")
     assert epoch is not None
     post(relay, rendered("incoming"))
     job = relay.store.queue.claim(Claim("onec", epoch, clock()))
     assert job is not None
-    steps = CallContext(job, relay.store, throttle, Waits(seconds), lambda: True)
+    steps = LaneContext(job, relay.store, throttle, Waits(seconds.forward), lambda: True)
 
-    steps.leave()  # the permit it was claimed with
+    steps.acquire()  # the permit it was claimed with
     assert seconds.now == 10.0
     for _ in range(3):
-        steps.leave()
+        steps.acquire()
     assert seconds.now == pytest.approx(11.5, abs=0.01)
 
 
@@ -158,28 +147,28 @@ def test_no_leave_without_the_lease(relay: Relay, clock: FakeClock) -> None:
     job = relay.store.queue.claim(Claim("onec", epoch, clock()))
     assert job is not None
     throttle = Throttle(TokenBucket(None, lambda: 0.0), clock, lambda: 0.0)
-    steps = CallContext(job, relay.store, throttle, threading.Event(), lambda: False)
+    steps = LaneContext(job, relay.store, throttle, threading.Event(), lambda: False)
 
     with pytest.raises(Interrupted):
-        steps.leave()
+        steps.acquire()
 
 
 def test_what_needed_no_request_neither_opens_a_target_nor_costs_a_token(clock: FakeClock) -> None:
     """A late event that ends with a note says nothing of a target that is down, and the next probe goes out at once."""
     seconds = Seconds()
     throttle = Throttle(TokenBucket(Rate(0.001, 1), seconds), clock, seconds)
-    throttle.begin(TargetHealth(state="down", reason="maintenance"))
+    throttle.restore(TargetHealth(state="down", reason="maintenance"))
     seconds.now += 1000
-    permit = throttle.take()
-    assert isinstance(permit, Permit)
+    permit = throttle.try_acquire()
+    assert permit is not None
     assert permit.probe
 
     permit.is_used = True
-    permit.settle(Outcome(name="delivered", health_hint="not_asked"), "call")
+    throttle.record_outcome(permit, Outcome(name="delivered", health_hint="not_asked"), "call")
 
     assert throttle.health.state == "down"
-    again = throttle.take()
-    assert isinstance(again, Permit)
+    again = throttle.try_acquire()
+    assert again is not None
     assert again.probe
 
 
@@ -225,13 +214,13 @@ def test_a_calls_memory_lives_as_long_as_any_of_its_events(
     make_crm: Callable[..., Relay], systems: Sandbox, clock: FakeClock
 ) -> None:
     relay = make_crm()
-    hand = Hand(relay, "b24", clock)
+    lane = SteppedLane(relay, "b24", clock)
     post(relay, incoming(7)[1], "in")
     post(relay, rendered("incoming", call_session_id=None), "in")
-    hand.deliver()
+    lane.deliver()
     clock.forward(days=20)
     post(relay, finished(7)[1], "rec")
-    hand.deliver()
+    lane.deliver()
     first, without, last = deliveries(relay, "b24")
     for name in ("onec", "amo"):
         relay.store.operator.discard([Discard(one, clock()) for one in deliveries(relay, name) if one.state == "due"])
@@ -244,18 +233,18 @@ def test_a_calls_memory_lives_as_long_as_any_of_its_events(
     assert relay.housekeeping.prune() == 1
     assert relay.store.calls.progress(last) == {}
     assert first.session == "7"
-    hand.close()
+    lane.close()
 
 
 def test_a_lengthy_wait_is_the_lanes_and_not_the_targets(clock: FakeClock) -> None:
     """The gap that a 429 makes holds for further requests too."""
     seconds = Seconds()
     throttle = Throttle(TokenBucket(None, seconds), clock, seconds)
-    permit = throttle.take()
-    assert isinstance(permit, Permit)
-    permit.settle(Outcome(name="later", wait=timedelta(0)), "call")
+    permit = throttle.try_acquire()
+    assert permit is not None
+    throttle.record_outcome(permit, Outcome(name="later", wait=timedelta(0)), "call")
 
-    assert throttle.take_more() > 0
+    assert throttle.acquire_more() > 0
     seconds.now += 10
-    assert throttle.take_more() == 0
-    assert throttle.take_more() > 0
+    assert throttle.acquire_more() == 0
+    assert throttle.acquire_more() > 0

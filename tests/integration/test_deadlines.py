@@ -19,7 +19,7 @@ from relay.sandbox.server import Sandbox
 from relay.targets.http_client import Client, NoAnswer, Watchdog
 from relay.wiring import Relay
 from tests.fakes import FakeClock
-from tests.hand import Hand, deliveries, tell
+from tests.lanes import SteppedLane, deliveries, tell
 from tests.sockets import outcome_of, read_request, server
 from tests.stories import CLIENT, finished, incoming
 
@@ -184,13 +184,13 @@ def test_a_crm_that_drips_in_a_step_holds_the_call_once_in_the_end(
     relay = make_crm(b24=HASTY, amo=HASTY)
     systems.amocrm.add_contact(CLIENT)
     simulator: Any = systems.bitrix24 if target == "b24" else systems.amocrm
-    hand = Hand(relay, target, clock)
+    lane = SteppedLane(relay, target, clock)
     simulator.fail(mode, 1, method)
 
-    tell(relay, [incoming(), finished()], clock, hand)
+    tell(relay, [incoming(), finished()], clock, lane)
     clock.forward(seconds=5)
-    hand.deliver()
-    hand.close()
+    lane.deliver()
+    lane.close()
 
     state = simulator.state()
     assert len(state["statistics"] if target == "b24" else state["calls"]) == 1
@@ -206,13 +206,13 @@ def test_a_1c_that_drips(
     mode: str, outcome: str, make_relay: Callable[..., Relay], onec: Sandbox, clock: FakeClock
 ) -> None:
     relay = make_relay(onec.onec_url, target='timeout = "300ms"')
-    hand = Hand(relay, "onec", clock)
+    lane = SteppedLane(relay, "onec", clock)
     onec.onec.fail(mode, 1)
     endpoint, body = incoming()
     relay.intake.accept(relay.settings.sources["trade"], endpoint, body, is_query=False)
 
-    [found] = hand.deliver()
-    hand.close()
+    [found] = lane.deliver()
+    lane.close()
 
     assert found.name == outcome
     assert len(onec.onec.state()["records"]) == 1

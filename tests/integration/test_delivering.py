@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from relay import bootstrap, wiring
 from relay.delivery.dispatcher import Dispatcher
 from relay.delivery.lane import Lane
-from relay.delivery.lane_maintenance import LaneMaintenance
+from relay.delivery.maintenance import LaneMaintenance
 from relay.models import Delivery, Outcome
 from relay.sandbox.onec import OneC
 from relay.sandbox.server import Sandbox

@@ -10,8 +10,10 @@ import pytest
 from msgspec.structs import replace
 
 from relay.config import Target
+from relay.config.types import Rate
 from relay.delivery.lane import Lane
-from relay.delivery.lane_maintenance import LaneMaintenance
+from relay.delivery.maintenance import LaneMaintenance
+from relay.delivery.throttle import TokenBucket
 from relay.errors import StoreBusy, StoreError
 from relay.models import Outcome, TargetHealth
 from relay.operations import stats
@@ -20,7 +22,7 @@ from relay.wiring import Relay
 from tests.calls import rendered
 from tests.factories import POLICY
 from tests.fakes import Failing, Scripted, Told, with_store
-from tests.lanes import all_are, dispatch, post, states
+from tests.lanes import all_are, dispatch, own, post, states
 from tests.waiting import eventually
 
 ONE = replace(POLICY, concurrency=1, retry_first=timedelta(milliseconds=1), retry_max=timedelta(milliseconds=1))
@@ -40,10 +42,10 @@ def test_a_store_that_fails_in_a_probe_does_not_keep_the_target_down(stored: Rel
     make_ill(stored)
 
     def script(_: ClaimedDelivery, steps: Any) -> Outcome:
-        steps.leave()
-        steps.said()
-        steps.done()
-        steps.remember(first="done")
+        steps.acquire()
+        steps.history()
+        steps.progress()
+        steps.save_progress(first="done")
         return Outcome(name="delivered")
 
     full: Any = with_store(Failing(stored.store, method, StoreError("the disk is full"), times=1))
@@ -111,6 +113,46 @@ def test_an_outcome_that_is_confirmed_too_late_is_one_attempt(stored: Relay) -> 
     assert sorted(len(one) for one in tries) == [0, 1, 1]  # what the unconfirmed commit had claimed is found later
 
 
+# --- one step
+
+
+def stepped(relay: Relay, target: Target, clock: Any, outcome: Outcome, **more: Any) -> tuple[Lane, Scripted]:
+    """Return a lane whose threads do not run, and what it sends to."""
+    scripted = Scripted(target, lambda _: outcome)
+    lane = Lane(scripted, relay.store, clock, monotonic=lambda: 0.0, **more)
+    own(lane, relay.store, clock)
+    return lane, scripted
+
+
+def test_a_step_sends_one_delivery_and_says_when_none_is_due(stored: Relay) -> None:
+    lane, target = stepped(stored, ONE, stored.clock, Outcome(name="delivered"))
+
+    for sent in (1, 2, 3):
+        assert lane.step()
+        assert len(target.sent) == sent
+    assert not lane.step()
+    assert states(stored) == ["delivered"] * 3
+
+
+def test_what_was_claimed_with_a_result_goes_back_when_the_lane_stops(stored: Relay) -> None:
+    lane, target = stepped(stored, ONE, stored.clock, Outcome(name="delivered"))
+    assert lane.step()
+    assert sorted(states(stored)) == ["delivered", "due", "sending"]
+
+    lane.stop(0.0)
+
+    assert sorted(states(stored)) == ["delivered", "due", "due"]
+    assert len(target.sent) == 1
+
+
+def test_a_step_without_a_token_claims_nothing(stored: Relay) -> None:
+    bucket = TokenBucket(Rate(1.0, 1), lambda: 0.0)  # empty, and time stands
+    lane, target = stepped(stored, ONE, stored.clock, Outcome(name="delivered"), bucket=bucket)
+
+    assert not lane.step()
+    assert (states(stored), target.sent) == (["due"] * 3, [])
+
+
 # --- what has outlived its time
 
 
@@ -132,7 +174,7 @@ def test_a_backlog_that_has_outlived_its_time_ends_by_the_page(make_relay: Calla
 
 
 def owned(relay: Relay, target: Target, clock: Any) -> LaneMaintenance:
-    """The upkeep of a lane whose threads do not run."""
+    """Return the maintenance of a lane whose threads do not run."""
     lane = Lane(Scripted(target, lambda _: Outcome(name="delivered")), relay.store, clock)
     lane.epoch = relay.store.targets.take_over(target.name, "me")
     return LaneMaintenance(lane, relay.store, clock, lambda: 0.0)

@@ -6,12 +6,10 @@ import threading
 from typing import Any
 
 import pytest
-from msgspec.structs import replace
 
 from relay import bootstrap, wiring
-from relay.delivery.lane import Claimed, Lane
+from relay.delivery.lane import Lane
 from relay.delivery.lease import Lease
-from relay.delivery.throttle import Permit
 from relay.errors import OwnershipLost
 from relay.models import Outcome
 from relay.sandbox.server import Sandbox
@@ -20,7 +18,7 @@ from relay.wiring import Relay
 from tests.calls import rendered
 from tests.factories import POLICY
 from tests.fakes import Scripted, Seconds, Told
-from tests.lanes import all_are, dispatch, post, states
+from tests.lanes import all_are, dispatch, own, post, states
 from tests.waiting import eventually
 
 
@@ -30,18 +28,18 @@ def contend(lease: Lease, relay: Relay) -> int | None:
 
 def test_a_lane_that_is_nobodys_is_taken_at_once(relay: Relay) -> None:
     lease = Lease(relay.store, Seconds())
-    lease.begin()
+    lease.start()
 
     assert contend(lease, relay) == 1
-    assert lease.holds("onec")
+    assert lease.is_valid("onec")
     lease.end()
 
 
 def test_a_lane_of_one_that_lives_is_not_taken(relay: Relay) -> None:
     seconds = Seconds()
     first, second = Lease(relay.store, seconds), Lease(relay.store, seconds)
-    first.begin()
-    second.begin()
+    first.start()
+    second.start()
     assert contend(first, relay) == 1
     for _ in range(20):
         assert contend(second, relay) is None
@@ -53,8 +51,8 @@ def test_a_lane_of_one_that_lives_is_not_taken(relay: Relay) -> None:
 
 def test_at_the_end_of_its_owner_it_is_free_at_once(relay: Relay) -> None:
     first, second = Lease(relay.store, Seconds()), Lease(relay.store, Seconds())
-    first.begin()
-    second.begin()
+    first.start()
+    second.start()
     contend(first, relay)
     first.end()
     assert contend(second, relay) == 2
@@ -63,8 +61,8 @@ def test_at_the_end_of_its_owner_it_is_free_at_once(relay: Relay) -> None:
 
 def test_the_end_of_a_process_that_was_killed_is_seen_by_its_lock_at_once(relay: Relay) -> None:
     first, second = Lease(relay.store, Seconds()), Lease(relay.store, Seconds())
-    first.begin()
-    second.begin()
+    first.start()
+    second.start()
     contend(first, relay)
     first._lock.close()  # as the kernel does for a killed process
     assert contend(second, relay) == 2
@@ -74,14 +72,14 @@ def test_the_end_of_a_process_that_was_killed_is_seen_by_its_lock_at_once(relay:
 def test_one_that_does_not_move_for_15_s_is_taken_over_and_has_stopped_sending_before(relay: Relay) -> None:
     owners, contenders = Seconds(), Seconds()
     first, second = Lease(relay.store, owners), Lease(relay.store, contenders)
-    first.begin()
-    second.begin()
+    first.start()
+    second.start()
     assert contend(first, relay) == 1
     held_until = None
     for tick in range(200):  # tenths of a second
         owners.now += 0.1
         contenders.now += 0.1
-        if held_until is None and not first.holds("onec"):
+        if held_until is None and not first.is_valid("onec"):
             held_until = tick
         if contend(second, relay) is not None:
             break
@@ -95,8 +93,8 @@ def test_one_that_does_not_move_for_15_s_is_taken_over_and_has_stopped_sending_b
 
 def test_of_two_that_contend_at_once_one_gets_it(relay: Relay) -> None:
     first, second = Lease(relay.store, Seconds()), Lease(relay.store, Seconds())
-    first.begin()
-    second.begin()
+    first.start()
+    second.start()
     seen = relay.store.targets.leases().get("onec")
 
     assert [first.contend("onec", seen), second.contend("onec", seen)] == [1, None]
@@ -142,8 +140,8 @@ def test_one_that_has_lost_a_lane_does_not_hold_it_when_it_renews_the_others(rel
     """Before anybody has told the lane: its threads ask the lease itself."""
     owners, contenders = Seconds(), Seconds()
     first, second = Lease(relay.store, owners), Lease(relay.store, contenders)
-    first.begin()
-    second.begin()
+    first.start()
+    second.start()
     for target in ("onec", "other"):
         first.contend(target, relay.store.targets.leases().get(target))
     contend(second, relay)
@@ -152,7 +150,7 @@ def test_one_that_has_lost_a_lane_does_not_hold_it_when_it_renews_the_others(rel
     assert contend(second, relay) == 2
 
     assert first.renew() == {"other"}
-    assert (first.holds("onec"), first.holds("other"), second.holds("onec")) == (False, True, True)
+    assert (first.is_valid("onec"), first.is_valid("other"), second.is_valid("onec")) == (False, True, True)
     first.end()
     second.end()
 
@@ -165,10 +163,10 @@ def test_an_owner_that_was_stopped_in_a_call_goes_no_step_further_when_it_wakes(
 
     def script(job: ClaimedDelivery, steps: Any) -> Outcome:
         for number in range(3):
-            steps.leave()
+            steps.acquire()
             requests.append(job.delivery.id)
             assert answer.wait(20)
-            steps.remember(**{f"step {number}": "the first one's"})
+            steps.save_progress(**{f"step {number}": "the first one's"})
         return Outcome(name="delivered")
 
     first = dispatch(stored, Told(POLICY, script), monotonic=owners)
@@ -204,14 +202,14 @@ def test_what_was_done_for_a_call_is_remembered_under_the_lanes_own_epoch_alone(
     assert relay.store.calls.progress(delivery) == {"call_id": "b"}
 
 
-def test_a_promise_is_kept_or_returned_though_the_lane_is_lost_meanwhile(stored: Relay) -> None:
-    """A notification that is being stored while another process takes the lane: no hand stays promised for ever."""
+def test_a_reservation_is_used_or_released_though_the_lane_is_lost_meanwhile(stored: Relay) -> None:
+    """A notification that is being stored while another process takes the lane: no thread stays reserved for ever."""
     seconds = Seconds()
     busy = Scripted(POLICY, lambda _: Outcome(name="delivered"))
     dispatcher = dispatch(stored, busy, monotonic=seconds)
     lane = dispatcher._lanes["onec"]
     eventually(all_are(stored, "delivered"), "nothing waits")
-    eventually(lambda: bool(dispatcher.reserve(["onec"])), "a hand is promised")
+    eventually(lambda: bool(dispatcher.reserve(["onec"])), "a thread is reserved")
     lane.lose_ownership()
     dispatcher.release(["onec"])
     assert not lane._reserved
@@ -243,7 +241,7 @@ def test_nothing_is_handed_over_under_an_epoch_that_has_passed(make_settings: An
     dispatcher = dispatch(relay, target)
     eventually(lambda: bool(dispatcher.owned()), "owned")
     relay.store.targets.take_over("onec", "another", relay.store.targets.leases()["onec"])
-    relay.intake._hands = dispatcher
+    relay.intake._dispatcher = dispatcher
     post(relay, rendered("incoming"))
 
     assert states(relay) == ["due"]
@@ -258,21 +256,15 @@ def test_a_lane_that_was_lost_and_won_back_makes_no_further_request_of_what_it_h
     targets, requests = stored.store.targets, list[str]()
 
     def script(job: ClaimedDelivery, steps: Any) -> Outcome:
-        steps.leave()
+        steps.acquire()
         requests.append(job.delivery.id)
         if len(requests) == 1:
             targets.take_over("onec", "another", targets.leases()["onec"])
             lane.epoch = targets.take_over("onec", "me again", targets.leases()["onec"])
-        steps.leave()
+        steps.acquire()
         return Outcome(name="delivered")
 
-    lane = Lane(Told(replace(POLICY, concurrency=1), script), stored.store, stored.clock)
-    lane.gain_ownership(targets.take_over("onec", "me") or 0, lambda: True)
-    first = stored.store.queue.claim(Claim("onec", lane.epoch or 0, stored.clock()))
-    assert first is not None
-    permit = lane.throttle.take()
-    assert isinstance(permit, Permit)
-    with permit:
-        assert lane._deliver(Claimed(first, permit)) is None
-    assert requests == [first.delivery.id]
-    lane.stop(0)
+    lane = Lane(Told(POLICY, script), stored.store, stored.clock)
+    own(lane, stored.store, stored.clock)
+    assert lane.step()
+    assert len(requests) == 1

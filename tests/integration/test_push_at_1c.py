@@ -9,8 +9,7 @@ from relay.store import Selection
 from relay.wiring import Relay
 from tests.calls import rendered
 from tests.fakes import FakeClock
-from tests.hand import Hand
-from tests.lanes import post
+from tests.lanes import SteppedLane, post
 
 PHRASE = "Error Centrifugo send to channel: 101 !"
 
@@ -24,7 +23,7 @@ def relay(make_relay: object, base: Sandbox) -> Relay:
 
 def attempted(relay: Relay, clock: FakeClock) -> tuple[str, int | None, str]:
     """State of the delivery; status and reason of its one attempt."""
-    Hand(relay, "onec", clock).deliver()
+    SteppedLane(relay, "onec", clock).deliver()
     [event] = relay.store.queries.events(Selection())
     [(delivery, [attempt])] = relay.store.queries.deliveries_of(event)
     return delivery.state, attempt.status, attempt.reason

@@ -12,8 +12,7 @@ from relay.store import Selection
 from relay.wiring import Relay
 from tests.calls import rendered
 from tests.fakes import FakeClock
-from tests.hand import Hand, deliveries
-from tests.lanes import post, post_call
+from tests.lanes import SteppedLane, deliveries, post, post_call
 
 LINK = "https://media.example.test/1/later"
 RECORDED = b'{"call_session_id":7,"file_link":"%s"}' % LINK.encode()
@@ -21,7 +20,7 @@ ASKS = 'events = ["incoming", "answered", "lost", "outgoing", "finished", "recor
 
 
 def last_row(relay: Relay, clock: FakeClock, base: Sandbox) -> dict[str, Any]:
-    Hand(relay, "onec", clock).deliver()
+    SteppedLane(relay, "onec", clock).deliver()
     fields: dict[str, Any] = base.onec.state()["records"][-1]["fields"]
     return fields
 
@@ -34,7 +33,7 @@ def test_by_default_a_1c_takes_the_five_kinds_of_the_notifications_alone(
     post_call(relay, 7)
     post(relay, body, "any")
 
-    assert len(Hand(relay, "onec", clock).deliver()) == 5
+    assert len(SteppedLane(relay, "onec", clock).deliver()) == 5
     *_, last = relay.store.queries.events(Selection())
     assert "no target takes events of this kind" in last.notes
 
@@ -85,7 +84,7 @@ def test_a_recording_of_a_call_that_is_not_known_is_refused_and_does_not_become_
 ) -> None:
     relay = make_relay(base.onec_url, target=ASKS)
     post(relay, RECORDED, "any")
-    Hand(relay, "onec", clock).deliver()
+    SteppedLane(relay, "onec", clock).deliver()
 
     [letter] = deliveries(relay, "onec")
     assert (letter.state, base.onec.recorded()) == ("dead", 0)
@@ -98,6 +97,6 @@ def test_a_handler_that_takes_other_bodies_gets_the_recording_even_so(
 ) -> None:
     relay = make_relay(base.onec_url, target=f'{ASKS}\nbody = "{body}"')
     post(relay, RECORDED, "any")
-    Hand(relay, "onec", clock).deliver()
+    SteppedLane(relay, "onec", clock).deliver()
 
     assert base.onec.recorded() == 1

@@ -17,7 +17,7 @@ from relay.models import Outcome
 from relay.sandbox.server import Sandbox
 from relay.targets.bitrix24 import recordings
 from tests.fakes import FakeClock
-from tests.hand import Hand, deliveries, tell
+from tests.lanes import SteppedLane, deliveries, tell
 from tests.stories import finished, incoming
 
 # path -> status, content type, body or the address that it leads to
@@ -95,10 +95,10 @@ def test_the_file_is_fetched_and_sent(
     path: str, record: dict[str, Any], uis: str, make_crm: Any, systems: Sandbox, clock: FakeClock
 ) -> None:
     relay = make_crm(b24=UPLOAD)
-    hand = Hand(relay, "b24", clock)
+    lane = SteppedLane(relay, "b24", clock)
 
-    tell(relay, [incoming(), finished(full_record_file_link=uis + path)], clock, hand)
-    hand.close()
+    tell(relay, [incoming(), finished(full_record_file_link=uis + path)], clock, lane)
+    lane.close()
 
     assert systems.bitrix24.state()["statistics"][0]["records"] == [record]
     assert {one.state for one in deliveries(relay, "b24")} == {"delivered"}
@@ -120,13 +120,13 @@ def test_a_recording_that_cannot_be_had_is_not_the_targets_fault_and_the_call_is
 ) -> None:  # fmt: skip
     monkeypatch.setattr(recordings, "_MAX", 100_000)
     relay = make_crm(b24=UPLOAD)
-    hand = Hand(relay, "b24", clock)
-    tell(relay, [incoming()], clock, hand)
+    lane = SteppedLane(relay, "b24", clock)
+    tell(relay, [incoming()], clock, lane)
     endpoint, body = finished(full_record_file_link=uis + path)
     relay.intake.accept(relay.settings.sources["trade"], endpoint, body, is_query=False)
 
-    [found] = hand.deliver()
-    hand.close()
+    [found] = lane.deliver()
+    lane.close()
 
     assert (found.name, found.health_hint) == (outcome, "well")
     assert words in found.reason
@@ -137,10 +137,10 @@ def test_a_recording_that_cannot_be_had_is_not_the_targets_fault_and_the_call_is
 @pytest.mark.parametrize("off", [True, False])
 def test_recordings_can_be_left_out(off: bool, make_crm: Any, systems: Sandbox, clock: FakeClock) -> None:
     relay = make_crm(b24='attach_record = "off"' if off else "")
-    hand = Hand(relay, "b24", clock)
+    lane = SteppedLane(relay, "b24", clock)
 
-    tell(relay, [incoming(), finished()], clock, hand)
-    hand.close()
+    tell(relay, [incoming(), finished()], clock, lane)
+    lane.close()
 
     assert bool(systems.bitrix24.state()["statistics"][0]["records"]) is not off
 
@@ -150,14 +150,14 @@ def test_a_recording_that_uis_does_not_give_says_nothing_of_a_target_that_was_no
 ) -> None:
     """The call is finished; the next attempt fetches only, and must not open a Bitrix24 that is down."""
     relay = make_crm(b24=UPLOAD)
-    hand = Hand(relay, "b24", clock)
+    lane = SteppedLane(relay, "b24", clock)
     tell(relay, [incoming(), finished(full_record_file_link=f"{uis}/gone")], clock)
-    first = hand.deliver()
+    first = lane.deliver()
     asked = systems.bitrix24.state()["requests"]
     clock.forward(minutes=1)
 
-    [again] = hand.deliver()
-    hand.close()
+    [again] = lane.deliver()
+    lane.close()
 
     assert (first[-1].health_hint, again.name, again.health_hint) == ("well", "failed", "not_asked")
     assert systems.bitrix24.state()["requests"] == asked
@@ -169,10 +169,10 @@ def test_a_recording_that_uis_does_not_give_says_nothing_of_a_target_that_was_no
 def attach(link: str, b24: str, make_crm: Any, clock: FakeClock) -> Outcome:
     """What the end of a call comes to whose recording lies there."""
     relay = make_crm(b24=f'attach_record = "upload"\n{b24}')
-    hand = Hand(relay, "b24", clock)
+    lane = SteppedLane(relay, "b24", clock)
     tell(relay, [finished(full_record_file_link=link)], clock)
-    [found] = hand.deliver()
-    hand.close()
+    [found] = lane.deliver()
+    lane.close()
     return found
 
 

@@ -15,7 +15,7 @@ from relay.store import Selection
 from relay.web import create_app
 from relay.wiring import Relay
 from tests.fakes import FakeClock
-from tests.hand import Hand, tell
+from tests.lanes import SteppedLane, tell
 from tests.stories import CLIENT, LINE, incoming, lost, not_taken
 
 ANOTHER_LINE = "74955550199"
@@ -28,9 +28,9 @@ def rule(*lines: str) -> str:
 
 def deliver_all(relay: Relay, clock: FakeClock) -> None:
     for target in relay.settings.targets:
-        hand = Hand(relay, target, clock)
-        hand.deliver()
-        hand.close()
+        lane = SteppedLane(relay, target, clock)
+        lane.deliver()
+        lane.close()
 
 
 def test_a_line_may_go_to_some_targets_only_and_the_event_says_why(
@@ -103,12 +103,12 @@ def test_an_acceptance_that_came_to_no_answer_is_not_made_twice(
     relay = make_crm(amo="status_id = 142\n")
     tell(relay, [step(calling_phone_number=UNKNOWN) for step in (incoming, lost, not_taken)], clock)
     systems.amocrm.fail(mode, 1, "accept_unsorted")
-    hand = Hand(relay, "amo", clock)
+    lane = SteppedLane(relay, "amo", clock)
 
-    hand.deliver()
+    lane.deliver()
     clock.forward(minutes=5)
-    hand.deliver()
-    hand.close()
+    lane.deliver()
+    lane.close()
 
     state = systems.amocrm.state()
     assert [taken["status_id"] for taken in state["accepted"]] == [142]

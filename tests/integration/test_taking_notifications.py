@@ -163,7 +163,7 @@ def test_a_wrong_or_missing_secret_is_refused_and_nothing_is_stored(client: Any,
     assert "secret" in answer.json["error"]
     assert "correct-horse" not in answer.text
     assert stored(client) == []
-    client.relay.refusals.flush()
+    client.relay.rejections.flush()
     assert client.relay.store.inbox.rejected_since(["trade"], client.relay.clock())["trade"] == {"401": 1}
 
 
@@ -239,8 +239,8 @@ def test_the_parameters_beside_a_body_that_had_to_be_mended_are_kept(client: Any
 def test_refusals_that_come_at_once_are_all_counted(client: Any) -> None:
     for _ in range(3):
         client.post(IN, data=BODY)
-    assert client.relay.refusals._later is not None  # what came too soon is written a little later
-    client.relay.refusals._later.join()
+    assert client.relay.rejections._later is not None  # what came too soon is written a little later
+    client.relay.rejections._later.join()
 
     assert client.relay.store.inbox.rejected_since(["trade"], client.relay.clock())["trade"] == {"401": 3}
 

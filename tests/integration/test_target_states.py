@@ -184,7 +184,7 @@ def test_what_a_removed_target_had_in_flight_is_held_when_its_owner_dies_later(
     post(relay, rendered("incoming"))
     seconds = Seconds()
     old = Lease(relay.store, seconds)
-    old.begin()
+    old.start()
     epoch = old.contend("onec", None)
     assert relay.store.queue.claim(Claim("onec", epoch or 0, clock())) is not None
     new = Scripted(replace(relay.settings.targets["onec"], name="new"), lambda _: Outcome(name="delivered"))

@@ -13,15 +13,14 @@ from msgspec.structs import replace
 
 from relay.config.types import Rate
 from relay.delivery.lane import Lane
-from relay.delivery.throttle import Permit
-from relay.delivery.token_bucket import TokenBucket
+from relay.delivery.throttle import TokenBucket
 from relay.models import Outcome
 from relay.store import ClaimedDelivery, Selection
 from relay.wiring import Relay
 from tests.acceptance.process import SOAK
 from tests.calls import rendered
 from tests.fakes import Scripted
-from tests.lanes import post
+from tests.lanes import own, post
 
 EVENTS = 50_000 if SOAK else 1_000
 OF_A_CALL = 5
@@ -39,9 +38,7 @@ class World:
         policy = replace(relay.settings.targets["onec"], rate=RATE)
         target = Scripted(policy, self.answer)
         self.lane = Lane(target, relay.store, clock, bucket=TokenBucket(RATE, self.seconds), monotonic=self.seconds)
-        self.lane.gain_ownership(relay.store.targets.take_over("onec", "the test") or 0, lambda: True)
-        self.lane.stop_claiming()  # its threads end: the test does their work
-        self.lane._stopping.clear()
+        own(self.lane, relay.store, clock)
 
     def seconds(self) -> float:
         return float((self.clock() - self.began).total_seconds())
@@ -49,18 +46,6 @@ class World:
     def answer(self, job: ClaimedDelivery) -> Outcome:
         self.requests.append((self.seconds(), str(job.delivery.session)))
         return Outcome(name="delivered") if self.is_up else Outcome(name="later", status=502, reason="502")
-
-    def work(self) -> bool:
-        """What the lane's threads would do now; False: there is nothing, or it must wait."""
-        permit = self.lane.throttle.take()
-        if not isinstance(permit, Permit):
-            return False
-        held = self.lane._take_next(permit)
-        if held is None:
-            return False
-        while held is not None:
-            held = self.lane._deliver(held)
-        return True
 
 
 @pytest.mark.timeout(1800)
@@ -71,7 +56,7 @@ def test_a_weekend_costs_nothing_but_time(make_relay: Callable[..., Relay], cloc
         post(relay, rendered("incoming", call_session_id=call, scenario_name=str(place)))
     world = World(relay, clock)
     while world.seconds() < WEEKEND.total_seconds():
-        world.work()
+        world.lane.step()
         clock.forward(seconds=20)
 
     times = [at for at, _ in world.requests]
@@ -92,7 +77,7 @@ def test_a_weekend_costs_nothing_but_time(make_relay: Callable[..., Relay], cloc
             post(relay, rendered("incoming", call_session_id=10_000_000 + fresh))
             fresh += 1
         for _ in range(20):
-            world.work()
+            world.lane.step()
         clock.forward(seconds=0.1)
 
     assert {d.state for d in relay.store.queries.deliveries(Selection())} == {"delivered"}

@@ -24,7 +24,7 @@ ALLOWED: dict[str, set[str]] = {
     "uis": VALUES,
     "store": VALUES,
     "routing": VALUES | {"config", "uis"},
-    "ingest": VALUES | {"config", "store", "uis", "routing"},
+    "ingest": VALUES | {"config", "store", "uis", "routing", "delivery"},
     "housekeeping": VALUES | {"config", "store"},
     "observability": VALUES | {"config", "store"},
     "alerts": VALUES | {"config", "store", "observability"},

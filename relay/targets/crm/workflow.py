@@ -59,8 +59,8 @@ class CallWorkflow(ABC, Generic[Step]):
     def __init__(self, adapter: Adapter, claimed: ClaimedDelivery, context: CallContext) -> None:
         self._delivery_id, self._event, self._context = claimed.delivery.id, claimed.event, context
         self._state = CallState(
-            history=CallHistory(context.said()),
-            done=context.done(),
+            history=CallHistory(context.history()),
+            done=context.progress(),
             is_fresh=adapter.clock() - claimed.event.received_at <= _FRESH,
         )
         self._client, self._requests_before = adapter.client, adapter.client.requests_made
@@ -118,7 +118,7 @@ class CallWorkflow(ABC, Generic[Step]):
 
     def _remember(self, **done: Any) -> None:
         """Add to what has been done; on disk when it returns."""
-        self._context.remember(**done)
+        self._context.save_progress(**done)
         self._change(done={**self._done, **done})
 
     def _change(self, **changes: Any) -> None:

@@ -60,7 +60,7 @@ class OneC(Adapter):
     def _deliver(self, claimed: ClaimedDelivery, call: CallEvent, context: CallContext) -> Outcome:
         event = claimed.event
         if call.kind == "recorded" and self.settings.body != "raw":
-            call = _completed(context.said())
+            call = _completed(context.history())
             if call.direction is None and self.settings.body == "template":
                 return Outcome(name="refused", health_hint="not_asked", reason=_NOTHING_KNOWN)
             event = replace(event, endpoint="any")  # its own fields alone would overwrite those of the call

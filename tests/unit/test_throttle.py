@@ -12,9 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from relay.config.types import Rate
-from relay.delivery.clock_jump import ClockJumpDetector
-from relay.delivery.throttle import Permit, Throttle
-from relay.delivery.token_bucket import TokenBucket
+from relay.delivery.dispatcher import ClockJumpDetector
+from relay.delivery.throttle import Permit, Throttle, TokenBucket
 from relay.models import Outcome, TargetHealth
 
 NOW = datetime(2026, 3, 2, 9, 45, tzinfo=UTC)
@@ -35,20 +34,21 @@ class Time:
 
 
 def taken(throttle: Throttle) -> Permit:
-    permit = throttle.take()
-    assert isinstance(permit, Permit)
+    permit = throttle.try_acquire()
+    assert permit is not None
     return permit
 
 
 def settle(throttle: Throttle, name: Any, call: str = "a", wait: float | None = None) -> None:
-    taken(throttle).settle(Outcome(name=name, wait=None if wait is None else timedelta(seconds=wait)), call)
+    outcome = Outcome(name=name, wait=None if wait is None else timedelta(seconds=wait))
+    throttle.record_outcome(taken(throttle), outcome, call)
 
 
-def test_a_paused_gate_lets_nothing_through_until_it_is_resumed() -> None:
+def test_a_paused_throttle_lets_nothing_through_until_it_is_resumed() -> None:
     throttle = Time().throttle()
-    throttle.hold(True)
-    assert not isinstance(throttle.take(), Permit)
-    throttle.hold(False)
+    throttle.set_paused(True)
+    assert throttle.try_acquire() is None
+    throttle.set_paused(False)
     assert not taken(throttle).probe
 
 
@@ -62,40 +62,40 @@ def test_while_a_probe_is_under_way_there_is_no_other() -> None:
     assert taken(throttle).probe
     for _ in range(100):
         time.pass_(60)
-        assert not isinstance(throttle.take(), Permit)
+        assert throttle.try_acquire() is None
 
 
 def test_a_probe_that_was_not_sent_may_be_taken_again() -> None:
     time = Time()
     throttle = time.throttle()
-    throttle.begin(TargetHealth(state="down", probe_at=NOW))
-    taken(throttle).release()
+    throttle.restore(TargetHealth(state="down", probe_at=NOW))
+    throttle.release(taken(throttle))
     assert taken(throttle).probe
 
 
 def ill(time: Time, rate: Rate | None = None) -> Throttle:
-    """A gate that lets out a probe."""
+    """A throttle that lets out a probe."""
     throttle = time.throttle(rate)
-    throttle.begin(TargetHealth(state="down", probe_at=NOW))
+    throttle.restore(TargetHealth(state="down", probe_at=NOW))
     return throttle
 
 
 def test_resuming_starts_afresh_whatever_became_of_the_probe() -> None:
     throttle = ill(Time())
     lost = taken(throttle)
-    assert not isinstance(throttle.take(), Permit)
+    assert throttle.try_acquire() is None
 
     throttle.resume()
     again = taken(throttle)
     assert again.probe
-    lost.release()  # it comes back late: the new one is still under way
-    assert not isinstance(throttle.take(), Permit)
+    throttle.release(lost)  # it comes back late: the new one is still under way
+    assert throttle.try_acquire() is None
 
 
 def test_an_outcome_that_nobody_can_reckon_with_does_not_keep_the_permit() -> None:
     throttle = ill(Time())
     with pytest.raises(OverflowError), taken(throttle) as permit:
-        permit.settle(Outcome(name="later", wait=timedelta.max), "a")
+        throttle.record_outcome(permit, Outcome(name="later", wait=timedelta.max), "a")
 
     assert taken(throttle).probe
 
@@ -116,12 +116,12 @@ def test_every_permit_is_back_at_the_end_of_its_block_unless_it_was_kept(ends: l
                 raise RuntimeError
             if end.startswith("settl"):
                 wait = timedelta.max if end == "settling fails" else None
-                permit.settle(Outcome(name="unreachable", wait=wait), "a")
+                throttle.record_outcome(permit, Outcome(name="unreachable", wait=wait), "a")
             if end == "kept":
                 permit.keep()
         spent += end in ("used", "settled", "settling fails")
         if end == "kept":
-            assert not isinstance(throttle.take(), Permit)
+            assert throttle.try_acquire() is None
             with permit:
                 pass
     time.wall += timedelta(hours=1)
@@ -130,9 +130,9 @@ def test_every_permit_is_back_at_the_end_of_its_block_unless_it_was_kept(ends: l
 
 
 def tokens(throttle: Throttle) -> int:
-    throttle.begin(TargetHealth())
+    throttle.restore(TargetHealth())
     count = 0
-    while isinstance(throttle.take(), Permit):
+    while throttle.try_acquire():
         count += 1
     return count
 
@@ -149,7 +149,7 @@ def test_a_rate_is_kept_over_restarts(per_second: float, burst: int, pauses: lis
         if number in restarts:
             throttle = time.throttle(rate)
         time.pass_(pause)
-        while isinstance(throttle.take(), Permit):
+        while throttle.try_acquire():
             sent.append(time.seconds)
     for first, began in enumerate(sent):
         for last in range(first, len(sent)):
@@ -159,14 +159,15 @@ def test_a_rate_is_kept_over_restarts(per_second: float, burst: int, pauses: lis
 
 def test_a_bucket_is_empty_at_start() -> None:
     throttle = Time().throttle(Rate(1.9, 45))
-    assert throttle.take() == 1 / 1.9
+    assert throttle.wait_s() == 1 / 1.9
 
 
 def pauses_until_let_through(time: Time, throttle: Throttle) -> tuple[Permit, float]:
     waited = 0.0
-    while not isinstance(permit := throttle.take(), Permit):
-        waited += permit
-        time.pass_(permit)
+    while (permit := throttle.try_acquire()) is None:
+        wait_s = throttle.wait_s()
+        waited += wait_s
+        time.pass_(wait_s)
     return permit, waited
 
 
@@ -177,17 +178,17 @@ def test_a_target_that_asks_for_time_is_called_half_as_often_and_recovers() -> N
     for _ in range(4):
         for name in ("later", "delivered"):  # every second one: not enough to call it down
             permit, _ = pauses_until_let_through(time, throttle)
-            permit.settle(Outcome(name=name), "a")  # type: ignore[arg-type]
+            throttle.record_outcome(permit, Outcome(name=name), "a")  # type: ignore[arg-type]
         permit, waited = pauses_until_let_through(time, throttle)
-        permit.release()
+        throttle.release(permit)
         gaps.append(waited)
     assert gaps == sorted(gaps)
     assert gaps[-1] > gaps[0] > 0
     for _ in range(60):
         permit, _ = pauses_until_let_through(time, throttle)
-        permit.settle(Outcome(name="delivered"), "a")
-    assert isinstance(throttle.take(), Permit)
-    assert isinstance(throttle.take(), Permit)  # as fast as before
+        throttle.record_outcome(permit, Outcome(name="delivered"), "a")
+    assert throttle.try_acquire()
+    assert throttle.try_acquire()  # as fast as before
 
 
 def test_a_step_of_the_wall_clock_neither_shortens_nor_lengthens_what_the_target_asked_for() -> None:
@@ -198,16 +199,16 @@ def test_a_step_of_the_wall_clock_neither_shortens_nor_lengthens_what_the_target
         time.wall += timedelta(hours=hours)
         throttle.shift(timedelta(hours=hours))
         time.pass_(599)
-        assert not isinstance(throttle.take(), Permit)
+        assert throttle.try_acquire() is None
         time.pass_(2)
-        assert isinstance(throttle.take(), Permit)
+        assert throttle.try_acquire()
 
 
 # --- noticing the step
 
 
 def watched(time: Time) -> Callable[[], tuple[datetime, datetime] | None]:
-    return ClockJumpDetector(lambda: time.wall, lambda: time.seconds).step
+    return ClockJumpDetector(lambda: time.wall, lambda: time.seconds).check
 
 
 def test_a_clock_that_goes_its_way_has_not_stepped() -> None:
@@ -237,5 +238,5 @@ def test_a_process_stopped_between_the_two_readings_is_no_step() -> None:
         time.pass_(30)  # stopped here
         return time.wall
 
-    clockwork = ClockJumpDetector(wall, lambda: time.seconds)
-    assert [clockwork.step() for _ in range(3)] == [None, None, None]
+    detector = ClockJumpDetector(wall, lambda: time.seconds)
+    assert [detector.check() for _ in range(3)] == [None, None, None]

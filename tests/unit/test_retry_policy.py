@@ -16,10 +16,10 @@ from tests.factories import FRESH, NOW, POLICY
 
 
 def decide(name: Any, delivery: Delivery = FRESH, *, policy: Any = POLICY, now: datetime = NOW, target_accepts_others: bool = True,
-           is_open: bool = True, wait: timedelta | None = None, jitter: float = 0.0) -> retry_policy.Verdict:  # fmt: skip
+           is_well: bool = True, wait: timedelta | None = None, jitter: float = 0.0) -> retry_policy.Verdict:  # fmt: skip
     outcome = Outcome(name=name, reason="why", wait=wait)
     return retry_policy.decide(
-        outcome, delivery, policy, now=now, target_accepts_others=target_accepts_others, is_open=is_open, jitter=jitter
+        outcome, delivery, policy, now=now, target_accepts_others=target_accepts_others, is_well=is_well, jitter=jitter
     )
 
 
@@ -99,16 +99,16 @@ def test_a_target_may_ask_for_an_hour_and_gets_no_more() -> None:
     hour = timedelta(hours=1)
     for asked in (None, timedelta(0), timedelta(minutes=59), hour):
         outcome = Outcome(name="later", reason="busy", wait=asked)
-        assert retry_policy.within(outcome, POLICY.retry_after_max) is outcome
+        assert retry_policy.limit_wait(outcome, POLICY.retry_after_max) is outcome
     for asked in (timedelta(hours=1, seconds=1), timedelta(days=3), timedelta.max):
-        outcome = retry_policy.within(Outcome(name="later", reason="busy", wait=asked), POLICY.retry_after_max)
+        outcome = retry_policy.limit_wait(Outcome(name="later", reason="busy", wait=asked), POLICY.retry_after_max)
         assert outcome.wait == hour
         assert outcome.reason.startswith("busy")
         assert "retry_after_max" in outcome.reason
 
 
 @given(st.integers(1, 200), st.floats(0, 1, exclude_max=True))
-def test_pauses_grow_and_noise_only_lengthens(tries: int, jitter: float) -> None:
+def test_pauses_grow_and_jitter_only_lengthens(tries: int, jitter: float) -> None:
     assert (
         retry_policy.pause(POLICY, tries, 0)
         <= retry_policy.pause(POLICY, tries, jitter)

@@ -1,4 +1,4 @@
-"""The breaker: it is about the target, attempts are about the event."""
+"""The health of a target: it is about the target, attempts are about the event."""
 
 from __future__ import annotations
 
@@ -11,21 +11,20 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from msgspec.structs import replace
 
-from relay.delivery import retry_policy, target_health
-from relay.delivery.target_health import Breaker
-from relay.delivery.throttle import Permit, Throttle
-from relay.delivery.token_bucket import TokenBucket
+from relay.delivery import retry_policy
+from relay.delivery.retry_policy import HealthState
+from relay.delivery.throttle import Throttle, TokenBucket
 from relay.models import Delivery, Outcome, TargetHealth
 from tests.factories import FRESH, NOW, POLICY
 
 NO_ANSWERS = ["later", "unreachable", "unclear", "failed", "misconfigured"]
 
 
-def after(known: Breaker, name: Any, call: str = "a", *, status: int | None = None, probe: bool = False,
+def after(known: HealthState, name: Any, call: str = "a", *, status: int | None = None, probe: bool = False,
           now: datetime = NOW, wait: timedelta | None = None, jitter: float = 0.0,
-          health_hint: Any = None) -> Breaker:  # fmt: skip
+          health_hint: Any = None) -> HealthState:  # fmt: skip
     outcome = Outcome(name=name, reason="why", status=status, wait=wait, health_hint=health_hint)
-    return target_health.after(known, outcome, call, probe=probe, now=now, jitter=jitter)
+    return retry_policy.health_after(known, outcome, call, probe=probe, now=now, jitter=jitter)
 
 
 @pytest.mark.parametrize(
@@ -43,23 +42,23 @@ def after(known: Breaker, name: Any, call: str = "a", *, status: int | None = No
     ],
 )
 def test_two_in_a_row(first: Any, second: Any, state: str, remark: str) -> None:
-    assert after(after(Breaker(), *first), *second).health.state == state, remark
+    assert after(after(HealthState(), *first), *second).health.state == state, remark
 
 
 @pytest.mark.parametrize("name", NO_ANSWERS[:4])
 def test_one_outcome_alone_changes_nothing(name: str) -> None:
-    assert after(Breaker(), name).health.state == "open"
+    assert after(HealthState(), name).health.state == "open"
 
 
 def test_a_wrong_password_is_known_at_once() -> None:
-    found = after(Breaker(), "misconfigured", status=401).health
+    found = after(HealthState(), "misconfigured", status=401).health
 
     assert (found.state, found.reason, found.since) == ("misconfigured", "why", NOW)
 
 
 def test_what_a_restarting_1c_says_too_must_last_for_ten_minutes() -> None:
     perhaps: Any = {"status": 404, "health_hint": "perhaps_restarting"}
-    known = after(after(Breaker(), "misconfigured", **perhaps), "misconfigured", "b", **perhaps)
+    known = after(after(HealthState(), "misconfigured", **perhaps), "misconfigured", "b", **perhaps)
     assert known.health.state == "down"
     later = after(known, "misconfigured", **perhaps, now=NOW + timedelta(minutes=9, seconds=59), probe=True)
     assert later.health.state == "down"
@@ -71,17 +70,17 @@ def test_what_a_restarting_1c_says_too_must_last_for_ten_minutes() -> None:
 
 
 def test_an_error_of_a_target_that_works_opens_it_and_its_wait_is_the_events_own() -> None:
-    ill = Breaker(
+    ill = HealthState(
         health=TargetHealth(state="down", reason="why", since=NOW, probes=7, probe_at=NOW + timedelta(minutes=1))
     )
 
     for name in ("failed", "later"):
-        assert after(ill, name, health_hint="well", wait=timedelta(hours=1)) == Breaker()
+        assert after(ill, name, health_hint="well", wait=timedelta(hours=1)) == HealthState()
 
 
 @pytest.mark.parametrize("state", ["open", "down", "misconfigured"])
 def test_an_outcome_without_a_request_says_nothing_of_the_target(state: Any) -> None:
-    known = Breaker(health=TargetHealth(state=state, reason="why", since=NOW), suspect="a")
+    known = HealthState(health=TargetHealth(state=state, reason="why", since=NOW), suspect="a")
 
     assert after(known, "delivered", health_hint="not_asked") == known
 
@@ -89,17 +88,17 @@ def test_an_outcome_without_a_request_says_nothing_of_the_target(state: Any) -> 
 @pytest.mark.parametrize("answer", ["delivered", "refused"])
 @pytest.mark.parametrize("state", ["down", "misconfigured"])
 def test_the_first_answer_opens(state: Any, answer: str) -> None:
-    ill = Breaker(
+    ill = HealthState(
         health=TargetHealth(state=state, reason="why", since=NOW, probes=7, probe_at=NOW + timedelta(minutes=1))
     )
 
-    assert after(ill, answer) == Breaker()
+    assert after(ill, answer) == HealthState()
 
 
 def test_probes_of_a_target_that_is_down_come_after_1_s_and_ever_rarer_up_to_a_minute() -> None:
-    known, now, pauses = after(after(Breaker(), "later"), "later"), NOW, []
+    known, now, pauses = after(after(HealthState(), "later"), "later"), NOW, []
     for _ in range(9):
-        at = target_health.request_at(known.health)
+        at = retry_policy.request_at(known.health)
         assert at is not None
         pauses.append((at - now).total_seconds())
         now = at
@@ -109,9 +108,9 @@ def test_probes_of_a_target_that_is_down_come_after_1_s_and_ever_rarer_up_to_a_m
 
 
 def test_a_misconfigured_target_is_asked_every_minute_for_an_hour_and_then_every_quarter() -> None:
-    known, now, times = after(Breaker(), "misconfigured", status=401), NOW, []
+    known, now, times = after(HealthState(), "misconfigured", status=401), NOW, []
     for _ in range(63):
-        now = target_health.request_at(known.health) or now
+        now = retry_policy.request_at(known.health) or now
         times.append((now - NOW).total_seconds() / 60)
         known = after(known, "misconfigured", status=401, probe=True, now=now)
 
@@ -120,25 +119,25 @@ def test_a_misconfigured_target_is_asked_every_minute_for_an_hour_and_then_every
 
 
 def test_what_was_under_way_when_it_went_down_does_not_delay_the_probe() -> None:
-    known = after(after(Breaker(), "later"), "later")
+    known = after(after(HealthState(), "later"), "later")
 
     assert after(known, "later", "c").health.probe_at == known.health.probe_at
 
 
 def test_after_a_restart_a_probe_goes_at_once_but_not_before_the_time_that_was_asked_for() -> None:
-    asked = after(after(Breaker(), "later"), "later", wait=timedelta(hours=1)).health
-    restarted = target_health.at_start(asked, NOW + timedelta(minutes=1))
+    asked = after(after(HealthState(), "later"), "later", wait=timedelta(hours=1)).health
+    restarted = retry_policy.at_start(asked, NOW + timedelta(minutes=1))
 
-    assert target_health.request_at(restarted) == NOW + timedelta(hours=1)
+    assert retry_policy.request_at(restarted) == NOW + timedelta(hours=1)
     plain = replace(asked, retry_not_before=None, probe_at=NOW + timedelta(minutes=1))
-    assert target_health.request_at(target_health.at_start(plain, NOW)) == NOW
+    assert retry_policy.request_at(retry_policy.at_start(plain, NOW)) == NOW
 
 
 def test_the_operator_may_ask_at_once_whatever_the_target_asked_for() -> None:
-    asked = after(after(Breaker(), "later"), "later", wait=timedelta(hours=1)).health
+    asked = after(after(HealthState(), "later"), "later", wait=timedelta(hours=1)).health
 
-    assert target_health.request_at(target_health.resumed(asked, NOW)) == NOW
-    assert target_health.resumed(asked, NOW).state == "down"  # until it answers
+    assert retry_policy.request_at(retry_policy.resumed(asked, NOW)) == NOW
+    assert retry_policy.resumed(asked, NOW).state == "down"  # until it answers
 
 
 @given(
@@ -152,16 +151,16 @@ def test_the_operator_may_ask_at_once_whatever_the_target_asked_for() -> None:
         )
     )
 )
-def test_a_wait_that_was_asked_for_is_never_cut_short_and_noise_only_lengthens(steps: Any) -> None:
-    known, now, asked = Breaker(), NOW, NOW
+def test_a_wait_that_was_asked_for_is_never_cut_short_and_jitter_only_lengthens(steps: Any) -> None:
+    known, now, asked = HealthState(), NOW, NOW
     for name, wait, passed, probe, jitter in steps:
         now += passed
         quiet = after(known, name, wait=wait, now=now, probe=probe)
         known = after(known, name, wait=wait, now=now, probe=probe, jitter=jitter)
         asked = max(asked, now + (wait or timedelta(0)))
-        at = target_health.request_at(known.health) or now
+        at = retry_policy.request_at(known.health) or now
         assert at >= asked or asked <= now
-        assert at >= (target_health.request_at(quiet.health) or now)
+        assert at >= (retry_policy.request_at(quiet.health) or now)
 
 
 def test_what_a_clock_that_was_ahead_has_left_behind_is_not_believed() -> None:
@@ -170,24 +169,24 @@ def test_what_a_clock_that_was_ahead_has_left_behind_is_not_believed() -> None:
         state="down", reason="why", since=year, retry_not_before=year, forbidden_since=year, probe_at=NOW
     )
 
-    found = target_health.believable(saved, NOW, hour)
+    found = retry_policy.believable(saved, NOW, hour)
     assert found == replace(saved, since=NOW, retry_not_before=NOW + hour, forbidden_since=NOW)
-    assert target_health.believable(found, NOW, hour) == found
-    assert target_health.believable(TargetHealth(), NOW, hour) == TargetHealth()
+    assert retry_policy.believable(found, NOW, hour) == found
+    assert retry_policy.believable(TargetHealth(), NOW, hour) == TargetHealth()
 
 
 def test_a_step_of_the_clock_moves_the_waits() -> None:
-    ill = after(after(Breaker(), "later"), "later", wait=timedelta(minutes=5)).health
+    ill = after(after(HealthState(), "later"), "later", wait=timedelta(minutes=5)).health
     hour = timedelta(hours=1)
 
-    assert target_health.request_at(target_health.shifted(ill, hour)) == NOW + timedelta(minutes=5) + hour
+    assert retry_policy.request_at(retry_policy.shifted(ill, hour)) == NOW + timedelta(minutes=5) + hour
 
 
 # --- the rule as a whole: a lane over a fake clock, with many calls, in a world that changes
 
 
 class LaneMachine(RuleBasedStateMachine):
-    """Requests as the gate allows them, outcomes as the world has them, ends as the schedule decides."""
+    """Requests as the throttle permits them, outcomes as the world has them, ends as the policy decides."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -227,18 +226,18 @@ class LaneMachine(RuleBasedStateMachine):
     @precondition(lambda self: any(one.due_at <= self.now for one in self.waiting))
     @rule(asked=st.sampled_from([None, None, 0.5, 30, 7200]))
     def request(self, asked: float | None) -> None:
-        permit = self.throttle.take()
-        if not isinstance(permit, Permit):
+        permit = self.throttle.try_acquire()
+        if permit is None:
             return
         assert self.now >= self.retry_not_before, "a wait that was asked for was cut short"
         assert permit.probe == (self.throttle.health.state != "open")
         delivery = min((one for one in self.waiting if one.due_at <= self.now), key=lambda one: (one.due_at, one.seq))
         self.waiting.remove(delivery)
         outcome = self.outcome(delivery, asked)
-        permit.settle(outcome, str(delivery.session))
+        self.throttle.record_outcome(permit, outcome, str(delivery.session))
         others = [at for session, at in self.delivered_at.items() if session != delivery.session]
         verdict = retry_policy.decide(
-            outcome, delivery, self.policy, now=self.now, jitter=0.5, is_open=self.throttle.is_well,
+            outcome, delivery, self.policy, now=self.now, jitter=0.5, is_well=self.throttle.is_well,
             target_accepts_others=any(at > (delivery.tried_at or delivery.age_started_at) for at in others),
         )  # fmt: skip
         after_it = replace(
