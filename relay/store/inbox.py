@@ -16,7 +16,7 @@ from sqlalchemy import Connection
 from relay.clock import EPOCH, from_us, new_id, to_us
 from relay.models import CallEvent, ClaimedDelivery, Delivery, Event
 from relay.store import call_order
-from relay.store.engine import OWN_ROWS, Database
+from relay.store.engine import Database
 from relay.store.group_commit import GroupCommit
 from relay.store.statement import ManyRows, Statement, next_seqs
 from relay.store.tables import DELIVERY, EVENT, deliveries, events
@@ -103,7 +103,7 @@ class Inbox:
     def count_rejections(self, counts: Mapping[tuple[str, int], int], now: datetime) -> None:
         """Add to what was rejected, by source, status and hour."""
         hour = to_us(EPOCH + (now - EPOCH) // _HOUR * _HOUR)
-        with self._database.write(alone_for=OWN_ROWS) as connection:
+        with self._database.write(alone_for=("rejections",)) as connection:
             for (source, status), count in counts.items():
                 _count_rejections.run(connection, source=source, status=status, hour=hour, count=count)
             _forget_rejections.run(connection, before=to_us(now - _REJECTIONS_KEPT))

@@ -116,7 +116,7 @@ class Targets:
             return {row[0]: LeaseRow(*row) for row in _leases.rows(connection)}
 
     def is_worked(self, names: Iterable[str]) -> bool:
-        """Does a process that lives deliver to any of them?"""
+        """Does a process that lives, as far as one look can tell, deliver to any of them?"""
         present = self.leases()
         owners = {present[name].owner for name in names if name in present}
         return any(owner is not None and not self._database.is_dead(owner) for owner in owners)

@@ -61,6 +61,9 @@ class PostgresDatabase(Database):
         self._mutex = threading.Lock()  # held by the thread whose transaction the writing connection has
         self._writer = self._engine(pool_size=1, timeout=0)
         self._reader = self._engine(pool_size=_READERS, timeout=_READER_WAIT_S)
+        self._driver_error: type[Exception] = (
+            self._writer.dialect.loaded_dbapi.Error
+        )  # of statements on the driver itself
         self._closed = False
         self.changes = Wakeups(self._url.set(drivername="postgresql").render_as_string(hide_password=False))
 
@@ -186,21 +189,22 @@ class PostgresDatabase(Database):
         """Turn what an operator can mend into StoreError; a bug flies as it is."""
         try:
             yield
-        except DBAPIError as exc:
-            error = self._explain(exc)
+        except (DBAPIError, self._driver_error) as exc:
+            error = self._explain(exc.orig if isinstance(exc, DBAPIError) and exc.orig else exc)
             if error is None:
                 raise
             raise error from exc
 
-    def _explain(self, exc: DBAPIError) -> StoreError | None:
-        state = getattr(exc.orig, "sqlstate", None) or ""
+    def _explain(self, original: BaseException) -> StoreError | None:
+        """What an operator can mend, or what passes by itself; None for a bug."""
+        state = getattr(original, "sqlstate", None) or ""
         if state in _BUSY:
             return StoreBusy(f"the database {self.name} is busy: {_BUSY[state]}")
-        is_lost = exc.connection_invalidated or type(exc.orig).__name__ in ("OperationalError", "InterfaceError")
+        is_lost = type(original).__name__ in ("OperationalError", "InterfaceError", "AdminShutdown")
         if not is_lost and not state.startswith(_SERVER_STATES):
             return None
         remedy = next((what for code, what in _REMEDIES.items() if state.startswith(code)), None)
-        message = str(exc.orig).strip().splitlines()[0] if str(exc.orig).strip() else type(exc.orig).__name__
+        message = next(iter(str(original).strip().splitlines()), type(original).__name__)
         return StoreError(
             f"the database {self.name} cannot be used: {message}; "
             f"{remedy or 'see whether its server runs and can be reached; the relay goes on by itself'}"
