@@ -86,7 +86,8 @@ def refuse_unused_targets(settings: Settings, store: Store) -> list[str]:
     Raises ConfigError for one without: it was forgotten, or its name is misspelt in a source.
     """
     unused = settings.unused_targets()
-    idle = [name for name in unused if not (store.database.exists() and store.queries.has_backlog(name))]
+    has_tables = bool(unused) and schema.current(store.database) is not None
+    idle = [name for name in unused if not (has_tables and store.queries.has_backlog(name))]
     if idle:
         raise ConfigError(
             f"{settings.file}: targets.{idle[0]}: no source uses it; name it in some [sources.*] targets, or remove it"

@@ -12,7 +12,6 @@ from relay.clock import Clock
 from relay.config import Storage
 from relay.errors import StoreError
 from relay.store import Store, retention
-from relay.store.sqlite import backup
 
 log = structlog.get_logger("relay.housekeeping")
 
@@ -27,9 +26,9 @@ Warnings = Callable[[datetime], list[tuple[str, str]]]
 
 class Housekeeping:
     def __init__(
-        self, store: Store, storage: Storage, clock: Clock, owned: Callable[[], list[str]], warnings: Warnings
+        self, store: Store, storage: Storage, clock: Clock, is_on_duty: Callable[[], bool], warnings: Warnings
     ) -> None:
-        self._store, self._storage, self._clock, self._owned = store, storage, clock, owned
+        self._store, self._storage, self._clock, self._is_on_duty = store, storage, clock, is_on_duty
         self._warnings = warnings
         self._stopping = threading.Event()
 
@@ -48,7 +47,7 @@ class Housekeeping:
             now - self._storage.keep_dead,
             should_stop=lambda: self._stopping.wait(breather_s),
         )
-        if files := backup.delete_outdated(self._store.database.path, now):
+        if files := self._store.database.forget_copies(now):
             log.info("retention.copies_deleted", files=files)
         return deleted
 
@@ -60,7 +59,7 @@ class Housekeeping:
         wait, rounds = _FIRST_AFTER_S, 0
         while not self._stopping.wait(wait):
             wait = _EVERY_S
-            if not self._owned():  # of several processes, one does it
+            if not self._is_on_duty():  # of several processes, one does it
                 continue
             if rounds % _WARN_EVERY == 0:
                 self.warn()

@@ -72,6 +72,7 @@ def build(settings: Settings, *, clock: Clock = now_utc) -> Relay:
     def warnings(now: datetime) -> list[tuple[str, str]]:
         return [(name, warning) for name, adapter in adapters.items() for warning in adapter.warnings(now)]
 
+    first = next(iter(settings.targets), None)  # whose owner keeps house for all
     return Relay(
         settings=settings,
         store=store,
@@ -79,7 +80,7 @@ def build(settings: Settings, *, clock: Clock = now_utc) -> Relay:
         intake=Intake(settings, store, clock, dispatcher),
         dispatcher=dispatcher,
         rejections=Rejections(store, clock),
-        housekeeping=Housekeeping(store, settings.storage, clock, dispatcher.owned, warnings),
+        housekeeping=Housekeeping(store, settings.storage, clock, lambda: first in dispatcher.owned(), warnings),
         metrics=metrics,
         alerts=AlertLoop(settings, store, dispatcher.owned, SnapshotCollector(settings, store, clock, token_ends)),
     )

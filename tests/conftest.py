@@ -17,6 +17,7 @@ from relay import wiring
 from relay.config import Settings
 from relay.sandbox.onec import OneC
 from relay.sandbox.server import Sandbox
+from relay.store import Store, migrate
 from relay.wiring import Relay
 from tests import databases, ports
 from tests import postgres as servers
@@ -30,7 +31,7 @@ CONFIG = """
 {top}
 timezone = "Europe/Moscow"
 [storage]
-url = "sqlite:///{database}"
+url = "{database}"
 [sources.trade]
 token = ["correct-horse", "battery-staple"]
 targets = ["onec"]
@@ -46,6 +47,17 @@ connect_timeout = "2s"
 {call_gap}
 {target}
 """
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--engine", choices=("sqlite", "postgres"), default="sqlite", help="what the store is kept in")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.getoption("--engine") == "postgres":
+        of_files = [item for item in items if item.get_closest_marker("sqlite")]
+        config.hook.pytest_deselected(items=of_files)
+        items[:] = [item for item in items if item not in of_files]
 
 
 @pytest.fixture
@@ -68,8 +80,33 @@ def unused_port() -> int:
     return ports.unused_port()
 
 
+@pytest.fixture(scope="session")
+def with_tables(request: pytest.FixtureRequest) -> str | None:
+    """The name of a PostgreSQL database with empty tables, to be copied; None when the store is SQLite's."""
+    if request.config.getoption("--engine") == "sqlite":
+        return None
+    postgres: Postgres = request.getfixturevalue("postgres")
+    name = postgres.create_database()
+    store = Store(postgres.url(name))
+    migrate.migrate(store.database, FakeClock()())
+    store.close()
+    return name
+
+
 @pytest.fixture
-def write_config(tmp_path: Path) -> Callable[..., Path]:
+def database_url(request: pytest.FixtureRequest, tmp_path: Path, with_tables: str | None) -> Iterator[str]:
+    """The address of a database that holds nothing."""
+    if with_tables is None:
+        yield f"sqlite:///{tmp_path / 'relay.db'}"
+        return
+    postgres: Postgres = request.getfixturevalue("postgres")
+    name = postgres.create_database(with_tables)
+    yield postgres.url(name)
+    postgres.drop_database(name)
+
+
+@pytest.fixture
+def write_config(tmp_path: Path, database_url: str) -> Callable[..., Path]:
     """Writes a configuration: one source `trade`, one target `onec`; more lines for either."""
 
     def write(
@@ -83,7 +120,7 @@ def write_config(tmp_path: Path) -> Callable[..., Path]:
         file = tmp_path / "relay.toml"
         # only the tests of the gap wait for it
         call_gap = "" if "call_gap" in target else 'call_gap = "0s"'
-        database = tmp_path / "relay.db"
+        database = database_url
         text = CONFIG.format(top=top, database=database, url=url, source=source, target=target, call_gap=call_gap)
         file.write_text(text + more, encoding="utf-8")
         return file

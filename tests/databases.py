@@ -16,14 +16,18 @@ from relay.store import Store, migrate
 
 def create(settings: Settings) -> None:
     """Create the database that the settings name, unless it is there; ask what a start asks."""
-    path = Path(settings.storage.path)
-    if not path.exists():
-        create_at(path)
+    create_at(settings.storage.url)
     bootstrap.migrate(settings)
 
 
-def create_at(path: Path) -> None:
-    """Write a new, empty database, readable by its owner only, as `relay migrate` makes it."""
+def create_at(url: str) -> None:
+    """Write a new, empty database, readable by its owner only, as `relay migrate` makes it.
+
+    A PostgreSQL database has its tables already.
+    """
+    path = Path(url.removeprefix("sqlite:///"))
+    if not url.startswith("sqlite:///") or path.exists():
+        return
     with os.fdopen(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "wb") as file:
         file.write(_migrated())
 

@@ -132,7 +132,7 @@ class SteppedLane:
 
     def _must_wait(self) -> bool:
         """Wait as the lane's threads would, if the target is well and only the pace keeps it from what is due."""
-        due_at, _ = self._queue.poll(self.lane.name)
+        due_at, _ = self._queue.poll([self.lane.name])[self.lane.name]
         wait_s = self.lane.throttle.wait_s()
         if due_at is None or due_at > to_us(self._clock()) or not wait_s or not self.lane.throttle.is_well:
             return False

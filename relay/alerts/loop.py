@@ -74,7 +74,7 @@ class Election:
         self, target: str, store: Store, owned: Owned, monotonic: Callable[[], float] = time.monotonic
     ) -> None:
         self._target, self._store, self._owned, self._monotonic = target, store, owned, monotonic
-        self._lock = store.database.owner_lock("alerts")
+        self._lock = store.database.role_lock("alerts")
         self._last_lease: LeaseRow | None = None
         self._renewed_at: float | None = None
         self._was_won = False
@@ -89,7 +89,7 @@ class Election:
         lease, now = self._store.targets.leases().get(self._target), self._monotonic()
         if self._renewed_at is None or lease != self._last_lease:
             self._last_lease, self._renewed_at = lease, now
-            self._lock.release()
+            self._lock.close()
         return now - self._renewed_at >= _UNWORKED_AFTER_S
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Mapping
 from datetime import datetime
 
@@ -76,6 +75,6 @@ class SnapshotCollector:
 
     def _free_bytes(self) -> int | None:
         try:
-            return shutil.disk_usage(self._store.database.path.parent).free
+            return self._store.database.free_bytes()
         except OSError:  # the store's to complain of
             return None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import socket
-import sqlite3
 from datetime import timedelta
 
 import click
@@ -12,13 +11,11 @@ from relay import bootstrap, config, targets
 from relay.alerts import channels, messages
 from relay.clock import now_utc
 from relay.config import OneCTarget, Settings
-from relay.errors import ConfigError, Conflict
+from relay.errors import ConfigError, Conflict, StoreError
 from relay.store import Store
-from relay.store.sqlite import backup
 from relay.store.tables import VERSION
 
 _PUSH_WAITS = timedelta(seconds=300)  # the time-out in the receiver's source
-_SAFE_SQLITE = (3, 51, 3)  # before it the WAL-reset bug; our write lock keeps clear of it
 
 
 @click.command()
@@ -32,7 +29,7 @@ def check(online: bool) -> None:
     click.echo(
         f"{settings.file}: right. Sources: {', '.join(settings.sources)}; targets: {', '.join(settings.targets)}"
     )
-    for warning in (*warnings, *_remarks(settings), *backup.remarks(store.database.path)):
+    for warning in (*warnings, *_remarks(settings), *_database_remarks(store)):
         click.echo(f"note: {warning}")
     if online:
         failed = _ask_targets(settings, store) + _send_test_alerts(settings)
@@ -57,12 +54,18 @@ def _remarks(settings: Settings) -> list[str]:
     remarks += [
         f"sources.{name} is open: anybody may send to it" for name, source in settings.sources.items() if source.open
     ]
-    if sqlite3.sqlite_version_info < _SAFE_SQLITE:
-        remarks.append(
-            f"SQLite {sqlite3.sqlite_version} is older than 3.51.3: let no other program write to the database"
-        )
     remarks.append("on a plain server put nginx in front: it takes the TLS (see docs/en/deployment.md)")
     return remarks
+
+
+def _database_remarks(store: Store) -> list[str]:
+    """Return what the engine is asked to say of itself; a new database has nothing to say yet."""
+    if not store.database.exists():
+        return []
+    try:
+        return store.database.remarks(now_utc())
+    except StoreError as exc:
+        return [str(exc)]
 
 
 def _ask_targets(settings: Settings, store: Store) -> int:

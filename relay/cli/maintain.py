@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 import click
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from relay import config
 from relay.cli.options import open_relay
 from relay.clock import now_utc
+from relay.errors import ConfigError, StoreError
 from relay.operations.filters import refuse_unknown
-from relay.store import Store
+from relay.store import POSTGRES, SQLITE, Store
+from relay.store.postgres.copy import copy_store
 from relay.store.sqlite.backup import KEPT_FOR, back_up
+from relay.store.sqlite.database import SqliteDatabase
 from relay.store.sqlite.restore import restore as put_in_place
 from relay.store.tables import VERSION
 
@@ -55,7 +61,7 @@ def prune() -> None:
 def backup(file: Path) -> None:
     """Makes a consistent copy of the database into FILE, also while the relay runs, and checks it."""
     relay = open_relay()
-    count = back_up(relay.store.database.path, file).events
+    count = back_up(_sqlite(relay.store, "pg_dump").path, file).events
     click.echo(f"{file}: {count} events, {file.stat().st_size / 1e6:.1f} MB, checked")
 
 
@@ -63,7 +69,7 @@ def backup(file: Path) -> None:
 @click.argument("file", type=click.Path(path_type=Path, dir_okay=False, exists=True))
 def restore(file: Path) -> None:
     """Puts the copy FILE in the database's place, while the relay is stopped; the former database is kept."""
-    database = Store(config.read().storage.url).database
+    database = _sqlite(Store(config.read().storage.url), "pg_restore")
     done = put_in_place(database, file, now_utc())
     click.echo(f"{database.path}: {done.content.events} events from {file}, checked")
     if done.former is not None:
@@ -72,3 +78,35 @@ def restore(file: Path) -> None:
         click.echo(f"a journal that was not the former database's is kept as {done.stray_journal}")
     if done.content.version != VERSION:
         click.echo(f"it is of version {done.content.version}: the relay brings it to {VERSION} at its start")
+
+
+def _sqlite(store: Store, instead: str) -> SqliteDatabase:
+    """Raises StoreError for a database that is no file."""
+    if not isinstance(store.database, SqliteDatabase):
+        raise StoreError(f"{store.database.name} is a PostgreSQL database: use {instead}")
+    return store.database
+
+
+def _show_progress(bar: Progress, tasks: dict[str, TaskID], table: str, done: int, total: int) -> None:
+    if table not in tasks:
+        tasks[table] = bar.add_task(table, total=total)
+    bar.update(tasks[table], completed=done)
+
+
+@click.command()
+@click.argument("sqlite_url")
+@click.argument("postgres_url")
+def copy(sqlite_url: str, postgres_url: str) -> None:
+    """Copies the store SQLITE_URL into the PostgreSQL database POSTGRES_URL, while the relay is stopped.
+
+    What was broken off goes on when the same command is run again.
+    """
+    if not sqlite_url.startswith(SQLITE):
+        raise ConfigError(f"{sqlite_url!r} is no SQLite address: write sqlite:///relay.db")
+    if not postgres_url.startswith(POSTGRES):
+        raise ConfigError("the second address is no PostgreSQL address: write postgres://user:password@host/name")
+    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+    with closing(Store(sqlite_url)) as source, closing(Store(postgres_url)) as destination, Progress(*columns) as bar:
+        report = partial(_show_progress, bar, {})
+        counts = copy_store(_sqlite(source, "pg_dump"), destination.database, now_utc(), report)
+    click.echo(f"{destination.database.name}: " + ", ".join(f"{count} {name}" for name, count in counts.items()))

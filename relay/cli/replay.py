@@ -191,7 +191,7 @@ def _wait(relay: Relay, deliveries: list[Delivery]) -> None:
     columns = (TextColumn("replaying"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     seqs, targets = [delivery.seq for delivery in deliveries], {delivery.target for delivery in deliveries}
     for name in sorted(targets):
-        if relay.store.queue.poll(name)[1].paused:
+        if relay.store.targets.is_paused(name):
             raise Conflict(f"{name} is paused: nothing is delivered before `relay resume {name}`")
     unworked_since: float | None = None
     with Progress(*columns, transient=False) as progress:

@@ -11,6 +11,7 @@ from datetime import timedelta
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal, NoReturn, get_args, get_origin, get_type_hints
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -165,8 +166,12 @@ class _Reader:
         storage: Storage = self._struct(Storage, table, "storage")
         url = self.environ.get("DATABASE_URL") or storage.url
         key = "DATABASE_URL" if self.environ.get("DATABASE_URL") else "storage.url"
+        if url.startswith(("postgres://", "postgresql://")):
+            if not urlsplit(url).path.strip("/"):
+                self._fail(key, "names no database; write postgres://user:password@host:5432/name")
+            return msgspec.structs.replace(storage, url=url)
         if not url.startswith("sqlite:///"):
-            self._fail(key, "only SQLite is supported by this version: write sqlite:///relay.db")
+            self._fail(key, "must be sqlite:///relay.db or postgres://user:password@host:5432/name")
         place = Path(url.removeprefix("sqlite:///"))
         if not place.name or place.name == ":memory:":
             self._fail(key, "names no file; write sqlite:///relay.db")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import tempfile
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Literal
@@ -26,8 +28,10 @@ class Storage(Struct, frozen=True, forbid_unknown_fields=True):
 
     @property
     def path(self) -> Path:
-        """Return where the SQLite file lies."""
-        return Path(self.url.removeprefix("sqlite:///"))
+        """Return where the SQLite file lies; for PostgreSQL, what to name files of this machine after."""
+        if self.url.startswith("sqlite:///"):
+            return Path(self.url.removeprefix("sqlite:///"))
+        return Path(tempfile.gettempdir()) / f"relay-{os.getuid()}"
 
 
 class Admin(Struct, frozen=True, forbid_unknown_fields=True):

@@ -7,29 +7,27 @@ from __future__ import annotations
 
 import threading
 import time
-import uuid
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime, timedelta
 from functools import partial
 
 import structlog
 
-from relay.clock import Clock
+from relay.clock import Clock, to_us
 from relay.delivery import maintenance
 from relay.delivery.lane import Lane
+from relay.delivery.lease import Lease
 from relay.delivery.maintenance import LaneMaintenance
 from relay.errors import StoreError
-from relay.store import ClaimedDelivery, LeaseRow, Store
+from relay.store import ClaimedDelivery, Store
 
 log = structlog.get_logger("relay.delivery")
 
-_SWEEP_S = 0.2  # what other processes took in, or changed, reaches a lane within a quarter of a second
+_SWEEP_S = 1.5  # at the latest; sooner where something falls due, or the store tells of a change
+_AFTER_FAILURE_S = 0.2
+_KEEPS_S = 600.0
 _REMOVED_EVERY_S = 15.0
 _GRACE_S = 18.0  # from SIGTERM: gunicorn kills after 20
-
-_RENEW_EVERY_S = 4.0
-_HOLDS_FOR_S = 12.0
-_TAKEN_OVER_AFTER_S = 15.0
 
 _WORTH_FOLLOWING = timedelta(seconds=1)
 _READ_WITHIN_S = 0.05
@@ -46,6 +44,9 @@ class Dispatcher:
         self._unfollowed: list[tuple[datetime, datetime]] = []  # jumps of the clock
         self._lease: Lease | None = None
         self._removed_at = float("-inf")
+        self._leaving: set[str] = set()  # lanes that are another's as soon as nothing of them is under way
+        self._keeps_until = float("-inf")  # what was left over by the others is not given to them again at once
+        self._due_at: int | None = None  # the next delivery of all lanes, in microseconds
         self._stopping = threading.Event()
         self._stop_asked_at: float | None = None
         self._ticked_at: float | None = None
@@ -83,6 +84,8 @@ class Dispatcher:
             lane = self._lanes.get(target)
             if lane is not None and lane.epoch is not None:
                 lane.wake()
+            else:
+                self._store.database.changes.tell_others()
 
     # --- stopping
 
@@ -91,6 +94,7 @@ class Dispatcher:
         if self._stop_asked_at is None:
             self._stop_asked_at = self._monotonic()
         self._stopping.set()
+        self._store.database.changes.wake()
         for lane in self._lanes.values():
             lane.stop_claiming()
 
@@ -121,7 +125,9 @@ class Dispatcher:
                 log.exception("dispatcher.failed")
             else:
                 self._ticked_at = self._monotonic()
-            self._stopping.wait(_SWEEP_S)
+                self._store.database.changes.wait(self._next_due_s())
+                continue
+            self._stopping.wait(_AFTER_FAILURE_S)
 
     def _tick(self) -> None:
         if self._lease is None:
@@ -134,12 +140,29 @@ class Dispatcher:
             self._unfollowed.append(jump)
         self._renew(self._lease)
         self._follow_clock()
+        if self._lease.announce():
+            self._rebalance(self._lease)
+        self._give_away(self._lease)
         self._contend(self._lease)
         if self._monotonic() - self._removed_at >= _REMOVED_EVERY_S:
             self._removed_at = self._monotonic()
             self._hold_removed(self._lease)
-        for name in self.owned():
-            self._maintenance[name].sweep()
+        self._sweep([name for name in self.owned() if name not in self._leaving])
+
+    def _sweep(self, names: Sequence[str]) -> None:
+        """Let the lanes see what is due, and what the operator wants; remember when the next falls due."""
+        seen = self._store.queue.poll(names)
+        for name in names:
+            due_at, flags = seen[name]
+            self._maintenance[name].sweep(due_at, flags)
+        self._due_at = min((due_at for due_at, _ in seen.values() if due_at is not None), default=None)
+
+    def _next_due_s(self) -> float:
+        """Return how long nothing falls due, as far as the last sweep has seen."""
+        if self._due_at is None:
+            return _SWEEP_S
+        left = (self._due_at - to_us(self._clock())) / 1_000_000
+        return _SWEEP_S if left <= 0 else min(left, _SWEEP_S)  # what is overdue waits for its lane, not for us
 
     def _renew(self, lease: Lease) -> None:
         still = lease.renew() if self.owned() else None
@@ -148,6 +171,26 @@ class Dispatcher:
         for name in set(self.owned()) - still:
             self._lanes[name].lose_ownership()
             log.warning("dispatcher.lane_lost", target=name, reason="another process has taken it over")
+
+    def _rebalance(self, lease: Lease) -> None:
+        """Give away lanes that another process should have; first what is under way ends."""
+        owned = [name for name in self.owned() if name not in self._leaving]
+        beyond = len(owned) - lease.quota(len(self._lanes), self._store.targets.leases())
+        if beyond > 0 and self._monotonic() >= self._keeps_until:
+            for name in owned[-beyond:]:
+                self._lanes[name].throttle.set_paused(True)
+                self._leaving.add(name)
+
+    def _give_away(self, lease: Lease) -> None:
+        for name in [*self._leaving]:
+            lane = self._lanes[name]
+            if lane.epoch is not None and lane.claimed():
+                continue
+            if lane.epoch is not None:
+                lane.lose_ownership()
+                lease.release(name)
+                log.info("dispatcher.lane_given", target=name, reason="another process has fewer")
+            self._leaving.discard(name)
 
     def _follow_clock(self) -> None:
         """Let the lanes that were this process's at a jump follow it; one that is taken over now is checked whole."""
@@ -166,14 +209,20 @@ class Dispatcher:
         if not missing:
             return
         rows = self._store.targets.leases()
-        gained = []
+        room = lease.quota(len(self._lanes), rows) - len(self.owned())
+        gained: list[str] = []
         for lane in missing:
+            lease.watch(lane.name, rows.get(lane.name))
+            if len(gained) >= room and not lease.is_left_over(lane.name, rows.get(lane.name)):
+                continue
             epoch = lease.contend(lane.name, rows.get(lane.name))
             if epoch is not None:
                 self._maintenance[lane.name].take_over(epoch)
                 lane.gain_ownership(epoch, partial(lease.is_valid, lane.name))
                 lane.start()
                 gained.append(lane.name)
+                if len(gained) > room:
+                    self._keeps_until = self._monotonic() + _KEEPS_S
         if gained:
             log.info("dispatcher.delivering", targets=gained)
 
@@ -184,74 +233,6 @@ class Dispatcher:
                 for delivery, epoch in self._store.queue.in_flight(name):
                     maintenance.hold(self._store, delivery, epoch, self._clock())
                 lease.release(name)
-
-
-class Lease:
-    """Owns lanes: taken over when nobody else has them, renewed while it lives, checked before each request.
-
-    An owner that is alive and able renews every 4 s. A contender takes over at once when the owner has ended, and when
-    owner, epoch and renewals have not moved for 15 s of the contender's own monotonic clock. The owner stops sending
-    after 12 s without a renewal: so nobody sends while another already may.
-    """
-
-    def __init__(self, store: Store, monotonic: Callable[[], float]) -> None:
-        self.owner = uuid.uuid4().hex[:12]
-        self._store, self._monotonic = store, monotonic
-        self._lock = store.database.owner_lock(self.owner)
-        self._renewed_at: dict[str, float] = {}  # by lane: one that another has taken over is not among them
-        self._seen: dict[str, tuple[LeaseRow, float]] = {}  # a lane's lease, and since when it has not moved
-
-    def start(self) -> None:
-        """Let others see from now on that this process lives. Raises StoreError."""
-        self._lock.try_acquire()
-
-    def is_valid(self, target: str) -> bool:
-        """May this process still send to the target?"""
-        return self._monotonic() - self._renewed_at.get(target, float("-inf")) < _HOLDS_FOR_S
-
-    def contend(self, target: str, row: LeaseRow | None) -> int | None:
-        """Take the lane over if it is free; return the epoch, None while it is another's. Raises StoreError."""
-        if not self._is_free(target, row):
-            return None
-        began = self._monotonic()
-        epoch = self._store.targets.take_over(target, self.owner, row)
-        if epoch is not None:
-            self._renewed_at[target] = began
-        return epoch
-
-    def renew(self) -> set[str] | None:
-        """Return the lanes that are still this process's; None when it is not time yet. Raises StoreError."""
-        began = self._monotonic()
-        if began - min(self._renewed_at.values(), default=began) < _RENEW_EVERY_S:
-            return None
-        still = self._store.targets.renew(self.owner)
-        self._renewed_at = dict.fromkeys(still, began)
-        return still
-
-    def release(self, target: str) -> None:
-        """Let another take over this lane at once. Raises StoreError."""
-        self._renewed_at.pop(target, None)
-        self._store.targets.release(self.owner, target)
-
-    def end(self) -> None:
-        """Let another take over all lanes at once. Raises StoreError."""
-        self._renewed_at = {}
-        try:
-            self._store.targets.release(self.owner)
-        finally:
-            self._lock.remove()
-            self._lock.close()
-
-    def _is_free(self, target: str, row: LeaseRow | None) -> bool:
-        if row is None or row.owner is None or row.owner == self.owner:
-            return True
-        if self._store.database.is_dead(row.owner):
-            return True
-        seen, since = self._seen.get(target, (None, 0.0))
-        if row != seen:
-            self._seen[target] = (row, self._monotonic())
-            return False
-        return self._monotonic() - since >= _TAKEN_OVER_AFTER_S
 
 
 class ClockJumpDetector:

@@ -39,16 +39,15 @@ class LaneMaintenance:
         for delivery, theirs in self._store.queue.in_flight(self._lane.name):
             if theirs != epoch and delivery.seq not in self._lane.in_flight:
                 self._recover(delivery, theirs, "the relay was killed while the answer was awaited")
-        _, self._flags = self._store.queue.poll(self._lane.name)
+        _, self._flags = self._store.queue.poll([self._lane.name])[self._lane.name]
         self._lane.throttle.set_paused(self._flags.paused)
         self._suspects, self._is_new = set(), True
         self._orphans_at, self._overdue_at = self._monotonic(), float("-inf")
 
-    def sweep(self) -> None:
-        """Do what is to be done now; called several times a second."""
+    def sweep(self, due_at: int | None, flags: OperatorFlags) -> None:
+        """Do what is to be done now: the lane's next delivery is due then, and the operator wants this."""
         if self._is_new:
             self._is_new = self._shorten_waits()
-        due_at, flags = self._store.queue.poll(self._lane.name)
         if flags != self._flags:
             self._obey(flags)
         if due_at is not None and due_at <= to_us(self._clock()):

@@ -149,7 +149,7 @@ class Metrics:
         states = {(name, state): each.state == state for name, each in figures.items() for state in _STATES}
         last_at = {name: store.queries.taken_since(name, now)[1] for name in self._settings.sources}
         last = {name: at.timestamp() for name, at in last_at.items() if at is not None}
-        size = store.database.path.stat().st_size if store.database.exists() else 0
+        size = float(store.database.size_bytes())
         backlog = {name: each.due for name, each in figures.items()}
         dead = {name: each.dead for name, each in figures.items()}
         yield _gauge("relay_backlog", "Deliveries that wait.", backlog, "target")
@@ -158,7 +158,7 @@ class Metrics:
         yield _gauge("relay_target_state", "1 for the state that a target is in.", states, "target", "state")
         yield _gauge("relay_quarantined", "Events that wait to be mended.", {(): store.pages.quarantined()})
         yield _gauge("relay_last_notification_timestamp_seconds", "When a source last sent one.", last, "source")
-        yield _gauge("relay_database_bytes", "The size of the database's file.", {(): size})
+        yield _gauge("relay_database_bytes", "The size of the database.", {(): size})
 
 
 def _gauge(name: str, meaning: str, values: Mapping[Any, float], *labels: str) -> GaugeMetricFamily:

@@ -9,16 +9,19 @@ from relay.models import ClaimedDelivery
 from relay.store.admin_pages import Call, CallPage, DeadLetterPage, Hour, Pages
 from relay.store.alert_state import AlertStateStore
 from relay.store.call_progress import Calls
+from relay.store.engine import Database
 from relay.store.group_commit import GroupCommit
 from relay.store.inbox import Inbox, InsertResult, NewEvent, Route
 from relay.store.operator_actions import Discard, OperatorActions, Reacceptance, Replay, Reroute
 from relay.store.queries import Queries, Selection, TargetFigures
 from relay.store.queue import AttemptResult, Claim, DeliveryQueue
 from relay.store.sessions import AdminSessions
-from relay.store.sqlite.database import Database
 from relay.store.target_state import LeaseRow, OperatorFlags, Targets
 from relay.store.tokens import TokenStore
 from relay.store.waits import Expiry, Waits
+
+POSTGRES = ("postgres://", "postgresql://")
+SQLITE = "sqlite:///"
 
 __all__ = [
     "AdminSessions",
@@ -45,11 +48,22 @@ __all__ = [
 ]
 
 
+def open_database(url: str) -> Database:
+    """Raises StoreError when the engine's driver is not installed."""
+    if url.startswith(POSTGRES):
+        from relay.store.postgres.database import PostgresDatabase  # nothing of it where SQLite is used
+
+        return PostgresDatabase(url)
+    from relay.store.sqlite.database import SqliteDatabase
+
+    return SqliteDatabase(url)
+
+
 class Store:
     """Durable changes return after the commit that holds them. All raise StoreError when it cannot be made."""
 
     def __init__(self, url: str) -> None:
-        self.database = Database(url)
+        self.database = open_database(url)
         commits = GroupCommit(self.database)
         self.inbox = Inbox(self.database, commits)
         self.queue = DeliveryQueue(self.database, commits)

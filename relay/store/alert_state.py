@@ -13,7 +13,7 @@ from msgspec import Struct
 from sqlalchemy import RowMapping, delete, insert, select
 
 from relay.clock import EPOCH, from_us, to_us
-from relay.store.engine import Database
+from relay.store.engine import OWN_ROWS, Database
 from relay.store.tables import alerts
 
 ConditionKind = Literal["down", "misconfigured", "backlog", "dead", "unreadable", "silent", "token", "disk", "store"]
@@ -51,7 +51,7 @@ class AlertStateStore:
     def save(self, channel: str, state: Mapping[str, Alert]) -> None:
         """Replace all alerts of a channel: there are few."""
         rows = [{"channel": channel, "key": key, **_to_row(alert)} for key, alert in state.items()]
-        with self._database.write() as connection:
+        with self._database.write(alone_for=OWN_ROWS) as connection:
             connection.execute(delete(alerts).where(alerts.c.channel == channel))
             if rows:
                 connection.execute(insert(alerts), rows)

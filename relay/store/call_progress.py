@@ -72,7 +72,9 @@ class Calls:
 
         Raises OwnershipLost when the lane has another epoch by now: then it is another's to say what was done.
         """
-        if not self._commits.run(_save_all, CallProgress(delivery, epoch, done), PATIENT_TIMEOUT_S):
+        if not self._commits.run(
+            _save_all, CallProgress(delivery, epoch, done), PATIENT_TIMEOUT_S, alone_for=(f"target:{delivery.target}",)
+        ):
             raise OwnershipLost(f"another process has the lane of {delivery.target} by now")
 
 

@@ -1,39 +1,167 @@
-"""What the store needs of an engine, whichever it is: transactions, and to know which processes live."""
+"""What the store wants of an engine, whichever it is: durable transactions, short reads, locks between processes."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import threading
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
+from datetime import datetime, timedelta
 from typing import Protocol, TypeVar
 
 from sqlalchemy import Connection
+
+from relay.clock import to_us
+from relay.store.statement import Statement
 
 Item = TypeVar("Item")
 
 WRITE_TIMEOUT_S = 2.0
 PATIENT_TIMEOUT_S = 10.0  # of a lane, which would have to send again what it cannot record, and of commands
-CHUNK = 50  # rows in one transaction of a command: a running relay must not wait for it
+OWN_ROWS: tuple[str, ...] = ()
+"""`alone_for` of a transaction whose rows nobody else writes, or whose one statement decides by itself."""
+_CHUNK = 50  # rows in one transaction of a command: a running relay must not wait for it
+_OTHERS_TURN_S = 0.005  # whoever waits for the lock looks more often than that, and would hardly ever find it free
+_PROVED_EVERY = timedelta(seconds=10)
+
+_beat = Statement(
+    """
+    INSERT INTO heartbeats (name, at) VALUES (:name, :now)
+    ON CONFLICT (name) DO UPDATE SET at = :now WHERE heartbeats.at <= :outdated OR heartbeats.at > :now
+    """
+)
 
 
-class Database(Protocol):
-    """Raises StoreBusy when it is not free in time, StoreError when it cannot be used."""
+class Lock(Protocol):
+    """Held by one process at a time; free again when that has ended."""
 
-    def write(self, timeout: float = WRITE_TIMEOUT_S) -> AbstractContextManager[Connection]:
-        """One transaction, of one writer at a time; on disk when the block has ended."""
+    def try_acquire(self) -> bool:
+        """Take it, or keep it for longer. Raises StoreError."""
+
+    def close(self) -> None:
+        """Let another have it."""
+
+    def remove(self) -> None:
+        """Let go of what nobody will ask for again."""
+
+
+class Changes(ABC):
+    """What other processes do to the store, as far as it makes something due here."""
+
+    def __init__(self) -> None:
+        self.woken = threading.Event()
+
+    def wake(self) -> None:
+        """End the wait."""
+        self.woken.set()
+
+    @abstractmethod
+    def wait(self, at_most_s: float) -> None:
+        """Return when another process may have made something due, `wake` was called, or it is time to look."""
+
+    def tell_others(self) -> None:  # noqa: B027  nothing to do where the others look by themselves
+        """Something is due that another process delivers. Returns at once."""
+
+    def stop(self) -> None:
+        self.woken.set()
+
+
+class Database(ABC):
+    """Opens nothing until it is used, and nothing that a fork would share."""
+
+    name: str  #: for people, without a password
+    changes: Changes
+
+    @abstractmethod
+    def write(
+        self, timeout: float = WRITE_TIMEOUT_S, *, alone_for: Iterable[str] | None = None
+    ) -> AbstractContextManager[Connection]:
+        """Begin a transaction that is on disk when the block has ended.
+
+        `alone_for`: what nobody else may write for meanwhile, as "source:NAME" or "target:NAME"; None: anything.
+        Raises StoreBusy when that was not free in time, StoreError when the database cannot be used.
+        """
+
+    @abstractmethod
+    def read(self) -> AbstractContextManager[Connection]:
+        """Give a connection that only reads, all of it as it was at one moment. Keep it short."""
+
+    @abstractmethod
+    def exists(self) -> bool:
+        """Is there a database, if perhaps an empty one?"""
+
+    def expect_whole(self, connection: Connection) -> None:  # noqa: B027  nothing to expect of most engines
+        """Raise StoreError when what stands there is not all of it."""
+
+    @abstractmethod
+    def schema_change(self) -> AbstractContextManager[Connection]:
+        """Begin a transaction that has the whole database to itself; a database that does not exist is created."""
+
+    @abstractmethod
+    def keep_copy(self, version: str, now: datetime) -> None:
+        """Keep a copy of what stands there before a migration, where the engine can make one. Raises StoreError."""
+
+    @abstractmethod
+    def tune(self, connection: Connection) -> None:
+        """Ask of the engine, after a migration, what only this one has to be asked."""
+
+    @abstractmethod
+    def owner_lock(self, owner: str) -> Lock:
+        """Return what a process holds for as long as it lives."""
+
+    @abstractmethod
+    def role_lock(self, role: str) -> Lock:
+        """Return what is held by the one process that does something for all."""
+
+    @abstractmethod
+    def is_dead(self, owner: str) -> bool:
+        """Has that process surely ended? False: perhaps not."""
+
+    @abstractmethod
+    def token_lock(self, target: str) -> Lock:
+        """Return what is held by whoever exchanges the target's tokens: each may be exchanged once only."""
+
+    @abstractmethod
+    def size_bytes(self) -> int:
+        """Return what it takes on the disk; 0 when it cannot be told."""
+
+    @abstractmethod
+    def free_bytes(self) -> int | None:
+        """Return what is left on its disk; None when it cannot be told."""
+
+    @abstractmethod
+    def give_space_back(self, timeout: float) -> bool:
+        """Return some free space to the file system; False: there is no more than will be needed."""
+
+    @abstractmethod
+    def forget_copies(self, now: datetime) -> int:
+        """Delete copies that have been kept for long enough; how many files. Raises StoreError."""
+
+    @abstractmethod
+    def remarks(self, now: datetime) -> list[str]:
+        """Return what an operator should know of the way the engine runs. Raises StoreError."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Close when the write that is under way has ended; afterwards nothing opens it again."""
 
     def write_in_chunks(
         self,
         change: Callable[[Connection, Sequence[Item]], Sequence[bool]],
         items: Sequence[Item],
-        chunk: int = CHUNK,
+        chunk: int = _CHUNK,
     ) -> int:
         """Change many rows, some in each transaction; return how many were changed."""
+        changed = 0
+        for start in range(0, len(items), chunk):
+            if start:
+                time.sleep(_OTHERS_TURN_S)
+            with self.write(PATIENT_TIMEOUT_S) as connection:
+                changed += sum(change(connection, items[start : start + chunk]))
+        return changed
 
-    def read(self) -> AbstractContextManager[Connection]:
-        """A connection that can only read, for a short while."""
-
-    def is_dead(self, owner: str) -> bool:
-        """Has the process that was this owner of lanes ended?"""
-
-    def give_space_back(self, timeout: float) -> bool:
-        """Return some of what was freed to the file system; False: there is no more."""
+    def prove_writable(self, now: datetime, name: str = "readyz", timeout: float = WRITE_TIMEOUT_S) -> None:
+        """Commit once in ten seconds, however often and by how many processes it is asked. Raises StoreError."""
+        with self.write(timeout, alone_for=OWN_ROWS) as connection:
+            _beat.run(connection, name=name, now=to_us(now), outdated=to_us(now - _PROVED_EVERY))

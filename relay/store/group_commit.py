@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeVar
 
 from sqlalchemy import Connection
@@ -28,10 +28,10 @@ _LINGER_FOR_MAX = 12
 
 
 class _Waiting:
-    __slots__ = ("committed", "deadline", "error", "item", "leads", "operation", "over", "result", "woken")
+    __slots__ = ("alone_for", "committed", "deadline", "error", "item", "leads", "operation", "over", "result", "woken")
 
-    def __init__(self, operation: Operation[Any, Any], item: Any, deadline: float) -> None:
-        self.operation, self.item, self.deadline = operation, item, deadline
+    def __init__(self, operation: Operation[Any, Any], item: Any, deadline: float, alone_for: Iterable[str]) -> None:
+        self.operation, self.item, self.deadline, self.alone_for = operation, item, deadline, alone_for
         self.result: Any = None
         self.error: BaseException | None = None
         self.over = self.leads = self.committed = False
@@ -62,14 +62,17 @@ class GroupCommit:
         item: Item,
         timeout: float = WRITE_TIMEOUT_S,
         *,
+        alone_for: Iterable[str],
         linger_s: float = 0.0,
     ) -> Result:
         """Return the item's result, after the commit that holds it; `linger_s`: so long that may wait for others.
 
+        `alone_for`: what the item needs for itself, see `Database.write`.
+
         Raises StoreBusy when that was not confirmed within `timeout` seconds, StoreError when it failed,
         and whatever the operation raised for this item alone.
         """
-        mine = _Waiting(operation, item, time.monotonic() + timeout)
+        mine = _Waiting(operation, item, time.monotonic() + timeout, alone_for)
         with self._mutex:
             self._queue.append(mine)
             mine.leads = not self._led
@@ -136,7 +139,8 @@ class GroupCommit:
 
     def _commit(self, batch: list[_Waiting], deadline: float) -> None:
         try:
-            with self._database.write(max(0.0, deadline - time.monotonic())) as connection:
+            names = {name for waiting in batch for name in waiting.alone_for}
+            with self._database.write(max(0.0, deadline - time.monotonic()), alone_for=names) as connection:
                 for operation, members in _by_operation(batch):
                     results = operation(connection, [member.item for member in members])
                     for member, result in zip(members, results, strict=True):

@@ -18,7 +18,7 @@ from relay.models import CallEvent, ClaimedDelivery, Delivery, Event
 from relay.store import call_order
 from relay.store.engine import Database
 from relay.store.group_commit import GroupCommit
-from relay.store.statement import ManyRows, Statement
+from relay.store.statement import ManyRows, Statement, next_seqs
 from relay.store.tables import DELIVERY, EVENT, deliveries, events
 
 _LINGER_S = 0.003  # that a commit waits for others under load
@@ -27,9 +27,6 @@ _HOUR = timedelta(hours=1)
 _REJECTIONS_KEPT = timedelta(days=8)
 _NO_DIGIT = re.compile(r"\D")
 
-_last_seqs = Statement(
-    "SELECT (SELECT coalesce(max(seq), 0) FROM events), (SELECT coalesce(max(seq), 0) FROM deliveries)"
-)
 _alike = ManyRows(
     {"digest": events.c.digest},
     """
@@ -96,7 +93,7 @@ class Inbox:
     def add(self, new: NewEvent) -> InsertResult:
         """Store a notification; on disk when it returns. Raises StoreBusy when that was not confirmed within 2 s."""
         pending = PendingInsert(new)
-        self._commits.run(_insert, pending, linger_s=_LINGER_S)
+        self._commits.run(_insert, pending, linger_s=_LINGER_S, alone_for=(f"source:{new.source}", *_targets(new)))
         return pending.result()
 
     def stalled_s(self) -> float:
@@ -106,7 +103,7 @@ class Inbox:
     def count_rejections(self, counts: Mapping[tuple[str, int], int], now: datetime) -> None:
         """Add to what was rejected, by source, status and hour."""
         hour = to_us(EPOCH + (now - EPOCH) // _HOUR * _HOUR)
-        with self._database.write() as connection:
+        with self._database.write(alone_for=("rejections",)) as connection:
             for (source, status), count in counts.items():
                 _count_rejections.run(connection, source=source, status=status, hour=hour, count=count)
             _forget_rejections.run(connection, before=to_us(now - _REJECTIONS_KEPT))
@@ -138,6 +135,11 @@ class PendingInsert:
         claimed = [pending for pending in self.deliveries if pending.row["state"] == "sending"]
         event = replace(self.event, seq=self.row["seq"]) if claimed else self.event
         return InsertResult(self.event.id, False, tuple(pending.claimed(event) for pending in claimed))
+
+
+def _targets(new: NewEvent) -> Iterable[str]:
+    """Return the locks of the lanes for which a delivery may be claimed in the event's own commit."""
+    return (f"target:{route.target}" for route in new.routes if route.epoch is not None)
 
 
 class PendingDelivery:
@@ -175,7 +177,7 @@ _Body = tuple[str, str, bytes]
 
 def _insert(connection: Connection, batch: Sequence[PendingInsert]) -> list[None]:
     """Store each, or count it as a repeat of the one it repeats; in the order of the batch."""
-    [(seq, delivery_seq)] = _last_seqs.rows(connection)
+    seqs, delivery_seqs = next_seqs(connection, len(batch), sum(len(pending.deliveries) for pending in batch))
     originals = _latest_alike(connection, batch)
     fresh: list[PendingInsert] = []
     for pending in batch:
@@ -185,14 +187,14 @@ def _insert(connection: Connection, batch: Sequence[PendingInsert]) -> list[None
         if pending.original is not None and pending.original.is_repeated_by(new):
             pending.original.count(new.received_at)
             continue
-        seq += 1
+        seq = seqs[len(fresh)]
         pending.original, pending.row["seq"] = None, seq
         for delivery in pending.deliveries:
             delivery.row["event_seq"] = seq
         originals[body] = Original(seq, pending.event.id, new.received_at, [], 0)
         fresh.append(pending)
     _insert_events.run(connection, [pending.row for pending in fresh])
-    _insert_behind(connection, [delivery for pending in fresh for delivery in pending.deliveries], delivery_seq)
+    _insert_behind(connection, [delivery for pending in fresh for delivery in pending.deliveries], delivery_seqs)
     for original in originals.values():
         if original.counted:
             repeats = json.encode(original.repeats).decode()
@@ -244,8 +246,8 @@ def phones(call: CallEvent) -> str:
 def deliver(connection: Connection, event: Event, call: CallEvent, routes: Sequence[Route], now: datetime) -> None:
     """Make one delivery for each route of a stored event, behind what still waits of the same call."""
     pending = _pending_deliveries(event, call, routes, now)
-    [(_, delivery_seq)] = _last_seqs.rows(connection)
-    _insert_behind(connection, pending, delivery_seq)
+    _, seqs = next_seqs(connection, 0, len(pending))
+    _insert_behind(connection, pending, seqs)
 
 
 def _pending_deliveries(
@@ -271,13 +273,13 @@ def _delivery(event: Event, call: CallEvent, route: Route, now: datetime) -> Del
     )
 
 
-def _insert_behind(connection: Connection, batch: Sequence[PendingDelivery], last_seq: int) -> None:
+def _insert_behind(connection: Connection, batch: Sequence[PendingDelivery], seqs: Sequence[int]) -> None:
     """Store the deliveries, each behind what still waits of its call; claim those that may go for a free lane."""
     waiting = call_order.waiting(connection, [pending.order_key for pending in batch])
     epochs = _present_epochs(connection, batch)
     gaps = {pending.order_key: pending.route.call_gap for pending in batch}
     free_at = call_order.free_at(connection, gaps, max((pending.row["aged_from"] for pending in batch), default=0))
-    for seq, pending in enumerate(batch, last_seq + 1):
+    for pending, seq in zip(batch, seqs, strict=False):
         row, key, epoch = pending.row, pending.order_key, pending.route.epoch
         row["seq"], row["turn"] = seq, key not in waiting
         if key.session is not None:

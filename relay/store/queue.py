@@ -83,9 +83,10 @@ _in_flight = Statement(
 _poll = Statement(
     f"""
     SELECT
-      (SELECT due_at FROM deliveries WHERE target = :target AND {DUE} ORDER BY due_at, event_seq LIMIT 1),
-      (SELECT paused_at FROM targets WHERE name = :target),
-      (SELECT resumes FROM targets WHERE name = :target)
+      name,
+      (SELECT due_at FROM deliveries WHERE target = name AND {DUE} ORDER BY due_at, event_seq LIMIT 1),
+      paused_at, resumes
+    FROM targets WHERE name IN :targets
     """
 )
 _other_call_delivered = Statement(
@@ -136,27 +137,40 @@ class DeliveryQueue:
 
     def claim(self, claim: Claim) -> ClaimedDelivery | None:
         """Return the next due delivery of the target, now `sending`; None when nothing is due."""
-        return _claimed(self._commits.run(_claim, claim, PATIENT_TIMEOUT_S), claim.epoch)
+        return _claimed(
+            self._commits.run(_claim, claim, PATIENT_TIMEOUT_S, alone_for=(f"target:{claim.target}",)), claim.epoch
+        )
 
     def record(self, result: AttemptResult) -> ClaimedDelivery | None:
         """Write down what an attempt came to; return what `claim_next` claimed in the same commit."""
-        row = self._commits.run(_record, result, PATIENT_TIMEOUT_S, linger_s=_LINGER_S)
+        row = self._commits.run(
+            _record, result, PATIENT_TIMEOUT_S, alone_for=_lane(result.delivery), linger_s=_LINGER_S
+        )
         return None if result.claim_next is None else _claimed(row, result.claim_next.epoch)
 
     def unclaim(self, delivery: Delivery, epoch: int) -> bool:
         """Put back what was claimed under this epoch, without counting: its request was not begun."""
-        return self._commits.run(_unclaim_all, (delivery, epoch), PATIENT_TIMEOUT_S)
+        return self._commits.run(_unclaim_all, (delivery, epoch), PATIENT_TIMEOUT_S, alone_for=_lane(delivery))
 
     def in_flight(self, target: str) -> list[tuple[Delivery, int]]:
         """Return what stands as `sending`, with the epoch of the owner that claimed it."""
         with self._database.read() as connection:
             return [(DELIVERY.value(row), epoch) for epoch, *row in _in_flight.rows(connection, target=target)]
 
-    def poll(self, target: str) -> tuple[int | None, target_state.OperatorFlags]:
-        """Return when the next delivery is due, in microseconds (None: there is none), and what the operator wants."""
+    def poll(self, targets: Sequence[str]) -> dict[str, tuple[int | None, target_state.OperatorFlags]]:
+        """Return when each one's next delivery is due, in microseconds (None: there is none), and what the operator
+        wants.
+        """
+        none: tuple[int | None, target_state.OperatorFlags] = (None, target_state.OperatorFlags())
+        if not targets:
+            return {}
         with self._database.read() as connection:
-            [(due_at, paused_at, resumes)] = _poll.rows(connection, target=target)
-        return due_at, target_state.OperatorFlags(paused_at is not None, resumes or 0)
+            rows = _poll.rows(connection, targets=targets)
+        seen = {
+            name: (due_at, target_state.OperatorFlags(paused_at is not None, resumes))
+            for name, due_at, paused_at, resumes in rows
+        }
+        return {name: seen.get(name, none) for name in targets}
 
     def another_was_delivered(self, delivery: Delivery, since: datetime) -> bool:
         """Has the target taken another call since then? Then a failure is the event's own."""
@@ -164,6 +178,11 @@ class DeliveryQueue:
         with self._database.read() as connection:
             row = _other_call_delivered.first(connection, target=delivery.target, since=to_us(since), **call)
         return row is not None
+
+
+def _lane(delivery: Delivery) -> tuple[str, str]:
+    """Return the locks of what moves turns: of the lane, and of the source, which adds to the same calls."""
+    return f"target:{delivery.target}", f"source:{delivery.source}"
 
 
 def _claimed(row: Row | None, epoch: int) -> ClaimedDelivery | None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from datetime import datetime
 
 from relay.clock import to_us
-from relay.store.engine import Database
+from relay.store.engine import OWN_ROWS, Database
 from relay.store.statement import Statement
 
 _insert = Statement("INSERT INTO admin_sessions (digest, ends_at) VALUES (:digest, :ends_at)")
@@ -25,7 +25,7 @@ class AdminSessions:
 
     def begin(self, digest: str, now: datetime, ends_at: datetime, *, instead_of: str | None = None) -> None:
         """Keep a session, on disk when it returns; those that are over go, and the one that it replaces."""
-        with self._database.write() as connection:
+        with self._database.write(alone_for=OWN_ROWS) as connection:
             _end_outdated.run(connection, now=to_us(now))
             if instead_of is not None:
                 _end.run(connection, digest=instead_of)
@@ -38,5 +38,5 @@ class AdminSessions:
 
     def end(self, digest: str) -> None:
         """End a session for every process; on disk when it returns."""
-        with self._database.write() as connection:
+        with self._database.write(alone_for=OWN_ROWS) as connection:
             _end.run(connection, digest=digest)

@@ -17,6 +17,7 @@ from sqlalchemy import Column, Connection, Table
 
 from relay.clock import from_us, to_us
 from relay.models import CallEvent
+from relay.store.postgres import dialect as postgres_dialect
 from relay.store.sqlite import dialect as sqlite_dialect
 
 Model = TypeVar("Model", bound=msgspec.Struct)
@@ -35,8 +36,11 @@ class Dialect(Protocol):
     def placeholder(self, column: Column[Any]) -> str:
         """Return what stands for a value of the column in a row of VALUES."""
 
+    def next_seqs(self, connection: Connection, events: int, deliveries: int) -> tuple[Sequence[int], Sequence[int]]:
+        """Return so many new numbers for events and deliveries, each above all that its source has had."""
 
-_DIALECTS: Mapping[str, Dialect] = {"sqlite": sqlite_dialect}
+
+_DIALECTS: Mapping[str, Dialect] = {"sqlite": sqlite_dialect, "postgresql": postgres_dialect}
 
 
 class Statement:
@@ -98,6 +102,11 @@ class ManyRows:
             placeholder = _DIALECTS[engine].placeholder
             row = self._row[engine] = f"({','.join(placeholder(column) for column in self._columns.values())})"
         return row
+
+
+def next_seqs(connection: Connection, events: int, deliveries: int) -> tuple[Sequence[int], Sequence[int]]:
+    """Return new numbers, in order; to be asked for inside the transaction, when its locks are held."""
+    return _DIALECTS[connection.dialect.name].next_seqs(connection, events, deliveries)
 
 
 def _driver(connection: Connection) -> Any:

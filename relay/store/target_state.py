@@ -16,7 +16,7 @@ from sqlalchemy import Connection
 from relay.clock import to_us
 from relay.models import TargetHealth
 from relay.store import waits
-from relay.store.engine import PATIENT_TIMEOUT_S, Database
+from relay.store.engine import OWN_ROWS, PATIENT_TIMEOUT_S, Database
 from relay.store.statement import Statement
 from relay.store.tables import HEALTH, UNFINISHED
 
@@ -72,6 +72,14 @@ _ask_for_probe = Statement("UPDATE targets SET resumes = resumes + 1 WHERE name 
 _CHUNK = 1000  # ages that move in one transaction: some milliseconds
 
 
+_DISPATCHER = "dispatcher:"
+_announce = Statement(
+    "INSERT INTO heartbeats (name, at) VALUES (:name, 1) ON CONFLICT (name) DO UPDATE SET at = heartbeats.at + 1"
+)
+_dispatchers = Statement("SELECT name, at FROM heartbeats WHERE name LIKE :pattern")
+_forget_dispatcher = Statement("DELETE FROM heartbeats WHERE name = :name")
+
+
 class LeaseRow(Struct, frozen=True):
     """A lane's lease as it was seen."""
 
@@ -108,7 +116,7 @@ class Targets:
             return {row[0]: LeaseRow(*row) for row in _leases.rows(connection)}
 
     def is_worked(self, names: Iterable[str]) -> bool:
-        """Does a process that lives deliver to any of them?"""
+        """Does a process that lives, as far as one look can tell, deliver to any of them?"""
         present = self.leases()
         owners = {present[name].owner for name in names if name in present}
         return any(owner is not None and not self._database.is_dead(owner) for owner in owners)
@@ -123,7 +131,7 @@ class Targets:
 
     def renew(self, owner: str) -> set[str]:
         """Return the targets whose lanes are still this owner's."""
-        with self._database.write() as connection:
+        with self._database.write(alone_for=OWN_ROWS) as connection:
             return {name for (name,) in _renew.rows(connection, owner=owner)}
 
     def release(self, owner: str, target: str | None = None) -> None:
@@ -131,10 +139,30 @@ class Targets:
         with self._database.write() as connection:
             _release.run(connection, owner=owner, target=target)
 
+    def announce(self, owner: str) -> None:
+        """Say that this process delivers, or would."""
+        with self._database.write(alone_for=OWN_ROWS) as connection:
+            _announce.run(connection, name=_DISPATCHER + owner)
+
+    def dispatchers(self) -> dict[str, int]:
+        """Return by owner a counter that moves while it lives."""
+        with self._database.read() as connection:
+            rows = _dispatchers.rows(connection, pattern=_DISPATCHER + "%")
+        return {name.removeprefix(_DISPATCHER): beats for name, beats in rows}
+
+    def forget_dispatcher(self, owner: str) -> None:
+        with self._database.write(alone_for=OWN_ROWS) as connection:
+            _forget_dispatcher.run(connection, name=_DISPATCHER + owner)
+
     def health(self, target: str) -> TargetHealth:
         with self._database.read() as connection:
             row = _health.first(connection, target=target)
         return TargetHealth() if row is None else HEALTH.value(row)
+
+    def is_paused(self, target: str) -> bool:
+        """Does the operator hold the target's queue?"""
+        with self._database.read() as connection:
+            return _pause_span.first(connection, target=target) is not None
 
     def pause(self, target: str, now: datetime) -> bool:
         """Hold the target's queue. False: it was paused already."""

@@ -10,8 +10,7 @@ from relay.clock import now_utc
 from relay.errors import StoreBusy
 from relay.models import TokenPair
 from relay.store import migrate
-from relay.store.engine import PATIENT_TIMEOUT_S
-from relay.store.sqlite.database import Database
+from relay.store.engine import OWN_ROWS, PATIENT_TIMEOUT_S, Database
 from relay.store.statement import Statement
 from relay.store.tables import TOKENS
 
@@ -44,7 +43,7 @@ class TokenStore:
 
     def save(self, pair: TokenPair) -> None:
         """On disk when it returns."""
-        with self._database.write(PATIENT_TIMEOUT_S) as connection:
+        with self._database.write(PATIENT_TIMEOUT_S, alone_for=OWN_ROWS) as connection:
             _upsert.run(connection, target=self._target, **TOKENS.row(pair))
 
     @contextmanager

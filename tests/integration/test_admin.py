@@ -121,7 +121,7 @@ def test_every_view_wants_the_password_first_and_comes_back(stranger: Operator, 
 @pytest.mark.parametrize("path", ACTIONS)
 def test_every_action_wants_the_password_first(stranger: Operator, relay: Relay, path: str) -> None:
     assert stranger.client.post(path, data={"form": stranger.token()}).status_code == 401
-    assert not relay.store.queue.poll("onec")[1].paused
+    assert not relay.store.targets.is_paused("onec")
 
 
 @pytest.mark.parametrize("path", ACTIONS)
@@ -134,7 +134,7 @@ def test_every_action_wants_the_token_of_a_form_of_ours(
     answer = operator.client.post(path, data={} if given is None else {"form": given})
 
     assert answer.status_code == 400
-    assert not relay.store.queue.poll("onec")[1].paused
+    assert not relay.store.targets.is_paused("onec")
 
 
 def test_the_login_wants_a_token_too(stranger: Operator) -> None:
@@ -534,9 +534,9 @@ def test_what_uis_or_a_target_sends_is_shown_as_text(operator: Operator, relay: 
 
 def test_pause_and_resume_reach_the_lane(operator: Operator, relay: Relay) -> None:
     operator.do("/admin/targets/onec/pause")
-    assert relay.store.queue.poll("onec")[1].paused
+    assert relay.store.targets.is_paused("onec")
     operator.do("/admin/targets/onec/resume")
-    assert not relay.store.queue.poll("onec")[1].paused
+    assert not relay.store.targets.is_paused("onec")
     operator.do("/admin/targets/nobody/pause", code=404)
 
 

@@ -178,10 +178,10 @@ def test_a_resume_that_is_killed_between_two_chunks_makes_nobody_older(
                 break
             except _Killed:
                 killed += 1
-        assert relay.store.queue.poll("onec")[1].paused
+        assert relay.store.targets.is_paused("onec")
         clock.forward(hours=1)
         assert relay.store.targets.resume("onec", clock())
-        assert not relay.store.queue.poll("onec")[1].paused
+        assert not relay.store.targets.is_paused("onec")
         ages = [clock() - delivery.age_started_at for delivery in relay.store.queries.deliveries(Selection())]
         assert ages == [timedelta(minutes=5 - number) for number in range(6)], killed
     assert killed >= 5, "it begins, moves three times two ages, and ends"
@@ -202,7 +202,7 @@ def test_two_that_resume_a_target_at_once_make_nobody_younger_twice(
     others.join()
     store.close()
 
-    assert not relay.store.queue.poll("onec")[1].paused
+    assert not relay.store.targets.is_paused("onec")
     assert {clock() - delivery.age_started_at for delivery in relay.store.queries.deliveries(Selection())} == {HOUR / 6}
 
 

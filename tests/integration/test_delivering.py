@@ -18,7 +18,7 @@ from relay.delivery.maintenance import LaneMaintenance
 from relay.models import Delivery, Outcome
 from relay.sandbox.onec import OneC
 from relay.sandbox.server import Sandbox
-from relay.store import Claim, ClaimedDelivery, Selection
+from relay.store import Claim, ClaimedDelivery, OperatorFlags, Selection
 from relay.wiring import Relay
 from tests.calls import STANDARD, rendered
 from tests.factories import POLICY
@@ -304,9 +304,9 @@ def test_what_stands_as_sending_in_nobodys_hands_goes_back(stored: Relay) -> Non
     lane.epoch = epoch  # its threads do not run
     maintenance = LaneMaintenance(lane, stored.store, wiring.now_utc, lambda: next(ticks))
 
-    maintenance.sweep()
+    maintenance.sweep(None, OperatorFlags())
     assert states(stored).count("sending") == 1  # it may only just have been claimed
-    maintenance.sweep()
+    maintenance.sweep(None, OperatorFlags())
     assert states(stored).count("sending") == 0
     assert [d.unclear for d in stored.store.queries.deliveries(Selection())] == [0, 0, 0]
 
@@ -322,6 +322,6 @@ def test_what_could_not_be_recorded_may_have_arrived(stored: Relay) -> None:
     lane.unrecorded.add(job.delivery.seq)
     maintenance = LaneMaintenance(lane, stored.store, wiring.now_utc, lambda: next(ticks))
 
-    maintenance.sweep()
-    maintenance.sweep()
+    maintenance.sweep(None, OperatorFlags())
+    maintenance.sweep(None, OperatorFlags())
     assert [d.unclear for d in stored.store.queries.deliveries(Selection())] == [1, 0, 0]

@@ -18,7 +18,7 @@ import pytest
 
 from relay.errors import StoreError
 from relay.store import Selection, Store
-from relay.store.sqlite.database import Database
+from relay.store.sqlite.database import SqliteDatabase as Database
 from relay.web import create_app
 from relay.wiring import Relay
 from tests.calls import rendered

@@ -17,7 +17,7 @@ from relay.delivery.throttle import TokenBucket
 from relay.errors import StoreBusy, StoreError
 from relay.models import Outcome, TargetHealth
 from relay.operations import stats
-from relay.store import ClaimedDelivery, Selection, target_state
+from relay.store import ClaimedDelivery, OperatorFlags, Selection, target_state
 from relay.wiring import Relay
 from tests.calls import rendered
 from tests.factories import POLICY
@@ -166,7 +166,7 @@ def test_a_backlog_that_has_outlived_its_time_ends_by_the_page(make_relay: Calla
 
     ended = []
     while "due" in (found := states(relay)):
-        maintenance.sweep()
+        maintenance.sweep(None, OperatorFlags())
         ended.append(found.count("due") - states(relay).count("due"))
         assert ended[-1] > 0
     assert sum(ended) == 450

@@ -303,7 +303,7 @@ def test_what_people_ask_is_found_by_index_and_never_by_walking_through_everythi
     assert len(list(kept.store.queries.dead_letters(Selection()))) == 3
     kept.store.queries.target_figures("onec", kept.clock())
     kept.store.queries.taken_since("trade", kept.clock())
-    kept.store.queue.poll("onec")
+    kept.store.queue.poll(["onec"])
     plans = [_plan(kept, statement) for statement in asked if statement.strip().startswith("SELECT")]
     assert len(plans) >= 6
     for steps in plans:

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from relay import bootstrap, wiring
-from relay.delivery.dispatcher import Lease
 from relay.delivery.lane import Lane
+from relay.delivery.lease import Lease
 from relay.errors import OwnershipLost
 from relay.models import Outcome
 from relay.sandbox.server import Sandbox

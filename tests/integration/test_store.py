@@ -26,9 +26,9 @@ NOON = datetime(2026, 3, 2, 9, 45, tzinfo=UTC)
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Any:
-    databases.create_at(tmp_path / "relay.db")
-    made = Store(f"sqlite:///{tmp_path / 'relay.db'}")
+def store(database_url: str) -> Any:
+    databases.create_at(database_url)
+    made = Store(database_url)
     assert made.targets.take_over("onec", "me") == 1
     yield made
     made.close()
@@ -63,6 +63,7 @@ def states(store: Store) -> list[str]:
 # --- what SQLite is told
 
 
+@pytest.mark.sqlite
 def test_a_commit_is_on_disk(store: Store) -> None:
     with store.database.write() as connection:
         pragmas = {name: connection.exec_driver_sql(f"PRAGMA {name}").scalar() for name in
@@ -71,6 +72,7 @@ def test_a_commit_is_on_disk(store: Store) -> None:
     assert pragmas == {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1, "auto_vacuum": 2, "mmap_size": 0}
 
 
+@pytest.mark.sqlite
 def test_a_reader_cannot_write(store: Store) -> None:
     with pytest.raises(StoreError), store.database.read() as connection:
         connection.exec_driver_sql("DELETE FROM events")
@@ -199,7 +201,7 @@ def test_a_poisonous_neighbour_costs_only_itself(store: Store) -> None:
 
     def run(item: str) -> None:
         try:
-            answers[item] = commits.run(operation, item, 10)
+            answers[item] = commits.run(operation, item, 10, alone_for=())
         except ValueError as exc:
             answers[item] = str(exc)
 
@@ -234,7 +236,7 @@ def test_nobody_is_told_that_he_is_stored_when_the_thread_that_commits_for_all_i
 
     def run(item: str) -> None:
         try:
-            answers[item] = commits.run(operation, item, 10)
+            answers[item] = commits.run(operation, item, 10, alone_for=())
         except BaseException as exc:
             answers[item] = type(exc).__name__
 
@@ -252,9 +254,10 @@ def test_nobody_is_told_that_he_is_stored_when_the_thread_that_commits_for_all_i
         thread.join()
 
     assert answers == {"slow": "stored", "leader": "SystemExit", "follower": "StoreBusy"}
-    assert commits.run(lambda _, batch: batch, "next") == "next"  # and it goes on
+    assert commits.run(lambda _, batch: batch, "next", alone_for=()) == "next"  # and it goes on
 
 
+@pytest.mark.sqlite
 def test_a_lock_held_by_another_program_is_busy_and_stores_nothing(store: Store) -> None:
     other = sqlite3.connect(store.database.path, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")

@@ -70,7 +70,7 @@ KNOWN_CYCLES = {("relay.web.admin.auth", "relay.web.admin.i18n")}
 KNOWN_NAMESAKES = {"calls.py", "responses.py"}
 FMT_SKIPS_AT_MOST = 123  # in the whole project
 
-FAMILIES = {"targets", "sandbox"}  # rooms with a folder for each vendor
+FAMILIES = {"targets", "sandbox", "store"}  # rooms with a folder for each vendor or engine
 SAYS_NOTHING = {"utils", "util", "helpers", "helper", "manager", "common", "misc", "tools"}
 
 

@@ -6,11 +6,13 @@ Durable means on disk: WAL with `synchronous=FULL`, so that a commit survives a 
 from __future__ import annotations
 
 import contextlib
+import os
+import shutil
 import sqlite3
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from datetime import datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -18,32 +20,25 @@ import structlog
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.exc import DBAPIError
 
-from relay.clock import to_us
 from relay.errors import StoreBusy, StoreError
-from relay.store.engine import CHUNK, PATIENT_TIMEOUT_S, WRITE_TIMEOUT_S, Item
-from relay.store.sqlite import journal
+from relay.store.engine import WRITE_TIMEOUT_S, Changes, Database
+from relay.store.sqlite import backup, journal
 from relay.store.sqlite.lock import FileLock, Presence, WriteLock
-from relay.store.statement import Statement
 
 log = structlog.get_logger("relay.store")
 
-_OTHERS_TURN_S = 0.005  # whoever waits for the lock looks more often than that, and would hardly ever find it free
-_PROVED_EVERY = timedelta(seconds=10)
 _READER_BUSY_MS = 2000  # while another process brings back what a killed one has left in the journal
 _POLL_S = 0.005  # for a foreign process, the sqlite3 shell say, that holds SQLite's own lock
 _READERS_KEPT = 5
+_SCHEMA_TIMEOUT_S = 30.0
+_SWEEP_S = 0.2  # what nobody told of is found within a quarter of a second
+_LOOK_EVERY_S = 0.01
+_SAFE_SQLITE = (3, 51, 3)  # before it, see relay.store.sqlite.lock
 _PAGES_GIVEN_BACK = 64  # of the file, in one transaction
 _PAGES_KEPT = 64  # free ones that the next events will need anyway
 
-_beat = Statement(
-    """
-    INSERT INTO heartbeats (name, at) VALUES (:name, :now)
-    ON CONFLICT (name) DO UPDATE SET at = :now WHERE heartbeats.at <= :outdated OR heartbeats.at > :now
-    """
-)
 
-
-class Database:
+class SqliteDatabase(Database):
     """One SQLite file. Opens nothing until it is used, and nothing that a fork would share."""
 
     def __init__(self, url: str) -> None:
@@ -56,11 +51,17 @@ class Database:
         self._connection: Connection | None = None
         self._wal_guard = journal.WalGuard(self.path)
         self._unknown_files = False
+        self._data_version: int | None = None  # moves with the commits of others
         self._closed = False
+        self.name = str(self.path)
+        self.changes = FileChanges(self)
 
     def owner_lock(self, owner: str) -> FileLock:
         """Held by a process for as long as it lives: while it is, its leases hold."""
         return FileLock(self.path.with_name(f"{self.path.name}.owner-{owner}"))
+
+    def role_lock(self, role: str) -> FileLock:
+        return self.owner_lock(role)
 
     def token_lock(self, target: str) -> FileLock:
         """Held by whoever exchanges the target's tokens: each may be exchanged once only."""
@@ -83,8 +84,13 @@ class Database:
         return self.path.exists()
 
     @contextmanager
-    def write(self, timeout: float = WRITE_TIMEOUT_S) -> Iterator[Connection]:
-        """One transaction under the write lock; on disk when the block has ended.
+    def write(
+        self,
+        timeout: float = WRITE_TIMEOUT_S,
+        *,
+        alone_for: Iterable[str] | None = None,  # noqa: ARG002  here always for everything
+    ) -> Iterator[Connection]:
+        """Begin a transaction under the write lock, whatever it is alone for; on disk when the block has ended.
 
         Raises StoreBusy when the lock was not free in time, StoreError when the database cannot be used.
         """
@@ -92,25 +98,51 @@ class Database:
         with self.lock.held(timeout), self.transaction(deadline) as connection:
             yield connection
 
-    def write_in_chunks(
-        self,
-        change: Callable[[Connection, Sequence[Item]], Sequence[bool]],
-        items: Sequence[Item],
-        chunk: int = CHUNK,
-    ) -> int:
-        """Change many rows, some in each transaction; return how many were changed."""
-        changed = 0
-        for start in range(0, len(items), chunk):
-            if start:
-                time.sleep(_OTHERS_TURN_S)
-            with self.write(PATIENT_TIMEOUT_S) as connection:
-                changed += sum(change(connection, items[start : start + chunk]))
-        return changed
+    @contextmanager
+    def schema_change(self) -> Iterator[Connection]:
+        """Under the write lock; a new database is for nobody else's eyes: it holds phones and recording links."""
+        folder = self.path.parent
+        if not folder.is_dir():
+            raise StoreError(f"the folder {folder} does not exist; create it, or set another storage.url")
+        with self.lock.held(_SCHEMA_TIMEOUT_S):
+            try:
+                self.refuse_foreign_journal()
+                if not self.exists():  # SQLite makes its other files alike
+                    os.close(os.open(self.path, os.O_CREAT | os.O_RDWR, 0o600))
+                with self.transaction(time.monotonic() + WRITE_TIMEOUT_S) as connection:
+                    connection.exec_driver_sql("SELECT 1")  # for SQLAlchemy, too, it has begun
+                    yield connection
+            except (sqlite3.Error, OSError) as exc:
+                raise StoreError(f"the database {self.name} cannot be migrated: {exc}") from exc
 
-    def prove_writable(self, now: datetime, name: str = "readyz", timeout: float = WRITE_TIMEOUT_S) -> None:
-        """Commit once in ten seconds, however often and by how many processes it is asked. Raises StoreError."""
-        with self.write(timeout) as connection:
-            _beat.run(connection, name=name, now=to_us(now), outdated=to_us(now - _PROVED_EVERY))
+    def keep_copy(self, version: str, now: datetime) -> None:
+        backup.copy_whole(self.path, backup.copy_name(self.path, version, now))
+
+    def tune(self, connection: Connection) -> None:
+        """Nothing: SQLite keeps what it is asked for with each connection."""
+
+    def size_bytes(self) -> int:
+        return self.path.stat().st_size if self.exists() else 0
+
+    def free_bytes(self) -> int:
+        return shutil.disk_usage(self.path.parent).free
+
+    def forget_copies(self, now: datetime) -> int:
+        return backup.delete_outdated(self.path, now)
+
+    def remarks(self, now: datetime) -> list[str]:  # noqa: ARG002  the clock is the same
+        old = sqlite3.sqlite_version_info < _SAFE_SQLITE
+        library = f"SQLite {sqlite3.sqlite_version} is older than 3.51.3: let no other program write to the database"
+        return [*([library] if old else []), *backup.remarks(self.path)]
+
+    def changed_elsewhere(self) -> bool:
+        """Has another process committed since the last look? False also while this one is just writing."""
+        with self.lock.free_in_process() as is_free:
+            if not is_free or self._connection is None or self._connection.closed:
+                return False
+            [version] = _driver(self._connection).execute("PRAGMA data_version").fetchone()
+            before, self._data_version = self._data_version, version
+        return before not in (None, version)
 
     def give_space_back(self, timeout: float) -> bool:
         """Return some free pages to the file system; False: there are no more than the next events will need."""
@@ -286,6 +318,21 @@ class Database:
         if read_only:
             event.listen(engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN"))
         return engine
+
+
+class FileChanges(Changes):
+    """Looks at the file: SQLite says in microseconds whether another process has written."""
+
+    def __init__(self, database: SqliteDatabase) -> None:
+        super().__init__()
+        self._database = database
+
+    def wait(self, at_most_s: float) -> None:
+        ends = time.monotonic() + min(at_most_s, _SWEEP_S)
+        while not self.woken.wait(_LOOK_EVERY_S) and time.monotonic() < ends:
+            if self._database.changed_elsewhere():
+                break
+        self.woken.clear()
 
 
 def _driver(connection: Connection) -> sqlite3.Connection:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import Column
+from sqlalchemy import Column, Connection
 
 
 def named(sql: str) -> str:
@@ -20,3 +20,13 @@ def bind_list(sql: str, name: str, values: dict[str, Any]) -> tuple[str, dict[st
 
 def placeholder(_column: Column[Any]) -> str:
     return "?"
+
+
+def next_seqs(connection: Connection, events: int, deliveries: int) -> tuple[range, range]:
+    """Behind the last that there are: whoever asks is the only one who writes."""
+    driver = connection.connection.dbapi_connection
+    event, delivery = driver.execute(_LAST_SEQS).fetchone()  # type: ignore[union-attr]
+    return range(event + 1, event + 1 + events), range(delivery + 1, delivery + 1 + deliveries)
+
+
+_LAST_SEQS = "SELECT (SELECT coalesce(max(seq), 0) FROM events), (SELECT coalesce(max(seq), 0) FROM deliveries)"

@@ -99,6 +99,16 @@ class WriteLock:
         finally:
             self._threads.release()
 
+    @contextmanager
+    def free_in_process(self) -> Iterator[bool]:
+        """Let no thread of this process write meanwhile; False: one is writing just now."""
+        is_free = self._threads.acquire(blocking=False)
+        try:
+            yield is_free
+        finally:
+            if is_free:
+                self._threads.release()
+
     def close(self) -> None:
         self._processes.close()
 

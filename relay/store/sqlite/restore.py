@@ -11,7 +11,7 @@ from relay.errors import StoreError
 from relay.store import migrate
 from relay.store.sqlite import journal
 from relay.store.sqlite.backup import Content, copy_name, copy_whole
-from relay.store.sqlite.database import Database
+from relay.store.sqlite.database import SqliteDatabase
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class Restored:
     stray_journal: Path | None  #: was not the former database's
 
 
-def restore(database: Database, file: Path, now: datetime) -> Restored:
+def restore(database: SqliteDatabase, file: Path, now: datetime) -> Restored:
     """Nothing is changed before the copy is whole and sound; what stood there is kept.
 
     Raises StoreError when a process has the database open, when `file` is not a sound database of the relay, or when
@@ -36,7 +36,7 @@ def restore(database: Database, file: Path, now: datetime) -> Restored:
         incoming = copy_name(path, "incoming", now)
         content = copy_whole(file, incoming, like=path.parent, without_journal=_has_foreign_journal(file))
         try:
-            migrate.refuse_newer(file, content.version)
+            migrate.refuse_newer(str(file), content.version)
             former, foreign = copy_name(path, "replaced", now), _has_foreign_journal(path)
             if path.exists():
                 os.link(path, former)

@@ -1,0 +1,130 @@
+"""Copies a SQLite store into a PostgreSQL database: every row, a few thousand in each transaction, and goes on where
+it was broken off.
+
+While it is under way the destination carries a mark, and no relay starts on it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, Row, Table, func, select, text
+
+from relay.errors import StoreError
+from relay.store import migrate
+from relay.store.engine import PATIENT_TIMEOUT_S, Database
+from relay.store.sqlite.database import SqliteDatabase
+from relay.store.tables import heartbeats, metadata
+
+_CHUNK = 2_000
+_TABLES = [table for table in metadata.sorted_tables if table is not heartbeats]  # signs of life mean nothing elsewhere
+_MARK = "copying"
+_FIND_MARK = text("SELECT at FROM heartbeats WHERE name = :name").bindparams(name=_MARK)
+_SET_MARK = text("INSERT INTO heartbeats (name, at) VALUES (:name, :at)").bindparams(name=_MARK)
+_DROP_MARK = text("DELETE FROM heartbeats WHERE name = :name").bindparams(name=_MARK)
+
+Report = Callable[[str, int, int], None]
+"""Called with the table, how many of its rows stand in the destination, and how many there are."""
+
+
+def refuse_unfinished(connection: Connection, name: str) -> None:
+    """Raise StoreError when a copy into this database was broken off."""
+    if connection.execute(_FIND_MARK).first() is not None:
+        raise StoreError(f"a copy into {name} was not finished; run `relay copy` again with the same addresses")
+
+
+def copy_store(source: SqliteDatabase, destination: Database, now: datetime, report: Report) -> dict[str, int]:
+    """Copy everything; return the number of rows by table. The destination gets the schema, the source must have it.
+
+    Raises StoreError while any process has the source open, and when the destination has rows of its own.
+    """
+    with source.presence.exclusive():
+        pass  # else: StoreError
+    migrate.expect_current(source)
+    migrate.migrate(destination, now)
+    with source.lock.held(PATIENT_TIMEOUT_S):  # whoever starts now stores nothing that would be left behind
+        _begin(destination, _fingerprint(source))
+        counts = {}
+        for table in _TABLES:
+            counts[table.name] = _copy_table(table, source, destination, report)
+        _finish(destination)
+    return counts
+
+
+def _fingerprint(source: SqliteDatabase) -> int:
+    """Return what differs when anything has been stored meanwhile."""
+    journal = source.path.with_name(source.path.name + "-wal")
+    return source.path.stat().st_mtime_ns // 1_000 + (journal.stat().st_size if journal.exists() else 0)
+
+
+def _begin(destination: Database, fingerprint: int) -> None:
+    """Set the mark. A copy of this very file goes on; of one that has changed since, it begins anew."""
+    with destination.write(PATIENT_TIMEOUT_S) as connection:
+        mark = connection.execute(_FIND_MARK).scalar()
+        if mark == fingerprint:
+            return
+        if mark is None and any(_count(connection, table) for table in _TABLES):
+            raise StoreError(f"the database {destination.name} is not empty; give one that is")
+        names = ", ".join(table.name for table in metadata.sorted_tables)
+        connection.execute(text(f"TRUNCATE {names}"))
+        connection.execute(_SET_MARK, {"at": fingerprint})
+
+
+def _copy_table(table: Table, source: SqliteDatabase, destination: Database, report: Report) -> int:
+    with source.read() as connection:
+        total = _count(connection, table)
+    if "seq" not in table.c:  # there are few
+        with destination.write(PATIENT_TIMEOUT_S) as connection:
+            connection.execute(table.delete())
+            with source.read() as reading:
+                _insert(connection, table, reading.execute(select(table)).all())
+        report(table.name, total, total)
+        return total
+    with destination.read() as connection:
+        done = _count(connection, table)
+        after = connection.execute(select(func.coalesce(func.max(table.c.seq), 0))).scalar_one()
+    report(table.name, done, total)
+    for rows in _chunks(table, source, after):
+        with destination.write(PATIENT_TIMEOUT_S) as connection:
+            _insert(connection, table, rows)
+        done += len(rows)
+        report(table.name, done, total)
+    if done != total:
+        raise StoreError(f"{done} of {total} rows of {table.name} stand in {destination.name}; begin with an empty one")
+    return done
+
+
+def _chunks(table: Table, source: SqliteDatabase, after: int) -> Iterator[Sequence[Row[Any]]]:
+    while True:
+        with source.read() as connection:
+            page = select(table).where(table.c.seq > after).order_by(table.c.seq).limit(_CHUNK)
+            rows = list(connection.execute(page).all())
+        if not rows:
+            return
+        yield rows
+        after = rows[-1].seq
+
+
+def _insert(connection: Connection, table: Table, rows: Sequence[Row[Any]]) -> None:
+    columns = ", ".join(column.name for column in table.c)
+    driver: Any = connection.connection.dbapi_connection
+    with driver.cursor() as cursor, cursor.copy(f"COPY {table.name} ({columns}) FROM STDIN") as copy:
+        for row in rows:
+            copy.write_row(row)
+
+
+def _finish(destination: Database) -> None:
+    """Let the sequences go on behind the rows, and take the mark away."""
+    with destination.write(PATIENT_TIMEOUT_S) as connection:
+        for table in metadata.sorted_tables:
+            if "seq" in table.c:
+                connection.execute(
+                    text(f"SELECT setval('{table.name}_seq_seq', (SELECT coalesce(max(seq), 0) + 1 FROM {table.name}))")
+                )
+        connection.execute(_DROP_MARK)
+
+
+def _count(connection: Connection, table: Table) -> int:
+    return int(connection.execute(select(func.count()).select_from(table)).scalar_one())

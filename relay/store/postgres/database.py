@@ -1,0 +1,318 @@
+"""A PostgreSQL database: one connection that writes, two that read, all of them behind a pooler if need be.
+
+Nothing is kept in a session: locks and time limits are given with each transaction, so that PgBouncer may pool
+transactions. Writers of one source, or of one target's lane, follow each other under advisory locks that end with
+their transaction; whoever needs more than that has the whole database to himself.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import threading
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from urllib.parse import urlsplit
+
+import structlog
+from sqlalchemy import Connection, Engine, create_engine, make_url, text
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+
+from relay.errors import StoreBusy, StoreError
+from relay.store.engine import OWN_ROWS, WRITE_TIMEOUT_S, Database, Lock
+from relay.store.postgres import tuning
+from relay.store.postgres.copy import refuse_unfinished
+from relay.store.postgres.wakeups import Wakeups
+
+log = structlog.get_logger("relay.store")
+
+_CONNECT_S = 5
+_STATEMENT_MS = 30_000  # of a reader; a writer's own limit is the time that its caller waits
+_IDLE_MS = 15_000  # a process that stands still inside a transaction does not hold up the others for longer
+_READERS = 2
+_READER_WAIT_S = 5.0
+_SCHEMA_TIMEOUT_S = 60.0
+_ROLE_LOCK_S = 60  # of what one process does for all; renewed meanwhile
+_TOKEN_LOCK_S = 120  # longer than any exchange; after it a dead holder's lock is free
+_SHARED_BY_ALL = 0x72656C6179  # "relay": shared by those who write for a source or a lane, alone for all others
+
+# SQLSTATEs after which the transaction is surely rolled back, and may be tried again.
+_BUSY = {"55P03": "another transaction holds it", "57014": "it took too long", "40P01": "deadlock", "40001": "conflict"}
+_SERVER_STATES = ("28", "42501", "53", "57", "58")  # not a fault of the statement
+_REMEDIES = {
+    "28": "set user and password in DATABASE_URL",
+    "3D": "create the database, or set its name in DATABASE_URL",
+    "42501": "give the relay's user the rights on its schema",
+    "53100": "free some space on the server's disk; the relay goes on by itself",
+    "53300": "the server has too few connections; raise max_connections or use a pooler",
+}
+
+
+class PostgresDatabase(Database):
+    """One PostgreSQL database. Connects when it is used, and shares nothing over a fork."""
+
+    def __init__(self, url: str) -> None:
+        """Raises StoreError when psycopg is not installed."""
+        self._url = make_url(url).set(drivername="postgresql+psycopg")
+        self.name = _display_name(url)
+        self._mutex = threading.Lock()  # held by the thread whose transaction the writing connection has
+        self._writer = self._engine(pool_size=1, timeout=0)
+        self._reader = self._engine(pool_size=_READERS, timeout=_READER_WAIT_S)
+        self._driver_error: type[Exception] = (
+            self._writer.dialect.loaded_dbapi.Error
+        )  # of statements on the driver itself
+        self._closed = False
+        self.changes = Wakeups(self._url.set(drivername="postgresql").render_as_string(hide_password=False))
+
+    @contextmanager
+    def write(
+        self, timeout: float = WRITE_TIMEOUT_S, *, alone_for: Iterable[str] | None = None
+    ) -> Iterator[Connection]:
+        """Begin a transaction that is on the server's disk when the block has ended.
+
+        Where the connection is lost in the commit itself nobody knows whether it was made: StoreError too.
+        """
+        deadline = time.monotonic() + timeout
+        if not self._mutex.acquire(timeout=timeout):
+            raise StoreBusy("the store is busy: another write has not ended in time")
+        try:
+            with self._translating():
+                connection = self._begin(self._writer, _locks(alone_for), deadline)
+                try:
+                    yield connection
+                    connection.commit()
+                except BaseException:
+                    _roll_back(connection)
+                    raise
+                finally:
+                    connection.close()
+        finally:
+            self._mutex.release()
+
+    @contextmanager
+    def read(self) -> Iterator[Connection]:
+        """Give a connection that only reads, all of it as it was at one moment. Keep it short: there are two."""
+        with self._translating():
+            connection = self._begin(self._reader, _SNAPSHOT, time.monotonic() + _READER_WAIT_S)
+            try:
+                yield connection
+            finally:
+                _roll_back(connection)
+                connection.close()
+
+    def exists(self) -> bool:
+        """Always: who cannot reach it learns it from the first read."""
+        return True
+
+    def expect_whole(self, connection: Connection) -> None:
+        refuse_unfinished(connection, self.name)
+
+    @contextmanager
+    def schema_change(self) -> Iterator[Connection]:
+        with self.write(_SCHEMA_TIMEOUT_S) as connection:
+            yield connection
+
+    def keep_copy(self, version: str, now: datetime) -> None:
+        """None: a migration is one transaction, and copies of the server are its operator's (pg_dump)."""
+
+    def tune(self, connection: Connection) -> None:
+        for statement in tuning.STORAGE:
+            connection.exec_driver_sql(statement)
+
+    def owner_lock(self, owner: str) -> Lock:  # noqa: ARG002
+        """Nothing to hold: that an owner lives is seen from the renewals of its leases alone."""
+        return _NoLock()
+
+    def role_lock(self, role: str) -> Lock:
+        return RowLock(self, role, _ROLE_LOCK_S)
+
+    def is_dead(self, owner: str) -> bool:  # noqa: ARG002
+        return False
+
+    def token_lock(self, target: str) -> Lock:
+        return RowLock(self, f"token-{target}", _TOKEN_LOCK_S)
+
+    def size_bytes(self) -> int:
+        with self.read() as connection:
+            return int(connection.exec_driver_sql("SELECT pg_database_size(current_database())").scalar_one())
+
+    def free_bytes(self) -> None:
+        return None
+
+    def give_space_back(self, timeout: float) -> bool:  # noqa: ARG002
+        """Nothing: autovacuum does."""
+        return False
+
+    def forget_copies(self, now: datetime) -> int:  # noqa: ARG002
+        return 0
+
+    def remarks(self, now: datetime) -> list[str]:
+        with self.read() as connection:
+            return [*tuning.start_warnings(connection, now), *tuning.upkeep_warnings(connection)]
+
+    def close(self) -> None:
+        self._closed = True
+        self.changes.stop()
+        if self._mutex.acquire(timeout=WRITE_TIMEOUT_S):
+            self._mutex.release()
+        self._reader.dispose()
+        self._writer.dispose()
+
+    def _begin(self, engine: Engine, statement: str, deadline: float) -> Connection:
+        """Begin with this statement. A connection that was lost since its last use is made anew."""
+        while True:
+            connection = self._connect(engine)
+            left = {"left": f"{max(1, round((deadline - time.monotonic()) * 1000))}ms"}
+            try:
+                connection.exec_driver_sql(statement, left if "%(left)s" in statement else None)
+                return connection
+            except BaseException as exc:
+                lost = isinstance(exc, DBAPIError) and exc.connection_invalidated
+                _roll_back(connection)
+                connection.close()
+                if not lost or time.monotonic() >= deadline:
+                    raise
+
+    def _connect(self, engine: Engine) -> Connection:
+        if self._closed:
+            raise StoreError(f"the database {self.name} has been closed: the relay is stopping")
+        try:
+            return engine.connect()
+        except PoolTimeout as exc:
+            raise StoreBusy("the store is busy: all its readers are in use") from exc
+
+    @contextmanager
+    def _translating(self) -> Iterator[None]:
+        """Turn what an operator can mend into StoreError; a bug flies as it is."""
+        try:
+            yield
+        except (DBAPIError, self._driver_error) as exc:
+            error = self._explain(exc.orig if isinstance(exc, DBAPIError) and exc.orig else exc)
+            if error is None:
+                raise
+            raise error from exc
+
+    def _explain(self, original: BaseException) -> StoreError | None:
+        """What an operator can mend, or what passes by itself; None for a bug."""
+        state = getattr(original, "sqlstate", None) or ""
+        if state in _BUSY:
+            return StoreBusy(f"the database {self.name} is busy: {_BUSY[state]}")
+        is_lost = type(original).__name__ in ("OperationalError", "InterfaceError", "AdminShutdown")
+        if not is_lost and not state.startswith(_SERVER_STATES):
+            return None
+        remedy = next((what for code, what in _REMEDIES.items() if state.startswith(code)), None)
+        message = next(iter(str(original).strip().splitlines()), type(original).__name__)
+        return StoreError(
+            f"the database {self.name} cannot be used: {message}; "
+            f"{remedy or 'see whether its server runs and can be reached; the relay goes on by itself'}"
+        )
+
+    def _engine(self, *, pool_size: int, timeout: float) -> Engine:
+        try:
+            return create_engine(
+                self._url,
+                pool_size=pool_size,
+                max_overflow=0,
+                pool_timeout=timeout,
+                connect_args={
+                    "connect_timeout": _CONNECT_S,
+                    "prepare_threshold": None,  # a pooler of transactions does not keep prepared statements
+                    "keepalives_idle": 20,
+                    "keepalives_interval": 5,
+                    "keepalives_count": 3,
+                    "tcp_user_timeout": 20_000,
+                    "application_name": "relay",
+                },
+            )
+        except ModuleNotFoundError as exc:
+            raise StoreError(
+                "PostgreSQL needs the extra `postgres`: run `make install EXTRAS=postgres`, or "
+                "`pip install -r extras/postgres.txt`"
+            ) from exc
+
+
+class _NoLock:
+    def try_acquire(self) -> bool:
+        return True
+
+    def close(self) -> None:
+        pass
+
+    remove = close
+
+
+class RowLock:
+    """A row that says until when somebody has something, by the server's clock: of a dead holder it ends by itself."""
+
+    def __init__(self, database: PostgresDatabase, name: str, holds_for_s: int) -> None:
+        self._database, self._name, self._holds_for_s = database, f"lock:{name}", holds_for_s
+        self._until: int | None = None
+
+    def try_acquire(self) -> bool:
+        """Take it, or hold it for longer. Raises StoreError."""
+        values = {"name": self._name, "held_us": self._holds_for_s * 1_000_000, "mine": self._until}
+        with self._database.write(alone_for=OWN_ROWS) as connection:
+            self._until = connection.execute(_TAKE, values).scalar()
+        return self._until is not None
+
+    def close(self) -> None:
+        """Let another have it at once."""
+        until, self._until = self._until, None
+        if until is not None:
+            with (
+                contextlib.suppress(StoreError),
+                self._database.write(alone_for=OWN_ROWS) as connection,
+            ):
+                connection.execute(_GIVE_BACK, {"name": self._name, "mine": until})
+
+    remove = close
+
+
+_NOW_US = "CAST(extract(epoch FROM clock_timestamp()) * 1000000 AS bigint)"
+_TAKE = text(
+    f"""
+    INSERT INTO heartbeats (name, at) VALUES (:name, {_NOW_US} + :held_us)
+    ON CONFLICT (name) DO UPDATE SET at = excluded.at
+    WHERE heartbeats.at < {_NOW_US} OR heartbeats.at = CAST(:mine AS bigint) RETURNING at
+    """
+)
+_GIVE_BACK = text("DELETE FROM heartbeats WHERE name = :name AND at = :mine")
+
+_SNAPSHOT = (
+    "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY; "
+    f"SET LOCAL statement_timeout = {_STATEMENT_MS}; SET LOCAL idle_in_transaction_session_timeout = {_IDLE_MS}"
+)
+
+
+def _roll_back(connection: Connection) -> None:
+    with contextlib.suppress(DBAPIError):  # it is lost: the server rolls back by itself
+        connection.rollback()
+
+
+def _locks(alone_for: Iterable[str] | None) -> str:
+    """The first statement of a transaction that writes: its limits, and its locks in an order that all keep."""
+    limits = (
+        "set_config('lock_timeout', %(left)s, true)",
+        "set_config('statement_timeout', %(left)s, true)",
+        f"set_config('idle_in_transaction_session_timeout', '{_IDLE_MS}ms', true)",
+    )
+    if alone_for is None:
+        locks = [f"pg_advisory_xact_lock({_SHARED_BY_ALL})"]
+    else:
+        keys = sorted(map(_lock_key, set(alone_for)))
+        locks = [f"pg_advisory_xact_lock_shared({_SHARED_BY_ALL})", *(f"pg_advisory_xact_lock({key})" for key in keys)]
+    return f"SELECT {', '.join((*limits, *locks))}"
+
+
+def _lock_key(name: str) -> int:
+    digest = hashlib.blake2b(f"relay:{name}".encode(), digest_size=8).digest()
+    return int.from_bytes(digest, signed=True)
+
+
+def _display_name(url: str) -> str:
+    """Host and name without user and password."""
+    parts = urlsplit(url)
+    return f"{parts.hostname or 'localhost'}/{parts.path.lstrip('/')}"

@@ -1,0 +1,135 @@
+"""Tells other processes that something is due, and hears it from them: LISTEN and NOTIFY.
+
+Hearing saves waiting and nothing else: what is due is found by asking the database. A connection that listens may die
+without a sound, and a pooler of transactions never passes on what it hears: so it calls itself every few seconds, and
+while no echo comes back the database is asked more often.
+"""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+import uuid
+from typing import Any
+
+import structlog
+
+from relay.store.engine import Changes
+
+log = structlog.get_logger("relay.store")
+
+_CHANNEL = "relay_due"
+_ECHO_EVERY_S = 5.0
+_ECHO_LATE_S = 12.0
+_TELL_EVERY_S = 0.25  # a NOTIFY takes a lock that all commits of the server share
+_POLL_S = 1.5
+_POLL_DEAF_S = 0.25
+_RECONNECT_MAX_S = 10.0
+
+
+class Wakeups(Changes):
+    """Two threads, started by the first who waits or tells; `conninfo` is libpq's."""
+
+    def __init__(self, conninfo: str) -> None:
+        super().__init__()
+        self._conninfo = conninfo
+        self._due = threading.Event()
+        self._stopping = threading.Event()
+        self._echoed_at = time.monotonic()  # given the time to hear itself first
+        self._heard_before = True
+        self._mutex = threading.Lock()
+        self._started: set[str] = set()
+
+    def hears(self) -> bool:
+        """Has the listening connection heard its own call lately?"""
+        return time.monotonic() - self._echoed_at < _ECHO_LATE_S
+
+    def wait(self, at_most_s: float) -> None:
+        self._start("listener", self._listen)
+        hears = self.hears()
+        if self._heard_before and not hears:
+            log.warning("store.not_told", reason="LISTEN brings nothing: the database is asked four times a second")
+        self._heard_before = hears
+        if self.woken.wait(min(at_most_s, _POLL_S if hears else _POLL_DEAF_S)):
+            self.woken.clear()
+
+    def tell_others(self) -> None:
+        """Something is due that this process does not deliver. Returns at once; the others hear it within 250 ms."""
+        self._start("teller", self._tell)
+        self._due.set()
+
+    def stop(self) -> None:
+        self._stopping.set()
+        self.woken.set()
+        self._due.set()
+
+    def _start(self, name: str, run: Any) -> None:
+        with self._mutex:
+            if name in self._started or self._stopping.is_set():
+                return
+            self._started.add(name)
+        threading.Thread(target=run, name=name, daemon=True).start()
+
+    def _listen(self) -> None:
+        pause = 0.5
+        while not self._stopping.is_set():
+            try:
+                self._listen_once()
+                pause = 0.5
+            except Exception as exc:
+                if self.hears():
+                    pause = 0.5
+                self._echoed_at = float("-inf")
+                log.warning("store.not_listening", reason=type(exc).__name__)
+                self._stopping.wait(pause * random.uniform(0.5, 1.5))  # noqa: S311  processes come back one by one
+                pause = min(pause * 2, _RECONNECT_MAX_S)
+
+    def _listen_once(self) -> None:
+        echo = f"relay_echo_{uuid.uuid4().hex}"
+        with _connect(self._conninfo) as connection:
+            connection.execute(f"LISTEN {_CHANNEL}")
+            connection.execute(f"LISTEN {echo}")
+            self.woken.set()  # what was told while nobody listened
+            while not self._stopping.is_set():
+                connection.execute(f"NOTIFY {echo}")
+                called_at = time.monotonic()
+                while (left := called_at + _ECHO_EVERY_S - time.monotonic()) > 0 and not self._stopping.is_set():
+                    for notice in connection.notifies(timeout=left, stop_after=1):
+                        if notice.channel == echo:
+                            self._echoed_at = time.monotonic()
+                        else:
+                            self.woken.set()
+
+    def _tell(self) -> None:
+        connection: Any = None
+        while True:
+            self._due.wait()
+            self._due.clear()
+            if self._stopping.is_set():
+                break
+            try:
+                if connection is None or connection.closed:
+                    connection = _connect(self._conninfo)
+                connection.execute(f"NOTIFY {_CHANNEL}")
+            except Exception:  # they ask the database by themselves
+                connection = None
+            self._stopping.wait(_TELL_EVERY_S)
+        if connection is not None:
+            connection.close()
+
+
+def _connect(conninfo: str) -> Any:
+    import psycopg
+
+    return psycopg.connect(
+        conninfo,
+        autocommit=True,
+        connect_timeout=5,
+        keepalives_idle=10,
+        keepalives_interval=3,
+        keepalives_count=3,
+        tcp_user_timeout=10_000,
+        prepare_threshold=None,
+        application_name="relay wakeups",
+    )

@@ -1,0 +1,140 @@
+"""Three web processes and two workers on one PostgreSQL: killed at random, the server restarted, its connections cut."""
+
+from __future__ import annotations
+
+import json
+import random
+import socket
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from relay.sandbox.onec import OneC
+from relay.sandbox.server import Sandbox
+from relay.store import Store, migrate
+from tests.acceptance.posting import Posting, arrived, assert_in_order, wait_for_all
+from tests.acceptance.process import SOAK, Process
+from tests.fakes import FakeClock
+from tests.postgres import Bouncer, Postgres, bouncer_program, programs, skip_unless
+from tests.waiting import eventually
+
+SECONDS = 120 if SOAK else 12
+BATCH = 90
+CONCURRENCY = 3
+SECOND = """
+[targets.second]
+kind = "1c"
+url = "{url}"
+username = "Обмен УИС"
+password = "пароль"
+retry_first = "200ms"
+retry_max = "1s"
+concurrency = 3
+call_gap = "0s"
+"""
+
+
+@pytest.fixture(params=["direct", "pooled"])
+def server(request: pytest.FixtureRequest) -> Iterator[tuple[Postgres, str]]:
+    """A server with an empty database, and the address at which it is reached."""
+    skip_unless(programs(), "postgresql")
+    postgres = Postgres()
+    postgres.start()
+    name = postgres.create_database()
+    if request.param == "direct":
+        yield postgres, postgres.url(name)
+    else:
+        skip_unless(bouncer_program(), "pgbouncer")
+        bouncer = Bouncer(postgres)
+        bouncer.start()
+        yield postgres, bouncer.url(name)
+        bouncer.close()
+    postgres.close()
+
+
+@pytest.fixture
+def bases() -> Iterator[list[Sandbox]]:
+    made = [Sandbox(OneC("Обмен УИС", "пароль")).start() for _ in range(2)]
+    yield made
+    for base in made:
+        base.close()
+
+
+@pytest.fixture
+def processes(
+    server: tuple[Postgres, str], bases: list[Sandbox], write_config: Callable[..., Path], tmp_path: Path
+) -> Iterator[list[Process]]:
+    """Three web processes, which deliver too, and two workers."""
+    more = SECOND.format(url=bases[1].onec_url)
+    config = write_config(bases[0].onec_url, target=f"concurrency = {CONCURRENCY}", more=more)
+    text = config.read_text(encoding="utf-8").replace('targets = ["onec"]', 'targets = ["onec", "second"]')
+    config.write_text(text, encoding="utf-8")
+    address = {"DATABASE_URL": server[1]}
+    made = [Process(config, _port(), tmp_path / f"web-{number}.log", **address) for number in range(3)]
+    made += [Process(config, 0, tmp_path / f"work-{number}.log", "work", **address) for number in range(2)]
+    store = Store(server[1])
+    migrate.migrate(store.database, FakeClock()())
+    store.close()
+    for process in made:
+        process.start(wait=process.port != 0)
+    yield made
+    for process in made:
+        process.end()
+
+
+def _port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@pytest.mark.timeout(900)
+def test_nothing_is_lost_whatever_is_killed(
+    server: tuple[Postgres, str], processes: list[Process], bases: list[Sandbox]
+) -> None:
+    postgres, _ = server
+    webs, chance = processes[:3], random.Random()
+    database = f"relay_{1}"
+    accepted: list[str] = []
+    answers: Counter[str] = Counter()
+    kills = cuts = batch = restarts = 0
+    ends = time.monotonic() + SECONDS
+    while time.monotonic() < ends:
+        batch += 1
+        posting = [
+            Posting(web.port, (batch * 3 + number) * 100_000, BATCH, web.is_ready) for number, web in enumerate(webs)
+        ]
+        fate = batch % 4
+        eventually(lambda p=posting: sum(len(each.accepted) for each in p) >= BATCH, "under load")
+        if fate in (0, 2):
+            victim = chance.choice(processes)
+            victim.kill()
+            victim.start(wait=False)
+            kills += 1
+        elif fate == 1:
+            cuts += postgres.terminate_backends(database)
+        elif restarts < 2 or SOAK:
+            postgres.restart()
+            restarts += 1
+        for each in posting:
+            each.join()
+            accepted += each.accepted
+            answers += each.answers
+        for web in webs:
+            eventually(web.is_ready, "it is back")
+    for base in bases:
+        wait_for_all(base, accepted, 300)
+    for process in processes:
+        process.terminate()
+    for base in bases:
+        arrivals = arrived(base)
+        doubled = sum(count - 1 for count in Counter(delivery for _, delivery in arrivals).values())
+        print(
+            f"\n{kills} kills, {restarts} restarts, {cuts} connections cut: {len(accepted)} accepted "
+            f"({json.dumps(answers)}), 0 lost, {doubled} delivered twice"
+        )
+        assert doubled <= CONCURRENCY * (kills + restarts + cuts)
+        assert_in_order([mark for mark, _ in arrivals])

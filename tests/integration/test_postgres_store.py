@@ -1,0 +1,202 @@
+"""What only PostgreSQL can do: be elsewhere, be lost and found again, be one database for many."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from relay.cli import main
+from relay.errors import StoreBusy, StoreError
+from relay.store import Selection, Store, migrate
+from relay.store.engine import Database
+from relay.store.statement import Statement
+from relay.wiring import Relay
+from tests.calls import STANDARD, rendered
+from tests.fakes import FakeClock
+from tests.lanes import post
+from tests.postgres import Bouncer, Postgres
+from tests.waiting import eventually
+
+
+@pytest.fixture
+def address(postgres: Postgres, postgres_database: str) -> str:
+    return postgres.url(postgres_database)
+
+
+@pytest.fixture
+def database(address: str) -> Iterator[Database]:
+    store = Store(address)
+    migrate.migrate(store.database, FakeClock()())
+    yield store.database
+    store.close()
+
+
+def test_an_address_is_shown_without_its_password(database: Database) -> None:
+    assert "invented" not in database.name
+    assert database.name.startswith("127.0.0.1/relay_")
+
+
+def test_connections_that_were_cut_are_made_anew(
+    database: Database, postgres: Postgres, postgres_database: str, clock: FakeClock
+) -> None:
+    database.prove_writable(clock())
+    assert postgres.terminate_backends(postgres_database) >= 1
+    clock.forward(minutes=1)
+    database.prove_writable(clock())
+    postgres.terminate_backends(postgres_database)
+    with database.read() as connection:
+        assert migrate.current(database) is not None
+        assert connection.closed is False
+
+
+def test_a_server_that_is_away_is_an_error_that_says_what_to_do_and_no_restart_is_needed(
+    database: Database, postgres: Postgres, clock: FakeClock
+) -> None:
+    postgres.stop()
+    try:
+        with pytest.raises(StoreError, match="goes on by itself"):
+            database.prove_writable(clock())
+    finally:
+        postgres.start()
+    database.prove_writable(clock())
+
+
+def test_a_connection_that_is_lost_within_a_transaction_has_stored_nothing(
+    database: Database, postgres: Postgres, postgres_database: str
+) -> None:
+    with pytest.raises(StoreError), database.write() as connection:
+        Statement("INSERT INTO heartbeats (name, at) VALUES ('half', 1)").run(connection)
+        postgres.terminate_backends(postgres_database)
+        Statement("SELECT 1").rows(connection)
+    with database.read() as connection:
+        assert connection.exec_driver_sql("SELECT count(*) FROM heartbeats WHERE name = 'half'").scalar() == 0
+
+
+@pytest.mark.parametrize(
+    ("mine", "theirs", "passes"),
+    [
+        (["source:a"], ["source:b"], True),
+        (["source:a"], ["source:a"], False),
+        (["source:a", "target:x"], ["target:x"], False),
+        (["source:a"], None, False),
+        (None, ["source:a"], False),
+        ([], [], True),
+    ],
+)
+def test_writers_wait_for_each_other_only_where_they_must(
+    database: Database, address: str, mine: list[str] | None, theirs: list[str] | None, passes: bool
+) -> None:
+    other = Store(address).database
+    with database.write(alone_for=mine):
+        if passes:
+            with other.write(0.3, alone_for=theirs):
+                pass
+        else:
+            with pytest.raises(StoreBusy), other.write(0.3, alone_for=theirs):
+                pass
+    with other.write(0.3, alone_for=theirs):  # free again
+        pass
+    other.close()
+
+
+def test_a_process_is_woken_by_another(database: Database, address: str) -> None:
+    other = Store(address).database
+    heard = threading.Event()
+
+    def listen() -> None:
+        while not heard.is_set():
+            database.changes.wait(30)
+            heard.set()
+
+    database.changes.wait(0.01)  # the listening begins
+    eventually(lambda: "relay wakeups" in _applications(database), "it listens")
+    thread = threading.Thread(target=listen)
+    thread.start()
+    other.changes.tell_others()
+    assert heard.wait(10)
+    thread.join()
+    other.close()
+
+
+def _applications(database: Database) -> list[str]:
+    with database.read() as connection:
+        rows = connection.exec_driver_sql("SELECT application_name FROM pg_stat_activity")
+        return [name for (name,) in rows]
+
+
+def test_tokens_are_exchanged_by_one_process_at_a_time(database: Database, address: str) -> None:
+    other = Store(address).database
+    mine, theirs = database.token_lock("amo"), other.token_lock("amo")
+    assert mine.try_acquire()
+    assert not theirs.try_acquire()
+    assert mine.try_acquire()  # for longer
+    mine.close()
+    assert theirs.try_acquire()
+    theirs.close()
+    other.close()
+
+
+def test_everything_works_behind_a_pooler_of_transactions(
+    bouncer: Bouncer, postgres_database: str, make_relay: Callable[..., Relay], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DATABASE_URL", bouncer.url(postgres_database))
+    store = Store(bouncer.url(postgres_database))
+    assert migrate.migrate(store.database, FakeClock()()) is None
+    assert migrate.migrate(store.database, FakeClock()()) is not None
+    store.targets.announce("me")
+    assert store.targets.dispatchers() == {"me": 1}
+    store.close()
+
+
+def test_a_store_is_copied_whole_and_goes_on_where_it_was_broken_off(
+    relay: Relay, address: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    if not str(relay.settings.storage.url).startswith("sqlite"):
+        pytest.skip("from SQLite")
+    for call in range(40):
+        for kind in STANDARD:
+            post(relay, rendered(kind, call_session_id=call))
+    relay.store.database.prove_writable(relay.clock())
+    events = [event.id for event in relay.store.queries.events(Selection())]
+    assert len(events) == 40 * len(STANDARD)
+    url = relay.settings.storage.url
+    busy = CliRunner().invoke(main, ["copy", url, address])
+    assert busy.exit_code == 1
+    assert "stop the relay" in busy.output
+    relay.close()
+
+    monkeypatch.setattr("relay.store.postgres.copy._CHUNK", 50)
+    broken = _Broken()
+    monkeypatch.setattr("relay.store.postgres.copy._insert", broken)
+    cut = CliRunner().invoke(main, ["copy", url, address])
+    assert "the line has broken" in cut.output
+    store = Store(address)
+    with pytest.raises(StoreError, match="was not finished"):
+        migrate.expect_current(store.database)
+
+    broken.left = 1_000_000
+    done = CliRunner().invoke(main, ["copy", url, address])
+    assert done.exit_code == 0, done.output
+    assert f"{len(events)} events" in done.output
+    assert [event.id for event in store.queries.events(Selection())] == events
+    assert CliRunner().invoke(main, ["copy", url, address]).exit_code == 1  # it is not empty
+    store.close()
+
+
+class _Broken:
+    """Inserts a few times, then the line breaks."""
+
+    def __init__(self) -> None:
+        from relay.store.postgres.copy import _insert
+
+        self._real, self.left = _insert, 12  # in the midst of the attempts or the deliveries
+
+    def __call__(self, *args: object) -> None:
+        self.left -= 1
+        if self.left < 0:
+            raise StoreError("the line has broken")
+        self._real(*args)  # type: ignore[arg-type]
