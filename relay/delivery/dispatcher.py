@@ -13,7 +13,7 @@ from functools import partial
 
 import structlog
 
-from relay.clock import Clock, to_us
+from relay.clock import Clock
 from relay.delivery import maintenance
 from relay.delivery.lane import Lane
 from relay.delivery.lease import Lease
@@ -23,7 +23,8 @@ from relay.store import ClaimedDelivery, Store
 
 log = structlog.get_logger("relay.delivery")
 
-_SWEEP_S = 1.5  # at the latest; sooner where something falls due, or the store tells of a change
+_SWEEP_S = 0.2  # what falls due, or another process has changed, reaches a lane within a quarter of a second
+_IDLE_SWEEP_S = 1.5
 _AFTER_FAILURE_S = 0.2
 _KEEPS_S = 600.0
 _REMOVED_EVERY_S = 15.0
@@ -46,7 +47,8 @@ class Dispatcher:
         self._removed_at = float("-inf")
         self._leaving: set[str] = set()  # lanes that are another's as soon as nothing of them is under way
         self._keeps_until = float("-inf")  # what was left over by the others is not given to them again at once
-        self._due_at: int | None = None  # the next delivery of all lanes, in microseconds
+        self._has_waiting = True  # had the last sweep seen anything that waits?
+        self._waits_long = False
         self._stopping = threading.Event()
         self._stop_asked_at: float | None = None
         self._ticked_at: float | None = None
@@ -78,6 +80,8 @@ class Dispatcher:
 
     def dispatch(self, claimed: Iterable[ClaimedDelivery], targets: Iterable[str]) -> None:
         """Give what is claimed to the threads that were reserved for it; something new is due for the targets."""
+        if self._waits_long:
+            self._store.database.changes.wake()
         for one in claimed:
             self._lanes[one.delivery.target].assign(one)
         for target in targets:
@@ -119,13 +123,13 @@ class Dispatcher:
         while not self._stopping.is_set():
             try:
                 self._tick()
+                self._ticked_at = self._monotonic()
+                self._wait()
             except StoreError as exc:
                 log.error("dispatcher.store_unusable", reason=str(exc))
             except Exception:  # it must go on; it does not tick meanwhile, and /readyz says so
                 log.exception("dispatcher.failed")
             else:
-                self._ticked_at = self._monotonic()
-                self._store.database.changes.wait(self._next_due_s())
                 continue
             self._stopping.wait(_AFTER_FAILURE_S)
 
@@ -150,19 +154,19 @@ class Dispatcher:
         self._sweep([name for name in self.owned() if name not in self._leaving])
 
     def _sweep(self, names: Sequence[str]) -> None:
-        """Let the lanes see what is due, and what the operator wants; remember when the next falls due."""
+        """Let the lanes see what is due, and what the operator wants."""
         seen = self._store.queue.poll(names)
         for name in names:
             due_at, flags = seen[name]
             self._maintenance[name].sweep(due_at, flags)
-        self._due_at = min((due_at for due_at, _ in seen.values() if due_at is not None), default=None)
+        self._has_waiting = any(due_at is not None for due_at, _ in seen.values())
 
-    def _next_due_s(self) -> float:
-        """Return how long nothing falls due, as far as the last sweep has seen."""
-        if self._due_at is None:
-            return _SWEEP_S
-        left = (self._due_at - to_us(self._clock())) / 1_000_000
-        return _SWEEP_S if left <= 0 else min(left, _SWEEP_S)  # what is overdue waits for its lane, not for us
+    def _wait(self) -> None:
+        """Wait for the next sweep: long where nothing waits and nothing is under way, so that nothing can fall due."""
+        is_busy = self._has_waiting or any(lane.claimed() for lane in self._lanes.values())
+        self._waits_long = not is_busy
+        self._store.database.changes.wait(_SWEEP_S if is_busy else _IDLE_SWEEP_S)
+        self._waits_long = False
 
     def _renew(self, lease: Lease) -> None:
         still = lease.renew() if self.owned() else None
@@ -186,11 +190,10 @@ class Dispatcher:
             lane = self._lanes[name]
             if lane.epoch is not None and lane.claimed():
                 continue
-            if lane.epoch is not None:
-                lane.lose_ownership()
-                lease.release(name)
-                log.info("dispatcher.lane_given", target=name, reason="another process has fewer")
+            lane.lose_ownership()
+            lease.release(name)  # where that fails, it is tried again
             self._leaving.discard(name)
+            log.info("dispatcher.lane_given", target=name, reason="another process has fewer")
 
     def _follow_clock(self) -> None:
         """Let the lanes that were this process's at a jump follow it; one that is taken over now is checked whole."""
@@ -208,14 +211,19 @@ class Dispatcher:
         missing = [lane for lane in self._lanes.values() if lane.epoch is None]
         if not missing:
             return
+        lease.observe()
         rows = self._store.targets.leases()
         room = lease.quota(len(self._lanes), rows) - len(self.owned())
         gained: list[str] = []
         for lane in missing:
-            lease.watch(lane.name, rows.get(lane.name))
-            if len(gained) >= room and not lease.is_left_over(lane.name, rows.get(lane.name)):
+            row = rows.get(lane.name)
+            lease.watch(lane.name, row)
+            is_ours = row is not None and row.owner == lease.owner  # taken over, but something failed then
+            if lane.name in self._leaving:
                 continue
-            epoch = lease.contend(lane.name, rows.get(lane.name))
+            if len(gained) >= room and not is_ours and not lease.is_left_over(lane.name, row):
+                continue
+            epoch = lease.contend(lane.name, row)
             if epoch is not None:
                 self._maintenance[lane.name].take_over(epoch)
                 lane.gain_ownership(epoch, partial(lease.is_valid, lane.name))

@@ -47,6 +47,15 @@ class Lease:
             return False
         self._store.targets.announce(self.owner)
         self._announced_at = now
+        self.observe()
+        for name, (_, since) in self._others.items():
+            if now - since > _FORGOTTEN_AFTER_S:
+                self._store.targets.forget_dispatcher(name)
+        return True
+
+    def observe(self) -> None:
+        """See which other processes live. Raises StoreError."""
+        now = self._monotonic()
         beats = self._store.targets.dispatchers()
         beats.pop(self.owner, None)
         before = self._others
@@ -54,10 +63,6 @@ class Lease:
             name: before[name] if name in before and before[name][0] == beat else (beat, now)
             for name, beat in beats.items()
         }
-        for name, (_, since) in self._others.items():
-            if now - since > _FORGOTTEN_AFTER_S:
-                self._store.targets.forget_dispatcher(name)
-        return True
 
     def quota(self, lanes: int, present: Mapping[str, LeaseRow]) -> int:
         """Return how many of the lanes should be this process's."""

@@ -124,7 +124,7 @@ class Targets:
     def take_over(self, target: str, owner: str, seen: LeaseRow | None = None) -> int | None:
         """Return the new epoch of the target's lane; None when the lease is no longer as it was seen."""
         epoch, renewals = (0, 0) if seen is None else (seen.epoch, seen.renewals)
-        with self._database.write(PATIENT_TIMEOUT_S) as connection:
+        with self._database.write(PATIENT_TIMEOUT_S, alone_for=(f"target:{target}",)) as connection:
             _insert.run(connection, target=target)
             is_ours = _take_over.run(connection, target=target, owner=owner, epoch=epoch, renewals=renewals)
         return epoch + 1 if is_ours else None

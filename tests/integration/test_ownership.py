@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from relay import bootstrap, wiring
+from relay.clock import now_utc
+from relay.delivery.dispatcher import Dispatcher
 from relay.delivery.lane import Lane
 from relay.delivery.lease import Lease
-from relay.errors import OwnershipLost
+from relay.errors import OwnershipLost, StoreBusy, StoreError
 from relay.models import Outcome
 from relay.sandbox.server import Sandbox
 from relay.store import Claim, ClaimedDelivery, Selection
@@ -59,6 +64,7 @@ def test_at_the_end_of_its_owner_it_is_free_at_once(relay: Relay) -> None:
     second.end()
 
 
+@pytest.mark.sqlite
 def test_the_end_of_a_process_that_was_killed_is_seen_by_its_lock_at_once(relay: Relay) -> None:
     first, second = Lease(relay.store, Seconds()), Lease(relay.store, Seconds())
     first.start()
@@ -218,6 +224,7 @@ def test_a_reservation_is_used_or_released_though_the_lane_is_lost_meanwhile(sto
     dispatcher.stop(5)
 
 
+@pytest.mark.sqlite
 def test_the_removed_lock_file_of_an_owner_that_lives_costs_it_the_lane_but_nothing_else(
     running: Any, onec: Sandbox
 ) -> None:
@@ -268,3 +275,71 @@ def test_a_lane_that_was_lost_and_won_back_makes_no_further_request_of_what_it_h
     own(lane, stored.store, stored.clock)
     assert lane.step()
     assert len(requests) == 1
+
+
+class Processes:
+    """Dispatchers of one store, worked by hand: a look of each every second of a clock of their own."""
+
+    def __init__(self, relay: Relay, *names: str) -> None:
+        self.relay, self.names, self.seconds = relay, names, Seconds()
+        self.dispatchers: list[Dispatcher] = []
+
+    def start(self) -> Dispatcher:
+        lanes = [
+            Lane(Scripted(replace(POLICY, name=name), lambda _: Outcome(name="delivered")), self.relay.store, now_utc)
+            for name in self.names
+        ]
+        self.dispatchers.append(Dispatcher(lanes, self.relay.store, now_utc, monotonic=self.seconds))
+        return self.dispatchers[-1]
+
+    def work(self, seconds: int) -> None:
+        for _ in range(seconds):
+            self.seconds.now += 1
+            for dispatcher in self.dispatchers:
+                with contextlib.suppress(StoreError):
+                    dispatcher._tick()
+
+    def owned(self) -> list[int]:
+        return [len(dispatcher.owned()) for dispatcher in self.dispatchers]
+
+
+@pytest.fixture
+def processes(relay: Relay) -> Iterator[Processes]:
+    made = Processes(relay, "one", "two", "three", "four")
+    yield made
+    for dispatcher in made.dispatchers:
+        dispatcher.stop(1)
+
+
+def test_lanes_are_spread_evenly_and_go_to_who_is_left(processes: Processes) -> None:
+    processes.start()
+    processes.work(2)
+    assert processes.owned() == [4]
+    processes.start()
+    processes.work(10)
+    assert processes.owned() == [2, 2]
+    processes.start()
+    processes.work(10)
+    assert sorted(processes.owned()) == [1, 1, 2]
+    processes.dispatchers.pop(0).stop(1)
+    processes.work(10)
+    assert processes.owned() == [2, 2]
+
+
+def test_a_lane_whose_giving_away_fails_is_given_away_later(
+    processes: Processes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = processes.start()
+    processes.work(2)
+    processes.start()
+    release, failures = processes.relay.store.targets.release, iter([StoreBusy("it is busy")] * 3)
+
+    def fails(*args: Any) -> None:
+        for failure in failures:
+            raise failure
+        release(*args)
+
+    monkeypatch.setattr(processes.relay.store.targets, "release", fails)
+    processes.work(20)
+    assert processes.owned() == [2, 2]
+    assert len(first.owned()) == 2

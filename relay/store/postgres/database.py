@@ -25,7 +25,7 @@ from relay.errors import StoreBusy, StoreError
 from relay.store.engine import OWN_ROWS, WRITE_TIMEOUT_S, Database, Lock
 from relay.store.postgres import tuning
 from relay.store.postgres.copy import refuse_unfinished
-from relay.store.postgres.wakeups import Wakeups
+from relay.store.postgres.wakeups import NOTIFY, Wakeups
 
 log = structlog.get_logger("relay.store")
 
@@ -41,7 +41,8 @@ _SHARED_BY_ALL = 0x72656C6179  # "relay": shared by those who write for a source
 
 # SQLSTATEs after which the transaction is surely rolled back, and may be tried again.
 _BUSY = {"55P03": "another transaction holds it", "57014": "it took too long", "40P01": "deadlock", "40001": "conflict"}
-_SERVER_STATES = ("28", "42501", "53", "57", "58")  # not a fault of the statement
+_READ_ONLY = "25006"  # what was the primary server is another's standby now
+_SERVER_STATES = ("08", _READ_ONLY, "25P03", "28", "42501", "53", "57", "58")  # not a fault of the statement
 _REMEDIES = {
     "28": "set user and password in DATABASE_URL",
     "3D": "create the database, or set its name in DATABASE_URL",
@@ -83,9 +84,13 @@ class PostgresDatabase(Database):
                 connection = self._begin(self._writer, _locks(alone_for), deadline)
                 try:
                     yield connection
+                    if alone_for is None:  # a command, or a lane that changes hands: others need not wait for it
+                        connection.exec_driver_sql(NOTIFY)
                     connection.commit()
-                except BaseException:
+                except BaseException as exc:
                     _roll_back(connection)
+                    if getattr(exc, "sqlstate", getattr(getattr(exc, "orig", None), "sqlstate", None)) == _READ_ONLY:
+                        connection.invalidate()  # the next one is made to whoever is the primary
                     raise
                 finally:
                     connection.close()
@@ -217,6 +222,7 @@ class PostgresDatabase(Database):
                 pool_size=pool_size,
                 max_overflow=0,
                 pool_timeout=timeout,
+                isolation_level="READ COMMITTED",  # what a writer waited for must be seen when it has its locks
                 connect_args={
                     "connect_timeout": _CONNECT_S,
                     "prepare_threshold": None,  # a pooler of transactions does not keep prepared statements

@@ -20,6 +20,8 @@ from relay.store.engine import Changes
 log = structlog.get_logger("relay.store")
 
 _CHANNEL = "relay_due"
+NOTIFY = f"NOTIFY {_CHANNEL}"
+"""Tells the others with the transaction that it is part of."""
 _ECHO_EVERY_S = 5.0
 _ECHO_LATE_S = 12.0
 _TELL_EVERY_S = 0.25  # a NOTIFY takes a lock that all commits of the server share
@@ -40,6 +42,7 @@ class Wakeups(Changes):
         self._heard_before = True
         self._mutex = threading.Lock()
         self._started: set[str] = set()
+        self._echo: str | None = None  # the channel on which the listening connection hears itself
 
     def hears(self) -> bool:
         """Has the listening connection heard its own call lately?"""
@@ -86,34 +89,40 @@ class Wakeups(Changes):
                 pause = min(pause * 2, _RECONNECT_MAX_S)
 
     def _listen_once(self) -> None:
-        echo = f"relay_echo_{uuid.uuid4().hex}"
+        """Hear until the connection is lost. The call to itself comes from the other connection: behind a pooler one
+        connection would hear its own calls, and nobody else's.
+        """
+        self._echo = f"relay_echo_{uuid.uuid4().hex}"
         with _connect(self._conninfo) as connection:
             connection.execute(f"LISTEN {_CHANNEL}")
-            connection.execute(f"LISTEN {echo}")
+            connection.execute(f"LISTEN {self._echo}")
+            self._start("teller", self._tell)
             self.woken.set()  # what was told while nobody listened
             while not self._stopping.is_set():
-                connection.execute(f"NOTIFY {echo}")
-                called_at = time.monotonic()
-                while (left := called_at + _ECHO_EVERY_S - time.monotonic()) > 0 and not self._stopping.is_set():
-                    for notice in connection.notifies(timeout=left, stop_after=1):
-                        if notice.channel == echo:
-                            self._echoed_at = time.monotonic()
-                        else:
-                            self.woken.set()
+                for notice in connection.notifies(timeout=_ECHO_EVERY_S, stop_after=1):
+                    if notice.channel == self._echo:
+                        self._echoed_at = time.monotonic()
+                    else:
+                        self.woken.set()
 
     def _tell(self) -> None:
         connection: Any = None
         while True:
-            self._due.wait()
+            is_due = self._due.wait(_ECHO_EVERY_S)
             self._due.clear()
             if self._stopping.is_set():
                 break
             try:
                 if connection is None or connection.closed:
                     connection = _connect(self._conninfo)
-                connection.execute(f"NOTIFY {_CHANNEL}")
-            except Exception:  # they ask the database by themselves
+                if is_due:
+                    connection.execute(NOTIFY)
+                if self._echo is not None:
+                    connection.execute(f"NOTIFY {self._echo}")
+            except Exception:  # told when the connection is back; meanwhile they ask the database by themselves
                 connection = None
+                if is_due:
+                    self._due.set()
             self._stopping.wait(_TELL_EVERY_S)
         if connection is not None:
             connection.close()

@@ -140,7 +140,10 @@ class SqliteDatabase(Database):
         with self.lock.free_in_process() as is_free:
             if not is_free or self._connection is None or self._connection.closed:
                 return False
-            [version] = _driver(self._connection).execute("PRAGMA data_version").fetchone()
+            try:
+                [version] = _driver(self._connection).execute("PRAGMA data_version").fetchone()
+            except sqlite3.Error:  # the next sweep says what is wrong
+                return False
             before, self._data_version = self._data_version, version
         return before not in (None, version)
 
