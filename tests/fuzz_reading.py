@@ -30,6 +30,7 @@ from relay.uis.normalise import normalise
 from relay.uis.rendering import as_record, render
 from tests.bodies import SIZE_MAX, mutated, seeds
 from tests.calls import MOSCOW
+from tests.processor_time import least_s
 
 BAR_S = 0.050
 
@@ -56,15 +57,8 @@ def _refuse(constant: str) -> Any:
 
 
 def cost_s(raw: bytes, endpoint: str, *, is_query: bool = False, enough_s: float = 0.0) -> float:
-    """Of taking it, in seconds of this process; the least of five tries, or the first that is below `enough_s`."""
-    least = float("inf")
-    for _ in range(5):
-        began = time.process_time()
-        take(raw, endpoint, is_query=is_query)
-        least = min(least, time.process_time() - began)
-        if least < enough_s:
-            break
-    return least
+    """Return what taking it costs, of five tries."""
+    return least_s(lambda: take(raw, endpoint, is_query=is_query), 5, enough_s=enough_s)
 
 
 class _Watch:

@@ -22,8 +22,6 @@ from tests.bodies import NAMES, SIZE_MAX, TOKENS, filled, mutated, seeds
 from tests.calls import call_of, read
 from tests.fuzz_reading import BAR_S, cost_s, take
 
-pytestmark = pytest.mark.no_cover  # a tracer costs more than what is measured
-
 ALLOWED_S = 4 * BAR_S
 _HEAD = '{"call_session_id":1,'
 _FORM = "call_session_id=1&a="
