@@ -5,6 +5,8 @@ BIN := .venv/bin
 EXTRAS ?=
 # processes that `make test` uses: most tests wait, so a few more than there are cores
 JOBS ?= 4
+ON_POSTGRES := $(addprefix tests/integration/test_,$(addsuffix .py,store delivering ownership target_states hard_lanes \
+  clock_steps call_gap taking_notifications crm_calls admin))
 UV := uv==0.13.9
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check
 
@@ -18,6 +20,10 @@ run: .venv/run.stamp ## start the relay on http://127.0.0.1:8000 (PORT changes i
 
 test: .venv/test.stamp ## install what tests need, run all tests
 	@$(BIN)/python -m pytest -n $(JOBS) --dist worksteal --cov=relay
+	@if ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || [ "$$RELAY_TEST_POSTGRES" = required ]; then \
+	  echo "once more on PostgreSQL: store, intake and delivery" && \
+	  $(BIN)/python -m pytest -n $(JOBS) --dist worksteal --engine postgres $(ON_POSTGRES); \
+	else echo "PostgreSQL is not installed: skipped what runs on it (apt-get install postgresql pgbouncer)"; fi
 
 soak: .venv/test.stamp ## the long forms: 100 kills and more
 	@RELAY_SOAK=1 $(BIN)/python -m pytest -s tests/acceptance tests/integration/test_weekend.py --timeout 3600

@@ -243,6 +243,7 @@ def test_a_cookie_that_was_planted_is_not_the_one_that_opens(relay: Relay) -> No
     with_cookie(relay, planted).see("/admin/", code=302)
 
 
+@pytest.mark.sqlite
 def test_the_database_holds_neither_cookies_nor_the_password(operator: Operator, relay: Relay) -> None:
     kept = b"".join(file.read_bytes() for file in relay.store.database.path.parent.glob("relay.db*") if file.is_file())
 
@@ -250,6 +251,7 @@ def test_the_database_holds_neither_cookies_nor_the_password(operator: Operator,
     assert PASSWORD.encode() not in kept
 
 
+@pytest.mark.sqlite
 def test_sessions_that_are_over_are_not_kept(operator: Operator, relay: Relay, clock: FakeClock) -> None:
     for _ in range(3):
         clock.forward(hours=13)

@@ -72,6 +72,7 @@ def waiting(relay: Relay, target: str, epoch: int, now: datetime) -> Delivery:
     return only(relay, target)
 
 
+@pytest.mark.sqlite
 def test_all_lanes_follow_a_step_or_none_does(make_relay: Callable[..., Relay], clock: Any) -> None:
     relay = make_relay(more=SIDE)
     lanes = {name: relay.store.targets.take_over(name, "me") or 0 for name in ("onec", "other")}
@@ -187,6 +188,7 @@ def test_a_resume_that_is_killed_between_two_chunks_makes_nobody_older(
     assert killed >= 5, "it begins, moves three times two ages, and ends"
 
 
+@pytest.mark.sqlite
 def test_two_that_resume_a_target_at_once_make_nobody_younger_twice(
     relay: Relay, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:

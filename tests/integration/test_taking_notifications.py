@@ -305,6 +305,7 @@ def test_a_body_over_the_limit_is_refused(client: Any) -> None:
     assert client.post(IN + TOKEN, data=b"x" * 65536).json["status"] == "quarantined"
 
 
+@pytest.mark.sqlite
 def test_a_store_that_cannot_confirm_is_503_with_retry_after(client: Any) -> None:
     other = sqlite3.connect(client.relay.store.database.path, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
@@ -333,6 +334,7 @@ def test_readyz_says_why_not(client: Any) -> None:
     assert create_app(client.relay, delivers=False).test_client().get("/readyz").status_code == 200
 
 
+@pytest.mark.sqlite
 def test_readyz_when_the_store_takes_no_writes(client: Any) -> None:
     other = sqlite3.connect(client.relay.store.database.path, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")

@@ -176,6 +176,7 @@ def test_the_backlog_of_a_removed_target_is_shown_and_moves_to_another(
         after.close()
 
 
+@pytest.mark.sqlite
 def test_what_a_removed_target_had_in_flight_is_held_when_its_owner_dies_later(
     make_relay: Callable[..., Relay], clock: Any
 ) -> None:
