@@ -17,8 +17,8 @@ RELAY = ("python", "-m", "relay")
 STOPPED_BY_SIGTERM = 143
 
 
-@pytest.fixture(params=["sqlite"])  # "postgres" is the other one
-def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+@pytest.fixture(params=["sqlite", "postgres"])
+def kept_database(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """A database that outlives the dynos: on a volume, or on a server."""
     if request.param == "sqlite":
         (tmp_path / "volume").mkdir()
@@ -57,9 +57,9 @@ def sessions(onec: Sandbox) -> list[str]:
 
 @pytest.mark.parametrize("processes", [["web"], ["web", "worker"]], ids="+".join)
 def test_what_one_dyno_takes_the_next_one_delivers(
-    make_dyno: Callable[..., Dyno], onec: Sandbox, database_url: str, processes: list[str]
+    make_dyno: Callable[..., Dyno], onec: Sandbox, kept_database: str, processes: list[str]
 ) -> None:
-    first = make_dyno(DATABASE_URL=database_url)
+    first = make_dyno(DATABASE_URL=kept_database)
     assert first.release().returncode == 0
     assert first.run(*RELAY, "pause", "onec").returncode == 0
     first.start(*processes)
@@ -69,7 +69,7 @@ def test_what_one_dyno_takes_the_next_one_delivers(
     assert not first.is_ready()
     assert onec.onec.state()["writes"] == []
 
-    second = make_dyno(DATABASE_URL=database_url)
+    second = make_dyno(DATABASE_URL=kept_database)
     assert second.release().returncode == 0
     second.start(*processes)
     assert second.run(*RELAY, "resume", "onec").returncode == 0
@@ -79,8 +79,8 @@ def test_what_one_dyno_takes_the_next_one_delivers(
     assert sorted(sessions(onec)) == ["1", "2", "3"]
 
 
-def test_all_processes_end_by_one_signal_without_an_error(make_dyno: Callable[..., Dyno], database_url: str) -> None:
-    dyno = make_dyno(DATABASE_URL=database_url)
+def test_all_processes_end_by_one_signal_without_an_error(make_dyno: Callable[..., Dyno], kept_database: str) -> None:
+    dyno = make_dyno(DATABASE_URL=kept_database)
     dyno.start("web", "worker")
     dyno.terminate()
 
@@ -91,8 +91,8 @@ def test_all_processes_end_by_one_signal_without_an_error(make_dyno: Callable[..
     assert dyno.exit_code == STOPPED_BY_SIGTERM
 
 
-def test_a_wrong_configuration_stops_the_deployment(make_dyno: Callable[..., Dyno], database_url: str) -> None:
-    dyno = make_dyno(DATABASE_URL=database_url, RELAY_CONFIG="config/nowhere.toml")
+def test_a_wrong_configuration_stops_the_deployment(make_dyno: Callable[..., Dyno], kept_database: str) -> None:
+    dyno = make_dyno(DATABASE_URL=kept_database, RELAY_CONFIG="config/nowhere.toml")
     released = dyno.release()
     assert released.returncode != 0
     assert "config/nowhere.toml" in released.stdout
