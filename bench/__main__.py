@@ -15,11 +15,19 @@ from bench import deliveries, load, neighbours, notifications, page, scale
 from bench.figures import Figures
 
 FIGURES: dict[str, Callable[[Figures], None]] = {
-    "ingest": notifications.ingest, "one": notifications.one, "latency": deliveries.latency,
-    "drain": deliveries.drain, "slow": deliveries.slow, "sustained": deliveries.sustained,
-    "hanging": deliveries.hanging, "memory": scale.memory, "million": scale.million, "page": page.page,
-    "watched": page.watched, "others": neighbours.others,
-}  # fmt: skip
+    "ingest": notifications.ingest,
+    "one": notifications.one,
+    "latency": deliveries.latency,
+    "drain": deliveries.drain,
+    "slow": deliveries.slow,
+    "sustained": deliveries.sustained,
+    "hanging": deliveries.hanging,
+    "memory": scale.memory,
+    "million": scale.million,
+    "page": page.page,
+    "watched": page.watched,
+    "others": neighbours.others,
+}
 
 
 def _fsync_ms(folder: Path) -> float:

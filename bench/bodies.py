@@ -6,14 +6,29 @@ import json
 from pathlib import Path
 
 _EVENT = {
-    "Start_time": "2026-03-02 12:00:01.123", "notification_name": "Завершение звонка", "direction": "in",
-    "call_session_id": 1, "extension_phone_number": "101", "contact_id": 500001, "employee_ids": [101],
-    "virtual_phone_number": "74955550100", "called_phone_number": "74955550100",
-    "calling_phone_number": "79005550123", "employee_phone_number": "74955550101", "total_time_duration": 63,
-    "wait_time_duration": 12, "finish_time": "2026-03-02 12:01:04.456", "finish_reason": "operator_disconnects",
-    "is_lost": False, "lost_reason": None, "full_record_file_link": "https://media.example.test/1/abcdef",
-    "wav_call_records": None, "external_id": "", "call_source": "va", "scenario_name": "Основной",
-}  # fmt: skip
+    "Start_time": "2026-03-02 12:00:01.123",
+    "notification_name": "Завершение звонка",
+    "direction": "in",
+    "call_session_id": 1,
+    "extension_phone_number": "101",
+    "contact_id": 500001,
+    "employee_ids": [101],
+    "virtual_phone_number": "74955550100",
+    "called_phone_number": "74955550100",
+    "calling_phone_number": "79005550123",
+    "employee_phone_number": "74955550101",
+    "total_time_duration": 63,
+    "wait_time_duration": 12,
+    "finish_time": "2026-03-02 12:01:04.456",
+    "finish_reason": "operator_disconnects",
+    "is_lost": False,
+    "lost_reason": None,
+    "full_record_file_link": "https://media.example.test/1/abcdef",
+    "wav_call_records": None,
+    "external_id": "",
+    "call_source": "va",
+    "scenario_name": "Основной",
+}
 
 
 def body(number: int, *, session: int | None = None) -> bytes:

@@ -8,6 +8,7 @@ import statistics
 import subprocess
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -61,12 +62,12 @@ def post_all(url: str, first: int, count: int, threads: int = 8) -> None:
         worker.join()
 
 
-def _post_some(url: str, numbers: object, mutex: threading.Lock) -> None:
+def _post_some(url: str, numbers: Iterator[int], mutex: threading.Lock) -> None:
     parts = urlsplit(url)
     connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=60)
     while True:
         with mutex:
-            number = next(numbers, None)  # type: ignore[call-overload]
+            number = next(numbers, None)
         if number is None:
             connection.close()
             return

@@ -61,10 +61,19 @@ def _node_red(folder: Path, sink: Server) -> Iterator[Server]:
     nodes = [
         {"id": "tab", "type": "tab", "label": "relay"},
         {"id": "in", "z": "tab", "type": "http in", "url": "/trade", "method": "post", "wires": [["ask"]]},
-        {"id": "ask", "z": "tab", "type": "http request", "method": "POST", "ret": "txt", "paytoqs": "ignore",
-         "url": f"{sink.url}/direct", "persist": True, "wires": [["out"]]},
+        {
+            "id": "ask",
+            "z": "tab",
+            "type": "http request",
+            "method": "POST",
+            "ret": "txt",
+            "paytoqs": "ignore",
+            "url": f"{sink.url}/direct",
+            "persist": True,
+            "wires": [["out"]],
+        },
         {"id": "out", "z": "tab", "type": "http response", "statusCode": "200", "wires": []},
-    ]  # fmt: skip
+    ]
     (folder / "flows.json").write_text(json.dumps(nodes), encoding="utf-8")
     command = ["node-red", "-u", str(folder), "-p", str(port), "flows.json"]
     with servers.running(command, port, {}) as process:

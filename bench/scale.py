@@ -53,7 +53,10 @@ def million(found: Figures) -> None:
 def _command_s(folder: Path, command: str) -> float:
     began = time.perf_counter()
     subprocess.run(
-        [sys.executable, "-m", "relay", command], cwd=servers.ROOT, check=True, capture_output=True,
+        [sys.executable, "-m", "relay", command],
+        cwd=servers.ROOT,
+        check=True,
+        capture_output=True,
         env={**os.environ, "RELAY_CONFIG": str(folder / "relay.toml")},
-    )  # fmt: skip
+    )
     return time.perf_counter() - began

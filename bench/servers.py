@@ -130,8 +130,9 @@ def baseline(app: str, *, module: str = "bench.baselines", **environ: str) -> It
 
 @contextmanager
 def running(command: list[str], port: int | None, environ: dict[str, str]) -> Iterator[subprocess.Popen[bytes]]:
-    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    process = subprocess.Popen(command, cwd=ROOT, env={**os.environ, **environ}, **quiet)  # type: ignore[call-overload]
+    process = subprocess.Popen(
+        command, cwd=ROOT, env={**os.environ, **environ}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
     try:
         if port is not None:
             _wait_for(port, process)

@@ -39,8 +39,10 @@ def prepare(environ: Mapping[str, str], hosts: Iterable[str]) -> Settings:
     for name, words in _SWITCHES.items():
         if environ.get(name, words[0]).lower() not in words:
             raise ConfigError(f"{name} is {environ[name]!r}; set it to one of {', '.join(words)}")
-    if thrown_away := hosting.disk_problem(environ, settings.storage.path.resolve(), _mounts()):
-        log.warning("start.disk_is_thrown_away", reason=thrown_away)
+    if settings.storage.is_file:
+        thrown_away = hosting.disk_problem(environ, settings.storage.path.resolve(), _mounts())
+        if thrown_away:
+            log.warning("start.disk_is_thrown_away", reason=thrown_away)
     for warning in config.warnings(settings):
         log.warning("start.unwise", reason=warning)
     _migrate_apart(settings, environ)

@@ -31,7 +31,7 @@ def bind_address(environ: Mapping[str, str]) -> str:
 
     Without RELAY_LISTEN that is this machine alone, or every address where only the platform's router comes in.
     """
-    host = environ.get("RELAY_LISTEN") or ("0.0.0.0" if on_platform(environ) else "127.0.0.1")  # noqa: S104
+    host = environ.get("RELAY_LISTEN") or ("0.0.0.0" if on_platform(environ) else "127.0.0.1")  # noqa: S104  # only behind a router
     if host.startswith("unix:"):
         return host
     if ":" in host and not host.startswith("["):

@@ -35,9 +35,12 @@ def lost(session: int = 7, reason: str = "subscriber_disconnects", **more: Any) 
 
 def finished(session: int = 7, extension: str | None = "101", **more: Any) -> Notification:
     own = {
-        "extension_phone_number": extension, "employee_ids": None, "full_record_file_link": LINK,
-        "finish_reason": "subscriber_disconnects", "is_lost": False,
-    }  # fmt: skip
+        "extension_phone_number": extension,
+        "employee_ids": None,
+        "full_record_file_link": LINK,
+        "finish_reason": "subscriber_disconnects",
+        "is_lost": False,
+    }
     return "rec", rendered("finished", call_session_id=session, **{**own, **more})
 
 
@@ -56,9 +59,12 @@ def recorded(session: int = 7, **more: Any) -> Notification:
 def own(name: str, session: int = 7, endpoint: str = "any", **fields: Any) -> Notification:
     """A notification by UIS's own template of that name: who, where, and what only this one has."""
     every = {
-        "notification_name": name, "virtual_phone_number": LINE, "notification_time": "2026-03-02 12:46:30.500",
-        "contact_phone_number": CLIENT, "call_session_id": session,
-    }  # fmt: skip
+        "notification_name": name,
+        "virtual_phone_number": LINE,
+        "notification_time": "2026-03-02 12:46:30.500",
+        "contact_phone_number": CLIENT,
+        "call_session_id": session,
+    }
     return endpoint, json.dumps({**every, **fields}, ensure_ascii=False).encode()
 
 
@@ -71,11 +77,15 @@ def ended(talk: int, total: int = 63, **more: Any) -> Notification:
 def of_novofon(status: str, **durations: Any) -> Notification:
     """«Завершение звонка» by Novofon's template: nested, with its key and a word for how the call ended."""
     said = {
-        "integration_key": "***", "call_session_id": 7, "direction": "in", "event": "CALL_END",
-        "virtual_phone_number": LINE, "contact_info": {"contact_phone_number": CLIENT},
+        "integration_key": "***",
+        "call_session_id": 7,
+        "direction": "in",
+        "event": "CALL_END",
+        "virtual_phone_number": LINE,
+        "contact_info": {"contact_phone_number": CLIENT},
         "employee_info": {"employee_id": None, "extension_phone_number": None},
         "call_info": {"call_status": status, **durations},
-    }  # fmt: skip
+    }
     return "rec", json.dumps(said).encode()
 
 
@@ -100,11 +110,14 @@ OF_THE_CABINET: dict[str, list[Notification]] = {
     ],
     "outgoing, not taken": [own("Исходящий звонок", **OUTGOING, employee_id=5), ended(0, 12, direction="out")],
     "recording to the end's address": [
-        incoming(), answered(), finished(full_record_file_link=None),
+        incoming(),
+        answered(),
+        finished(full_record_file_link=None),
         own("Записанный разговор", endpoint="rec", file_link=LINK, file_duration=51),
     ],
     "the end of a talk to the beginning's address": [
-        incoming(), answered(),
+        incoming(),
+        answered(),
         own("Окончание разговора", endpoint="in", **_TALK, extension_phone_number="102", talk_time_duration=51),
         finished(),
     ],
@@ -113,10 +126,8 @@ OF_THE_CABINET: dict[str, list[Notification]] = {
         finished(is_lost=None, finish_reason="operator_not_responsible", extension=None, full_record_file_link=None),
     ],
     "Novofon, missed": [of_novofon("no answer", total_time_duration=30, wait_time_duration=10)],
-    "Novofon, answered": [
-        of_novofon("answered", talk_time_duration=51, total_time_duration=63, wait_time_duration=12)
-    ],
-}  # fmt: skip
+    "Novofon, answered": [of_novofon("answered", talk_time_duration=51, total_time_duration=63, wait_time_duration=12)],
+}
 """Calls as the cabinet's own templates tell them, all to one address or to the one that its user took."""
 
 OUT = {"direction": "out", "calling_phone_number": LINE, "called_phone_number": CLIENT}

@@ -6,6 +6,17 @@ from pathlib import Path
 
 from relay.sandbox.server import Sandbox
 
+ANOTHER_1C = """
+[targets.{name}]
+kind = "1c"
+url = "{url}"
+username = "Обмен УИС"
+password = "пароль"
+retry_first = "200ms"
+retry_max = "1s"
+concurrency = 3
+call_gap = "0s"
+"""
 _CONFIG = """
 timezone = "Europe/Moscow"
 [storage]
@@ -51,10 +62,16 @@ refresh_token = "amo-refresh-1"
 def configuration(systems: Sandbox, database: Path, *, oauth: bool = False, **more: str) -> str:
     """`more` sets parts of it: `onec_lines`, `b24` and `amo` are further lines of these targets."""
     parts = {
-        "database": str(database), "onec": systems.onec_url, "url": systems.url, "onec_lines": "", "b24": "", "amo": "",
-        "b24_users": '"101" = 12, "102" = 13', "b24_access": f'webhook = "{systems.bitrix24_webhook}"',
+        "database": str(database),
+        "onec": systems.onec_url,
+        "url": systems.url,
+        "onec_lines": "",
+        "b24": "",
+        "amo": "",
+        "b24_users": '"101" = 12, "102" = 13',
+        "b24_access": f'webhook = "{systems.bitrix24_webhook}"',
         "amo_access": 'token = "sandbox"',
-    }  # fmt: skip
+    }
     if oauth:
         parts |= {"b24_access": _B24_APP.format(url=systems.url), "amo_access": _AMO_APP}
     return _CONFIG.format(**{**parts, **more})

@@ -14,7 +14,7 @@ from relay.cli.options import open_relay
 from relay.clock import now_utc
 from relay.errors import ConfigError, StoreError
 from relay.operations.filters import refuse_unknown
-from relay.store import POSTGRES, SQLITE, Store
+from relay.store import Store
 from relay.store.postgres.copy import copy_store
 from relay.store.sqlite.backup import KEPT_FOR, back_up
 from relay.store.sqlite.database import SqliteDatabase
@@ -101,9 +101,9 @@ def copy(sqlite_url: str, postgres_url: str) -> None:
 
     What was broken off goes on when the same command is run again.
     """
-    if not sqlite_url.startswith(SQLITE):
+    if not sqlite_url.startswith("sqlite:///"):
         raise ConfigError(f"{sqlite_url!r} is no SQLite address: write sqlite:///relay.db")
-    if not postgres_url.startswith(POSTGRES):
+    if not postgres_url.startswith(config.POSTGRES):
         raise ConfigError("the second address is no PostgreSQL address: write postgres://user:password@host/name")
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
     with closing(Store(sqlite_url)) as source, closing(Store(postgres_url)) as destination, Progress(*columns) as bar:

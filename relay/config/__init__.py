@@ -8,6 +8,7 @@ from relay.config.demo_guard import SANDBOX_PORT, demo_config_problem, is_sandbo
 from relay.config.loader import read
 from relay.config.rule import Rule
 from relay.config.schema import (
+    POSTGRES,
     ROOT,
     UIS_HOSTS,
     Admin,
@@ -25,6 +26,7 @@ from relay.config.types import Secret
 from relay.config.validators import warnings
 
 __all__ = [
+    "POSTGRES",
     "ROOT",
     "SANDBOX_PORT",
     "UIS_HOSTS",

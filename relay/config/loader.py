@@ -19,6 +19,7 @@ from relay.config import conversions, validators
 from relay.config.alerting import Alerts
 from relay.config.rule import Rule
 from relay.config.schema import (
+    POSTGRES,
     ROOT,
     TARGET_KINDS,
     Admin,
@@ -166,7 +167,7 @@ class _Reader:
         storage: Storage = self._struct(Storage, table, "storage")
         url = self.environ.get("DATABASE_URL") or storage.url
         key = "DATABASE_URL" if self.environ.get("DATABASE_URL") else "storage.url"
-        if url.startswith(("postgres://", "postgresql://")):
+        if url.startswith(POSTGRES):
             if not urlsplit(url).path.strip("/"):
                 self._fail(key, "names no database; write postgres://user:password@host:5432/name")
             return msgspec.structs.replace(storage, url=url)

@@ -20,6 +20,8 @@ from relay.models import CALL_KINDS, KINDS, NOTIFIED_KINDS, Kind
 ROOT = Path(__file__).resolve().parents[2]  #: of the project: relative paths in the configuration start here
 UIS_HOSTS = ("uiscom.ru", "comagic.ru", "novofon.ru", "callgear.com")  #: the one platform under its four names
 
+POSTGRES = ("postgres://", "postgresql://")
+
 
 class Storage(Struct, frozen=True, forbid_unknown_fields=True):
     url: str = "sqlite:///relay.db"
@@ -27,9 +29,14 @@ class Storage(Struct, frozen=True, forbid_unknown_fields=True):
     keep_dead: timedelta = timedelta(days=180)
 
     @property
+    def is_file(self) -> bool:
+        """Is the store a file of this machine's?"""
+        return self.url.startswith("sqlite:///")
+
+    @property
     def path(self) -> Path:
         """Return where the SQLite file lies; for PostgreSQL, what to name files of this machine after."""
-        if self.url.startswith("sqlite:///"):
+        if self.is_file:
             return Path(self.url.removeprefix("sqlite:///"))
         return Path(tempfile.gettempdir()) / f"relay-{os.getuid()}"
 

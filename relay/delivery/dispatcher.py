@@ -48,7 +48,8 @@ class Dispatcher:
         self._leaving: set[str] = set()  # lanes that are another's as soon as nothing of them is under way
         self._keeps_until = float("-inf")  # what was left over by the others is not given to them again at once
         self._has_waiting = True  # had the last sweep seen anything that waits?
-        self._waits_long = False
+        self._has_new = False  # something was stored since the last sweep
+        self._may_wait_long = False
         self._stopping = threading.Event()
         self._stop_asked_at: float | None = None
         self._ticked_at: float | None = None
@@ -80,7 +81,8 @@ class Dispatcher:
 
     def dispatch(self, claimed: Iterable[ClaimedDelivery], targets: Iterable[str]) -> None:
         """Give what is claimed to the threads that were reserved for it; something new is due for the targets."""
-        if self._waits_long:
+        self._has_new = True
+        if self._may_wait_long:
             self._store.database.changes.wake()
         for one in claimed:
             self._lanes[one.delivery.target].assign(one)
@@ -155,6 +157,7 @@ class Dispatcher:
 
     def _sweep(self, names: Sequence[str]) -> None:
         """Let the lanes see what is due, and what the operator wants."""
+        self._has_new = False
         seen = self._store.queue.poll(names)
         for name in names:
             due_at, flags = seen[name]
@@ -163,10 +166,11 @@ class Dispatcher:
 
     def _wait(self) -> None:
         """Wait for the next sweep: long where nothing waits and nothing is under way, so that nothing can fall due."""
-        is_busy = self._has_waiting or any(lane.claimed() for lane in self._lanes.values())
-        self._waits_long = not is_busy
+        self._may_wait_long = True  # before the look at what is new: whoever comes in between wakes it
+        is_busy = self._has_waiting or self._has_new or any(lane.claimed() for lane in self._lanes.values())
+        self._may_wait_long = not is_busy
         self._store.database.changes.wait(_SWEEP_S if is_busy else _IDLE_SWEEP_S)
-        self._waits_long = False
+        self._may_wait_long = False
 
     def _renew(self, lease: Lease) -> None:
         still = lease.renew() if self.owned() else None

@@ -11,6 +11,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from datetime import datetime, timedelta
+from typing import TypeVar
 
 import structlog
 from msgspec.structs import replace
@@ -25,6 +26,8 @@ from relay.store import AttemptResult, Claim, Store
 from relay.targets.base import Adapter
 
 log = structlog.get_logger("relay.delivery")
+
+Answer = TypeVar("Answer")
 
 _STORE_RETRY_S = 1.0
 _FRESH = timedelta(minutes=1)  # while a backlog drains, calls accepted since then get every second claim
@@ -255,20 +258,23 @@ class Lane:
         if before.state != after.state:
             level = log.info if after.state == "open" else log.error
             level(f"target.{after.state}", target=self.name, reason=after.reason, since=before.since or after.since)
-        result = self.attempts.result(claimed.delivery, claimed.epoch, began, outcome, took_ms=took_ms)
+        result = self._once_stored(
+            claimed.delivery,
+            lambda: self.attempts.result(claimed.delivery, claimed.epoch, began, outcome, took_ms=took_ms),
+        )
         log_attempt(result, outcome)
         self._observe(claimed.delivery, outcome, result)
-        self._record(result)
+        self._once_stored(claimed.delivery, lambda: self._record_and_claim(result))
 
-    def _record(self, result: AttemptResult) -> None:
-        """Write it down, however long the store takes: what is not recorded would be sent again."""
+    def _once_stored(self, delivery: Delivery, ask_store: Callable[[], Answer]) -> Answer:
+        """Ask the store, however long it is away: an answer that is not recorded would be asked for again."""
         while True:
             try:
-                return self._record_and_claim(result)
+                return ask_store()
             except StoreError as exc:
                 if self._stopping.is_set():
                     raise
-                log.error("delivery.not_recorded", **log_fields(result.delivery), reason=str(exc))
+                log.error("delivery.not_recorded", **log_fields(delivery), reason=str(exc))
                 self._stopping.wait(_STORE_RETRY_S)
 
     def _record_and_claim(self, result: AttemptResult) -> None:

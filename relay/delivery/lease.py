@@ -23,6 +23,8 @@ _FORGOTTEN_AFTER_S = 120.0
 
 
 class Lease:
+    """Holds lanes for this process."""
+
     def __init__(self, store: Store, monotonic: Callable[[], float]) -> None:
         self.owner = uuid.uuid4().hex[:12]
         self._store, self._monotonic = store, monotonic
@@ -81,7 +83,7 @@ class Lease:
         return self._unchanged_s(target, present) >= _TAKEN_OVER_AFTER_S
 
     def contend(self, target: str, present: LeaseRow | None) -> int | None:
-        """The epoch under which the lane is now this process's; None while it is another's. Raises StoreError."""
+        """Take the lane over if it is free; return the epoch, None while it is another's. Raises StoreError."""
         if not self._is_free(target, present):
             return None
         began = self._monotonic()
@@ -91,7 +93,7 @@ class Lease:
         return epoch
 
     def renew(self) -> set[str] | None:
-        """The lanes that are still this process's; None when it is not time yet. Raises StoreError."""
+        """Return the lanes that are still this process's; None when it is not time yet. Raises StoreError."""
         began = self._monotonic()
         if began - min(self._renewed_at.values(), default=began) < _RENEW_EVERY_S:
             return None
@@ -100,12 +102,12 @@ class Lease:
         return still
 
     def release(self, target: str) -> None:
-        """Another may take over this lane at once. Raises StoreError."""
+        """Let another take over this lane at once. Raises StoreError."""
         self._renewed_at.pop(target, None)
         self._store.targets.release(self.owner, target)
 
     def end(self) -> None:
-        """Lets go: another may take over at once. Raises StoreError."""
+        """Let another take over all lanes at once. Raises StoreError."""
         self._renewed_at = {}
         try:
             self._store.targets.release(self.owner)

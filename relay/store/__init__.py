@@ -20,9 +20,6 @@ from relay.store.target_state import LeaseRow, OperatorFlags, Targets
 from relay.store.tokens import TokenStore
 from relay.store.waits import Expiry, Waits
 
-POSTGRES = ("postgres://", "postgresql://")
-SQLITE = "sqlite:///"
-
 __all__ = [
     "AdminSessions",
     "AttemptResult",
@@ -50,13 +47,13 @@ __all__ = [
 
 def open_database(url: str) -> Database:
     """Raises StoreError when the engine's driver is not installed."""
-    if url.startswith(POSTGRES):
-        from relay.store.postgres.database import PostgresDatabase  # nothing of it where SQLite is used
+    if url.startswith("sqlite:///"):
+        from relay.store.sqlite.database import SqliteDatabase
 
-        return PostgresDatabase(url)
-    from relay.store.sqlite.database import SqliteDatabase
+        return SqliteDatabase(url)
+    from relay.store.postgres.database import PostgresDatabase  # psycopg need not be installed for SQLite
 
-    return SqliteDatabase(url)
+    return PostgresDatabase(url)
 
 
 class Store:

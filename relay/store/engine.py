@@ -63,9 +63,6 @@ class Changes(ABC):
     def tell_others(self) -> None:  # noqa: B027  nothing to do where the others look by themselves
         """Something is due that another process delivers. Returns at once."""
 
-    def stop(self) -> None:
-        self.woken.set()
-
 
 class Database(ABC):
     """Opens nothing until it is used, and nothing that a fork would share."""

@@ -69,15 +69,13 @@ _finish_pause = Statement(
     """
 )
 _ask_for_probe = Statement("UPDATE targets SET resumes = resumes + 1 WHERE name = :target")
-_CHUNK = 1000  # ages that move in one transaction: some milliseconds
-
-
 _DISPATCHER = "dispatcher:"
 _announce = Statement(
     "INSERT INTO heartbeats (name, at) VALUES (:name, 1) ON CONFLICT (name) DO UPDATE SET at = heartbeats.at + 1"
 )
 _dispatchers = Statement("SELECT name, at FROM heartbeats WHERE name LIKE :pattern")
 _forget_dispatcher = Statement("DELETE FROM heartbeats WHERE name = :name")
+_CHUNK = 1000  # ages that move in one transaction: some milliseconds
 
 
 class LeaseRow(Struct, frozen=True):
@@ -151,6 +149,7 @@ class Targets:
         return {name.removeprefix(_DISPATCHER): beats for name, beats in rows}
 
     def forget_dispatcher(self, owner: str) -> None:
+        """Count it no longer among those that deliver."""
         with self._database.write(alone_for=OWN_ROWS) as connection:
             _forget_dispatcher.run(connection, name=_DISPATCHER + owner)
 

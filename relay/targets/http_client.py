@@ -159,7 +159,7 @@ class Client:
     def _keep_cookies(self, response: requests.Response) -> None:
         """Add the cookies of an answer to the jar; where that makes too many, only they are left, or none."""
         for _ in range(2):
-            extract_cookies_to_jar(self.cookies, response.request, response.raw)  # type: ignore[no-untyped-call]
+            extract_cookies_to_jar(self.cookies, response.request, response.raw)  # type: ignore[no-untyped-call]  # requests has no types here
             size = sum(len(cookie.name) + len(cookie.value or "") for cookie in self.cookies)
             if len(self.cookies) <= _COOKIES_MAX and size <= _COOKIES_SIZE_MAX:
                 return
@@ -317,7 +317,7 @@ class _Tracked:
 
     def _new_conn(self) -> socket.socket:
         exchange = _THREAD.exchange
-        connect: Callable[[], socket.socket] = super()._new_conn  # type: ignore[misc]
+        connect: Callable[[], socket.socket] = super()._new_conn  # type: ignore[misc]  # of what it is mixed into
         # behind a proxy it is the proxy that looks up the host
         made = connect() if exchange.admit is None or self.proxy else self._admitted(exchange.admit, connect)
         exchange.deadline.guard(made)  # before the handshake, which may drip as well
@@ -329,7 +329,7 @@ class _Tracked:
         try:
             entries = socket.getaddrinfo(host, self.port, type=socket.SOCK_STREAM)
         except socket.gaierror as exc:
-            raise NameResolutionError(self.host, self, exc) from exc  # type: ignore[arg-type]
+            raise NameResolutionError(self.host, self, exc) from exc  # type: ignore[arg-type]  # it takes any connection
         failed: Exception | None = None
         for address in admit(self.host, list(dict.fromkeys(str(entry[4][0]) for entry in entries))):
             self._dns_host = address
@@ -339,17 +339,17 @@ class _Tracked:
                 failed = exc
             finally:
                 self._dns_host = host
-        raise failed or NewConnectionError(self, "there is no address")  # type: ignore[arg-type]
+        raise failed or NewConnectionError(self, "there is no address")  # type: ignore[arg-type]  # likewise
 
     def connect(self) -> None:
-        super().connect()  # type: ignore[misc]
+        super().connect()  # type: ignore[misc]  # of what it is mixed into
         _THREAD.exchange.connected = True
 
     def request(self, *args: Any, **kwargs: Any) -> None:
         if self.sock is not None:  # kept from an earlier request, or made just now
             _THREAD.exchange.connected = True
             _THREAD.exchange.deadline.guard(self.sock)
-        super().request(*args, **kwargs)  # type: ignore[misc]
+        super().request(*args, **kwargs)  # type: ignore[misc]  # likewise
 
 
 class _TrackedHTTP(_Tracked, HTTPConnection):

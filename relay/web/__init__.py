@@ -18,7 +18,7 @@ def create_app(relay: Relay, *, delivers: bool = True) -> Flask:
     app = Flask("relay.web", static_folder=None)
     app.url_map.merge_slashes = False
     app.json.ensure_ascii = False  # type: ignore[attr-defined]  # the default provider has both
-    app.json.sort_keys = False  # type: ignore[attr-defined]
+    app.json.sort_keys = False  # type: ignore[attr-defined]  # likewise
     monitoring.Probes(relay, delivers=delivers).register(app)
     monitoring.register_metrics(app, relay)
     admin.register(app, relay)
@@ -28,7 +28,7 @@ def create_app(relay: Relay, *, delivers: bool = True) -> Flask:
     app.config["LARGEST_BODY"] = max(relay.settings.max_body, app.config["MAX_CONTENT_LENGTH"] or 0)
     proxies = relay.settings.trusted_proxies
     if proxies:
-        app.wsgi_app = ProxyFix(app.wsgi_app, x_for=proxies, x_proto=proxies)  # type: ignore[method-assign]
+        app.wsgi_app = ProxyFix(app.wsgi_app, x_for=proxies, x_proto=proxies)  # type: ignore[method-assign]  # Flask's own way
     else:
-        app.wsgi_app = tell_of_unknown_proxy(app.wsgi_app)  # type: ignore[method-assign,assignment]
+        app.wsgi_app = tell_of_unknown_proxy(app.wsgi_app)  # type: ignore[method-assign,assignment]  # likewise
     return app

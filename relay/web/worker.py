@@ -256,7 +256,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
             with contextlib.suppress(OSError):  # the client has gone: the main loop learns it from its next look
                 conn.flush()
         finally:
-            self.log.access(response, request, environ, datetime.now() - began)  # noqa: DTZ005
+            self.log.access(response, request, environ, datetime.now() - began)  # noqa: DTZ005  # the same difference
             if hasattr(chunks, "close"):
                 chunks.close()
 

@@ -46,8 +46,10 @@ class Process:
         self.environ = {
             **{name: value for name, value in os.environ.items() if not name.startswith("RELAY_")},
             "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}",
-            "RELAY_CONFIG": str(config), "PORT": str(port), **environ,
-        }  # fmt: skip
+            "RELAY_CONFIG": str(config),
+            "PORT": str(port),
+            **environ,
+        }
         self.command_prefix: list[str] = []
         self.child: subprocess.Popen[bytes] | None = None
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import random
-import socket
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -18,23 +17,14 @@ from relay.store import Store, migrate
 from tests.acceptance.posting import Posting, arrived, assert_in_order, wait_for_all
 from tests.acceptance.process import SOAK, Process
 from tests.fakes import FakeClock
+from tests.ports import unused_port
 from tests.postgres import Bouncer, Postgres, bouncer_program, programs, skip_unless
+from tests.systems import ANOTHER_1C
 from tests.waiting import eventually
 
 SECONDS = 120 if SOAK else 12
 BATCH = 90
 CONCURRENCY = 3
-SECOND = """
-[targets.second]
-kind = "1c"
-url = "{url}"
-username = "Обмен УИС"
-password = "пароль"
-retry_first = "200ms"
-retry_max = "1s"
-concurrency = 3
-call_gap = "0s"
-"""
 
 
 @pytest.fixture(params=["direct", "pooled"])
@@ -68,12 +58,12 @@ def processes(
     server: tuple[Postgres, str], bases: list[Sandbox], write_config: Callable[..., Path], tmp_path: Path
 ) -> Iterator[list[Process]]:
     """Three web processes, which deliver too, and two workers."""
-    more = SECOND.format(url=bases[1].onec_url)
+    more = ANOTHER_1C.format(name="second", url=bases[1].onec_url)
     config = write_config(bases[0].onec_url, target=f"concurrency = {CONCURRENCY}", more=more)
     text = config.read_text(encoding="utf-8").replace('targets = ["onec"]', 'targets = ["onec", "second"]')
     config.write_text(text, encoding="utf-8")
     address = {"DATABASE_URL": server[1]}
-    made = [Process(config, _port(), tmp_path / f"web-{number}.log", **address) for number in range(3)]
+    made = [Process(config, unused_port(), tmp_path / f"web-{number}.log", **address) for number in range(3)]
     made += [Process(config, 0, tmp_path / f"work-{number}.log", "work", **address) for number in range(2)]
     store = Store(server[1])
     migrate.migrate(store.database, FakeClock()())
@@ -83,12 +73,6 @@ def processes(
     yield made
     for process in made:
         process.end()
-
-
-def _port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @pytest.mark.timeout(900)

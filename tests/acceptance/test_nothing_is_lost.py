@@ -16,23 +16,13 @@ from relay.sandbox.onec import OneC
 from relay.sandbox.server import Sandbox
 from tests.acceptance.posting import Posting, arrived, assert_in_order, wait_for_all
 from tests.acceptance.process import SOAK, Process
+from tests.systems import ANOTHER_1C
 from tests.waiting import eventually
 
 KILLS = 100 if SOAK else 3
 NOTIFICATIONS = 600 if SOAK else 400
 CONCURRENCY = 3
 MAKE_FAST = f"concurrency = {CONCURRENCY}"
-THREE = """
-[targets.{name}]
-kind = "1c"
-url = "{url}"
-username = "Обмен УИС"
-password = "пароль"
-retry_first = "200ms"
-retry_max = "1s"
-concurrency = 3
-call_gap = "0s"
-"""
 
 
 @pytest.fixture
@@ -70,7 +60,9 @@ def test_what_got_a_200_is_delivered_to_three_targets_after_kills_at_random_mome
 ) -> None:
     chance = random.Random()
     names = ("onec", "second", "third")
-    more = "".join(THREE.format(name=name, url=base.onec_url) for name, base in zip(names[1:], three[1:], strict=True))
+    more = "".join(
+        ANOTHER_1C.format(name=name, url=base.onec_url) for name, base in zip(names[1:], three[1:], strict=True)
+    )
     process = make_process(three[0].onec_url, target=MAKE_FAST, more=more)
     text = process.config.read_text(encoding="utf-8").replace('targets = ["onec"]', f"targets = {json.dumps(names)}")
     process.config.write_text(text, encoding="utf-8")

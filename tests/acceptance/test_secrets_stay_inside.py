@@ -128,8 +128,10 @@ def test_secrets_phones_and_links_reach_no_log_no_metric_no_answer_and_no_proces
     config.write_text(text, encoding="utf-8")
     access = tmp_path / "access.log"
     environ = {
-        "LOG_FORMAT": form, "LOG_LEVEL": "DEBUG", "GUNICORN_CMD_ARGS": f"--access-logfile {access} --log-level debug",
-    }  # fmt: skip
+        "LOG_FORMAT": form,
+        "LOG_LEVEL": "DEBUG",
+        "GUNICORN_CMD_ARGS": f"--access-logfile {access} --log-level debug",
+    }
     process = Process(config, unused_port, tmp_path / "relay.log", **environ).start()
     try:
         for target, mode in (("onec", "bad_request"), ("bitrix24", "invalid_credentials"), ("amocrm", "validation")):

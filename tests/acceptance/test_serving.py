@@ -116,9 +116,11 @@ def test_only_the_dispatcher(make_process: Callable[..., Process], onec: Sandbox
     process = make_process(onec.onec_url, environ={"RELAY_DISPATCH": "off"}).start()
     process.request("POST", IN + "?token=correct-horse", rendered("incoming"))
     worker = subprocess.Popen(
-        [sys.executable, "-m", "relay", "work"], cwd=ROOT, env={**os.environ, "RELAY_CONFIG": str(process.config)},
+        [sys.executable, "-m", "relay", "work"],
+        cwd=ROOT,
+        env={**os.environ, "RELAY_CONFIG": str(process.config)},
         stderr=subprocess.DEVNULL,
-    )  # fmt: skip
+    )
     try:
         eventually(lambda: len(onec.onec.state()["writes"]) == 1, "delivered by the worker", alive=worker)
     finally:

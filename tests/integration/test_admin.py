@@ -89,17 +89,31 @@ def make_dead(relay: Relay, *sessions: int, reason: str = "400: a field is missi
         now = relay.clock()
         relay.store.queue.record(
             store_work.AttemptResult(
-                delivery=job.delivery, epoch=epoch, state="dead", due_at=now, failures=1, unclear=0, delivered_at=None,
-                reason=reason, remote_id=None, attempt=None,
+                delivery=job.delivery,
+                epoch=epoch,
+                state="dead",
+                due_at=now,
+                failures=1,
+                unclear=0,
+                delivered_at=None,
+                reason=reason,
+                remote_id=None,
+                attempt=None,
             )
-        )  # fmt: skip
+        )
 
 
 VIEWS = ["/admin/", "/admin/dead", "/admin/calls", "/admin/calls/trade/7", "/admin/events/x", "/admin/events/x/edit"]
 ACTIONS = [
-    "/admin/dead/replay", "/admin/dead/discard", "/admin/dead/replay/now", "/admin/dead/discard/now",
-    "/admin/targets/onec/pause", "/admin/targets/onec/resume", "/admin/events/x/edit", "/admin/logout",
-]  # fmt: skip
+    "/admin/dead/replay",
+    "/admin/dead/discard",
+    "/admin/dead/replay/now",
+    "/admin/dead/discard/now",
+    "/admin/targets/onec/pause",
+    "/admin/targets/onec/resume",
+    "/admin/events/x/edit",
+    "/admin/logout",
+]
 
 
 # --- who gets in
@@ -282,9 +296,10 @@ def test_an_upload_is_refused_by_its_length_with_or_without_one_said(stranger: O
     upload = {"data": head + much, "headers": {"Content-Type": "multipart/form-data; boundary=b"}}
     form = {"data": b"form=" + much, "headers": {"Content-Type": FORM}}
     in_chunks = {
-        "input_stream": BytesIO(form["data"]), "headers": {"Content-Type": FORM, "Transfer-Encoding": "chunked"},
+        "input_stream": BytesIO(form["data"]),
+        "headers": {"Content-Type": FORM, "Transfer-Encoding": "chunked"},
         "environ_overrides": {"CONTENT_LENGTH": "", "wsgi.input_terminated": True},  # as gunicorn says it
-    }  # fmt: skip
+    }
 
     assert [stranger.client.post("/admin/login", **sent).status_code for sent in (upload, form, in_chunks)] == [413] * 3
 
@@ -323,9 +338,10 @@ def test_wrong_passwords_make_an_address_wait_longer_and_longer(stranger: Operat
 def test_wrong_passwords_from_everywhere_close_the_door_to_nobody_else(stranger: Operator) -> None:
     for number in range(60):
         stranger.client.post(
-            "/admin/login", data={"password": "wrong", "form": stranger.token()},
+            "/admin/login",
+            data={"password": "wrong", "form": stranger.token()},
             environ_base={"REMOTE_ADDR": f"192.0.2.{number}"},
-        )  # fmt: skip
+        )
 
     assert stranger.enter().status_code == 302
 
@@ -399,8 +415,9 @@ def test_a_target_that_was_removed_is_still_shown(make_relay: Callable[..., Rela
 
 
 @pytest.mark.parametrize(
-    ("language", "heading"), [("ru", "Обзор"), ("ru-RU,ru;q=0.9,en;q=0.8", "Обзор"), ("en-GB", "Overview"), ("fr", "Обзор"), ("", "Обзор")],
-)  # fmt: skip
+    ("language", "heading"),
+    [("ru", "Обзор"), ("ru-RU,ru;q=0.9,en;q=0.8", "Обзор"), ("en-GB", "Overview"), ("fr", "Обзор"), ("", "Обзор")],
+)
 def test_the_browsers_language_is_spoken(operator: Operator, language: str, heading: str) -> None:
     assert f"<h1>{heading}</h1>" in operator.see("/admin/", headers={"Accept-Language": language})
 
@@ -470,14 +487,21 @@ def test_calls_are_found(operator: Operator, relay: Relay, clock: FakeClock, que
 @pytest.mark.parametrize(
     ("path", "code"),
     [
-        ("/admin/dead?kind=nonsense", 400), ("/admin/dead?state=delivered", 400), ("/admin/dead?since=yesterday", 400),
-        ("/admin/dead?before=x", 400), ("/admin/dead?before=99999999999999999999", 400),
-        ("/admin/calls?until=soon", 400), ("/admin/calls/trade/404", 404), ("/admin/events/nothing", 404),
-        ("/admin/calls?since=99999999999d", 400), ("/admin/calls?since=999999d", 400),
-        (f"/admin/dead?since={'9' * 400}s", 400), ("/admin/dead?until=9999-12-31T23:59:59-12:00", 400),
+        ("/admin/dead?kind=nonsense", 400),
+        ("/admin/dead?state=delivered", 400),
+        ("/admin/dead?since=yesterday", 400),
+        ("/admin/dead?before=x", 400),
+        ("/admin/dead?before=99999999999999999999", 400),
+        ("/admin/calls?until=soon", 400),
+        ("/admin/calls/trade/404", 404),
+        ("/admin/events/nothing", 404),
+        ("/admin/calls?since=99999999999d", 400),
+        ("/admin/calls?since=999999d", 400),
+        (f"/admin/dead?since={'9' * 400}s", 400),
+        ("/admin/dead?until=9999-12-31T23:59:59-12:00", 400),
         ("/admin/calls?since=0001-01-01T00:00", 400),
     ],
-)  # fmt: skip
+)
 def test_what_makes_no_sense_is_said_on_a_page(operator: Operator, path: str, code: int) -> None:
     assert 'role="alert"' in operator.see(path, code=code)
 

@@ -54,10 +54,18 @@ class Operator:
         attempt = Attempt(number=1, at=now, took_ms=12, status=400, outcome="refused", reason=reason)
         self.relay.store.queue.record(
             AttemptResult(
-                delivery=job.delivery, epoch=1, state=state, due_at=now, failures=0, unclear=0,
-                delivered_at=now if state == "delivered" else None, reason=reason, remote_id=None, attempt=attempt,
+                delivery=job.delivery,
+                epoch=1,
+                state=state,
+                due_at=now,
+                failures=0,
+                unclear=0,
+                delivered_at=now if state == "delivered" else None,
+                reason=reason,
+                remote_id=None,
+                attempt=attempt,
             )
-        )  # fmt: skip
+        )
 
     def states(self) -> list[str]:
         return [delivery.state for delivery in self.relay.store.queries.deliveries(Selection())]
@@ -207,9 +215,16 @@ def test_status_prints_one_object_per_target_and_source(busy: Operator) -> None:
     target, source = busy.lines("status")
 
     assert target == {
-        "target": "onec", "kind": "1c", "state": "open", "reason": None, "due": 0, "oldest_due_at": None,
-        "delivered_24h": 1, "dead": 2, "last_error": "400: нет",
-    }  # fmt: skip
+        "target": "onec",
+        "kind": "1c",
+        "state": "open",
+        "reason": None,
+        "due": 0,
+        "oldest_due_at": None,
+        "delivered_24h": 1,
+        "dead": 2,
+        "last_error": "400: нет",
+    }
     assert (source["source"], source["taken_24h"], source["refused_24h"]) == ("trade", 4, {"401": 1})
     assert ISO.fullmatch(source["last_taken_at"])
     assert "onec" in busy.run("status")

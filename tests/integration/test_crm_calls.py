@@ -34,10 +34,16 @@ def held_by_bitrix24(systems: Sandbox) -> list[tuple[Any, ...]]:
     """Each finished call: session, type, user, seconds, code, recordings. Calls left open come last."""
     state = systems.bitrix24.state()
     ended = [
-        (row["EXTERNAL_CALL_ID"], row["TYPE"], row["USER_ID"], row["DURATION"], row["STATUS_CODE"],
-         [record["url"] for record in row["records"]])
+        (
+            row["EXTERNAL_CALL_ID"],
+            row["TYPE"],
+            row["USER_ID"],
+            row["DURATION"],
+            row["STATUS_CODE"],
+            [record["url"] for record in row["records"]],
+        )
         for row in state["statistics"]
-    ]  # fmt: skip
+    ]
     return sorted(ended, key=str) + [("open", call["EXTERNAL_CALL_ID"]) for call in state["calls"]]
 
 
@@ -45,10 +51,17 @@ def held_by_amocrm(systems: Sandbox) -> list[tuple[Any, ...]]:
     """Each call: its place, session, status or none, seconds, link; then the links that were noted."""
     state = systems.amocrm.state()
     calls = [
-        ("call", call["uniq"], call["direction"], call["call_status"], call["duration"], call.get("link"),
-         call["responsible_user_id"])
+        (
+            "call",
+            call["uniq"],
+            call["direction"],
+            call["call_status"],
+            call["duration"],
+            call.get("link"),
+            call["responsible_user_id"],
+        )
         for call in state["calls"]
-    ]  # fmt: skip
+    ]
     unsorted = [
         ("unsorted", taken["metadata"]["uniq"], taken["metadata"]["duration"], taken["metadata"]["link"])
         for taken in state["unsorted"]
@@ -66,22 +79,34 @@ I = "inbound"  # noqa: E741
 # the story; what 1C, Bitrix24 and amoCRM hold at its end
 HELD: dict[str, tuple[list[str], list[Any], list[Any]]] = {
     "answered": (
-        ["in", "in", "rec"], [("7", 2, 12, 51, "200", [LINK])], [("call", "7", I, 4, 51, LINK, 504142)],
+        ["in", "in", "rec"],
+        [("7", 2, 12, 51, "200", [LINK])],
+        [("call", "7", I, 4, 51, LINK, 504142)],
     ),
     "lost by the client": (
-        ["in", "in", "rec"], [("7", 2, 1, 0, "304", [])], [("call", "7", I, 6, 0, None, 504141)],
+        ["in", "in", "rec"],
+        [("7", 2, 1, 0, "304", [])],
+        [("call", "7", I, 6, 0, None, 504141)],
     ),
     "lost by the operator": (
-        ["in", "rec"], [("7", 2, 12, 0, "603", [])], [("call", "7", I, 6, 0, None, 504142)],
+        ["in", "rec"],
+        [("7", 2, 12, 0, "603", [])],
+        [("call", "7", I, 6, 0, None, 504142)],
     ),
     "outgoing answered": (
-        ["out", "rec"], [("7", 1, 12, 51, "200", [LINK])], [("call", "7", B, 4, 51, LINK, 504142)],
+        ["out", "rec"],
+        [("7", 1, 12, 51, "200", [LINK])],
+        [("call", "7", B, 4, 51, LINK, 504142)],
     ),
     "outgoing not taken": (
-        ["out", "in", "rec"], [("7", 1, 12, 0, "304", [])], [("call", "7", B, 6, 0, None, 504142)],
+        ["out", "in", "rec"],
+        [("7", 1, 12, 0, "304", [])],
+        [("call", "7", B, 6, 0, None, 504142)],
     ),
     "transferred": (
-        ["in", "in", "in", "rec"], [("7", 2, 13, 51, "200", [LINK])], [("call", "7", I, 4, 51, LINK, 504143)],
+        ["in", "in", "in", "rec"],
+        [("7", 2, 13, 51, "200", [LINK])],
+        [("call", "7", I, 4, 51, LINK, 504143)],
     ),
     "two at once": (
         ["in", "in", "in", "in", "rec", "rec"],
@@ -90,22 +115,31 @@ HELD: dict[str, tuple[list[str], list[Any], list[Any]]] = {
     ),
     "beginning missed": (["rec"], [("7", 2, 12, 51, "200", [LINK])], [("call", "7", I, 4, 51, LINK, 504142)]),
     "out of order": (
-        ["rec", "in", "in"], [("7", 2, 12, 51, "200", [LINK])], [("call", "7", I, 4, 51, LINK, 504142)],
+        ["rec", "in", "in"],
+        [("7", 2, 12, 51, "200", [LINK])],
+        [("call", "7", I, 4, 51, LINK, 504142)],
     ),
     "lost, out of order": (
-        ["rec", "in", "in"], [("7", 2, 1, 0, "304", [])], [("call", "7", I, 6, 0, None, 504141)],
+        ["rec", "in", "in"],
+        [("7", 2, 1, 0, "304", [])],
+        [("call", "7", I, 6, 0, None, 504141)],
     ),
     "recording later": (
-        ["in", "in", "rec"], [("7", 2, 12, 51, "200", [LINK])],
+        ["in", "in", "rec"],
+        [("7", 2, 12, 51, "200", [LINK])],
         [("call", "7", I, 4, 51, None, 504142), ("note", f"Запись звонка: {LINK}")],
     ),
     "recording first": (
-        ["in", "in", "rec"], [("7", 2, 12, 51, "200", [LINK])], [("call", "7", I, 4, 51, LINK, 504142)],
+        ["in", "in", "rec"],
+        [("7", 2, 12, 51, "200", [LINK])],
+        [("call", "7", I, 4, 51, LINK, 504142)],
     ),
     "hung up after a talk": (
-        ["in", "in", "in", "rec"], [("7", 2, 12, 51, "200", [LINK])], [("call", "7", I, 4, 51, LINK, 504142)],
+        ["in", "in", "in", "rec"],
+        [("7", 2, 12, 51, "200", [LINK])],
+        [("call", "7", I, 4, 51, LINK, 504142)],
     ),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("story", STORIES)
@@ -146,28 +180,36 @@ def test_the_same_when_everything_had_waited_for_the_night(
 # what UIS's own templates come to; the rows of 1C, which takes the five kinds of the user's notifications here
 HELD_OF_THE_CABINET: dict[str, tuple[list[str], list[Any], list[Any]]] = {
     "answered": (
-        ["in", "in", "rec"], [("7", 2, 12, 51, "200", [LINK])],
+        ["in", "in", "rec"],
+        [("7", 2, 12, 51, "200", [LINK])],
         [("call", "7", I, 4, 51, None, 504142), ("note", f"Запись звонка: {LINK}")],
     ),
     "lost": (["in", "in", "rec"], [("7", 2, 12, 0, "304", [])], [("call", "7", I, 6, 0, None, 504142)]),
     "missed, and only its end is told": (
-        ["rec"], [("7", 2, 1, 0, "304", [])], [("call", "7", I, 6, 0, None, 504141)],
+        ["rec"],
+        [("7", 2, 1, 0, "304", [])],
+        [("call", "7", I, 6, 0, None, 504141)],
     ),
     "outgoing": (["out", "rec"], [("7", 1, 12, 51, "200", [])], [("call", "7", B, 4, 51, None, 504142)]),
     "outgoing, not taken": (["out", "rec"], [("7", 1, 12, 0, "304", [])], [("call", "7", B, 6, 0, None, 504142)]),
     "recording to the end's address": (
-        ["in", "in", "rec"], [("7", 2, 12, 51, "200", [LINK])],
+        ["in", "in", "rec"],
+        [("7", 2, 12, 51, "200", [LINK])],
         [("call", "7", I, 4, 51, None, 504142), ("note", f"Запись звонка: {LINK}")],
     ),
     "the end of a talk to the beginning's address": (
-        ["in", "in", "rec"], [("7", 2, 12, 51, "200", [LINK])], [("call", "7", I, 4, 51, LINK, 504142)],
+        ["in", "in", "rec"],
+        [("7", 2, 12, 51, "200", [LINK])],
+        [("call", "7", I, 4, 51, LINK, 504142)],
     ),
     "a menu, and nobody answered": (
-        ["in", "rec"], [("7", 2, 1, 0, "304", [])], [("call", "7", I, 6, 0, None, 504141)],
+        ["in", "rec"],
+        [("7", 2, 1, 0, "304", [])],
+        [("call", "7", I, 6, 0, None, 504141)],
     ),
     "Novofon, missed": (["rec"], [("7", 2, 1, 0, "304", [])], [("call", "7", I, 6, 0, None, 504141)]),
     "Novofon, answered": (["rec"], [("7", 2, 1, 51, "200", [])], [("call", "7", I, 4, 51, None, 504141)]),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("story", OF_THE_CABINET)
@@ -195,9 +237,14 @@ MISSED = ("lost", "missed, and only its end is told", "a menu, and nobody answer
     ],
 )
 def test_whom_1c_shows_the_end_of_a_call_to(
-    sent_at_the_end: str | None, channel: str | None, remark: str, make_crm: Any, lanes: Any, systems: Sandbox,
+    sent_at_the_end: str | None,
+    channel: str | None,
+    remark: str,
+    make_crm: Any,
+    lanes: Any,
+    systems: Sandbox,
     clock: FakeClock,
-) -> None:  # fmt: skip
+) -> None:
     relay = make_crm()
 
     tell(relay, [incoming(), answered(), finished(extension=sent_at_the_end)], clock, lanes(relay)[0])
@@ -450,12 +497,13 @@ def _replay_all(relay: Relay, clock: FakeClock) -> None:
     [
         ("employee", [("show", 12), ("hide", 12), ("show", 13)], "to whoever has the call"),
         (
-            "all", [("show", 12), ("show", 13), ("hide", 13), ("hide", 12), ("show", 13)],
+            "all",
+            [("show", 12), ("show", 13), ("hide", 13), ("hide", 12), ("show", 13)],
             "to everybody while it rings, then to whoever has it",
         ),
         ("nobody", [], "to nobody"),
     ],
-)  # fmt: skip
+)
 def test_whose_screens_show_the_card(
     show_to: str, cards: list[Any], remark: str, make_crm: Any, lanes: Any, systems: Sandbox, clock: FakeClock
 ) -> None:
@@ -501,12 +549,14 @@ def test_nothing_is_written_to_the_chat(make_crm: Any, lanes: Any, systems: Sand
 
 # UIS's word for where the call came from, the direction, TYPE
 TYPES = [
-    *[(source, direction, 4)
-      for source in ("sitephone", "callapi", "auto_back_call_lost", "auto_back_call_by_timeout", "SitePhone ")
-      for direction in ("in", "out")],
+    *[
+        (source, direction, 4)
+        for source in ("sitephone", "callapi", "auto_back_call_lost", "auto_back_call_by_timeout", "SitePhone ")
+        for direction in ("in", "out")
+    ],
     *[(source, "in", 2) for source in ("va", "sip", "call_tracking", "callapi_2", "auto_back", None)],
     *[(source, "out", 1) for source in ("va", "sip_trunk", "bitrix", None)],
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize(("source", "direction", "number"), TYPES)

@@ -22,7 +22,7 @@ from relay.wiring import Relay
 from tests.calls import rendered
 from tests.factories import POLICY
 from tests.fakes import Failing, Scripted, Told, with_store
-from tests.lanes import all_are, dispatch, own, post, states
+from tests.lanes import Waits, all_are, dispatch, own, post, states
 from tests.waiting import eventually
 
 ONE = replace(POLICY, concurrency=1, retry_first=timedelta(milliseconds=1), retry_max=timedelta(milliseconds=1))
@@ -116,6 +116,24 @@ def test_an_outcome_that_is_confirmed_too_late_is_one_attempt(stored: Relay) -> 
         for _, tried in stored.store.queries.deliveries_of(event)
     ]
     assert sorted(len(one) for one in tries) == [0, 1, 1]  # what the unconfirmed commit had claimed is found later
+
+
+def test_an_answer_waits_for_a_store_that_is_away(stored: Relay) -> None:
+    """Whatever is asked of the store after it: it has come once, and is not taken for unclear."""
+    away = Failing(stored.store, "queue.another_was_delivered", StoreError("the server is away"), times=3)
+    lane, target = stepped(
+        with_store(away), ONE, stored.clock, Outcome(name="failed", status=500), stopping=Waits(lambda _: None)
+    )
+    assert lane.step()
+    assert len(target.sent) == 1
+    [[tried]] = [
+        tries
+        for event in stored.store.queries.events(Selection())
+        for _, tries in stored.store.queries.deliveries_of(event)
+        if tries
+    ]
+    assert tried.outcome == "failed"
+    assert not lane.unrecorded
 
 
 # --- one step

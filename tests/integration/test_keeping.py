@@ -32,11 +32,18 @@ def end(relay: Relay, state: Any) -> None:
     now = relay.clock()
     relay.store.queue.record(
         AttemptResult(
-            delivery=job.delivery, epoch=epoch, state=state, due_at=now, failures=0, unclear=0,
-            delivered_at=now if state == "delivered" else None, reason=None, remote_id=None,
+            delivery=job.delivery,
+            epoch=epoch,
+            state=state,
+            due_at=now,
+            failures=0,
+            unclear=0,
+            delivered_at=now if state == "delivered" else None,
+            reason=None,
+            remote_id=None,
             attempt=Attempt(number=1, at=now, took_ms=1, status=200, outcome="delivered", reason=""),
         )
-    )  # fmt: skip
+    )
 
 
 @pytest.fixture
@@ -268,10 +275,18 @@ def test_after_a_step_of_the_clock_waits_have_their_length_and_ages_their_value(
     assert job is not None
     relay.store.queue.record(
         AttemptResult(
-            delivery=job.delivery, epoch=epoch, state="due", due_at=clock() + timedelta(minutes=10), failures=0,
-            unclear=0, delivered_at=None, reason=None, remote_id=None, attempt=None,
+            delivery=job.delivery,
+            epoch=epoch,
+            state="due",
+            due_at=clock() + timedelta(minutes=10),
+            failures=0,
+            unclear=0,
+            delivered_at=None,
+            reason=None,
+            remote_id=None,
+            attempt=None,
         )
-    )  # fmt: skip
+    )
     post(relay, rendered("incoming", call_session_id=2))
     clock.forward(minutes=1)
     before, after = clock(), clock() + timedelta(hours=hours)

@@ -101,8 +101,9 @@ def test_a_store_that_fails_is_known_after_a_second_and_one_that_works_again_too
     now[0] += 1
     answer = client.get("/readyz")
     assert (answer.status_code, answer.get_json()) == (
-        503, {"error": "the store takes no writes; the log says why"},
-    )  # fmt: skip
+        503,
+        {"error": "the store takes no writes; the log says why"},
+    )
     place.with_suffix(".away").rename(place)
     now[0] += 1
     assert client.get("/readyz").status_code == 200

@@ -115,9 +115,15 @@ def test_the_file_is_fetched_and_sent(
     ],
 )
 def test_a_recording_that_cannot_be_had_is_not_the_targets_fault_and_the_call_is_there(
-    path: str, outcome: str, words: str, uis: str, make_crm: Any, systems: Sandbox, clock: FakeClock,
+    path: str,
+    outcome: str,
+    words: str,
+    uis: str,
+    make_crm: Any,
+    systems: Sandbox,
+    clock: FakeClock,
     monkeypatch: pytest.MonkeyPatch,
-) -> None:  # fmt: skip
+) -> None:
     monkeypatch.setattr(recordings, "_MAX", 100_000)
     relay = make_crm(b24=UPLOAD)
     lane = SteppedLane(relay, "b24", clock)
@@ -286,10 +292,26 @@ def test_a_name_that_leads_elsewhere_the_second_time_is_looked_up_once(
 
 PUBLIC = ["8.8.8.8", "195.211.122.249", "2a00:1450::1", "::ffff:8.8.8.8", "64:ff9b::808:808"]
 NOT_PUBLIC = [
-    "127.0.0.1", "10.0.0.1", "172.16.0.1", "192.168.1.1", "169.254.169.254", "100.64.0.1", "0.0.0.0", "224.0.0.1",
-    "255.255.255.255", "192.0.2.1", "::", "::1", "fe80::1%eth0", "fc00::1", "ff02::1", "::ffff:10.0.0.1",
-    "64:ff9b::a00:1", "2002:a00:1::1", "2001:db8::1",
-]  # fmt: skip
+    "127.0.0.1",
+    "10.0.0.1",
+    "172.16.0.1",
+    "192.168.1.1",
+    "169.254.169.254",
+    "100.64.0.1",
+    "0.0.0.0",
+    "224.0.0.1",
+    "255.255.255.255",
+    "192.0.2.1",
+    "::",
+    "::1",
+    "fe80::1%eth0",
+    "fc00::1",
+    "ff02::1",
+    "::ffff:10.0.0.1",
+    "64:ff9b::a00:1",
+    "2002:a00:1::1",
+    "2001:db8::1",
+]
 
 
 @pytest.mark.parametrize(("address", "public"), [*((a, True) for a in PUBLIC), *((a, False) for a in NOT_PUBLIC)])

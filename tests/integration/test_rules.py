@@ -130,8 +130,14 @@ def test_explain_names_the_rule_for_each_target(
     assert [json.loads(line) for line in done.stdout.splitlines()] == [
         {"target": "onec", "takes": False, "rule": 1, "why": f"rule 1 (line = {LINE})", "settings": {}},
         {"target": "b24", "takes": True, "rule": 2, "why": "rule 2 (any call)", "settings": {"default_user": 13}},
-        {"target": "amo", "takes": True, "rule": None, "why": "no rule fits: the target's own settings", "settings": {}},
-    ]  # fmt: skip
+        {
+            "target": "amo",
+            "takes": True,
+            "rule": None,
+            "why": "no rule fits: the target's own settings",
+            "settings": {},
+        },
+    ]
     assert "default_user = 13" in told.output
     assert CliRunner().invoke(main, ["explain", "nothing"], env=environ).exit_code == 1
 

@@ -34,13 +34,29 @@ def store(database_url: str) -> Any:
     made.close()
 
 
-def notification(number: int = 1, *, session: str | None = "7", at: datetime = NOON, digest: int | None = None,
-                 ordered: bool = True, window: timedelta = timedelta(minutes=10)) -> NewEvent:  # fmt: skip
+def notification(
+    number: int = 1,
+    *,
+    session: str | None = "7",
+    at: datetime = NOON,
+    digest: int | None = None,
+    ordered: bool = True,
+    window: timedelta = timedelta(minutes=10),
+) -> NewEvent:
     return NewEvent(
-        source="trade", endpoint="in", raw=b"%d" % (digest or number), is_query=False, zone="Europe/Moscow",
-        digest=digest or number, call=CallEvent(kind="incoming", session_id=session), problem=None,
-        notes=(), received_at=at, duplicate_window=window, routes=(Route("onec", ordered),),
-    )  # fmt: skip
+        source="trade",
+        endpoint="in",
+        raw=b"%d" % (digest or number),
+        is_query=False,
+        zone="Europe/Moscow",
+        digest=digest or number,
+        call=CallEvent(kind="incoming", session_id=session),
+        problem=None,
+        notes=(),
+        received_at=at,
+        duplicate_window=window,
+        routes=(Route("onec", ordered),),
+    )
 
 
 def claim(store: Store, at: datetime = NOON + timedelta(seconds=1)) -> Any:
@@ -50,10 +66,17 @@ def claim(store: Store, at: datetime = NOON + timedelta(seconds=1)) -> Any:
 def result(job: Any, state: Any = "delivered", *, due_at: datetime = NOON) -> AttemptResult:
     outcome: Any = "delivered" if state == "delivered" else "later"
     return AttemptResult(
-        delivery=job.delivery, epoch=job.epoch, state=state, due_at=due_at, failures=0, unclear=0,
-        delivered_at=NOON if state == "delivered" else None, reason=None, remote_id=None,
+        delivery=job.delivery,
+        epoch=job.epoch,
+        state=state,
+        due_at=due_at,
+        failures=0,
+        unclear=0,
+        delivered_at=NOON if state == "delivered" else None,
+        reason=None,
+        remote_id=None,
         attempt=Attempt(number=job.delivery.attempts + 1, at=NOON, took_ms=1, status=200, outcome=outcome, reason=""),
-    )  # fmt: skip
+    )
 
 
 def states(store: Store) -> list[str]:
@@ -66,8 +89,10 @@ def states(store: Store) -> list[str]:
 @pytest.mark.sqlite
 def test_a_commit_is_on_disk(store: Store) -> None:
     with store.database.write() as connection:
-        pragmas = {name: connection.exec_driver_sql(f"PRAGMA {name}").scalar() for name in
-                   ("journal_mode", "synchronous", "foreign_keys", "auto_vacuum", "mmap_size")}  # fmt: skip
+        pragmas = {
+            name: connection.exec_driver_sql(f"PRAGMA {name}").scalar()
+            for name in ("journal_mode", "synchronous", "foreign_keys", "auto_vacuum", "mmap_size")
+        }
 
     assert pragmas == {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1, "auto_vacuum": 2, "mmap_size": 0}
 

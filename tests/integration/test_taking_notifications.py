@@ -350,8 +350,15 @@ def test_readyz_when_the_store_takes_no_writes(client: Any) -> None:
 
 
 @settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(body=st.one_of(st.binary(max_size=300), st.text(max_size=200).map(lambda text: ('{"call_session_id":7,"scenario_name":"' + text).encode("utf-8", "surrogatepass"))),
-       endpoint=st.sampled_from(["in", "out", "rec", "any"]))  # fmt: skip
+@given(
+    body=st.one_of(
+        st.binary(max_size=300),
+        st.text(max_size=200).map(
+            lambda text: ('{"call_session_id":7,"scenario_name":"' + text).encode("utf-8", "surrogatepass")
+        ),
+    ),
+    endpoint=st.sampled_from(["in", "out", "rec", "any"]),
+)
 def test_any_bytes_at_all_are_answered_with_200_and_kept(client: Any, body: bytes, endpoint: str) -> None:
     answer = client.post(f"/trade/hs/UIScom/{endpoint}", data=body, headers={"X-Relay-Token": "correct-horse"})
 

@@ -75,7 +75,7 @@ def old(minutes: int) -> datetime:
         (Snapshot(now=NOW, store_down_since=old(1), unreadable=3), ["store"], "nothing else is known then"),
         (Snapshot(now=NOW, store_down_since=NOW), [], "somebody else writes at this moment"),
     ],
-)  # fmt: skip
+)
 def test_what_is_a_trouble(facts: Snapshot, found: list[str], remark: str) -> None:
     assert keys(facts) == found, remark
 
@@ -255,9 +255,11 @@ looks = st.lists(
 
 def facts_of(at: datetime, wrong: frozenset[str]) -> Snapshot:
     return Snapshot(
-        now=at, targets=(a_target(state="down" if "down" in wrong else "open", since=at - HOUR),),
-        dead={"onec": int("dead" in wrong)}, free_bytes=0 if "disk" in wrong else 1 << 40,
-    )  # fmt: skip
+        now=at,
+        targets=(a_target(state="down" if "down" in wrong else "open", since=at - HOUR),),
+        dead={"onec": int("dead" in wrong)},
+        free_bytes=0 if "disk" in wrong else 1 << 40,
+    )
 
 
 @given(looks)

@@ -174,8 +174,11 @@ def test_a_late_pop_up_is_never_shown(web: responses.RequestsMock) -> None:
     late = adapter.send(shipment(call, received_at=NOW - timedelta(seconds=31)), Memory(call))
 
     assert (in_time.name, in_time.health_hint, late.name, late.health_hint) == (
-        "delivered", None, "delivered", "not_asked",
-    )  # fmt: skip
+        "delivered",
+        None,
+        "delivered",
+        "not_asked",
+    )
     assert "late" in late.reason
     assert len(web.calls) == 1
 
@@ -190,11 +193,20 @@ def test_a_call_is_sent_as_the_documentation_has_it(web: responses.RequestsMock)
 
     [sent] = json.loads(web.calls[0].request.body)
     assert sent == {
-        "direction": "inbound", "uniq": "7", "duration": 51, "source": "UIS", "phone": "79005550123", "link": LINK,
-        "call_result": "Разговор состоялся", "call_status": 4, "call_responsible": 504142,
-        "responsible_user_id": 504142, "created_by": 504142, "created_at": 1773130778,
+        "direction": "inbound",
+        "uniq": "7",
+        "duration": 51,
+        "source": "UIS",
+        "phone": "79005550123",
+        "link": LINK,
+        "call_result": "Разговор состоялся",
+        "call_status": 4,
+        "call_responsible": 504142,
+        "responsible_user_id": 504142,
+        "created_by": 504142,
+        "created_at": 1773130778,
         "request_id": "7",
-    }  # fmt: skip
+    }
     assert set(parsed("amocrm_request_calls.json")[0]) <= set(sent)
     assert web.calls[0].request.headers["Authorization"] == "Bearer s3cret-access"
 

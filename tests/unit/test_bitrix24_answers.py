@@ -138,9 +138,11 @@ def test_a_database_error_of_finish_is_tried_again(web: responses.RequestsMock, 
 
 
 UNKNOWN_USER = [
-    "bitrix24_error_register_user_not_set.json", "bitrix24_error_register_user_not_set_real.json",
-    "bitrix24_error_register_user_inactive.json", "bitrix24_error_register_user_inactive_real.json",
-]  # fmt: skip
+    "bitrix24_error_register_user_not_set.json",
+    "bitrix24_error_register_user_not_set_real.json",
+    "bitrix24_error_register_user_inactive.json",
+    "bitrix24_error_register_user_inactive_real.json",
+]
 
 
 @pytest.mark.parametrize("body", UNKNOWN_USER)
@@ -220,9 +222,7 @@ def test_recordings_that_have_to_wait_do_not_hold_up_the_calls(web: responses.Re
 
 @pytest.mark.parametrize("wait", ["7", "Mon, 02 Mar 2026 09:45:07 GMT"])
 def test_retry_after_lengthens_the_wait(web: responses.RequestsMock, wait: str) -> None:
-    answers(
-        web, "register", 503, text("bitrix24_error_query_limit_exceeded.json"), headers={"Retry-After": wait}
-    )  # fmt: skip
+    answers(web, "register", 503, text("bitrix24_error_query_limit_exceeded.json"), headers={"Retry-After": wait})
 
     assert send(incoming())[0].wait == timedelta(seconds=7)
 
@@ -275,9 +275,16 @@ def test_a_call_is_registered_with_the_offset_of_its_zone_and_without_its_plus_i
     send(incoming(start_time="2026-03-10 11:19:38.123"))
 
     assert json.loads(web.calls[0].request.body) == {
-        "USER_ID": 1, "PHONE_NUMBER": "+79005550123", "TYPE": 2, "CALL_START_DATE": "2026-03-10T11:19:38+03:00",
-        "CRM_CREATE": 1, "SHOW": 0, "ADD_TO_CHAT": 0, "EXTERNAL_CALL_ID": "7", "LINE_NUMBER": "74955550100",
-    }  # fmt: skip
+        "USER_ID": 1,
+        "PHONE_NUMBER": "+79005550123",
+        "TYPE": 2,
+        "CALL_START_DATE": "2026-03-10T11:19:38+03:00",
+        "CRM_CREATE": 1,
+        "SHOW": 0,
+        "ADD_TO_CHAT": 0,
+        "EXTERNAL_CALL_ID": "7",
+        "LINE_NUMBER": "74955550100",
+    }
     assert web.calls[0].request.headers["X-Relay-Delivery"] == "01a2-delivery"
 
 
@@ -286,6 +293,9 @@ def test_a_call_without_a_number_is_refused_at_its_end_and_shown_nowhere_before(
     end, _ = send(finished(calling_phone_number=None))
 
     assert (before.name, before.health_hint, end.name, end.health_hint) == (
-        "delivered", "not_asked", "refused", "not_asked",
-    )  # fmt: skip
+        "delivered",
+        "not_asked",
+        "refused",
+        "not_asked",
+    )
     assert "number" in end.reason

@@ -40,11 +40,19 @@ def test_an_empty_list_admits_everybody() -> None:
 @pytest.mark.parametrize(
     ("host", "is_it"),
     [
-        ("127.0.0.1", True), ("127.9.9.9", True), ("::1", True), ("[::1]", True), ("localhost", True),
-        ("::ffff:127.0.0.1", True), ("", False), ("0.0.0.0", False), ("::", False), ("example.test", False),
+        ("127.0.0.1", True),
+        ("127.9.9.9", True),
+        ("::1", True),
+        ("[::1]", True),
+        ("localhost", True),
+        ("::ffff:127.0.0.1", True),
+        ("", False),
+        ("0.0.0.0", False),
+        ("::", False),
+        ("example.test", False),
         ("::ffff:1.2.3.4", False),
     ],
-)  # fmt: skip
+)
 def test_loopback_is_known(host: str, is_it: bool) -> None:
     assert is_loopback(host) == is_it
 
@@ -65,15 +73,27 @@ def test_what_is_no_address_stands_for_itself_and_is_short() -> None:
         ({"REMOTE_ADDR": "127.0.0.1", "HTTP_FORWARDED": "for=192.0.2.7"}, False),
         ({"REMOTE_ADDR": "127.0.0.1", "HTTP_X_REAL_IP": "192.0.2.7"}, False),
         # nginx, and trusted_proxies = 1: the address is what the header says, the connection is nginx's
-        ({"REMOTE_ADDR": "192.0.2.7", "HTTP_X_FORWARDED_FOR": "192.0.2.7",
-          "werkzeug.proxy_fix.orig": {"REMOTE_ADDR": "127.0.0.1"}}, False),
+        (
+            {
+                "REMOTE_ADDR": "192.0.2.7",
+                "HTTP_X_FORWARDED_FOR": "192.0.2.7",
+                "werkzeug.proxy_fix.orig": {"REMOTE_ADDR": "127.0.0.1"},
+            },
+            False,
+        ),
         # a sender's own claim, with one trusted proxy too many
-        ({"REMOTE_ADDR": "127.0.0.1", "HTTP_X_FORWARDED_FOR": "127.0.0.1, 192.0.2.7",
-          "werkzeug.proxy_fix.orig": {"REMOTE_ADDR": "127.0.0.1"}}, False),
+        (
+            {
+                "REMOTE_ADDR": "127.0.0.1",
+                "HTTP_X_FORWARDED_FOR": "127.0.0.1, 192.0.2.7",
+                "werkzeug.proxy_fix.orig": {"REMOTE_ADDR": "127.0.0.1"},
+            },
+            False,
+        ),
         ({"REMOTE_ADDR": "127.0.0.1", "werkzeug.proxy_fix.orig": {"REMOTE_ADDR": "192.0.2.7"}}, False),
         ({"REMOTE_ADDR": "127.0.0.1", "werkzeug.proxy_fix.orig": {"REMOTE_ADDR": "127.0.0.1"}}, True),
     ],
-)  # fmt: skip
+)
 def test_only_what_was_sent_from_this_machine_itself_is_on_it(environ: dict[str, Any], is_here: bool) -> None:
     assert is_on_this_machine(environ) == is_here
 

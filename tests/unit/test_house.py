@@ -65,11 +65,6 @@ FOREIGN: dict[str, set[str]] = {  # what a room must not know
 }
 FILES = sorted(RELAY.rglob("*.py"))
 
-# What is still to be mended: these only become shorter.
-KNOWN_CYCLES = {("relay.web.admin.auth", "relay.web.admin.i18n")}
-KNOWN_NAMESAKES = {"calls.py", "responses.py"}
-FMT_SKIPS_AT_MOST = 123  # in the whole project
-
 FAMILIES = {"targets", "sandbox", "store"}  # rooms with a folder for each vendor or engine
 SAYS_NOTHING = {"utils", "util", "helpers", "helper", "manager", "common", "misc", "tools"}
 
@@ -113,6 +108,7 @@ def test_pure_rooms_have_no_clock_no_database_and_no_network() -> None:
         *(RELAY / "uis").rglob("*.py"),
         RELAY / "delivery" / "retry_policy.py",
         RELAY / "hosting.py",
+        RELAY / "targets" / "outcome_rules.py",
         *(RELAY / "targets").rglob("responses.py"),
     ]
     for file in pure:
@@ -144,7 +140,7 @@ def test_no_import_goes_in_a_circle() -> None:
         found.add(tuple(sorted(set(cycle))))
         graph[cycle[1]].discard(cycle[0])
 
-    assert found <= KNOWN_CYCLES, found - KNOWN_CYCLES
+    assert not found
 
 
 def _dotted(file: Path) -> str:
@@ -193,7 +189,7 @@ def test_no_two_files_have_one_name() -> None:
             folders[file.name].add(f"{inside[0]}/*" if is_vendors else "/".join(inside[:-1]))
     namesakes = {name: sorted(places) for name, places in folders.items() if len(places) > 1}
 
-    assert namesakes.keys() <= KNOWN_NAMESAKES, namesakes
+    assert not namesakes
 
 
 def test_each_module_s_name_says_what_is_in_it() -> None:
@@ -204,8 +200,7 @@ def test_each_module_s_name_says_what_is_in_it() -> None:
 def test_the_formatter_has_the_last_word() -> None:
     files = [file for folder in ("relay", "tests", "bench", "config") for file in (ROOT / folder).rglob("*.py")]
     mark = "# fmt: " + "skip"
-    skips = {str(file.relative_to(ROOT)): file.read_text(encoding="utf-8").count(mark) for file in files}
-    assert sum(skips.values()) <= FMT_SKIPS_AT_MOST, {name: count for name, count in skips.items() if count}
+    assert not [file for file in files if mark in file.read_text(encoding="utf-8")]
 
 
 @pytest.mark.parametrize("lock", ["requirements", "extras/alerts", "extras/postgres", "tests/requirements"])

@@ -77,18 +77,26 @@ OWN = {
     "Ожидание ответа": ("x", {"direction": "in", "employee_id": 5, "leg_id": 7}, "other", "in"),
     "Начало разговора": ("x", {"direction": "in", "employee_id": 5, "leg_ids": [7]}, "answered", "in"),
     "Окончание разговора": (
-        "x", {"direction": "in", "employee_id": 5, "leg_ids": [7], "talk_time_duration": 9}, "other", "in",
+        "x",
+        {"direction": "in", "employee_id": 5, "leg_ids": [7], "talk_time_duration": 9},
+        "other",
+        "in",
     ),
     "Исходящий звонок": (
-        "out_call_session", {"employee_id": 5, "employee_phone_number": "74955550101"}, "outgoing", "out",
+        "out_call_session",
+        {"employee_id": 5, "employee_phone_number": "74955550101"},
+        "outgoing",
+        "out",
     ),
     "Потерянный звонок": ("lost_call_session", {"wait_time_duration": 9, "employee_ids": [5]}, "lost", None),
     "Завершение звонка": (
-        "x", {"direction": "out", "talk_time_duration": 0, "total_time_duration": 9, "wait_time_duration": 9},
-        "finished", "out",
+        "x",
+        {"direction": "out", "talk_time_duration": 0, "total_time_duration": 9, "wait_time_duration": 9},
+        "finished",
+        "out",
     ),
     "Записанный разговор": ("x", {"file_link": "https://a.test/1", "file_duration": 9}, "recorded", None),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", OWN)

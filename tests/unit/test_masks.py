@@ -28,20 +28,30 @@ HOOK = "https://portal.example.test/rest/1/hook0code1/"
 KEY = "whsec_" + b64encode(b"k" * 24).decode()
 TARGETS: list[Target] = [
     OneCTarget(
-        name="onec", url="https://1c.example.test/trade/hs/UIScom", username="Обмен", password=Secret("п@роль/ <1>"),
+        name="onec",
+        url="https://1c.example.test/trade/hs/UIScom",
+        username="Обмен",
+        password=Secret("п@роль/ <1>"),
         proxy="http://uis:proxy-pass@proxy.example.test:3128",
     ),
     Bitrix24Target(name="b24", webhook=Secret(HOOK), default_user=1),
     Bitrix24Target(
-        name="app", portal="https://portal.example.test", client_id="local.app", client_secret=Secret("app-secret-1"),
-        refresh_token=Secret("refresh-token-1"), default_user=1,
+        name="app",
+        portal="https://portal.example.test",
+        client_id="local.app",
+        client_secret=Secret("app-secret-1"),
+        refresh_token=Secret("refresh-token-1"),
+        default_user=1,
     ),
     AmoCrmTarget(name="amo", url="https://example.amocrm.test", token=Secret("long.lived.token"), default_user=1),
     HttpTarget(
-        name="crm", url="https://crm.example.test/hooks?key=in-the-url-1", query={"code": Secret("in the query&1")},
-        headers={"Authorization": Secret("Bearer in-a-header-1")}, secrets=(Secret(KEY),),
+        name="crm",
+        url="https://crm.example.test/hooks?key=in-the-url-1",
+        query={"code": Secret("in the query&1")},
+        headers={"Authorization": Secret("Bearer in-a-header-1")},
+        secrets=(Secret(KEY),),
     ),
-]  # fmt: skip
+]
 SECRETS: dict[str, list[str]] = {
     "onec": ["п@роль/ <1>", "proxy-pass"],
     "b24": ["hook0code1"],
@@ -65,10 +75,12 @@ FORMS = {
     "of JSON": lambda secret: json.dumps(secret)[1:-1],
     "of PHP's JSON": lambda secret: json.dumps(secret)[1:-1].replace("/", "\\/"),
 }
-CASES = [
-    (target, secret, form) for target in TARGETS for secret in SECRETS[target.name] for form in FORMS
-] + [(target, b64encode(login.encode()).decode(), form)
-     for target in TARGETS for login in LOGINS.get(target.name, []) for form in FORMS]  # fmt: skip
+CASES = [(target, secret, form) for target in TARGETS for secret in SECRETS[target.name] for form in FORMS] + [
+    (target, b64encode(login.encode()).decode(), form)
+    for target in TARGETS
+    for login in LOGINS.get(target.name, [])
+    for form in FORMS
+]
 
 
 @pytest.mark.parametrize(("target", "secret", "form"), CASES, ids=lambda value: str(getattr(value, "name", value)))

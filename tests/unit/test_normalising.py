@@ -92,8 +92,18 @@ def test_a_dtmf_tail_is_split_off_and_kept() -> None:
 
 @pytest.mark.parametrize(
     ("given", "expected"),
-    [([1, 2], (1, 2)), ("[1,2]", (1, 2)), ("1,2", (1, 2)), (["1", 2], (1, 2)), (5, (5,)), ("5", (5,)), (None, ()), ([], ()), ("", ())],
-)  # fmt: skip
+    [
+        ([1, 2], (1, 2)),
+        ("[1,2]", (1, 2)),
+        ("1,2", (1, 2)),
+        (["1", 2], (1, 2)),
+        (5, (5,)),
+        ("5", (5,)),
+        (None, ()),
+        ([], ()),
+        ("", ()),
+    ],
+)
 def test_employee_ids_in_all_their_forms(given: Any, expected: tuple[int, ...]) -> None:
     assert field("employee_ids", given, "employee_ids") == expected
 
@@ -120,9 +130,21 @@ def test_wav_records_in_all_their_forms(given: Any, expected: tuple[str, ...]) -
 
 @pytest.mark.parametrize(
     ("given", "expected"),
-    [(True, True), (False, False), ("true", True), ("False", False), (1, True), (0, False), ("1", True), ("0", False),
-     ("да", True), ("нет", False), (None, None), ("", None)],
-)  # fmt: skip
+    [
+        (True, True),
+        (False, False),
+        ("true", True),
+        ("False", False),
+        (1, True),
+        (0, False),
+        ("1", True),
+        ("0", False),
+        ("да", True),
+        ("нет", False),
+        (None, None),
+        ("", None),
+    ],
+)
 def test_booleans_in_all_their_forms(given: Any, expected: bool | None) -> None:
     assert field("is_lost", given, "is_lost") is expected
 
@@ -276,9 +298,12 @@ def test_variables_without_a_field_are_kept_and_are_enough_for_an_event(name: st
 
 def test_the_parameters_in_the_address_are_kept_beside_what_the_body_says() -> None:
     understood = parse(
-        b'{"call_session_id":1,"shop":"south"}', is_query=False, endpoint="in", zone=ZoneInfo("Europe/Moscow"),
+        b'{"call_session_id":1,"shop":"south"}',
+        is_query=False,
+        endpoint="in",
+        zone=ZoneInfo("Europe/Moscow"),
         beside=b"region=%D0%AE%D0%B3&shop=north&empty={{x}}&call_session_id=2",
-    )  # fmt: skip
+    )
 
     assert understood.call is not None
     assert understood.call.session_id == "1"
@@ -287,9 +312,12 @@ def test_the_parameters_in_the_address_are_kept_beside_what_the_body_says() -> N
 
 def test_parameters_that_cannot_be_read_never_cost_the_event() -> None:
     understood = parse(
-        b'{"call_session_id":1}', is_query=False, endpoint="in", zone=ZoneInfo("Europe/Moscow"),
+        b'{"call_session_id":1}',
+        is_query=False,
+        endpoint="in",
+        zone=ZoneInfo("Europe/Moscow"),
         beside="a=Ю".encode() + b"%98",
-    )  # fmt: skip
+    )
 
     assert understood.call is not None
     assert understood.call.session_id == "1"

@@ -95,12 +95,20 @@ def test_raw_sends_the_bytes_as_they_came(web: responses.RequestsMock) -> None:
     [
         ('{"call_session_id":7,"scenario_name":"Опт"}'.encode(), False, "application/json; charset=utf-8"),
         (b'\xef\xbb\xbf{"call_session_id":7}', False, "application/json; charset=utf-8"),
-        ('{"call_session_id":7,"scenario_name":"Опт"}'.encode("cp1251"), False, "application/json; charset=windows-1251"),
+        (
+            '{"call_session_id":7,"scenario_name":"Опт"}'.encode("cp1251"),
+            False,
+            "application/json; charset=windows-1251",
+        ),
         (b"call_session_id=7&scenario_name=%CE%EF%F2", True, "application/x-www-form-urlencoded; charset=windows-1251"),
-        ("call_session_id=7&scenario_name=Опт".encode("cp1251"), False, "application/x-www-form-urlencoded; charset=windows-1251"),
+        (
+            "call_session_id=7&scenario_name=Опт".encode("cp1251"),
+            False,
+            "application/x-www-form-urlencoded; charset=windows-1251",
+        ),
         (b"call_session_id=7&scenario_name=%D0%9E%D0%BF%D1%82", True, "application/x-www-form-urlencoded"),
     ],
-)  # fmt: skip
+)
 def test_raw_says_the_charset_that_the_bytes_are_in(
     web: responses.RequestsMock, body: bytes, is_query: bool, content_type: str
 ) -> None:

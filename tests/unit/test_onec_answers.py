@@ -104,9 +104,15 @@ SUSPICIOUS = [
     "<?xml version='1.0'?>\n<!DOCTYPE html PUBLIC '-//W3C//DTD XHTML 1.0 Strict//EN' ''>\n<html></html>",
 ]
 FINE = [
-    "OK", "Записано: {12}", '{"result":true,"module":"Модуль(12)"}', "<?xml version='1.0'?><result>ok</result>",
-    "Пинг", "Ошибка не найдена", '{"Ошибка":false}', "x" * 400 + "{ОбщийМодуль.X.Модуль(1)}: во вложенном тексте",
-]  # fmt: skip
+    "OK",
+    "Записано: {12}",
+    '{"result":true,"module":"Модуль(12)"}',
+    "<?xml version='1.0'?><result>ok</result>",
+    "Пинг",
+    "Ошибка не найдена",
+    '{"Ошибка":false}',
+    "x" * 400 + "{ОбщийМодуль.X.Модуль(1)}: во вложенном тексте",
+]
 
 
 @pytest.mark.parametrize("said", SUSPICIOUS)

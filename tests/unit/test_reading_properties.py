@@ -20,9 +20,14 @@ from relay.uis.variables import VARIABLES
 from tests.calls import ENDPOINT, MOSCOW, STANDARD, VALUES, read
 
 _TEXT = st.text(
-    alphabet=st.one_of(st.sampled_from('"\',:{}[]\\/ -«»№;&=%'), st.characters(min_codepoint=0x410, max_codepoint=0x44F), st.characters(min_codepoint=0x20, max_codepoint=0x7E)),
-    min_size=1, max_size=25,
-).filter(lambda text: text.strip() not in VARIABLES)  # fmt: skip
+    alphabet=st.one_of(
+        st.sampled_from("\"',:{}[]\\/ -«»№;&=%"),
+        st.characters(min_codepoint=0x410, max_codepoint=0x44F),
+        st.characters(min_codepoint=0x20, max_codepoint=0x7E),
+    ),
+    min_size=1,
+    max_size=25,
+).filter(lambda text: text.strip() not in VARIABLES)
 _COMPANY = st.sampled_from(['ООО "Ромашка"', 'ТД "Сокол" опт', 'Рога, "Копыта" и Ко', "О'Кей", 'монитор 27" дюймов'])
 _PHONE = st.from_regex(r"7900555[0-9]{4}", fullmatch=True)
 

@@ -46,17 +46,25 @@ def test_a_strict_body_passes_unchanged_but_for_secret_and_placeholders() -> Non
     body = b'{"Start_time":"x","token":"***","calling_phone_number":79005550123,"scenario_name":"{{scenario_name}}","a":[1.5],"call_session_id":"7"}'
 
     assert sent(body) == [
-        ("Start_time", "x"), ("calling_phone_number", 79005550123), ("scenario_name", ""), ("a", [1.5]), ("call_session_id", "7"),
-    ]  # fmt: skip
+        ("Start_time", "x"),
+        ("calling_phone_number", 79005550123),
+        ("scenario_name", ""),
+        ("a", [1.5]),
+        ("call_session_id", "7"),
+    ]
 
 
 def test_a_repaired_body_has_the_types_of_uis() -> None:
     body = b'{"call_session_id":""7"","calling_phone_number":+79005550123,"is_lost":"false","total_time_duration":"63","lost_reason":,"x":"1",}'
 
     assert sent(body, "rec") == [
-        ("call_session_id", 7), ("calling_phone_number", "79005550123"), ("is_lost", False),
-        ("total_time_duration", 63), ("lost_reason", None), ("x", "1"),
-    ]  # fmt: skip
+        ("call_session_id", 7),
+        ("calling_phone_number", "79005550123"),
+        ("is_lost", False),
+        ("total_time_duration", 63),
+        ("lost_reason", None),
+        ("x", "1"),
+    ]
 
 
 def test_a_field_that_is_in_doubt_is_sent_empty() -> None:
@@ -78,10 +86,16 @@ def test_a_get_is_rendered_by_the_template() -> None:
     query = b"start_time=2026-03-02%2012:45:59&direction=in&call_session_id=7&calling_phone_number=79005550123&scenario_name="
 
     assert dict(sent(query, "in", is_query=True)) == {
-        "Start_time": "2026-03-02 12:45:59", "notification_name": None, "direction": "in", "call_session_id": 7,
-        "virtual_phone_number": None, "called_phone_number": None, "calling_phone_number": "79005550123",
-        "call_source": None, "scenario_name": None,
-    }  # fmt: skip
+        "Start_time": "2026-03-02 12:45:59",
+        "notification_name": None,
+        "direction": "in",
+        "call_session_id": 7,
+        "virtual_phone_number": None,
+        "called_phone_number": None,
+        "calling_phone_number": "79005550123",
+        "call_source": None,
+        "scenario_name": None,
+    }
 
 
 def test_other_forms_of_time_become_the_one_of_uis() -> None:
@@ -135,8 +149,10 @@ def test_what_uis_itself_sent_as_null_stays_what_is_set_for_missing_values(empty
     body = b'{"call_session_id":7,"extension_phone_number":null,"scenario_name":null}'
 
     assert sent(body, "rec", empty=empty) == [
-        ("call_session_id", 7), ("extension_phone_number", empty), ("scenario_name", empty),
-    ]  # fmt: skip
+        ("call_session_id", 7),
+        ("extension_phone_number", empty),
+        ("scenario_name", empty),
+    ]
 
 
 @pytest.mark.parametrize(
@@ -168,8 +184,9 @@ def test_a_constant_that_is_a_variables_name_is_no_placeholder(
     key: str, value: str, expected: Any, remark: str
 ) -> None:
     assert sent(f'{{"call_session_id":7,"{key}":"{value}"}}'.encode()) == [
-        ("call_session_id", 7), (key, expected),
-    ], remark  # fmt: skip
+        ("call_session_id", 7),
+        (key, expected),
+    ], remark
 
 
 # --- a nested body at the kind's own endpoint
@@ -179,8 +196,9 @@ NESTED = {
     "call_info": {"call_session_id": 7, "direction": "in", "department": "опт", "token": "***"},
     "contact_info": {"contact_phone_number": "79005550123", "contact_full_name": "{{contact_full_name}}"},
     "employee_info": {"extension_phone_number": "101"},
-    "event": "CALL_END", "shop": {"name": {"ru": "Север"}},
-}  # fmt: skip
+    "event": "CALL_END",
+    "shop": {"name": {"ru": "Север"}},
+}
 
 
 @pytest.mark.parametrize("damage", ["", ","])

@@ -15,8 +15,17 @@ from relay.models import Delivery, Outcome
 from tests.factories import FRESH, NOW, POLICY
 
 
-def decide(name: Any, delivery: Delivery = FRESH, *, policy: Any = POLICY, now: datetime = NOW, target_accepts_others: bool = True,
-           is_well: bool = True, wait: timedelta | None = None, jitter: float = 0.0) -> retry_policy.Verdict:  # fmt: skip
+def decide(
+    name: Any,
+    delivery: Delivery = FRESH,
+    *,
+    policy: Any = POLICY,
+    now: datetime = NOW,
+    target_accepts_others: bool = True,
+    is_well: bool = True,
+    wait: timedelta | None = None,
+    jitter: float = 0.0,
+) -> retry_policy.Verdict:
     outcome = Outcome(name=name, reason="why", wait=wait)
     return retry_policy.decide(
         outcome, delivery, policy, now=now, target_accepts_others=target_accepts_others, is_well=is_well, jitter=jitter

@@ -33,7 +33,12 @@ FITTING: list[tuple[str, dict[str, Any], CallEvent, bool]] = [
     ("one of several lines", {"line": (OTHER_LINE, LINE)}, CALL, True),
     ("another line", {"line": (OTHER_LINE,)}, CALL, False),
     ("a call without a line", {"line": (LINE,)}, call(virtual_number=None), False),
-    ("a text that is too long for a line, stored when it was taken", {"line": (LINE,)}, call(virtual_number="7" * 65), False),
+    (
+        "a text that is too long for a line, stored when it was taken",
+        {"line": (LINE,)},
+        call(virtual_number="7" * 65),
+        False,
+    ),
     ("the direction", {"direction": "in"}, CALL, True),
     ("the other direction", {"direction": "out"}, CALL, False),
     ("the kind", {"kind": ("lost", "incoming")}, CALL, True),
@@ -46,13 +51,18 @@ FITTING: list[tuple[str, dict[str, Any], CallEvent, bool]] = [
     ("a known one is not unknown", {"known": False}, call(contact_id=5), False),
     ("internal by UIS's own word", {"internal": True}, call(extra={"is_internal": True}), True),
     ("internal by a word in text", {"internal": True}, call(extra={"is_internal": "true"}), True),
-    ("not internal by UIS's own word", {"internal": True}, call(client_number="102", extra={"is_internal": False}), False),
+    (
+        "not internal by UIS's own word",
+        {"internal": True},
+        call(client_number="102", extra={"is_internal": False}),
+        False,
+    ),
     ("internal by a short number", {"internal": True}, call(client_number="102"), True),
     ("a client is not internal", {"internal": True}, CALL, False),
     ("a withheld number is not internal", {"internal": True}, call(client_number=None), False),
     ("all conditions at once", {"line": (LINE,), "direction": "in", "known": False}, CALL, True),
     ("all but one", {"line": (LINE,), "direction": "out"}, CALL, False),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize(("conditions", "of", "fits"), [row[1:] for row in FITTING], ids=[row[0] for row in FITTING])
@@ -88,7 +98,7 @@ ROUTES: list[tuple[str, list[dict[str, Any]], dict[str, tuple[bool, int | None]]
         [{**SKIP, "direction": "out"}, {"targets": ("onec",), "line": (LINE,)}, SKIP],
         {"onec": (True, 2), "b24": (False, 2)},
     ),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize(("given_rules", "ends"), [row[1:] for row in ROUTES], ids=[row[0] for row in ROUTES])
@@ -107,8 +117,12 @@ def test_settings_go_by_all_that_was_said_of_the_call() -> None:
     found = facts([call(contact_id=5, extension="101"), call(kind="answered", extension="102"), end])
 
     assert (found.line, found.direction, found.extension, found.known, found.kind) == (
-        LINE, "in", "102", True, "finished",
-    )  # fmt: skip
+        LINE,
+        "in",
+        "102",
+        True,
+        "finished",
+    )
 
 
 B24 = Bitrix24Target(name="b24", default_user=1, webhook=None)
@@ -121,13 +135,16 @@ AMO = AmoCrmTarget(name="amo", default_user=1, url="https://example.amocrm.ru")
         (B24, {"default_user": 7}, {"default_user": 7}),
         (B24, {"create": False}, {"create_lead": False}),
         (B24, {"crm_source": "CALL"}, {"crm_source": "CALL"}),
-        (AMO, {"default_user": 7, "pipeline_id": 3, "status_id": 9},
-         {"default_user": 7, "pipeline_id": 3, "status_id": 9}),
+        (
+            AMO,
+            {"default_user": 7, "pipeline_id": 3, "status_id": 9},
+            {"default_user": 7, "pipeline_id": 3, "status_id": 9},
+        ),
         (AMO, {"create": False}, {"unknown_phone": "skip"}),
         (AMO, {"create": True}, {"unknown_phone": "unsorted"}),
         (AMO, {"crm_source": "Сайт"}, {"source_name": "Сайт"}),
     ],
-)  # fmt: skip
+)
 def test_what_a_rule_sets(target: Any, rule: dict[str, Any], changed: dict[str, Any]) -> None:
     from msgspec.structs import asdict, replace
 

@@ -223,7 +223,8 @@ OTHER_MISTAKES = [
     (AMO.replace('token = "t"\n', ""), "token", "long-lived"),
     (AMO + 'client_id = "x"\nclient_secret = "s"\nrefresh_token = "r"', "token", "exclude one another"),
     (
-        AMO.replace('token = "t"\n', 'client_id = "x"\nclient_secret = "s"\nrefresh_token = "r"\n'), "redirect_uri",
+        AMO.replace('token = "t"\n', 'client_id = "x"\nclient_secret = "s"\nrefresh_token = "r"\n'),
+        "redirect_uri",
         "is missing",
     ),
     (AMO.replace("https:", "http:"), "url", "https://"),
@@ -240,7 +241,7 @@ OTHER_MISTAKES = [
     (AMO.replace('"t"', '"токен"'), "token", "copy it again"),
     (HTTP + 'secrets = ["too-short"]', "secrets[0]", "whsec_"),
     (HTTP + 'secrets = ["whsec_c2hvcnQ="]', "secrets[0]", "16 bytes"),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize(
@@ -312,8 +313,10 @@ def test_whom_the_metrics_are_for(read: Any) -> None:
     found = read('[metrics]\ntoken = "scrape-me"\nallow_from = "10.0.0.0/8"\n' + SOURCE + TARGET).metrics
 
     assert (found.token, found.allow_from.admits("10.1.2.3"), found.allow_from.admits("192.0.2.1")) == (
-        "scrape-me", True, False,
-    )  # fmt: skip
+        "scrape-me",
+        True,
+        False,
+    )
     assert "scrape-me" not in repr(found)
     assert not read(SOURCE + TARGET).metrics.allow_from
 
@@ -343,8 +346,13 @@ def test_a_target_that_no_source_uses_is_known(read: Any) -> None:
 
 @pytest.mark.parametrize(
     ("hosts", "on_platform", "refused"),
-    [(["127.0.0.1"], False, False), (["unix:/run/relay.sock"], False, False), (["0.0.0.0"], False, True), (["127.0.0.1"], True, True)],
-)  # fmt: skip
+    [
+        (["127.0.0.1"], False, False),
+        (["unix:/run/relay.sock"], False, False),
+        (["0.0.0.0"], False, True),
+        (["127.0.0.1"], True, True),
+    ],
+)
 def test_the_sandbox_must_not_face_the_world(hosts: list[str], on_platform: bool, refused: bool) -> None:
     assert bool(config.demo_config_problem(config.read({}), hosts, on_platform=on_platform)) == refused
 

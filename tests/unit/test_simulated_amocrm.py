@@ -20,22 +20,41 @@ from tests.fakes import FakeClock
 CONTACT, STRANGER = "+79005550001", "+79005550002"
 CALLS, CONTACTS, SIP = "/api/v4/calls", "/api/v4/contacts", "/api/v4/leads/unsorted/sip"
 CALL = {
-    "direction": "inbound", "uniq": "3000000001", "duration": 95, "source": "UIS", "phone": "79005550001",
-    "link": "https://media.example.test/1", "call_result": "Разговор состоялся", "call_status": 4,
-    "call_responsible": 504142, "responsible_user_id": 504142, "created_at": 1772444690, "request_id": "3000000001",
-}  # fmt: skip
+    "direction": "inbound",
+    "uniq": "3000000001",
+    "duration": 95,
+    "source": "UIS",
+    "phone": "79005550001",
+    "link": "https://media.example.test/1",
+    "call_result": "Разговор состоялся",
+    "call_status": 4,
+    "call_responsible": 504142,
+    "responsible_user_id": 504142,
+    "created_at": 1772444690,
+    "request_id": "3000000001",
+}
 PHONE = [{"field_code": "PHONE", "values": [{"value": STRANGER, "enum_code": "WORK"}]}]
 UNSORTED = {
-    "request_id": "3000000001", "source_name": "UIS", "source_uid": "uis-relay", "pipeline_id": 3166396,
+    "request_id": "3000000001",
+    "source_name": "UIS",
+    "source_uid": "uis-relay",
+    "pipeline_id": 3166396,
     "created_at": 1772444690,
     "metadata": {
-        "is_call_event_needed": True, "uniq": "3000000001", "duration": 0, "service_code": "uis_relay", "link": "",
-        "phone": "79005550002", "called_at": 1772444690, "from": "UIS",
+        "is_call_event_needed": True,
+        "uniq": "3000000001",
+        "duration": 0,
+        "service_code": "uis_relay",
+        "link": "",
+        "phone": "79005550002",
+        "called_at": 1772444690,
+        "from": "UIS",
     },
     "_embedded": {
-        "contacts": [{"name": STRANGER, "custom_fields_values": PHONE}], "leads": [{"name": f"Звонок {STRANGER}"}],
+        "contacts": [{"name": STRANGER, "custom_fields_values": PHONE}],
+        "leads": [{"name": f"Звонок {STRANGER}"}],
     },
-}  # fmt: skip
+}
 CLIENT = {"client_id": "amo-client", "client_secret": "amo-secret", "redirect_uri": "https://example.test/amo"}
 
 
@@ -188,8 +207,15 @@ def test_a_call_finds_its_entity_and_becomes_a_note_of_it(
     assert (answered["entity_id"] == contact) is (kind == "contact")
     note = crm.found(f"/api/v4/{kind}s/{answered['entity_id']}/notes?filter[note_type][]=call_in", "notes")[0]
     assert note["params"].keys() == CALL.keys() & {
-        "uniq", "duration", "source", "link", "phone", "call_result", "call_status", "call_responsible"
-    }  # fmt: skip
+        "uniq",
+        "duration",
+        "source",
+        "link",
+        "phone",
+        "call_result",
+        "call_status",
+        "call_responsible",
+    }
     assert crm.state("calls")[0]["entity_id"] == answered["entity_id"]
 
 

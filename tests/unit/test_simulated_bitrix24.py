@@ -22,9 +22,15 @@ REGISTER, FINISH = "telephony.externalcall.register", "telephony.externalcall.fi
 SHOW, HIDE = "telephony.externalcall.show", "telephony.externalcall.hide"
 ATTACH = "telephony.externalcall.attachrecord"
 CALL = {
-    "USER_ID": 12, "PHONE_NUMBER": CONTACT, "TYPE": 2, "CALL_START_DATE": "2026-03-02T12:44:50+03:00", "CRM_CREATE": 0,
-    "SHOW": 0, "LINE_NUMBER": "74955550100", "EXTERNAL_CALL_ID": "3000000001",
-}  # fmt: skip
+    "USER_ID": 12,
+    "PHONE_NUMBER": CONTACT,
+    "TYPE": 2,
+    "CALL_START_DATE": "2026-03-02T12:44:50+03:00",
+    "CRM_CREATE": 0,
+    "SHOW": 0,
+    "LINE_NUMBER": "74955550100",
+    "EXTERNAL_CALL_ID": "3000000001",
+}
 
 
 class Portal:
@@ -96,10 +102,21 @@ def no_leads(portal: Portal) -> Reply:
 
 
 USER_GET = {
-    "SECOND_NAME", "LAST_LOGIN", "DATE_REGISTER", "TIME_ZONE", "TIMESTAMP_X", "LAST_ACTIVITY_DATE", "PERSONAL_GENDER",
-    "PERSONAL_WWW", "PERSONAL_BIRTHDAY", "PERSONAL_MOBILE", "PERSONAL_CITY", "WORK_PHONE", "WORK_POSITION",
+    "SECOND_NAME",
+    "LAST_LOGIN",
+    "DATE_REGISTER",
+    "TIME_ZONE",
+    "TIMESTAMP_X",
+    "LAST_ACTIVITY_DATE",
+    "PERSONAL_GENDER",
+    "PERSONAL_WWW",
+    "PERSONAL_BIRTHDAY",
+    "PERSONAL_MOBILE",
+    "PERSONAL_CITY",
+    "WORK_PHONE",
+    "WORK_POSITION",
     "UF_EMPLOYMENT_DATE",
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize(
@@ -116,7 +133,7 @@ USER_GET = {
         ("voximplant_statistic_get_ok.json", statistics, "numbers are text there"),
         ("oauth_refresh_ok.json", lambda portal: portal.oauth(), ""),
     ],
-)  # fmt: skip
+)
 def test_an_answer_has_the_shape_of_the_recorded_one(
     portal: Portal, file: str, ask: Callable[[Portal], Reply], remark: str
 ) -> None:
@@ -183,7 +200,7 @@ DOCUMENTED_CALL_ID = {"CALL_ID": "externalCall.none.1", "USER_ID": 12}
         ("finish_call_not_found", FINISH, DOCUMENTED_CALL_ID),
         ("attachrecord_not_finished", ATTACH, {**DOCUMENTED_CALL_ID, "RECORD_URL": "https://media.example.test/1"}),
     ],
-)  # fmt: skip
+)
 def test_a_refusal_has_no_code_unless_the_documented_form_is_wanted(
     portal: Portal, file: str, method: str, fields: dict[str, Any]
 ) -> None:

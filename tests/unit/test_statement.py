@@ -7,10 +7,12 @@ from typing import Any
 
 import pytest
 import sqlalchemy
+from msgspec.structs import replace
 
-from relay.models import Attempt, CallEvent, Delivery, Event, TargetHealth, TokenPair
+from relay.models import Attempt, CallEvent, Event, TargetHealth, TokenPair
 from relay.store import tables
 from relay.store.statement import ManyRows, RowMapper, Statement
+from tests.factories import FRESH
 
 NOON = datetime(2026, 3, 2, 12, 0, 0, 1, tzinfo=UTC)
 
@@ -33,27 +35,18 @@ EVENT = Event(
     duplicate_times=(NOON, NOON + timedelta(microseconds=1)),
     duplicate_count=2,
 )
-DELIVERY = Delivery(
+DELIVERY = replace(
+    FRESH,
     seq=2,
-    id="d",
-    event_seq=1,
-    event="e",
-    target="onec",
-    kind="incoming",
-    source="trade",
     session=None,
     ordered=False,
     state="dead",
     attempts=3,
     failures=2,
     unclear=1,
-    due_at=NOON,
-    age_started_at=NOON,
     replayed=True,
     tried_at=NOON,
-    delivered_at=None,
     reason="отказ",
-    remote_id=None,
 )
 
 

@@ -110,12 +110,14 @@ def test_words_for_the_end_of_a_lost_call(
         ({"total_time_duration": 12}, "missed", 0, "nobody talked: UIS's word for the end decides"),
         ({"is_lost": True}, "missed", 0, "UIS says that it was lost"),
         (
-            {"total_time_duration": 12, "finish_reason": "not_enough_money"}, "missed", 0,
+            {"total_time_duration": 12, "finish_reason": "not_enough_money"},
+            "missed",
+            0,
             "no talk, and a word that no CRM has: somebody called in vain",
         ),
         ({"finish_reason": "operator_busy"}, "talked", 51, "answered, then passed on to a colleague who was busy"),
     ],
-)  # fmt: skip
+)
 def test_the_end_of_a_call(changes: dict[str, Any], result: str, seconds: int, remark: str) -> None:
     found = call_result(told(incoming(), answered(), finished(**changes)))
 
@@ -133,37 +135,82 @@ def test_the_end_of_a_call(changes: dict[str, Any], result: str, seconds: int, r
         ({"total": 63, "wait": 12}, "in", ("talked", 51, None), "nothing speaks against a talk"),
         ({}, "in", ("other", 0, None), "nothing is known"),
         # a reason counts before a talk that is only derived: a menu takes time too
-        ({"total": 30, "wait": 10, "finish_reason": "operator_not_responsible"}, "in",
-         ("missed", 0, "Сотрудник не отвечает"), "nobody answered after the menu"),
-        ({"total": 30, "wait": 10, "finish_reason": "timeout"}, "out",
-         ("missed", 0, "Время дозвона истекло"), "nobody answered us"),
-        ({"total": 30, "wait": 10, "finish_reason": "operator_busy", "is_lost": False}, "in",
-         ("busy", 0, "Сотрудник занят"), "though UIS does not count it as lost"),
-        ({"total": 30, "wait": 10, "finish_reason": "not_enough_money"}, "out",
-         ("other", 0, "Недостаточно средств"), "a word that no CRM has"),
-        ({"total": 30, "wait": 10, "finish_reason": "not_enough_money"}, "in",
-         ("missed", 0, "Недостаточно средств"), "but somebody called in vain"),
-        ({"total": 30, "wait": 10, "finish_reason": "subscriber_disconnects"}, "in",
-         ("talked", 20, None), "who hung up says nothing of it"),
-        ({"total": 30, "wait": 10, "finish_reason": "a_new_mnemonic"}, "in",
-         ("talked", 20, None), "neither does a word that is not known"),
-        ({"talk": 20, "total": 30, "wait": 10, "finish_reason": "operator_busy"}, "in",
-         ("talked", 20, None), "UIS itself says that they talked"),
-        ({"talk": 0, "finish_reason": "a_new_mnemonic"}, "out",
-         ("other", 0, "a_new_mnemonic"), "a word that is not known"),
+        (
+            {"total": 30, "wait": 10, "finish_reason": "operator_not_responsible"},
+            "in",
+            ("missed", 0, "Сотрудник не отвечает"),
+            "nobody answered after the menu",
+        ),
+        (
+            {"total": 30, "wait": 10, "finish_reason": "timeout"},
+            "out",
+            ("missed", 0, "Время дозвона истекло"),
+            "nobody answered us",
+        ),
+        (
+            {"total": 30, "wait": 10, "finish_reason": "operator_busy", "is_lost": False},
+            "in",
+            ("busy", 0, "Сотрудник занят"),
+            "though UIS does not count it as lost",
+        ),
+        (
+            {"total": 30, "wait": 10, "finish_reason": "not_enough_money"},
+            "out",
+            ("other", 0, "Недостаточно средств"),
+            "a word that no CRM has",
+        ),
+        (
+            {"total": 30, "wait": 10, "finish_reason": "not_enough_money"},
+            "in",
+            ("missed", 0, "Недостаточно средств"),
+            "but somebody called in vain",
+        ),
+        (
+            {"total": 30, "wait": 10, "finish_reason": "subscriber_disconnects"},
+            "in",
+            ("talked", 20, None),
+            "who hung up says nothing of it",
+        ),
+        (
+            {"total": 30, "wait": 10, "finish_reason": "a_new_mnemonic"},
+            "in",
+            ("talked", 20, None),
+            "neither does a word that is not known",
+        ),
+        (
+            {"talk": 20, "total": 30, "wait": 10, "finish_reason": "operator_busy"},
+            "in",
+            ("talked", 20, None),
+            "UIS itself says that they talked",
+        ),
+        (
+            {"talk": 0, "finish_reason": "a_new_mnemonic"},
+            "out",
+            ("other", 0, "a_new_mnemonic"),
+            "a word that is not known",
+        ),
         # Novofon's word
         ({"call_status": "answered"}, "in", ("talked", 0, None), "without durations"),
         ({"total": 63, "wait": 12, "call_status": "Success"}, "in", ("talked", 51, None), "in any case"),
-        ({"total": 30, "wait": 10, "call_status": "no_answer"}, "in", ("missed", 0, "no_answer"), "before a derived talk"),
+        (
+            {"total": 30, "wait": 10, "call_status": "no_answer"},
+            "in",
+            ("missed", 0, "no_answer"),
+            "before a derived talk",
+        ),
         ({"talk": 0, "total": 12, "wait": 12, "call_status": "busy"}, "in", ("busy", 0, "busy"), "and what of no talk"),
         ({"talk": 20, "call_status": "missed"}, "in", ("talked", 20, None), "never against UIS's own durations"),
         ({"talk": 0, "call_status": "answered"}, "in", ("missed", 0, "answered"), "nor the other way round"),
-        ({"finish_reason": "operator_disconnects", "call_status": "busy", "talk": 0}, "in",
-         ("declined", 0, "Сотрудник разорвал соединение"), "UIS's reason first"),
+        (
+            {"finish_reason": "operator_disconnects", "call_status": "busy", "talk": 0},
+            "in",
+            ("declined", 0, "Сотрудник разорвал соединение"),
+            "UIS's reason first",
+        ),
         ({"talk": 0, "call_status": "x"}, "in", ("missed", 0, "x"), "a word that is not known"),
         ({"call_status": 5}, "in", ("other", 0, None), "no word at all"),
     ],
-)  # fmt: skip
+)
 def test_the_end_of_a_call_by_durations_reason_and_status(
     changes: dict[str, Any], direction: str, expected: tuple[Any, ...], remark: str
 ) -> None:

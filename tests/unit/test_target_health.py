@@ -20,9 +20,18 @@ from tests.factories import FRESH, NOW, POLICY
 NO_ANSWERS = ["later", "unreachable", "unclear", "failed", "misconfigured"]
 
 
-def after(known: HealthState, name: Any, call: str = "a", *, status: int | None = None, probe: bool = False,
-          now: datetime = NOW, wait: timedelta | None = None, jitter: float = 0.0,
-          health_hint: Any = None) -> HealthState:  # fmt: skip
+def after(
+    known: HealthState,
+    name: Any,
+    call: str = "a",
+    *,
+    status: int | None = None,
+    probe: bool = False,
+    now: datetime = NOW,
+    wait: timedelta | None = None,
+    jitter: float = 0.0,
+    health_hint: Any = None,
+) -> HealthState:
     outcome = Outcome(name=name, reason="why", status=status, wait=wait, health_hint=health_hint)
     return retry_policy.health_after(known, outcome, call, probe=probe, now=now, jitter=jitter)
 
@@ -237,13 +246,21 @@ class LaneMachine(RuleBasedStateMachine):
         self.throttle.record_outcome(permit, outcome, str(delivery.session))
         others = [at for session, at in self.delivered_at.items() if session != delivery.session]
         verdict = retry_policy.decide(
-            outcome, delivery, self.policy, now=self.now, jitter=0.5, is_well=self.throttle.is_well,
+            outcome,
+            delivery,
+            self.policy,
+            now=self.now,
+            jitter=0.5,
+            is_well=self.throttle.is_well,
             target_accepts_others=any(at > (delivery.tried_at or delivery.age_started_at) for at in others),
-        )  # fmt: skip
+        )
         after_it = replace(
-            delivery, attempts=delivery.attempts + 1, failures=verdict.failures, due_at=verdict.due_at,
+            delivery,
+            attempts=delivery.attempts + 1,
+            failures=verdict.failures,
+            due_at=verdict.due_at,
             tried_at=self.now,
-        )  # fmt: skip
+        )
         if verdict.state == "due":
             self.waiting.append(after_it)
         else:

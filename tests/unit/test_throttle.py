@@ -138,9 +138,11 @@ def tokens(throttle: Throttle) -> int:
 
 
 @given(
-    st.floats(0.5, 20), st.integers(1, 50), st.lists(st.floats(0.001, 3), min_size=1, max_size=300),
+    st.floats(0.5, 20),
+    st.integers(1, 50),
+    st.lists(st.floats(0.001, 3), min_size=1, max_size=300),
     st.lists(st.integers(0, 299), max_size=3),
-)  # fmt: skip
+)
 def test_a_rate_is_kept_over_restarts(per_second: float, burst: int, pauses: list[float], restarts: list[int]) -> None:
     """In any span of time at most the burst and what the rate gives, also when the process is new."""
     time, rate = Time(), Rate(per_second, burst)

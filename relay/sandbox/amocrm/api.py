@@ -44,16 +44,16 @@ class AmoCrm(CrmSimulator):
     def __init__(
         self,
         *,
-        token: str = "sandbox",  # noqa: S107
+        token: str = "sandbox",  # noqa: S107  # invented
         users: Mapping[int, str] = _USERS,
         contacts: Iterable[str] = (),
         clock: Clock = now_utc,
         monotonic: Monotonic = time.monotonic,
         limited: bool = True,
         client_id: str = "amo-client",
-        client_secret: str = "amo-secret",  # noqa: S107
+        client_secret: str = "amo-secret",  # noqa: S107  # invented
         redirect_uri: str = "https://example.test/amo",
-        refresh_token: str = "amo-refresh-1",  # noqa: S107
+        refresh_token: str = "amo-refresh-1",  # noqa: S107  # invented
         unsorted_is_on: bool = True,
     ) -> None:
         self.unsorted_is_on = unsorted_is_on

@@ -55,8 +55,8 @@ class Bitrix24(CrmSimulator):
         limited: bool = True,
         documented: bool = False,
         client_id: str = "local.app",
-        client_secret: str = "app-secret",  # noqa: S107
-        refresh_token: str = "refresh-1",  # noqa: S107
+        client_secret: str = "app-secret",  # noqa: S107  # invented
+        refresh_token: str = "refresh-1",  # noqa: S107  # invented
     ) -> None:
         super().__init__(
             failures.MODES, refresh_token, access_lives=_ACCESS_LIVES, refresh_lives=_REFRESH_LIVES, clock=clock

@@ -55,6 +55,8 @@ _REMEDIES = {
 class PostgresDatabase(Database):
     """One PostgreSQL database. Connects when it is used, and shares nothing over a fork."""
 
+    changes: Wakeups
+
     def __init__(self, url: str) -> None:
         """Raises StoreError when psycopg is not installed."""
         self._url = make_url(url).set(drivername="postgresql+psycopg")
@@ -62,9 +64,8 @@ class PostgresDatabase(Database):
         self._mutex = threading.Lock()  # held by the thread whose transaction the writing connection has
         self._writer = self._engine(pool_size=1, timeout=0)
         self._reader = self._engine(pool_size=_READERS, timeout=_READER_WAIT_S)
-        self._driver_error: type[Exception] = (
-            self._writer.dialect.loaded_dbapi.Error
-        )  # of statements on the driver itself
+        # of statements on the driver itself
+        self._driver_error: type[Exception] = self._writer.dialect.loaded_dbapi.Error
         self._closed = False
         self.changes = Wakeups(self._url.set(drivername="postgresql").render_as_string(hide_password=False))
 
@@ -127,14 +128,14 @@ class PostgresDatabase(Database):
         for statement in tuning.STORAGE:
             connection.exec_driver_sql(statement)
 
-    def owner_lock(self, owner: str) -> Lock:  # noqa: ARG002
+    def owner_lock(self, owner: str) -> Lock:  # noqa: ARG002  # none for anybody
         """Nothing to hold: that an owner lives is seen from the renewals of its leases alone."""
         return _NoLock()
 
     def role_lock(self, role: str) -> Lock:
         return RowLock(self, role, _ROLE_LOCK_S)
 
-    def is_dead(self, owner: str) -> bool:  # noqa: ARG002
+    def is_dead(self, owner: str) -> bool:  # noqa: ARG002  # nobody can say
         return False
 
     def token_lock(self, target: str) -> Lock:
@@ -147,11 +148,11 @@ class PostgresDatabase(Database):
     def free_bytes(self) -> None:
         return None
 
-    def give_space_back(self, timeout: float) -> bool:  # noqa: ARG002
+    def give_space_back(self, timeout: float) -> bool:  # noqa: ARG002  # nothing to wait for
         """Nothing: autovacuum does."""
         return False
 
-    def forget_copies(self, now: datetime) -> int:  # noqa: ARG002
+    def forget_copies(self, now: datetime) -> int:  # noqa: ARG002  # there are none
         return 0
 
     def remarks(self, now: datetime) -> list[str]:

@@ -10,7 +10,7 @@ from sqlalchemy.dialects import postgresql
 
 _LIST = re.compile(r"\bIN :(\w+)")  # `= ANY` knows the list's type by its left side
 _NAME = re.compile(r"(?<!:):(\w+)")
-_ENGINE = postgresql.dialect()  # type: ignore[no-untyped-call]
+_ENGINE = postgresql.dialect()  # type: ignore[no-untyped-call]  # SQLAlchemy has no types here
 _next_seqs = """
     SELECT ARRAY(SELECT nextval('events_seq_seq') FROM generate_series(1, %(events)s)),
            ARRAY(SELECT nextval('deliveries_seq_seq') FROM generate_series(1, %(deliveries)s))
@@ -31,5 +31,5 @@ def placeholder(column: Column[Any]) -> str:
 
 def next_seqs(connection: Connection, events: int, deliveries: int) -> tuple[list[int], list[int]]:
     driver = connection.connection.dbapi_connection
-    row = driver.execute(_next_seqs, {"events": events, "deliveries": deliveries}).fetchone()  # type: ignore[union-attr]
+    row = driver.execute(_next_seqs, {"events": events, "deliveries": deliveries}).fetchone()  # type: ignore[union-attr]  # psycopg's
     return sorted(row[0]), sorted(row[1])

@@ -79,7 +79,6 @@ class Wakeups(Changes):
         while not self._stopping.is_set():
             try:
                 self._listen_once()
-                pause = 0.5
             except Exception as exc:
                 if self.hears():
                     pause = 0.5

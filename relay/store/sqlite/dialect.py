@@ -25,7 +25,7 @@ def placeholder(_column: Column[Any]) -> str:
 def next_seqs(connection: Connection, events: int, deliveries: int) -> tuple[range, range]:
     """Behind the last that there are: whoever asks is the only one who writes."""
     driver = connection.connection.dbapi_connection
-    event, delivery = driver.execute(_LAST_SEQS).fetchone()  # type: ignore[union-attr]
+    event, delivery = driver.execute(_LAST_SEQS).fetchone()  # type: ignore[union-attr]  # sqlite3's
     return range(event + 1, event + 1 + events), range(delivery + 1, delivery + 1 + deliveries)
 
 

@@ -34,7 +34,7 @@ class AmoCrm(Adapter):
         super().__init__(settings, clock, token_store)
         self.rest = Rest(settings, clock, token_store, lambda: self.client)
 
-    def _deliver(self, claimed: ClaimedDelivery, call: CallEvent, context: CallContext) -> Outcome:  # noqa: ARG002
+    def _deliver(self, claimed: ClaimedDelivery, call: CallEvent, context: CallContext) -> Outcome:  # noqa: ARG002  # alike for all
         return _Call(self, claimed, context).run()
 
     def _probe(self) -> Outcome:

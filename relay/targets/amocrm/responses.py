@@ -14,7 +14,7 @@ from relay.models import Outcome
 from relay.targets import error_text
 from relay.targets.error_text import as_text
 from relay.targets.http_client import Response, TargetError
-from relay.targets.responses import Rule, broken_off, has_tokens, outcome, rule_of_status
+from relay.targets.outcome_rules import Rule, broken_off, has_tokens, outcome, rule_of_status
 
 _ENTITY_NOT_FOUND = 263  # recorded: nobody has the phone
 _NO_RIGHT_OR_UNPAID = re.compile(r"код ошибки 244|\b244\b", re.IGNORECASE)

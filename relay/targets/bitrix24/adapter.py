@@ -38,7 +38,7 @@ class Bitrix24(Adapter):
         self.rest = Rest(settings, clock, token_store, lambda: self.client)
         self.directory = Directory(settings, self.rest, clock)
 
-    def _deliver(self, claimed: ClaimedDelivery, call: CallEvent, context: CallContext) -> Outcome:  # noqa: ARG002
+    def _deliver(self, claimed: ClaimedDelivery, call: CallEvent, context: CallContext) -> Outcome:  # noqa: ARG002  # alike for all
         return _Call(self, claimed, context).run()
 
     def _probe(self) -> Outcome:

@@ -15,7 +15,7 @@ from relay.models import Outcome
 from relay.targets import error_text
 from relay.targets.error_text import as_text
 from relay.targets.http_client import Response, TargetError
-from relay.targets.responses import Rule, broken_off, has_tokens, outcome, rule_of_status
+from relay.targets.outcome_rules import Rule, broken_off, has_tokens, outcome, rule_of_status
 
 _WORDS_MAX = 500
 _HOUR = timedelta(hours=1)

@@ -15,7 +15,7 @@ from typing import Any, Literal
 from relay.models import Outcome
 from relay.targets.error_text import as_text, decoded, is_page, one_line, without_markup
 from relay.targets.http_client import Response
-from relay.targets.responses import Rule, outcome, rule_of_status
+from relay.targets.outcome_rules import Rule, outcome, rule_of_status
 
 _PATTERN_MAX = 4096
 _DESCRIPTION = re.compile(r"<descr\b[^<>]*>([^<]*)</descr>")
