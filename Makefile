@@ -35,8 +35,8 @@ lint: .venv/test.stamp ## ruff and mypy
 bench: .venv/test.stamp ## measure: ratios against a baseline in the same run
 	@$(BIN)/python -m bench
 
-translations: .venv/test.stamp ## compile the page's Russian words after a change of the .po file
-	@$(BIN)/pybabel compile --domain admin --directory relay/web/admin/translations
+translations: .venv/test.stamp ## compile the Russian words after a change of the .po file
+	@$(BIN)/pybabel compile --domain relay --directory relay/translations
 
 documents: .venv/run.stamp ## write the tables of settings into the documents after a change of the schema
 	@$(BIN)/python -m relay.config.table

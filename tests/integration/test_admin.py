@@ -5,23 +5,17 @@ from __future__ import annotations
 import json
 import re
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import timedelta
 from io import BytesIO
-from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urljoin, urlsplit
 
 import pytest
-from babel.messages.extract import extract_from_dir
-from babel.messages.mofile import write_mo
-from babel.messages.pofile import read_po
 from flask.testing import FlaskClient
 
-from relay.models import DELIVERY_STATES, EVENT_STATES, KINDS
 from relay.store import Claim, Selection
 from relay.store import queue as store_work
-from relay.web import admin as admin_room
 from relay.web import create_app
 from relay.wiring import Relay
 from tests.calls import rendered
@@ -622,42 +616,6 @@ def test_a_quarantined_event_is_looked_at_and_then_mended(operator: Operator, re
     event = relay.store.queries.event(receipt.event)
     assert (event.state, event.session, event.raw) == ("accepted", "9", b"{broken")
     operator.see(path, code=409)
-
-
-# --- the words
-
-
-def _extracted() -> set[Any]:
-    folder = Path(admin_room.__file__).parent
-    methods = [("**.py", "python"), ("**/templates/**.html", "jinja2")]
-    return {found[2] for found in extract_from_dir(folder, methods)}
-
-
-@pytest.fixture
-def catalogue() -> Iterator[Any]:
-    with (Path(admin_room.__file__).parent / "translations/ru/LC_MESSAGES/admin.po").open("rb") as file:
-        yield read_po(file)
-
-
-def test_every_word_of_the_page_has_a_russian_one(catalogue: Any) -> None:
-    for wanted in _extracted():
-        message = catalogue.get(wanted if isinstance(wanted, str) else tuple(wanted[:2]))
-        assert message is not None and message.string and all(message.string), wanted
-
-
-def test_every_state_kind_and_outcome_has_a_russian_word(catalogue: Any) -> None:
-    states = ("open", "paused", "down", "misconfigured", "removed")
-    outcomes = ("refused", "later", "unreachable", "unclear", "failed")
-    for word in (*DELIVERY_STATES, *EVENT_STATES, *KINDS, *states, *outcomes):
-        assert catalogue.get(word) is not None, word
-
-
-def test_the_compiled_catalogue_is_that_of_its_source(catalogue: Any) -> None:
-    compiled = BytesIO()
-    write_mo(compiled, catalogue)
-    file = Path(admin_room.__file__).parent / "translations/ru/LC_MESSAGES/admin.mo"
-
-    assert file.read_bytes() == compiled.getvalue(), "run `make translations`"
 
 
 def test_an_hour_is_counted_where_it_belongs(relay: Relay, clock: FakeClock) -> None:

@@ -10,7 +10,7 @@ from flask.typing import ResponseReturnValue
 from werkzeug.exceptions import HTTPException
 
 from relay.errors import Conflict, NotFound, RelayError
-from relay.web.admin import i18n, views
+from relay.web.admin import jinja, views
 from relay.web.admin.auth import Login, csrf_token, give_number
 from relay.web.admin.context import EXTENSION
 from relay.wiring import Relay
@@ -38,9 +38,10 @@ def register(app: Flask, relay: Relay) -> None:
     login = Login(password, relay.store.sessions, relay.clock)
     app.config["MAX_CONTENT_LENGTH"] = FORM_MAX
     app.extensions[EXTENSION] = relay
-    i18n.install(app)
+    jinja.install(app)
     app.jinja_env.globals.update(csrf_token=csrf_token)
     pages = Blueprint("admin", __name__, url_prefix="/admin", template_folder="templates", static_folder="static")
+    pages.before_request(jinja.choose_language)
     pages.before_request(login.require_login)
     pages.after_request(_protect)
     pages.after_request(give_number)

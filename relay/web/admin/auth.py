@@ -23,9 +23,9 @@ from relay.clock import EPOCH, Clock
 from relay.config import Secret
 from relay.config.addresses import site
 from relay.errors import StoreError
+from relay.i18n import age, gettext
 from relay.store import AdminSessions
 from relay.web.access import is_secret
-from relay.web.admin.i18n import age, gettext
 
 log = structlog.get_logger("relay.web")
 

@@ -15,6 +15,7 @@ from werkzeug.routing import BaseConverter
 
 from relay.clock import EPOCH
 from relay.errors import Conflict, NotFound
+from relay.i18n import gettext, moment
 from relay.ingest.service import parse
 from relay.models import DEAD_LETTERS, KINDS, CallEvent, Delivery, Event
 from relay.operations import actions, serializers, stats
@@ -22,7 +23,6 @@ from relay.operations.explanations import Explanation, explain
 from relay.operations.filters import DISCARDABLE, REPLAYABLE, Chosen, choose, refuse_unknown
 from relay.store import Hour, Selection
 from relay.web.admin.context import FILTERS, PAGE, before, filters, relay, selection, target_names, zone
-from relay.web.admin.i18n import gettext, moment
 
 _DAY = timedelta(hours=24)
 _WIDTH, _HEIGHT, _GAP = 720, 140, 4  # of the overview's chart
