@@ -26,6 +26,7 @@ from relay.config.schema import (
     CrmTarget,
     General,
     MetricsAccess,
+    Report,
     Settings,
     Source,
     Storage,
@@ -218,11 +219,22 @@ class _Reader:
         inherited = {key: getattr(general, key) for key in ("timezone", "duplicate_window") if key not in table}
         if not table.get("targets"):
             self._fail(f"{path}.targets", "is missing; name at least one of [targets.*]")
-        rest = {key: value for key, value in table.items() if key != "rules"}
-        source: Source = self._struct(Source, rest, path, {"name": name, **inherited})
+        rest = {key: value for key, value in table.items() if key not in ("rules", "report")}
+        added = {"name": name, **inherited, "report": self._report(table.get("report"), f"{path}.report")}
+        source: Source = self._struct(Source, rest, path, added)
         self._check_source(source, path, targets)
         rules = self._rules(table.get("rules", []), source, f"{path}.rules", targets)
         return msgspec.structs.replace(source, path=(source.path or name).strip("/"), rules=rules)
+
+    def _report(self, table: Any, path: str) -> Report | None:
+        if table is None:
+            return None
+        self._expect_table(table, path)
+        report: Report = self._struct(Report, table, path)
+        problem = validators.report_problem(report)
+        if problem is not None:
+            self._fail(f"{path}.{problem[0]}", problem[1])
+        return report
 
     def _rules(self, tables: Any, source: Source, path: str, targets: dict[str, Target]) -> tuple[Rule, ...]:
         if not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):

@@ -15,6 +15,7 @@ from relay.store.inbox import Inbox, InsertResult, NewEvent, Route
 from relay.store.operator_actions import Discard, OperatorActions, Reacceptance, Replay, Reroute
 from relay.store.queries import Queries, Selection, TargetFigures
 from relay.store.queue import AttemptResult, Claim, DeliveryQueue
+from relay.store.reports import KnownCall, Reports, ReportState
 from relay.store.sessions import AdminSessions
 from relay.store.target_state import LeaseRow, OperatorFlags, Targets
 from relay.store.tokens import TokenStore
@@ -32,11 +33,13 @@ __all__ = [
     "Expiry",
     "Hour",
     "InsertResult",
+    "KnownCall",
     "LeaseRow",
     "NewEvent",
     "OperatorFlags",
     "Reacceptance",
     "Replay",
+    "ReportState",
     "Reroute",
     "Route",
     "Selection",
@@ -70,6 +73,7 @@ class Store:
         self.operator = OperatorActions(self.database)
         self.queries = Queries(self.database)
         self.pages = Pages(self.database)
+        self.reports = Reports(self.database)
         self.sessions = AdminSessions(self.database)
         self.alert_state = AlertStateStore(self.database)
 
