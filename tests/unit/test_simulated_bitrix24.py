@@ -554,7 +554,7 @@ def test_it_is_served_over_sockets_and_observed(sandbox: Sandbox) -> None:
     assert "CALL_ID" in answer.json()["result"]
     assert sandbox.seen[:2] == [("bitrix24", REGISTER, "arrived"), ("bitrix24", REGISTER, "answered")]  # type: ignore[attr-defined]
     state = requests.get(f"{sandbox.url}/_state", timeout=5).json()
-    assert state.keys() == {"onec", "bitrix24", "amocrm"}
+    assert state.keys() == {"onec", "bitrix24", "amocrm", "uis"}
     assert state["bitrix24"] == json.loads(json.dumps(sandbox.bitrix24.state()))
 
 
