@@ -11,10 +11,11 @@ from urllib.parse import urlsplit
 import structlog
 
 from relay.config import Alerts, Secret
+from relay.i18n import Message
 
 log = structlog.get_logger("relay.alerts")
 
-MISSING = (
+MISSING = Message(
     "alerts.urls needs a library that is not installed: make install EXTRAS=alerts; on a platform that installs "
     "requirements.txt by itself, put the line -r extras/alerts.txt there"
 )
@@ -37,7 +38,9 @@ class Channel:
         """Return what is wrong with the address, which stays unsaid."""
         if self._client() is not None:
             return None
-        return f"{self.name}: apprise does not know an address of this form; see github.com/caronc/apprise"
+        return Message(
+            "%(name)s: apprise does not know an address of this form; see github.com/caronc/apprise", name=self.name
+        )
 
     def send(self, title: str, body: str) -> bool:
         """Send a message; was it taken? Blocks for as long as the other side makes it."""

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from zoneinfo import ZoneInfo
 
 from relay.alerts.evaluate import Condition, Message
+from relay.i18n import in_language
 from relay.observability.logging import redact
 from relay.store.alert_state import ConditionKind
 
@@ -110,7 +111,7 @@ def _line(message: Message, language: str, zone: ZoneInfo) -> str:
         "name": condition.name,
         "count": condition.count,
         "since": _when(condition, zone),
-        "reason": _redacted(condition.reason),
+        "reason": _redacted(in_language(condition.reason, language, condition.zone or zone)),
     }
     if transition in _ENDED[language]:
         end = _RESOLVED[language][condition.kind].format(**words)

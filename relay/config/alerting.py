@@ -9,6 +9,7 @@ from typing import Any, Literal
 from msgspec import Struct
 
 from relay.config.types import Positive, Secret, Size
+from relay.i18n import Message
 
 DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://\S+")
@@ -58,7 +59,9 @@ class Alerts(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 def channel_url(text: str) -> ChannelUrl:
     """Raises ValueError; the text is a secret and stays unsaid."""
     if not _URL.fullmatch(text):
-        raise ValueError("an address is of the form kind://…, like tgram://TOKEN/CHAT, mailto://… or json://host/path")
+        raise ValueError(
+            Message("an address is of the form kind://…, like tgram://TOKEN/CHAT, mailto://… or json://host/path")
+        )
     return ChannelUrl(text)
 
 
@@ -74,6 +77,8 @@ def working_hours(value: Any) -> WorkingHours:
         if begins >= ends:
             raise ValueError
     except ValueError as exc:
-        raise ValueError(f'{value!r} are no working hours; write them like "Mon-Fri 09:00-18:00"') from exc
+        raise ValueError(
+            Message('%(value)s are no working hours; write them like "Mon-Fri 09:00-18:00"', value=repr(value))
+        ) from exc
     days = range(first, last + 1) if first <= last else (*range(first, 7), *range(last + 1))
     return WorkingHours(tuple(days), begins, ends)
