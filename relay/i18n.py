@@ -103,7 +103,7 @@ def age(span: timedelta) -> str:
 
 WITH_REASON = "%(text)s (%(reason)s)"
 """A template that is the same in every language."""
-_MARK = "\x1e"  # no text of a target's begins so: they are kept in one line, and this is white space
+MARK = "\x1e"  # no text of a target's begins so: they are kept in one line, and this is white space
 _DEPTH_MAX = 8
 
 Value = str | int | datetime | timedelta
@@ -170,17 +170,17 @@ def in_language(text: str, code: str, zone: ZoneInfo) -> str:
 
 def encode(text: str) -> str:
     """Return what the store keeps of a text."""
-    return _MARK + json.dumps(_parts(text), ensure_ascii=False) if isinstance(text, Message) else text
+    return MARK + json.dumps(_parts(text), ensure_ascii=False) if isinstance(text, Message) else text
 
 
 def decode(text: str) -> str:
     """Return a text as it was said; one that an older program kept stays as it is."""
-    if not text.startswith(_MARK):
+    if not text.startswith(MARK):
         return text
     try:
-        return _message(json.loads(text[len(_MARK) :]))
+        return _message(json.loads(text[len(MARK) :]))
     except (ValueError, TypeError, KeyError, AttributeError, OverflowError):  # no program of ours has written it
-        return text[len(_MARK) :]
+        return text[len(MARK) :]
 
 
 def _parts(value: Value) -> object:

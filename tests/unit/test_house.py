@@ -20,7 +20,7 @@ ALLOWED: dict[str, set[str]] = {
     "clock": set(),
     "models": set(),
     "cpu_affinity": set(),
-    "hosting": set(),
+    "hosting": {"i18n"},
     "config": VALUES,
     "uis": VALUES,
     "store": VALUES,
