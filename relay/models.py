@@ -86,6 +86,7 @@ class Event(Struct, frozen=True, kw_only=True):
     notes: tuple[str, ...]
     duplicate_times: tuple[datetime, ...]  #: when UIS sent the same again (the latest of them)
     duplicate_count: int  #: how often
+    origin: Literal["report"] | None = None  #: UIS's report of calls: no notification of it came; None: it was one
 
     @property
     def body(self) -> bytes:

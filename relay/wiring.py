@@ -8,6 +8,7 @@ from datetime import datetime
 from urllib.parse import urlsplit
 
 from relay import targets
+from relay.alerts.heartbeat import Heartbeat
 from relay.alerts.loop import AlertLoop
 from relay.alerts.snapshot import SnapshotCollector
 from relay.clock import Clock, now_utc
@@ -20,6 +21,7 @@ from relay.housekeeping import Housekeeping
 from relay.ingest.rejections import Rejections
 from relay.ingest.service import Intake
 from relay.observability.metrics import Metrics
+from relay.reports.reconciler import ReportLoop
 from relay.store import Store
 
 
@@ -36,6 +38,8 @@ class Relay:
     housekeeping: Housekeeping
     metrics: Metrics
     alerts: AlertLoop
+    heartbeat: Heartbeat
+    reports: ReportLoop
 
     def start(self) -> None:
         """Start to deliver; after the fork, in a web process or in `relay work`."""
@@ -43,11 +47,15 @@ class Relay:
         self.dispatcher.start()
         self.housekeeping.start()
         self.alerts.start()
+        self.heartbeat.start()
+        self.reports.start()
 
     def stop(self, grace_s: float) -> None:
         """Stop: what is in flight finishes, or is recorded as unclear when the grace is over."""
         self.housekeeping.stop_soon()
         self.alerts.stop_soon()
+        self.heartbeat.stop_soon()
+        self.reports.stop_soon()
         self.dispatcher.stop(grace_s)
 
     def close(self) -> None:
@@ -73,16 +81,23 @@ def build(settings: Settings, *, clock: Clock = now_utc) -> Relay:
         return [(name, warning) for name, adapter in adapters.items() for warning in adapter.warnings(now)]
 
     first = next(iter(settings.targets), None)  # whose owner keeps house for all
+
+    def is_on_duty() -> bool:
+        return first in dispatcher.owned()
+
+    intake = Intake(settings, store, clock, dispatcher)
     return Relay(
         settings=settings,
         store=store,
         clock=clock,
-        intake=Intake(settings, store, clock, dispatcher),
+        intake=intake,
         dispatcher=dispatcher,
         rejections=Rejections(store, clock),
-        housekeeping=Housekeeping(store, settings.storage, clock, lambda: first in dispatcher.owned(), warnings),
+        housekeeping=Housekeeping(store, settings.storage, clock, is_on_duty, warnings),
         metrics=metrics,
         alerts=AlertLoop(settings, store, dispatcher.owned, SnapshotCollector(settings, store, clock, token_ends)),
+        heartbeat=Heartbeat(settings.alerts, store, clock, is_on_duty, dispatcher.ticked_ago),
+        reports=ReportLoop(settings, store, intake, clock, is_on_duty),
     )
 
 

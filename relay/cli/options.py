@@ -61,11 +61,12 @@ def print_json(record: JSONDict) -> None:
 def selection(relay: Relay, ids: tuple[str, ...] = (), **options: Any) -> Selection:
     """Return the filters as the store takes them. Raises NotFound for a target or source that nobody knows."""
     refuse_unknown(relay, options["target"], options["source"])
-    times = {name: _when(options[name], relay.settings.timezone, f"--{name}") for name in ("since", "until")}
+    times = {name: as_moment(options[name], relay.settings.timezone, f"--{name}") for name in ("since", "until")}
     return Selection(ids=ids, **{**options, **times, "states": tuple(options["states"])})
 
 
-def _when(text: str | None, zone: ZoneInfo, option: str) -> datetime | None:
+def as_moment(text: str | None, zone: ZoneInfo, option: str) -> datetime | None:
+    """Read what an option gives, as `2h` or a date; raises BadParameter."""
     if text is None:
         return None
     try:

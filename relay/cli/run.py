@@ -8,7 +8,9 @@ import signal
 import threading
 import time
 from collections import Counter
+from datetime import timedelta
 from typing import Any
+from urllib.parse import urljoin
 
 import click
 import requests
@@ -20,6 +22,7 @@ from relay.config.types import rate as parse_rate
 from relay.errors import Conflict
 from relay.observability import logging, metrics
 
+_LONG_OVER = timedelta(hours=1)
 _GRACE_S = 18.0  # from the signal; platforms kill after 30 s
 
 
@@ -50,8 +53,17 @@ def work() -> None:
 @click.option("--url", help="The relay's address; http://127.0.0.1:$PORT unless set.")
 @click.option("--source", "source_name", help="The source to play; the first one unless set.")
 @click.option("--damage", is_flag=True, help="Break bodies in the known ways.")
+@click.option("--drop", metavar="SHARE", help="Leave out some of so many calls, like 10%; the report has them.")
 @click.option("--yes", is_flag=True, help="Do not ask, even when real targets will get the calls.")
-def simulate(calls: int, rate: str | None, url: str | None, source_name: str | None, damage: bool, yes: bool) -> None:
+def simulate(
+    calls: int,
+    rate: str | None,
+    url: str | None,
+    source_name: str | None,
+    damage: bool,
+    drop: str | None,
+    yes: bool,
+) -> None:
     """Plays UIS: posts realistic calls to the relay."""
     settings = config.read()
     source = _source(settings, source_name)
@@ -60,7 +72,14 @@ def simulate(calls: int, rate: str | None, url: str | None, source_name: str | N
         click.confirm(f"{', '.join(real)} will get {calls} invented calls. Go on?", abort=True)
     address = (url or f"http://127.0.0.1:{os.environ.get('PORT', '8000')}").rstrip("/")
     pause = 0.0 if rate is None else 1 / _per_second(rate)
-    answers = _play(address, source, calls, pause, damage)
+    dropped = 0.0 if drop is None else _share(drop)
+    if dropped and not config.is_sandbox(source.report):
+        raise click.BadParameter(
+            f'there is no simulated report: set [sources.{source.name}.report] with key = "sandbox-key", '
+            f'url = "http://127.0.0.1:{SANDBOX_PORT}/v2.0"',
+            param_hint="--drop",
+        )
+    answers = _play(address, source, calls, pause, damage=damage, dropped=dropped)
     click.echo(", ".join(f"{count} {status}" for status, count in sorted(answers.items())))
     refused = sum(count for status, count in answers.items() if status.isdigit() or status == "not sent")
     if refused:
@@ -84,15 +103,30 @@ def _per_second(text: str) -> float:
         raise click.BadParameter(str(exc), param_hint="--rate") from exc
 
 
-def _play(address: str, source: Source, count: int, pause: float, damage: bool) -> Counter[str]:
+def _share(text: str) -> float:
+    try:
+        share = float(text.rstrip("%")) / 100
+    except ValueError as exc:
+        raise click.BadParameter("must be like 10%", param_hint="--drop") from exc
+    if not 0 <= share <= 1:
+        raise click.BadParameter("must be between 0% and 100%", param_hint="--drop")
+    return share
+
+
+def _play(address: str, source: Source, count: int, pause: float, *, damage: bool, dropped: float) -> Counter[str]:
     from relay.sandbox import corruption, uis
+    from relay.sandbox.uis_account import report_row
 
     answers: Counter[str] = Counter()
     query = {"token": str(source.secrets[0])} if source.secrets else {}
+    # a report has a call when it is over: dropped ones are played as if they had been some time ago
+    begins = now_utc() - (_LONG_OVER if dropped else timedelta(0))
     with requests.Session() as session:
         session.trust_env = False
-        for call in uis.calls(count, now_utc(), source.timezone):
-            for notification in call:
+        for call in uis.calls(count, begins, source.timezone):
+            if dropped and source.report is not None:
+                session.post(urljoin(source.report.address, "/_calls"), json=[report_row(call.values)], timeout=30)
+            for notification in uis.without_some(call.notifications, dropped):
                 body = corruption.corrupted(notification.body) if damage else notification.body
                 answers[_post(session, f"{address}/{source.path}/hs/UIScom/{notification.endpoint}", query, body)] += 1
             time.sleep(pause)

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from urllib.parse import urlsplit
 
 from relay.config import addresses
-from relay.config.schema import Settings, Target
+from relay.config.schema import Report, Settings, Target
 
 SANDBOX_PORT = 8100
 _SHIPPED_TOKEN = "demo"  # noqa: S105  the shipped configuration's, known to everybody
@@ -16,9 +16,9 @@ def is_loopback(host: str) -> bool:
     return host == "localhost" or addresses.is_loopback(host.strip("[]"))
 
 
-def is_sandbox(target: Target) -> bool:
-    """Is this target one of the simulators that `make run` starts?"""
-    parts = urlsplit(target.address)
+def is_sandbox(place: Target | Report | None) -> bool:
+    """Is this target or report one of the simulators that `make run` starts?"""
+    parts = urlsplit("" if place is None else place.address)
     return is_loopback(parts.hostname or "") and parts.port == SANDBOX_PORT
 
 

@@ -52,6 +52,36 @@ class MetricsAccess(Struct, frozen=True, forbid_unknown_fields=True):
     allow_from: AllowList = AllowList()  #: with a token: it is taken from these, and from this machine, only
 
 
+_DATA_API = {
+    # the first two by the vendor's documentation, the others as other programs use them
+    "uis": "https://dataapi.uiscom.ru/v2.0",
+    "comagic": "https://dataapi.comagic.ru/v2.0",
+    "novofon": "https://dataapi-jsonrpc.novofon.ru/v2.0",
+    "callgear": "https://dataapi.callgear.com/v2.0",
+}
+
+
+class Report(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Where UIS's report of calls is read, to find those whose notification never came."""
+
+    key: Secret  #: of a user of the cabinet who may see the calls
+    preset: Literal["uis", "comagic", "novofon", "callgear"] = "uis"
+    url: str | None = None  #: instead of the preset's
+    every: timedelta = timedelta(minutes=5)
+    settle: timedelta = timedelta(minutes=10)  #: a call that ended later than this ago may not be in the report yet
+    window: timedelta = timedelta(hours=24)  #: how far back each time
+    skip_lines: tuple[str, ...] = ()  #: virtual numbers that never send notifications
+    timeout: timedelta = timedelta(seconds=30)
+    connect_timeout: timedelta = timedelta(seconds=5)
+    verify_tls: bool = True
+    ca_file: str | None = None
+    proxy: str | None = None
+
+    @property
+    def address(self) -> str:
+        return self.url or _DATA_API[self.preset]
+
+
 class Source(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """One UIS account or 1C base that notifications come from."""
 
@@ -65,6 +95,7 @@ class Source(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     allow_from: AllowList = AllowList()
     duplicate_window: timedelta
     rules: tuple[Rule, ...] = ()  #: who gets which calls, and how; the first that fits decides
+    report: Report | None = None  #: a table of its own
 
     @property
     def secrets(self) -> tuple[Secret, ...]:

@@ -19,7 +19,18 @@ from msgspec import NODEFAULT, Meta, Struct
 from relay.config.addresses import AllowList
 from relay.config.alerting import DAYS, Alerts, WorkingHours
 from relay.config.rule import Rule
-from relay.config.schema import ROOT, TARGET_KINDS, Admin, CrmTarget, General, MetricsAccess, Source, Storage, Target
+from relay.config.schema import (
+    ROOT,
+    TARGET_KINDS,
+    Admin,
+    CrmTarget,
+    General,
+    MetricsAccess,
+    Report,
+    Source,
+    Storage,
+    Target,
+)
 from relay.config.types import Rate, Size
 
 _UNITS = (("d", 86400), ("h", 3600), ("m", 60), ("s", 1))
@@ -44,6 +55,7 @@ def sections(language: str) -> Iterator[tuple[str, list[Row]]]:
         ("alerts", Alerts),
         ("sources", Source),
         ("rules", Rule),
+        ("report", Report),
         ("targets", Target),
     ):
         yield heading, list(_rows(struct, language))
@@ -74,7 +86,8 @@ def markdown(language: str) -> str:
 def _rows(struct: type[Struct], language: str) -> Iterator[Row]:
     hints = get_type_hints(struct, include_extras=True)
     for field in msgspec.structs.fields(struct):
-        if (field.name == "name" and struct is not Alerts) or (field.name == "rules" and issubclass(struct, CrmTarget)):
+        is_no_key = {"name": struct is not Alerts, "rules": issubclass(struct, CrmTarget), "report": struct is Source}
+        if is_no_key.get(field.name):
             continue  # no key of the file
         default = field.default_factory() if field.default_factory is not NODEFAULT else field.default
         if default is not NODEFAULT:

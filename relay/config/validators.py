@@ -22,6 +22,7 @@ from relay.config.schema import (
     CrmTarget,
     HttpTarget,
     OneCTarget,
+    Report,
     Settings,
     Source,
     Target,
@@ -34,6 +35,7 @@ Problem = tuple[str, str]  # the key, and what is wrong with it
 _PASSWORD_MIN = 12  # characters
 _RETRY_AFTER_MAX = timedelta(days=30)
 _WEBHOOK_PATH = re.compile(r"/rest/\d+/[^/]+/?")
+_EVERY_MIN, _WINDOW_MAX = timedelta(seconds=10), timedelta(days=30)
 _CALL_GAP_MAX = timedelta(minutes=1)
 _HOST = re.compile(r"[a-z0-9_-]+(\.[a-z0-9_-]+)*|[0-9a-f:.]*:[0-9a-f:.]+", re.IGNORECASE)
 _OAUTH_KEYS = ("client_id", "client_secret", "refresh_token")
@@ -55,6 +57,19 @@ def problem(target: Target) -> Problem | None:
     """Return the first thing that is wrong."""
     checks = (check(target) for kind, check in _CHECKS if isinstance(target, kind))
     return next((problem for problem in checks if problem is not None), None)
+
+
+def report_problem(report: Report) -> Problem | None:
+    """Return the first thing that is wrong with a source's report."""
+    if not report.key:
+        return "key", "is empty; make one in the cabinet: «Аккаунт → Управление пользователями»"
+    if report.every < _EVERY_MIN:
+        return "every", f"is too little; at least {_EVERY_MIN.seconds}s: each time costs a request of the day's limit"
+    if report.window <= report.settle:
+        return "window", "must be longer than settle, or there is nothing between them to look at"
+    if report.window > _WINDOW_MAX:
+        return "window", f"is too much; at most {_WINDOW_MAX.days}d; `relay reconcile --since` looks further back"
+    return None if report.url is None else _cloud("url", report.url)
 
 
 def rule_problem(rule: Rule, source: Source, concerned: Sequence[Target]) -> Problem | None:

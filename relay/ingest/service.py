@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
+from datetime import timedelta
+from functools import partial
 from zoneinfo import ZoneInfo
 
 import structlog
@@ -76,7 +78,39 @@ class Intake:
         """
         parsed = parse(raw, is_query=is_query, endpoint=endpoint, zone=source.timezone, beside=beside)
         routes, notes = self._routes(source, parsed)
-        new = NewEvent(
+        new = self._new(source, endpoint, raw, parsed, notes, routes, is_query=is_query)
+        if source.report is not None and parsed.call is not None and parsed.call.kind in ("finished", "lost"):
+            new = replace(new, adds_to=partial(adds, parsed.call))
+        return _receipt(self._add(new), parsed, new)
+
+    def accept_reported(self, source: Source, raw: bytes, note: str) -> Receipt:
+        """Store what UIS's report says of a call, as the notification that never came; nothing when it is known.
+
+        Its id is made of source, call and kind: however often it is brought, it is stored once. The receipt is to be
+        given to `dispatch`. Raises StoreError.
+        """
+        parsed = parse(raw, is_query=False, endpoint="rec", zone=source.timezone)
+        if parsed.call is None:
+            raise ValueError(f"the report's call cannot be read: {parsed.problem}")
+        routes, notes = self._routes(source, parsed)
+        new = self._new(source, "rec", raw, parsed, (*notes, note), routes, is_query=False)
+        key = f"{source.name}\x00{parsed.call.session_id}\x00{parsed.call.kind}".encode()
+        event_id = f"report-{hashlib.blake2b(key, digest_size=12).hexdigest()}"
+        new = replace(new, id=event_id, origin="report", duplicate_window=timedelta(0))
+        return _receipt(self._store.inbox.add_reported(new), parsed, new)
+
+    def _new(
+        self,
+        source: Source,
+        endpoint: str,
+        raw: bytes,
+        parsed: ParseResult,
+        notes: tuple[str, ...],
+        routes: tuple[Route, ...],
+        *,
+        is_query: bool,
+    ) -> NewEvent:
+        return NewEvent(
             source=source.name,
             endpoint=endpoint,
             raw=raw,
@@ -90,7 +124,6 @@ class Intake:
             duplicate_window=source.duplicate_window,
             routes=routes,
         )
-        return _receipt(self._add(new), parsed, new)
 
     def dispatch(self, receipt: Receipt) -> None:
         """Give what was stored to the lanes of this process; another process finds it by itself."""
@@ -160,6 +193,12 @@ class Intake:
             skipped = [(name, decision.number) for name, decision in decisions.items() if not decision.takes]
             notes += tuple(f"rule {number}: not for {name}" for name, number in skipped)
         return tuple(Route(one.name, one.order == "call", call_gap=one.call_gap) for one in taking), notes
+
+
+def adds(late: CallEvent, brought: CallEvent) -> bool:
+    """Does a notification that came after all say something that UIS's report of the call did not?"""
+    names = ("record_link", "lost_reason", "extension", "employee_number", "employee_ids", "contact_id", "external_id")
+    return any(getattr(late, name) and not getattr(brought, name) for name in names)
 
 
 def _receipt(stored: InsertResult, parsed: ParseResult, new: NewEvent) -> Receipt:

@@ -1,6 +1,7 @@
 """Serves the sandbox over real sockets: the simulated targets, what they hold, and how they are told to fail.
 
 `GET /_state`, `POST /_reset`, `POST /_fail?target=…&mode=…&count=…[&method=…]` (without a mode: which there are).
+`POST /_calls` adds calls to the report of the simulated UIS.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from relay.sandbox.bitrix24.portal import Bitrix24, method_of
 from relay.sandbox.faults import Simulator
 from relay.sandbox.http import Fault, Reply, Request
 from relay.sandbox.onec import OneC
+from relay.sandbox.uis_account import UisAccount
 
 _HANG_MAX_S = 120.0
 _DRIPS: dict[Fault, tuple[bytes, bytes]] = {  # how the answer begins, and what comes ten times a second after that
@@ -43,11 +45,13 @@ class Sandbox:
         *,
         bitrix24: Bitrix24 | None = None,
         amocrm: AmoCrm | None = None,
+        uis: UisAccount | None = None,
         observe: Observe | None = None,
     ) -> None:
         self.onec = OneC() if onec is None else onec
         self.bitrix24 = Bitrix24() if bitrix24 is None else bitrix24
         self.amocrm = AmoCrm() if amocrm is None else amocrm
+        self.uis = UisAccount() if uis is None else uis
         self._closing = threading.Event()
         self._server: BaseWSGIServer = make_server(
             "127.0.0.1", port, create_app(self, self._closing, observe), threaded=True, request_handler=_KeepAlive
@@ -66,6 +70,10 @@ class Sandbox:
     def bitrix24_webhook(self) -> str:
         """Return the one of a portal that was made without arguments."""
         return f"{self.url}/rest/1/sandbox/"
+
+    @property
+    def data_api_url(self) -> str:
+        return f"{self.url}/v2.0"
 
     def serve(self) -> None:
         """Serve until `close` is called from another thread."""
@@ -90,7 +98,9 @@ class _KeepAlive(WSGIRequestHandler):
 
 def create_app(sandbox: Sandbox, closing: threading.Event, observe: Observe | None) -> Flask:
     app = Flask(__name__, static_folder=None)
-    _add_controls(app, {"onec": sandbox.onec, "bitrix24": sandbox.bitrix24, "amocrm": sandbox.amocrm})
+    _add_controls(
+        app, {"onec": sandbox.onec, "bitrix24": sandbox.bitrix24, "amocrm": sandbox.amocrm, "uis": sandbox.uis}
+    )
 
     def exchange(target: str, name: str, act: Callable[[], Reply]) -> Response:
         if observe is not None:
@@ -119,6 +129,16 @@ def create_app(sandbox: Sandbox, closing: threading.Event, observe: Observe | No
     @app.post("/oauth2/access_token", defaults={"_path": ""})
     def amocrm(_path: str) -> ResponseReturnValue:
         return exchange("amocrm", request.path, lambda: sandbox.amocrm.answer(_request()))
+
+    @app.post("/v2.0")
+    def data_api() -> ResponseReturnValue:
+        return exchange("uis", "data_api", lambda: sandbox.uis.answer(_request()))
+
+    @app.post("/_calls")
+    def calls() -> ResponseReturnValue:
+        """Take calls that were made, for the report: `simulate` tells of them."""
+        sandbox.uis.add(request.get_json())
+        return jsonify(status="ok")
 
     return app
 

@@ -9,6 +9,7 @@ import json
 import random
 from collections.abc import Iterator
 from datetime import datetime, timedelta
+from typing import Any
 from zoneinfo import ZoneInfo
 
 from msgspec import Struct
@@ -36,22 +37,40 @@ class Notification(Struct, frozen=True):
     body: bytes
 
 
-def render(template: str, values: dict[str, object]) -> bytes:
+class SimulatedCall(Struct, frozen=True):
+    """Holds a call: what UIS posts of it, in order, and the variables that its report is made of."""
+
+    values: dict[str, Any]
+    notifications: list[Notification]
+
+
+def render(template: str, values: dict[str, Any]) -> bytes:
     """Fill a template as UIS does: every placeholder by the value as JSON, null where there is none."""
     filled = PLACEHOLDER.sub(lambda match: json.dumps(values.get(match[1]), ensure_ascii=False), template)
     return filled.encode()
 
 
-def calls(count: int, now: datetime, zone: ZoneInfo, seed: int | None = None) -> Iterator[list[Notification]]:
-    """Yield so many calls, each as its notifications in order."""
+def calls(count: int, now: datetime, zone: ZoneInfo, seed: int | None = None) -> Iterator[SimulatedCall]:
+    """Yield so many calls."""
     chance = random.Random(seed)  # noqa: S311  a simulation
     session = chance.randrange(3_000_000_000, 4_000_000_000)
     for number in range(count):
         values = _values(chance, session + number, now + timedelta(seconds=number), zone)
-        yield [_notification(kind, values) for kind in _NAMES]
+        yield SimulatedCall(values, [_notification(kind, values) for kind in _NAMES])
 
 
-def _notification(kind: Kind, values: dict[str, object]) -> Notification:
+def without_some(
+    notifications: list[Notification], share: float, chance: random.Random | None = None
+) -> list[Notification]:
+    """Leave out one notification of this share of the calls, or all of them: half and half."""
+    chance = random.Random() if chance is None else chance  # noqa: S311  a simulation
+    if chance.random() >= share:
+        return notifications
+    lost = chance.choice([*notifications, None, None, None, None, None])
+    return [each for each in notifications if lost is not None and each is not lost]
+
+
+def _notification(kind: Kind, values: dict[str, Any]) -> Notification:
     own = {**values, "notification_name": _NAMES[kind]}
     if kind == "outgoing":  # 101 calls a colleague within the same session
         own["direction"] = "out"
@@ -62,7 +81,7 @@ def _notification(kind: Kind, values: dict[str, object]) -> Notification:
     return Notification(kind, _ENDPOINTS[kind], render(template_text(kind), own))
 
 
-def _values(chance: random.Random, session: int, now: datetime, zone: ZoneInfo) -> dict[str, object]:
+def _values(chance: random.Random, session: int, now: datetime, zone: ZoneInfo) -> dict[str, Any]:
     started = now.astimezone(zone)
     waited, total = chance.randint(3, 20), chance.randint(25, 400)
     finished = started + timedelta(seconds=total)

@@ -13,8 +13,9 @@ from relay.store.engine import Database
 from relay.store.group_commit import GroupCommit
 from relay.store.inbox import Inbox, InsertResult, NewEvent, Route
 from relay.store.operator_actions import Discard, OperatorActions, Reacceptance, Replay, Reroute
-from relay.store.queries import Queries, Selection, TargetFigures
+from relay.store.queries import CallCounts, Queries, Selection, TargetFigures
 from relay.store.queue import AttemptResult, Claim, DeliveryQueue
+from relay.store.reports import KnownCall, Reports, ReportState
 from relay.store.sessions import AdminSessions
 from relay.store.target_state import LeaseRow, OperatorFlags, Targets
 from relay.store.tokens import TokenStore
@@ -24,6 +25,7 @@ __all__ = [
     "AdminSessions",
     "AttemptResult",
     "Call",
+    "CallCounts",
     "CallPage",
     "Claim",
     "ClaimedDelivery",
@@ -32,11 +34,13 @@ __all__ = [
     "Expiry",
     "Hour",
     "InsertResult",
+    "KnownCall",
     "LeaseRow",
     "NewEvent",
     "OperatorFlags",
     "Reacceptance",
     "Replay",
+    "ReportState",
     "Reroute",
     "Route",
     "Selection",
@@ -70,6 +74,7 @@ class Store:
         self.operator = OperatorActions(self.database)
         self.queries = Queries(self.database)
         self.pages = Pages(self.database)
+        self.reports = Reports(self.database)
         self.sessions = AdminSessions(self.database)
         self.alert_state = AlertStateStore(self.database)
 

@@ -6,8 +6,9 @@ What can be made before the commit is made before it: while it runs, everybody e
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
+from typing import Literal
 
 from msgspec import Struct, json
 from msgspec.structs import replace
@@ -25,6 +26,7 @@ _LINGER_S = 0.003  # that a commit waits for others under load
 _REPEATS_SHOWN = 20
 _HOUR = timedelta(hours=1)
 _REJECTIONS_KEPT = timedelta(days=8)
+_CAME_LATE = "UIS's report had brought this call already: it adds nothing, and is not delivered"
 _NO_DIGIT = re.compile(r"\D")
 
 _alike = ManyRows(
@@ -36,6 +38,13 @@ _alike = ManyRows(
     """,
 )
 _count_repeat = Statement("UPDATE events SET repeated = :repeated, repeats = :repeats WHERE seq = :seq")
+_ends_of_call = Statement(
+    """
+    SELECT id, origin, call FROM events
+    WHERE source = :source AND session = :session AND kind IN ('finished', 'lost') ORDER BY seq LIMIT 1
+    """
+)
+_with_id = Statement("SELECT 1 FROM events WHERE id = :id")
 _epochs = Statement("SELECT name, epoch FROM targets")
 _insert_events = ManyRows.insert(events)
 _insert_deliveries = ManyRows.insert(deliveries)
@@ -76,6 +85,10 @@ class NewEvent(Struct, frozen=True, kw_only=True):
     received_at: datetime
     duplicate_window: timedelta
     routes: tuple[Route, ...]
+    id: str | None = None  #: a new one unless given; one that is there already is not stored again
+    origin: Literal["report"] | None = None
+    adds_to: Callable[[CallEvent], bool] | None = None
+    """Of the end of a call that UIS's report may have brought: does it say more than that one?"""
 
 
 class InsertResult(Struct, frozen=True):
@@ -95,6 +108,16 @@ class Inbox:
         pending = PendingInsert(new)
         self._commits.run(_insert, pending, linger_s=_LINGER_S, alone_for=(f"source:{new.source}", *_targets(new)))
         return pending.result()
+
+    def add_reported(self, new: NewEvent) -> InsertResult:
+        """Store what UIS's report says of a call, unless its end is known; in a commit of its own, so that a
+        notification of the same call comes before it or after it."""
+        pending = PendingInsert(new)
+        with self._database.write(alone_for=(f"source:{new.source}",)) as connection:
+            known = _known(connection, pending)
+            if known is None:
+                _insert(connection, [pending])
+        return pending.result() if known is None else InsertResult(known, True)
 
     def stalled_s(self) -> float:
         """For how long the commit that is under way has not ended; 0 when none is."""
@@ -128,6 +151,13 @@ class PendingInsert:
         self.deliveries = _pending_deliveries(self.event, new.call, new.routes, new.received_at)
         self.original: Original | None = None  # the event that it repeats
 
+    def brings_nothing(self) -> None:
+        """Store it without deliveries: the report had brought its call."""
+        notes = (*self.new.notes, _CAME_LATE)
+        self.event = replace(self.event, notes=notes)
+        self.row["notes"] = json.encode(notes).decode()
+        self.deliveries = []
+
     def result(self) -> InsertResult:
         """Return what became of it, after the commit."""
         if self.original is not None:
@@ -135,6 +165,25 @@ class PendingInsert:
         claimed = [pending for pending in self.deliveries if pending.row["state"] == "sending"]
         event = replace(self.event, seq=self.row["seq"]) if claimed else self.event
         return InsertResult(self.event.id, False, tuple(pending.claimed(event) for pending in claimed))
+
+
+def _known(connection: Connection, pending: PendingInsert) -> str | None:
+    """Return the event that says already what the report says."""
+    event = pending.event
+    if event.kind == "finished":
+        end = _ends_of_call.first(connection, source=event.source, session=event.session)
+        if end is not None:
+            return str(end[0])
+    return event.id if _with_id.first(connection, id=event.id) else None
+
+
+def _came_late(connection: Connection, pending: PendingInsert) -> bool:
+    """Is it the end of a call that the report has brought, and says nothing more?"""
+    adds_to = pending.new.adds_to
+    if adds_to is None or pending.event.session is None:
+        return False
+    end = _ends_of_call.first(connection, source=pending.event.source, session=pending.event.session)
+    return end is not None and end[1] == "report" and not adds_to(json.decode(end[2], type=CallEvent))
 
 
 def _targets(new: NewEvent) -> Iterable[str]:
@@ -187,6 +236,8 @@ def _insert(connection: Connection, batch: Sequence[PendingInsert]) -> list[None
         if pending.original is not None and pending.original.is_repeated_by(new):
             pending.original.count(new.received_at)
             continue
+        if _came_late(connection, pending):
+            pending.brings_nothing()
         seq = seqs[len(fresh)]
         pending.original, pending.row["seq"] = None, seq
         for delivery in pending.deliveries:
@@ -218,7 +269,7 @@ def _event(new: NewEvent) -> Event:
     call = new.call
     return Event(
         seq=0,
-        id=new_id(new.received_at),
+        id=new.id or new_id(new.received_at),
         source=new.source,
         endpoint=new.endpoint,
         kind=call.kind if call else None,
@@ -234,6 +285,7 @@ def _event(new: NewEvent) -> Event:
         notes=new.notes,
         duplicate_times=(),
         duplicate_count=0,
+        origin=new.origin,
     )
 
 

@@ -26,7 +26,7 @@ from relay import models
 from relay.models import Attempt, Delivery, Event, TargetHealth, TokenPair
 from relay.store.statement import RowMapper
 
-VERSION = "0007"
+VERSION = "0008"
 """The newest migration: what this program expects of a database."""
 
 metadata = MetaData()
@@ -39,6 +39,7 @@ def _in_state(table: str, *states: str) -> str:
 
 # Conditions of the partial indexes. SQLite takes such an index only where a query says the same.
 QUARANTINED = "events.state = 'quarantined'"
+REPORTED = "events.origin = 'report'"
 DUE = "deliveries.state = 'due' AND deliveries.turn"
 DELIVERED = "deliveries.state = 'delivered'"
 UNFINISHED = _in_state("deliveries", *models.UNFINISHED)
@@ -74,10 +75,12 @@ events = Table(
     Column("digest", BigInteger, nullable=False),  # of source, endpoint and body: finds what may be a repeat
     Column("repeated", Integer, key="duplicate_count", nullable=False),
     Column("repeats", Text, key="duplicate_times", nullable=False),  # JSON list of times, the latest of them
+    Column("origin", Text),
     Index("events_digest", "digest"),
     Index("events_call", "source", "session"),
     Index("events_source", "source", "received_at"),
     Index("events_quarantined", "seq", **_where(QUARANTINED)),
+    Index("events_reported", "source", "received_at", **_where(REPORTED)),
 )
 
 deliveries = Table(
@@ -204,6 +207,17 @@ refusals = Table(
     Column("status", Integer, primary_key=True),
     Column("hour", BigInteger, primary_key=True),  # microseconds at its beginning
     Column("refused", Integer, nullable=False),
+)
+
+reports = Table(
+    "reports",
+    metadata,
+    Column("source", Text, primary_key=True),
+    Column("began_at", BigInteger, nullable=False),  # what came before was never the relay's
+    Column("checked_to", BigInteger, nullable=False),
+    Column("ran_at", BigInteger, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("reason", Text),
 )
 
 heartbeats = Table(

@@ -29,10 +29,11 @@ ALLOWED: dict[str, set[str]] = {
     "housekeeping": VALUES | {"config", "store"},
     "observability": VALUES | {"config", "store"},
     "alerts": VALUES | {"config", "i18n", "store", "observability"},
+    "reports": VALUES | {"config", "store", "ingest", "targets", "uis"},
     "delivery": VALUES | {"config", "store", "targets"},
     "targets": VALUES | {"config", "uis", "routing"},
     "wiring": VALUES
-    | {"config", "uis", "store", "ingest", "delivery", "targets", "housekeeping", "observability", "alerts"},
+    | {"config", "uis", "store", "ingest", "delivery", "targets", "housekeeping", "observability", "alerts", "reports"},
     "bootstrap": VALUES | {"config", "hosting", "store"},
     "operations": VALUES | {"config", "i18n", "uis", "store", "wiring", "routing"},
     "web": VALUES | {"config", "i18n", "uis", "store", "ingest", "wiring", "operations", "observability"},
@@ -51,6 +52,7 @@ ALLOWED: dict[str, set[str]] = {
         "operations",
         "observability",
         "alerts",
+        "reports",
     },
 }
 FOREIGN: dict[str, set[str]] = {  # what a room must not know
@@ -58,7 +60,7 @@ FOREIGN: dict[str, set[str]] = {  # what a room must not know
     "gunicorn": {"web"},
     "sqlalchemy": {"store"},
     "alembic": {"store"},
-    "requests": {"targets", "cli", "sandbox"},
+    "requests": {"targets", "cli", "sandbox", "alerts"},
     "prometheus_client": {"observability"},
     "apprise": {"alerts"},
     "click": {"cli"},

@@ -554,7 +554,7 @@ def test_it_is_served_over_sockets_and_observed(sandbox: Sandbox) -> None:
     assert "CALL_ID" in answer.json()["result"]
     assert sandbox.seen[:2] == [("bitrix24", REGISTER, "arrived"), ("bitrix24", REGISTER, "answered")]
     state = requests.get(f"{sandbox.url}/_state", timeout=5).json()
-    assert state.keys() == {"onec", "bitrix24", "amocrm"}
+    assert state.keys() == {"onec", "bitrix24", "amocrm", "uis"}
     assert state["bitrix24"] == json.loads(json.dumps(sandbox.bitrix24.state()))
 
 
@@ -569,8 +569,8 @@ def test_failures_are_told_over_the_socket(sandbox: Sandbox) -> None:
     assert requests.post(moved.headers["Location"], json=CALL, timeout=5).status_code == 200
 
     there = requests.get(f"{sandbox.url}/_fail", timeout=5).json()
-    assert there["targets"] == ["onec", "bitrix24", "amocrm"]
-    assert [there["modes"][name][0] for name in there["targets"]] == ["ok", "ok", "ok"]
+    assert there["targets"] == ["onec", "bitrix24", "amocrm", "uis"]
+    assert [there["modes"][name][0] for name in there["targets"]] == ["ok"] * 4
     for wrong in ({"target": "bitrix", "mode": "ok"}, {"target": "bitrix24", "mode": "nonsense"}):
         assert requests.post(f"{sandbox.url}/_fail", params=wrong, timeout=5).status_code == 400
     assert requests.post(f"{sandbox.url}/_reset", timeout=5).ok

@@ -164,3 +164,8 @@ def _words(call: CallEvent) -> str | None:
     if call.lost_reason or reason is None:
         return call.lost_reason or (status if isinstance(status, str) else None)
     return _TEXT_OF.get(reason, reason)
+
+
+def text_of_reason(mnemonic: str) -> str | None:
+    """Return UIS's Russian words for a reason; None for one that says nothing of a call that did not come about."""
+    return _TEXT_OF.get(mnemonic)

@@ -1,0 +1,277 @@
+"""Compares UIS's report of calls with the store, and brings what is missing; then again, every few minutes.
+
+A run is idempotent: it looks at a window that overlaps the one before, and what it brings has an id of its own.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from datetime import datetime, timedelta
+from zoneinfo import ZoneInfo
+
+import structlog
+from msgspec import Struct
+from msgspec.structs import replace
+
+from relay.clock import Clock
+from relay.config import Report, Settings, Source
+from relay.errors import RelayError
+from relay.ingest.service import Intake
+from relay.reports import report_call
+from relay.reports.data_api import DataApi, Limits, ReportError, least_interval
+from relay.reports.report_call import CALL_FIELDS, LEG_FIELDS, ReportCall, Row
+from relay.store import KnownCall, ReportState, Store
+
+log = structlog.get_logger("relay.reports")
+
+BROUGHT = "UIS's report of calls: its notification never came"
+_LONGEST = timedelta(days=89)  # UIS answers for three months at most
+_RECORDS_FOR = timedelta(hours=2)  # after its end a call may get its recording
+_MENDED_AFTER = timedelta(hours=1)  # a report that is misconfigured is asked for so rarely
+_RETENTION_MARGIN = timedelta(hours=1)
+_AGAIN_AFTER = timedelta(minutes=1)
+_EXTENSIONS_FOR = timedelta(days=1)
+_LEGS_AT_ONCE = 100  # sessions in one question
+_TICK_S = 1.0
+
+Progress = Callable[[int], None]
+"""Is told of each call that was compared."""
+
+
+class Missing(Struct, frozen=True):
+    """A call of the report that the store did not have, or that lacked its recording."""
+
+    call: ReportCall
+    event: str | None  #: what brought it; None in a dry run, and where somebody else was quicker
+    is_record: bool = False
+
+
+class Findings(Struct, frozen=True):
+    compared: int
+    missing: tuple[Missing, ...]
+    requests: int
+
+
+class Reconciler:
+    """Reads the report of one source. Not for several threads at once."""
+
+    def __init__(
+        self, source: Source, report: Report, store: Store, intake: Intake, clock: Clock, limits: dict[str, Limits]
+    ) -> None:
+        self._source, self._report = source, report
+        self._store, self._intake, self._clock = store, intake, clock
+        self._api = DataApi(report, clock, limits)
+        self._zone: ZoneInfo | None = None
+        self._extensions: dict[str, str] = {}
+        self._extensions_end: datetime | None = None
+
+    @property
+    def limits(self) -> Limits | None:
+        return self._api.limits
+
+    def close(self) -> None:
+        self._api.close()
+
+    def zone(self) -> ZoneInfo:
+        """Return the account's time zone: the report's times are in it. Raises ReportError."""
+        if self._zone is None:
+            name = self._api.timezone()
+            try:
+                self._zone = ZoneInfo(name or self._source.timezone.key)
+            except (ValueError, OSError):
+                self._zone = self._source.timezone
+            if self._zone.key != self._source.timezone.key:
+                log.warning(
+                    "report.zone_differs", source=self._source.name, account=name, configured=self._source.timezone.key
+                )
+        return self._zone
+
+    def span(self, state: ReportState | None, kept: timedelta) -> tuple[datetime, datetime]:
+        """Return from when to when to look: the window, and whatever before it was not read for longer.
+
+        Not what was before the relay, and not what retention may have deleted: it would be brought once more.
+        """
+        now = self._clock()
+        checked_to, began_at = (now, now) if state is None else (state.checked_to, state.began_at)
+        since = min(now, checked_to) - self._report.window
+        return max(since, began_at - self._report.settle, now - kept + _RETENTION_MARGIN), now
+
+    def run(
+        self, since: datetime, until: datetime, *, dry_run: bool = False, progress: Progress = lambda _: None
+    ) -> Findings:
+        """Compare the calls that began in a span, and bring what is missing. Raises ReportError and StoreError."""
+        before, compared, missing = self._api.requests_made, 0, list[Missing]()
+        for first, last in report_call.windows(since, until, _LONGEST):
+            calls = self._calls(first, last)
+            known = self._store.reports.known(self._source.name, [call.session for call in calls])
+            unknown = [call for call in calls if not known.get(call.session, KnownCall(False, False)).has_end]
+            missing += self._bring(unknown, dry_run=dry_run)
+            for call in calls:
+                if self._waits_for_record(call, known.get(call.session)):
+                    missing.append(Missing(call, self._accept(report_call.recorded(call), dry_run), is_record=True))
+                compared += 1
+                progress(1)
+        return Findings(compared, tuple(missing), self._api.requests_made - before)
+
+    def _calls(self, since: datetime, until: datetime) -> list[ReportCall]:
+        """Return the finished calls of the report that are to be compared, each once, in the order they began."""
+        zone = self.zone()
+        params = {
+            "date_from": report_call.write_time(since, zone),
+            "date_till": report_call.write_time(until, zone),
+            "include_ongoing_calls": False,
+            "sort": [{"field": "start_time", "order": "asc"}],
+        }
+        rows = self._api.rows("get.calls_report", params, fields=CALL_FIELDS)
+        calls = [call for row in rows if (call := report_call.read_call(row, zone)) is not None]
+        settled = self._clock() - self._report.settle
+        left_out = {_digits(line) for line in self._report.skip_lines}
+        chosen = [call for call in calls if call.ended_at <= settled and _digits(call.line) not in left_out]
+        return list({call.session: call for call in chosen}.values())
+
+    def _waits_for_record(self, call: ReportCall, known: KnownCall | None) -> bool:
+        is_fresh = self._clock() - call.ended_at <= _RECORDS_FOR + self._report.settle
+        return is_fresh and call.has_record and known is not None and known.has_end and not known.has_record
+
+    def _bring(self, calls: Sequence[ReportCall], *, dry_run: bool) -> Iterable[Missing]:
+        if dry_run or not calls:
+            return [Missing(call, None) for call in calls]
+        legs, extensions = self._legs(calls), self._extensions_of_employees()
+        return [
+            Missing(call, self._accept(report_call.finished(call, legs.get(call.session, ()), extensions), dry_run))
+            for call in calls
+        ]
+
+    def _accept(self, body: bytes, dry_run: bool) -> str | None:
+        if dry_run:
+            return None
+        receipt = self._intake.accept_reported(self._source, body, BROUGHT)
+        if receipt.status != "accepted":
+            return None
+        self._intake.dispatch(receipt)
+        return receipt.event
+
+    def _legs(self, calls: Sequence[ReportCall]) -> dict[str, list[Row]]:
+        """Return who was rung, by session; nothing where the key may not see it: the report alone will do then."""
+        legs: dict[str, list[Row]] = {}
+        zone = self.zone()
+        for start in range(0, len(calls), _LEGS_AT_ONCE):
+            some = calls[start : start + _LEGS_AT_ONCE]
+            params = {
+                "date_from": report_call.write_time(min(call.began_at for call in some), zone),
+                "date_till": report_call.write_time(max(call.ended_at for call in some) + timedelta(seconds=1), zone),
+                "filter": {
+                    "field": "call_session_id",
+                    "operator": "in",
+                    "value": [int(call.session) for call in some if call.session.isdigit()],
+                },
+            }
+            try:
+                for row in self._api.rows("get.call_legs_report", params, fields=LEG_FIELDS):
+                    legs.setdefault(str(row.get("call_session_id")), []).append(row)
+            except ReportError as exc:
+                if exc.state == "later":
+                    raise
+                return legs
+        return legs
+
+    def _extensions_of_employees(self) -> dict[str, str]:
+        """Return them as they were within the last day; none where the key may not see employees."""
+        now = self._clock()
+        if self._extensions_end is None or now >= self._extensions_end:
+            try:
+                rows = self._api.rows("get.employees", {}, fields=("id", "extension"))
+                self._extensions = report_call.extensions(rows)
+            except ReportError as exc:
+                if exc.state == "later":
+                    raise
+            self._extensions_end = now + _EXTENSIONS_FOR
+        return self._extensions
+
+
+def _digits(number: str) -> str:
+    return "".join(filter(str.isdigit, number))
+
+
+def reconcilers(settings: Settings, store: Store, intake: Intake, clock: Clock) -> dict[str, Reconciler]:
+    """Return one for each source that has a report; those with one key share its limits."""
+    limits: dict[str, Limits] = {}
+    return {
+        name: Reconciler(source, source.report, store, intake, clock, limits)
+        for name, source in settings.sources.items()
+        if source.report is not None
+    }
+
+
+class ReportLoop:
+    """Runs each source's reconciler when it is time, in the process that is on duty. A source's trouble is its own."""
+
+    def __init__(
+        self, settings: Settings, store: Store, intake: Intake, clock: Clock, is_on_duty: Callable[[], bool]
+    ) -> None:
+        self._settings, self._store, self._clock, self._is_on_duty = settings, store, clock, is_on_duty
+        self._reconcilers = reconcilers(settings, store, intake, clock)
+        self._due: dict[str, datetime] = {}
+        self._stopping = threading.Event()
+
+    def start(self) -> None:
+        if self._reconcilers:
+            threading.Thread(target=self._run, name="reports", daemon=True).start()
+
+    def stop_soon(self) -> None:
+        self._stopping.set()
+
+    def run_due(self) -> None:
+        """Read the reports whose time has come."""
+        for name, reconciler in self._reconcilers.items():
+            if self._stopping.is_set():
+                return
+            now = self._clock()
+            if now >= self._due.get(name, now):
+                self._due[name] = now + self._run_one(self._settings.sources[name], reconciler, now)
+
+    def _run(self) -> None:
+        while not self._stopping.wait(_TICK_S):
+            if self._is_on_duty():
+                self.run_due()
+
+    def _run_one(self, source: Source, reconciler: Reconciler, now: datetime) -> timedelta:
+        """Read one report; return after how long it is to be read again."""
+        report = source.report
+        assert report is not None  # noqa: S101  there is no reconciler without
+        try:
+            state = self._store.reports.states().get(source.name)
+            since, until = reconciler.span(state, self._settings.storage.keep_delivered)
+            state = state or ReportState(source=source.name, began_at=now, checked_to=now, ran_at=now)
+            try:
+                findings = reconciler.run(since, until)
+            except ReportError as exc:
+                self._tell(source.name, state, exc)
+                is_later = exc.state == "later"
+                failed = replace(state, ran_at=now, state="later" if is_later else "misconfigured", reason=str(exc))
+                self._store.reports.save(failed)
+                return exc.wait or (_AGAIN_AFTER if is_later else _MENDED_AFTER)
+            self._store.reports.save(replace(state, checked_to=until, ran_at=now, state="open", reason=None))
+            if state.state != "open":
+                log.info("report.open", source=source.name)
+            if findings.missing:
+                brought = [each for each in findings.missing if each.event is not None]
+                records = sum(each.is_record for each in brought)
+                log.warning("report.brought", source=source.name, calls=len(brought) - records, records=records)
+            sharing = sum(other.report is not None and other.report.key == report.key for other in self._all())
+            apart = least_interval(reconciler.limits, now, sources=sharing, requests=findings.requests)
+            return max(report.every, apart)
+        except RelayError as exc:  # the store: it is looked at again with the next run
+            log.warning("report.failed", source=source.name, reason=str(exc))
+        except Exception:  # a fault of ours must not end the reading of the other sources
+            log.exception("report.failed", source=source.name)
+        return _AGAIN_AFTER
+
+    def _all(self) -> Iterable[Source]:
+        return self._settings.sources.values()
+
+    def _tell(self, source: str, state: ReportState, exc: ReportError) -> None:
+        if (state.state, state.reason) != (exc.state, str(exc)):
+            event = "report.later" if exc.state == "later" else "report.misconfigured"
+            log.warning(event, source=source, reason=str(exc))

@@ -1,0 +1,113 @@
+"""How far UIS's report of calls was read for each source, and what the store knows of the calls in it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Literal
+
+from msgspec import Struct, json
+
+from relay.clock import from_us, to_us
+from relay.models import CallEvent
+from relay.store.engine import OWN_ROWS, Database
+from relay.store.statement import Statement
+from relay.store.tables import REPORTED
+
+_load = Statement("SELECT source, began_at, checked_to, ran_at, state, reason FROM reports")
+_save = Statement(
+    """
+    INSERT INTO reports (source, began_at, checked_to, ran_at, state, reason)
+    VALUES (:source, :began_at, :checked_to, :ran_at, :state, :reason)
+    ON CONFLICT (source) DO UPDATE SET
+      checked_to = CASE WHEN reports.checked_to > excluded.checked_to THEN reports.checked_to
+        ELSE excluded.checked_to END,
+      ran_at = excluded.ran_at, state = excluded.state, reason = excluded.reason
+    """
+)
+_ends = Statement(
+    """
+    SELECT session, call FROM events
+    WHERE source = :source AND session IN :sessions AND kind IN ('finished', 'lost', 'recorded')
+    """
+)
+_brought = Statement(
+    f"""
+    SELECT source, count(*) FROM events WHERE {REPORTED} AND kind = 'finished' AND received_at >= :since
+    GROUP BY source
+    """
+)
+_CHUNK = 500  # sessions in one question
+
+
+class ReportState(Struct, frozen=True, kw_only=True):
+    """How the reading of a source's report stands."""
+
+    source: str
+    began_at: datetime  #: what came before was never the relay's to bring
+    checked_to: datetime  #: all calls that ended before are in the store
+    ran_at: datetime
+    state: Literal["open", "later", "misconfigured"] = "open"
+    reason: str | None = None
+
+
+class KnownCall(Struct, frozen=True):
+    """What the store has of a call's end."""
+
+    has_end: bool
+    has_record: bool
+
+
+class Reports:
+    """Raises StoreError."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def states(self) -> dict[str, ReportState]:
+        """Return how each source's report stands; none for one that was never read."""
+        with self._database.read() as connection:
+            rows = _load.rows(connection)
+        return {
+            row[0]: ReportState(
+                source=row[0],
+                began_at=from_us(row[1]),
+                checked_to=from_us(row[2]),
+                ran_at=from_us(row[3]),
+                state=row[4],
+                reason=row[5],
+            )
+            for row in rows
+        }
+
+    def save(self, state: ReportState) -> None:
+        """Keep how it stands; `checked_to` never goes back, and `began_at` stays what it was first."""
+        with self._database.write(alone_for=OWN_ROWS) as connection:
+            _save.run(
+                connection,
+                source=state.source,
+                began_at=to_us(state.began_at),
+                checked_to=to_us(state.checked_to),
+                ran_at=to_us(state.ran_at),
+                state=state.state,
+                reason=state.reason,
+            )
+
+    def known(self, source: str, sessions: Sequence[str]) -> dict[str, KnownCall]:
+        """Return what is known of the end of these calls; nothing for a call whose end never came."""
+        known: dict[str, KnownCall] = {}
+        for start in range(0, len(sessions), _CHUNK):
+            with self._database.read() as connection:
+                rows = _ends.rows(connection, source=source, sessions=list(sessions[start : start + _CHUNK]))
+            for session, text in rows:
+                call = json.decode(text, type=CallEvent)
+                before = known.get(session, KnownCall(False, False))
+                known[session] = KnownCall(
+                    before.has_end or call.kind != "recorded", before.has_record or call.record_link is not None
+                )
+        return known
+
+    def brought_since(self, since: datetime) -> dict[str, int]:
+        """Return by source how many calls the report brought whose notification never came."""
+        with self._database.read() as connection:
+            return {source: int(count) for source, count in _brought.rows(connection, since=to_us(since))}

@@ -1,0 +1,392 @@
+"""Calls whose notification never came are found in UIS's report and brought, once; over real sockets."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+from relay.cli import main
+from relay.models import Event
+from relay.reports.reconciler import BROUGHT, ReportLoop
+from relay.sandbox.faults import IN_FRONT
+from relay.sandbox.server import Sandbox
+from relay.sandbox.uis_account import ERRORS, UisAccount, report_row
+from relay.store import Selection
+from relay.wiring import Relay
+from tests.calls import VALUES, rendered
+from tests.fakes import FakeClock
+from tests.lanes import TRADE, post
+
+LINK = "https://media.example.test/1/abc"
+
+
+@pytest.fixture
+def uis(clock: FakeClock) -> Iterator[Sandbox]:
+    clock.now = datetime(2026, 3, 2, 11, 0, tzinfo=UTC)  # 14:00 by the account's clock
+    sandbox = Sandbox(uis=UisAccount(clock=clock)).start()
+    yield sandbox
+    sandbox.close()
+
+
+@pytest.fixture
+def reporting(uis: Sandbox, make_relay: Callable[..., Relay]) -> Callable[..., Relay]:
+    def make(*lines: str, **more: str) -> Relay:
+        report = ["[sources.trade.report]", f'url = "{uis.data_api_url}"', 'key = "sandbox-key"', *lines]
+        return make_relay(source="\n".join(report), **more)
+
+    return make
+
+
+@pytest.fixture
+def loop(reporting: Callable[..., Relay], clock: FakeClock) -> ReportLoop:
+    """A relay whose report was read before: it has been there for a while."""
+    return seasoned(reporting(), clock)
+
+
+def seasoned(relay: Relay, clock: FakeClock) -> ReportLoop:
+    clock.now -= timedelta(days=2)
+    relay.reports.run_due()
+    clock.now += timedelta(days=2)
+    return relay.reports
+
+
+def call(session: int = 7, at: str = "2026-03-02 12:45:59", **more: Any) -> dict[str, Any]:
+    """A call of the report; it lasted a minute."""
+    begins = datetime.fromisoformat(at)
+    times = {"start_time": f"{at}.000", "finish_time": f"{begins + timedelta(minutes=1)}.000"}
+    return report_row({**VALUES, "call_session_id": session, **times, **more})
+
+
+def again(loop: ReportLoop, clock: FakeClock) -> None:
+    clock.forward(minutes=10)
+    loop.run_due()
+
+
+def events(relay: Relay) -> list[Event]:
+    return sorted(relay.store.queries.events(Selection()), key=lambda event: event.seq)
+
+
+def store_of(loop: ReportLoop) -> Any:
+    return loop._store
+
+
+def kinds(loop: ReportLoop) -> list[tuple[str | None, str | None]]:
+    found = sorted(store_of(loop).queries.events(Selection()), key=lambda event: event.seq)
+    return [(event.kind, event.origin) for event in found]
+
+
+def test_a_call_that_was_never_notified_is_brought_as_its_notification(
+    uis: Sandbox, reporting: Callable[..., Relay], clock: FakeClock
+) -> None:
+    relay = reporting()
+    loop = seasoned(relay, clock)
+    uis.uis.add([call(employee_ids=[323409])])
+    again(loop, clock)
+
+    (event,) = events(relay)
+    assert (event.kind, event.origin, event.endpoint, event.session) == ("finished", "report", "rec", "7")
+    assert BROUGHT in event.notes
+    times = {"start_time": "2026-03-02 12:45:59.000", "finish_time": "2026-03-02 12:46:59.000"}
+    name = {"notification_name": "Завершение звонка", "call_session_id": 7, "employee_ids": [323409]}
+    assert json.loads(event.raw) == json.loads(rendered("finished", **times, **name))
+    (delivery, _), *_ = relay.store.queries.deliveries_of(event)
+    assert (delivery.target, delivery.state) == ("onec", "due")
+
+
+def test_what_is_brought_is_brought_once(uis: Sandbox, loop: ReportLoop, clock: FakeClock) -> None:
+    uis.uis.add([call(7), call(8)])
+    again(loop, clock)
+    again(loop, clock)
+
+    assert kinds(loop) == [("finished", "report")] * 2
+
+
+@pytest.mark.parametrize(
+    ("kind", "endpoint", "brought"),
+    [("finished", "rec", 0), ("lost", "in", 0), ("answered", "in", 1), ("incoming", "in", 1)],
+)
+def test_a_call_whose_end_is_known_is_left_alone(
+    kind: Any, endpoint: str, brought: int, uis: Sandbox, reporting: Callable[..., Relay], clock: FakeClock
+) -> None:
+    relay = reporting()
+    loop = seasoned(relay, clock)
+    post(relay, rendered(kind, call_session_id=7), endpoint)
+    uis.uis.add([call(7, is_lost=kind == "lost")])
+    again(loop, clock)
+
+    assert sum(event.origin == "report" for event in events(relay)) == brought
+
+
+def test_a_quarantined_end_does_not_stand_for_the_call(
+    uis: Sandbox, reporting: Callable[..., Relay], clock: FakeClock
+) -> None:
+    relay = reporting()
+    loop = seasoned(relay, clock)
+    relay.intake.accept(relay.settings.sources[TRADE], "rec", b'{"call_session_id":7,', is_query=False)
+    uis.uis.add([call(7)])
+    again(loop, clock)
+
+    assert [event.origin for event in events(relay)] == [None, "report"]
+
+
+def test_a_notification_that_comes_late_is_delivered_only_where_it_adds_something(
+    uis: Sandbox, reporting: Callable[..., Relay], clock: FakeClock
+) -> None:
+    relay = reporting()
+    loop = seasoned(relay, clock)
+    uis.uis.add([call(7), call(8, full_record_file_link=None)])
+    again(loop, clock)
+    for session in (7, 8):
+        post(relay, rendered("finished", call_session_id=session, employee_ids=[323409], external_id=None), "rec")
+
+    brought = {event.session: event for event in events(relay) if event.origin is None}
+    assert not relay.store.queries.deliveries_of(brought["7"])
+    assert "adds nothing" in " ".join(brought["7"].notes)
+    assert len(relay.store.queries.deliveries_of(brought["8"])) == 1
+
+
+def test_what_goes_on_or_has_just_ended_is_not_looked_at_yet(uis: Sandbox, loop: ReportLoop, clock: FakeClock) -> None:
+    uis.uis.add([{**call(7), "finish_time": None}, call(8, "2026-03-02 14:00:00")])
+    loop.run_due()
+    clock.now = datetime(2026, 3, 2, 11, 10, tzinfo=UTC)  # nine minutes after its end
+    loop.run_due()
+    assert kinds(loop) == []
+
+    clock.now = datetime(2026, 3, 2, 11, 16, tzinfo=UTC)
+    loop.run_due()
+    assert kinds(loop) == [("finished", "report")]
+
+
+def test_lines_that_send_no_notifications_are_left_out(
+    uis: Sandbox, reporting: Callable[..., Relay], clock: FakeClock
+) -> None:
+    relay = reporting('skip_lines = ["+7 495 555-01-99"]')
+    loop = seasoned(relay, clock)
+    uis.uis.add([call(7, virtual_phone_number="74955550199"), call(8)])
+    again(loop, clock)
+
+    assert [event.session for event in events(relay)] == ["8"]
+
+
+def test_a_recording_that_comes_later_is_brought(
+    uis: Sandbox, reporting: Callable[..., Relay], clock: FakeClock
+) -> None:
+    relay = reporting()
+    loop = seasoned(relay, clock)
+    post(relay, rendered("finished", call_session_id=7, full_record_file_link=None), "rec")
+    uis.uis.add([call(7, "2026-03-02 13:30:00", full_record_file_link=None)])
+    again(loop, clock)
+    assert kinds(loop) == [("finished", None)]
+
+    uis.uis.add([call(7, "2026-03-02 13:30:00")])
+    again(loop, clock)
+    again(loop, clock)
+    assert kinds(loop) == [("finished", None), ("recorded", "report")]
+    assert events(relay)[1].call is not None and events(relay)[1].call.record_link == LINK  # type: ignore[union-attr]
+
+
+def test_after_two_hours_nobody_waits_for_a_recording(
+    uis: Sandbox, reporting: Callable[..., Relay], clock: FakeClock
+) -> None:
+    relay = reporting()
+    loop = seasoned(relay, clock)
+    post(relay, rendered("finished", call_session_id=7, full_record_file_link=None), "rec")
+    uis.uis.add([call(7, "2026-03-02 11:00:00")])
+    again(loop, clock)
+
+    assert kinds(loop) == [("finished", None)]
+
+
+def test_all_pages_are_read(uis: Sandbox, loop: ReportLoop, clock: FakeClock) -> None:
+    uis.uis.add([call(session) for session in range(1, 2302)])
+    again(loop, clock)
+
+    assert len(kinds(loop)) == 2301
+    assert uis.uis.state()["requests"].count("get.calls_report") == 3
+
+
+def test_what_was_before_the_relay_is_not_its_own(
+    uis: Sandbox, reporting: Callable[..., Relay], clock: FakeClock
+) -> None:
+    uis.uis.add([call(7, "2026-03-02 13:00:00")])
+    loop = reporting().reports
+    loop.run_due()
+    again(loop, clock)
+
+    assert kinds(loop) == []
+
+
+def test_what_happened_while_the_relay_was_off_is_brought(uis: Sandbox, loop: ReportLoop, clock: FakeClock) -> None:
+    clock.forward(days=20)
+    uis.uis.add([call(7, "2026-03-05 12:00:00"), call(8, "2026-03-22 12:00:00")])
+    loop.run_due()
+
+    assert len(kinds(loop)) == 2
+
+
+@pytest.mark.parametrize("zone", ["Asia/Yekaterinburg", "Europe/Moscow"])
+def test_times_are_those_of_the_account(
+    zone: str, uis: Sandbox, reporting: Callable[..., Relay], clock: FakeClock
+) -> None:
+    """A call across midnight of the account, when it is still evening in the source's configured zone."""
+    uis.uis.timezone = zone
+    relay = reporting(f'[sources.other]\ntimezone = "{zone}"\ntargets = ["onec"]\nopen = true')
+    clock.now = datetime(2026, 3, 2, 19, 40, tzinfo=UTC)  # 00:40 in Yekaterinburg, 22:40 in Moscow
+    loop = seasoned(relay, clock)
+    local = "2026-03-02 23:59:30" if zone == "Asia/Yekaterinburg" else "2026-03-02 21:59:30"
+    uis.uis.add([call(7, local)])
+    again(loop, clock)
+
+    assert len(kinds(loop)) == 1
+
+
+MISCONFIGURED = {
+    "access_token_expired": "new key",
+    "access_token_blocked": "new key",
+    "access_token_invalid": "new key",
+    "ip_not_whitelisted": "203.0.113.9",
+    "forbidden": "Звонки",
+    "method_component_disabled": "tariff",
+    "account_inactive": "ask UIS",
+    "method_not_found": "url",
+}
+
+
+PASSES = ("internal_error", "limit_exceeded", "status_451", "reset")
+
+
+@pytest.mark.parametrize("mode", [*(name for name in ERRORS if name != "unexpected_parameters"), "status_451", "reset"])
+def test_an_error_of_uis_costs_nothing_and_says_what_to_do(
+    mode: str, uis: Sandbox, loop: ReportLoop, clock: FakeClock
+) -> None:
+    uis.uis.add([call(7)])
+    uis.uis.fail(mode, -1)
+    again(loop, clock)
+    state = store_of(loop).reports.states()[TRADE]
+
+    assert state.state == ("later" if mode in PASSES else "misconfigured")
+    assert MISCONFIGURED.get(mode, "") in state.reason
+    assert "sandbox-key" not in state.reason
+    assert kinds(loop) == []
+
+    uis.uis.fail("ok", 0)
+    clock.forward(hours=1)
+    loop.run_due()
+    assert store_of(loop).reports.states()[TRADE].state == "open"
+    assert len(kinds(loop)) == 1
+
+
+def test_every_page_in_front_of_uis_is_no_answer(uis: Sandbox, loop: ReportLoop, clock: FakeClock) -> None:
+    for mode in IN_FRONT:
+        uis.uis.fail(mode, -1)
+        clock.forward(hours=1)
+        loop.run_due()
+        assert store_of(loop).reports.states()[TRADE].state in ("later", "misconfigured")
+
+
+def test_without_the_right_to_legs_and_employees_the_report_alone_will_do(
+    uis: Sandbox, loop: ReportLoop, clock: FakeClock
+) -> None:
+    uis.uis.fail("forbidden", -1, "get.call_legs_report")
+    uis.uis.fail("forbidden", -1, "get.employees")
+    uis.uis.add([call(7)])
+    again(loop, clock)
+
+    (event,) = store_of(loop).queries.events(Selection())
+    body = json.loads(event.raw)
+    assert (body["calling_phone_number"], body["extension_phone_number"]) == ("79005550123", "")
+
+
+def test_a_source_in_trouble_does_not_hold_up_another(
+    uis: Sandbox, reporting: Callable[..., Relay], clock: FakeClock
+) -> None:
+    broken = f'[sources.first]\nopen = true\ntargets = ["onec"]\n[sources.first.report]\nkey = "wrong"\nurl = "{uis.data_api_url}"'
+    relay = reporting(broken)
+    loop = seasoned(relay, clock)
+    uis.uis.add([call(7)])
+    again(loop, clock)
+
+    states = relay.store.reports.states()
+    assert (states["first"].state, states[TRADE].state) == ("misconfigured", "open")
+    assert len(events(relay)) == 1
+
+
+def test_the_limits_are_never_exceeded_and_a_fifth_is_left_to_others(
+    uis: Sandbox, reporting: Callable[..., Relay], clock: FakeClock
+) -> None:
+    other = f'[sources.other]\nopen = true\ntargets = ["onec"]\n[sources.other.report]\nkey = "sandbox-key"\nurl = "{uis.data_api_url}"\nevery = "10s"'
+    relay = reporting('every = "10s"', other)
+    uis.uis.day_limit, uis.uis.minute_limit = 200, 3
+    ran: dict[str, set[datetime]] = {"other": set(), TRADE: set()}
+    for _ in range(24 * 60 * 2):
+        clock.forward(seconds=30)
+        relay.reports.run_due()
+        for name, state in relay.store.reports.states().items():
+            if state.state == "open":
+                ran[name].add(state.ran_at)
+
+    state = uis.uis.state()
+    assert state["most_in_a_minute"] <= 3
+    assert 100 <= len(state["requests"]) <= 160
+    counts = [len(times) for times in ran.values()]
+    assert min(counts) >= 40 and max(counts) - min(counts) <= 10  # shared fairly
+
+
+def test_a_field_that_uis_does_not_know_is_left_out(
+    uis: Sandbox, loop: ReportLoop, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("relay.sandbox.uis_account._CALL_FIELDS", frozenset(call()) - {"contact_id"})
+    uis.uis.add([call(7)])
+    again(loop, clock)
+
+    assert kinds(loop) == [("finished", "report")]
+
+
+# --- the command
+
+
+@pytest.fixture
+def command(reporting: Callable[..., Relay], monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
+    relay = reporting()
+    monkeypatch.setenv("RELAY_CONFIG", str(relay.settings.file))
+
+    def run(*args: str) -> Any:
+        return CliRunner().invoke(main, ["reconcile", *args])
+
+    return run
+
+
+@pytest.fixture
+def ended(uis: Sandbox) -> list[dict[str, Any]]:
+    """Calls that ended an hour ago by the real clock."""
+    uis.uis._clock = lambda: datetime.now(UTC)
+    at = datetime.now(UTC) - timedelta(hours=1)
+    moscow = (at + timedelta(hours=3)).strftime("%Y-%m-%d %H:%M:%S")
+    calls = [call(7, moscow), call(8, moscow), call(9, moscow, virtual_phone_number="74955550199")]
+    uis.uis.add(calls)
+    return calls
+
+
+@pytest.mark.usefixtures("ended")
+def test_the_command_says_what_is_missing_and_brings_it(command: Callable[..., Any]) -> None:
+    dry = command("--since", "1d", "--dry-run")
+    assert dry.exit_code == 0
+    assert "3 calls compared, 3 were missing" in dry.output
+    assert "74955550100  2" in dry.output and "74955550199  1" in dry.output
+
+    assert "3 were missing" in command("--since", "1d").output
+    assert "3 calls compared, 0 were missing" in command("--since", "1d").output
+
+
+def test_the_command_says_what_is_wrong(command: Callable[..., Any], uis: Sandbox) -> None:
+    uis.uis.fail("ip_not_whitelisted", -1)
+    failed = command("--since", "1d")
+    assert failed.exit_code == 1 and "203.0.113.9" in failed.output
+    assert command("--source", "nobody").exit_code == 1
+    too_old = command("--since", "40d")
+    assert too_old.exit_code == 2 and "brought twice" in too_old.output
