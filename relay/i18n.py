@@ -12,7 +12,8 @@ from __future__ import annotations
 import gettext as catalogues
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import UTC, datetime, timedelta
 from functools import cache
@@ -40,6 +41,17 @@ def set_language(code: str) -> None:
 def set_zone(zone: ZoneInfo) -> None:
     """Choose by whose clock this thread writes the moments in what was said."""
     _zone.set(zone)
+
+
+@contextmanager
+def in_language(code: str) -> Iterator[None]:
+    """Write in a language for as long as the block lasts."""
+    before = language()
+    set_language(code)
+    try:
+        yield
+    finally:
+        set_language(before)
 
 
 def language_of(environ: Mapping[str, str]) -> str:
@@ -157,15 +169,6 @@ def translate(text: str, zone: ZoneInfo | None = None) -> str:
     if not text.values:
         return template
     return template % {name: _shown(value, zone) for name, value in text.values.items()}
-
-
-def in_language(text: str, code: str, zone: ZoneInfo) -> str:
-    """Return a text in this language, whatever the thread speaks."""
-    token = _language.set(code)
-    try:
-        return translate(text, zone)
-    finally:
-        _language.reset(token)
 
 
 def encode(text: str) -> str:

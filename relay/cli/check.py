@@ -103,8 +103,6 @@ def _ask_targets(settings: Settings, store: Store) -> int:
 
 def _refuse_bad_channels(settings: Settings) -> None:
     """Raises ConfigError when there are addresses at which nobody would hear anything."""
-    if settings.alerts.urls and channels.is_missing():
-        raise ConfigError("%(file)s: %(problem)s", file=settings.file, problem=channels.MISSING)
     problem = next(filter(None, (channel.problem() for channel in channels.channels(settings.alerts))), None)
     if problem is not None:
         raise ConfigError("%(file)s: %(problem)s", file=settings.file, problem=problem)
@@ -115,7 +113,7 @@ def _send_test_alerts(settings: Settings) -> int:
     alerts, failed = settings.alerts, 0
     for channel in channels.channels(alerts):
         is_taken = channel.send(
-            messages.title(alerts.language, alerts.name or socket.gethostname()), messages.TEST[alerts.language]
+            messages.title(alerts.language, alerts.name or socket.gethostname()), messages.test(alerts.language)
         )
         failed += not is_taken
         result = gettext("took a test alert") if is_taken else gettext("did not take a test alert; look at its address")

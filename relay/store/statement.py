@@ -34,7 +34,7 @@ class Dialect(Protocol):
     def bind_list(self, sql: str, name: str, values: dict[str, Any]) -> tuple[str, dict[str, Any]]:
         """Return the text and the values with the list of this name, `IN :name`, as the driver wants it."""
 
-    def placeholder(self, column: Column[Any]) -> str:
+    def placeholder(self, column: Column[Any], connection: Connection) -> str:
         """Return what stands for a value of the column in a row of VALUES."""
 
     def next_seqs(self, connection: Connection, events: int, deliveries: int) -> tuple[Sequence[int], Sequence[int]]:
@@ -93,15 +93,16 @@ class ManyRows:
         if not rows:
             return []
         values = [row[name] for row in rows for name in self._columns]
-        one = self._row_for(connection.dialect.name)
+        one = self._row_for(connection)
         cursor = _driver(connection).execute(self._head + ",".join([one] * len(rows)) + self._tail, values)
         return list(cursor.fetchall()) if cursor.description else []
 
-    def _row_for(self, engine: str) -> str:
+    def _row_for(self, connection: Connection) -> str:
+        engine = connection.dialect.name
         row = self._row.get(engine)
         if row is None:
-            placeholder = _DIALECTS[engine].placeholder
-            row = self._row[engine] = f"({','.join(placeholder(column) for column in self._columns.values())})"
+            placeholders = [_DIALECTS[engine].placeholder(column, connection) for column in self._columns.values()]
+            row = self._row[engine] = f"({','.join(placeholders)})"
         return row
 
 

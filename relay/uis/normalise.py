@@ -17,7 +17,7 @@ from relay.uis import phones, variables
 from relay.uis.parser import ParsedBody
 from relay.uis.variables import JSON, VARIABLES, Ambiguous, Type, Unfilled
 
-_NOTES_MAX, _NOTE_MAX = 50, 300  # what is kept of a body must not outgrow it
+_NOTES_MAX, _NOTE_MAX, _VALUE_MAX = 50, 300, 200  # what is kept of a body must not outgrow it
 _NO_FIELDS = ParsedBody((), "form")
 _BY_MNEMONIC: dict[str, Kind] = {
     # in_call_session, lost_call_session and set_mark are documented or recorded; the others are inferred from
@@ -268,4 +268,4 @@ def _bounded(notes: Iterable[str]) -> list[str]:
 
 
 def _cut(text: str) -> str:
-    return text if len(text) <= _NOTE_MAX else f"{text[:_NOTE_MAX]}…"
+    return text if len(text) <= _VALUE_MAX else f"{text[:_VALUE_MAX]}…"
