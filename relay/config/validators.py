@@ -101,7 +101,8 @@ def rule_problem(rule: Rule, source: Source, concerned: Sequence[Target]) -> Pro
     for key in rule.settings:
         if not kinds or (key in AMOCRM_KEYS and "amocrm" not in kinds):
             return key, Message(
-                "no target of the rule has it; it is for %(crm)s", crm="amocrm" if key in AMOCRM_KEYS else "a CRM"
+                "no target of the rule has it; it is for %(crm)s",
+                crm="amocrm" if key in AMOCRM_KEYS else Message("a CRM"),
             )
         if len(kinds) > 1 and key in ("default_user", "crm_source"):
             return key, Message("means something else in each CRM; name in targets the one that it is for")

@@ -58,7 +58,7 @@ def _words(decision: routing.Decision) -> str:
     if decision.rule is None:
         return Message("no rule fits: the target's own settings")
     asked = ", ".join(f"{name} = {_value(value)}" for name, value in decision.rule.conditions.items())
-    return Message("rule %(number)s (%(call)s)", number=decision.number, call=asked or "any call")
+    return Message("rule %(number)s (%(call)s)", number=decision.number, call=asked or Message("any call"))
 
 
 def _value(value: object) -> str:
