@@ -21,7 +21,7 @@ from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.exc import DBAPIError
 
 from relay.errors import StoreBusy, StoreError
-from relay.i18n import said
+from relay.i18n import Message, said
 from relay.store.engine import WRITE_TIMEOUT_S, Changes, Database
 from relay.store.sqlite import backup, journal
 from relay.store.sqlite.lock import FileLock, Presence, WriteLock
@@ -137,7 +137,10 @@ class SqliteDatabase(Database):
 
     def remarks(self, now: datetime) -> list[str]:  # noqa: ARG002  the clock is the same
         old = sqlite3.sqlite_version_info < _SAFE_SQLITE
-        library = f"SQLite {sqlite3.sqlite_version} is older than 3.51.3: let no other program write to the database"
+        library = Message(
+            "SQLite %(version)s is older than 3.51.3: let no other program write to the database",
+            version=sqlite3.sqlite_version,
+        )
         return [*([library] if old else []), *backup.remarks(self.path)]
 
     def changed_elsewhere(self) -> bool:
