@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from urllib.parse import urlsplit
@@ -38,6 +39,7 @@ class Relay:
     metrics: Metrics
     alerts: AlertLoop
     reports: ReportLoop
+    token_ends: Mapping[str, datetime]  #: by target; only where the token says it
 
     def start(self) -> None:
         """Start to deliver; after the fork, in a web process or in `relay work`."""
@@ -93,6 +95,7 @@ def build(settings: Settings, *, clock: Clock = now_utc) -> Relay:
         metrics=metrics,
         alerts=AlertLoop(settings, store, dispatcher.owned, SnapshotCollector(settings, store, clock, token_ends)),
         reports=ReportLoop(settings, store, intake, clock, is_on_duty),
+        token_ends=token_ends,
     )
 
 

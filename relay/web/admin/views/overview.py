@@ -1,0 +1,102 @@
+"""The overview: what is wrong, how each target and source is doing, and what happened in the last 24 hours."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Any
+
+from flask import Blueprint, redirect, render_template, url_for
+from flask.typing import ResponseReturnValue
+
+from relay.operations import stats
+from relay.operations.filters import refuse_unknown
+from relay.operations.troubles import troubles
+from relay.store import Hours
+from relay.web.admin.context import relay, target_names, zone
+
+_DAY = timedelta(hours=24)
+_HEIGHT, _BAR, _SLOT = 28, 4, 5  # of the small charts, in their own units
+
+
+def register(pages: Blueprint) -> None:
+    pages.add_url_rule("/", "overview", overview)
+    pages.add_url_rule("/targets/<name>/pause", "pause", pause, methods=["POST"])
+    pages.add_url_rule("/targets/<name>/resume", "resume", resume, methods=["POST"])
+
+
+def overview() -> ResponseReturnValue:
+    now = relay().clock()
+    targets, sources = list(stats.targets(relay(), now - _DAY)), list(stats.sources(relay(), now - _DAY))
+    hours = relay().store.activity.hours(relay().settings.sources, target_names(), now - timedelta(hours=23), now)
+    return render_template(
+        "admin/overview.html",
+        troubles=troubles(relay(), targets, sources),
+        targets=[_target(record, hours, now) for record in targets],
+        sources=[_source(record, hours) for record in sources],
+        is_new=all(source["last_taken_at"] is None for source in sources),
+        hours=_table(hours),
+        zone=zone(),
+    )
+
+
+def pause(name: str) -> ResponseReturnValue:
+    refuse_unknown(relay(), name, None)
+    relay().store.targets.pause(name, relay().clock())
+    return redirect(url_for("admin.overview"))
+
+
+def resume(name: str) -> ResponseReturnValue:
+    refuse_unknown(relay(), name, None)
+    relay().store.targets.resume(name, relay().clock())
+    return redirect(url_for("admin.overview"))
+
+
+def _target(record: dict[str, Any], hours: Hours, now: datetime) -> dict[str, Any]:
+    name = record["target"]
+    oldest = record["oldest_due_at"] and datetime.fromisoformat(record["oldest_due_at"])
+    is_unwell = record["state"] in ("down", "misconfigured")
+    return {
+        **record,
+        "oldest": None if oldest is None else now - oldest,
+        "since": relay().store.targets.health(name).since if is_unwell else None,
+        "delay": stats.delay(relay().store.activity.delays(name, now - _DAY)),
+        "chart": _chart({"delivered": hours.delivered[name], "dead": hours.dead[name]}),
+    }
+
+
+def _source(record: dict[str, Any], hours: Hours) -> dict[str, Any]:
+    last = record["last_taken_at"] and datetime.fromisoformat(record["last_taken_at"])
+    refused = sum(record["refused_24h"].values())
+    return {**record, "last": last, "refused": refused, "chart": _chart({"taken": hours.taken[record["source"]]})}
+
+
+def _chart(series: dict[str, list[int]]) -> dict[str, Any]:
+    """Return the bars of each hour, one series upon the other."""
+    sums = [sum(counts) for counts in zip(*series.values(), strict=True)]
+    most = max(1, *sums)
+    bars = []
+    ground = [float(_HEIGHT)] * len(sums)
+    for name, counts in series.items():
+        for place, count in enumerate(counts):
+            if count:
+                size = max(1.5, count / most * _HEIGHT)  # what happened at all must be seen
+                ground[place] = max(0.0, ground[place] - size)
+                bars.append({"name": name, "x": place * _SLOT, "y": f"{ground[place]:.1f}", "height": f"{size:.1f}"})
+    totals = {name: sum(counts) for name, counts in series.items()}
+    return {
+        "width": len(sums) * _SLOT,
+        "height": _HEIGHT,
+        "bar": _BAR,
+        "bars": bars,
+        "most": max(sums),
+        "totals": totals,
+    }
+
+
+def _table(hours: Hours) -> list[dict[str, Any]]:
+    """Return the sums over all sources and targets by the hour."""
+    series = {"taken": hours.taken, "delivered": hours.delivered, "dead": hours.dead}
+    return [
+        {"at": at, **{name: sum(counts[place] for counts in by_name.values()) for name, by_name in series.items()}}
+        for place, at in enumerate(hours.begin)
+    ]
