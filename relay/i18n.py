@@ -7,7 +7,8 @@ programs read (`--json`, logs, metrics, answers to UIS) is translated.
 from __future__ import annotations
 
 import gettext as catalogues
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import datetime, timedelta
 from functools import cache
@@ -28,6 +29,17 @@ def language() -> str:
 def set_language(code: str) -> None:
     """Choose the language of this thread: of a request to the page, of a command."""
     _language.set(code if code in LANGUAGES else "en")
+
+
+@contextmanager
+def in_language(code: str) -> Iterator[None]:
+    """Write in a language for as long as the block lasts."""
+    before = language()
+    set_language(code)
+    try:
+        yield
+    finally:
+        set_language(before)
 
 
 def language_of(environ: Mapping[str, str]) -> str:

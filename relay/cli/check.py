@@ -82,8 +82,6 @@ def _ask_targets(settings: Settings, store: Store) -> int:
 
 def _refuse_bad_channels(settings: Settings) -> None:
     """Raises ConfigError when there are addresses at which nobody would hear anything."""
-    if settings.alerts.urls and channels.is_missing():
-        raise ConfigError(f"{settings.file}: {channels.MISSING}")
     problem = next(filter(None, (channel.problem() for channel in channels.channels(settings.alerts))), None)
     if problem is not None:
         raise ConfigError(f"{settings.file}: {problem}")
@@ -94,7 +92,7 @@ def _send_test_alerts(settings: Settings) -> int:
     alerts, failed = settings.alerts, 0
     for channel in channels.channels(alerts):
         is_taken = channel.send(
-            messages.title(alerts.language, alerts.name or socket.gethostname()), messages.TEST[alerts.language]
+            messages.title(alerts.language, alerts.name or socket.gethostname()), messages.test(alerts.language)
         )
         failed += not is_taken
         click.echo(

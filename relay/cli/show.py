@@ -12,12 +12,14 @@ from rich.console import Console
 from rich.table import Table
 
 from relay.cli.options import as_json, filters, open_relay, print_json, selection
+from relay.i18n import age, gettext
 from relay.models import Event
 from relay.operations import explanations, serializers, stats
 from relay.operations.filters import refuse_unknown
 from relay.wiring import Relay
 
 _LINES = 50
+_HEARTBEAT_LATE = timedelta(minutes=3)  # there is one a minute
 _DEAD_COLUMNS = ("id", "target", "kind", "session", "state", "attempts", "reason")
 
 
@@ -144,6 +146,18 @@ def status(target: str | None, source: str | None, json_lines: bool) -> None:
         return
     _print_records(targets, relay)
     _print_records(sources, relay)
+    if relay.settings.alerts.heartbeat is not None:
+        click.echo(_heartbeat(relay))
+
+
+def _heartbeat(relay: Relay) -> str:
+    at = relay.store.alert_state.last_heartbeat()
+    if at is None:
+        return gettext("Heartbeat: nobody has taken one yet; the log says why (alert.heartbeat_not_taken).")
+    ago = relay.clock() - at
+    if ago < _HEARTBEAT_LATE:
+        return gettext("Heartbeat: taken %(ago)s ago.", ago=age(ago))
+    return gettext("Heartbeat: not taken for %(ago)s; the log says why (alert.heartbeat_not_taken).", ago=age(ago))
 
 
 # --- tables

@@ -7,12 +7,20 @@ from __future__ import annotations
 
 import types as python_types
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import time, timedelta
 from typing import Annotated, Any, Union, get_args, get_origin
 from zoneinfo import ZoneInfo
 
 from relay.config.addresses import AllowList, read_network
-from relay.config.alerting import ChannelUrl, WorkingHours, channel_url, working_hours
+from relay.config.alerting import (
+    ChannelUrl,
+    HeartbeatUrl,
+    WorkingHours,
+    channel_url,
+    heartbeat_url,
+    time_of_day,
+    working_hours,
+)
 from relay.config.types import ONE_OR_MORE, Rate, Secret, Size, duration, rate, size
 from relay.models import KINDS, Kind
 
@@ -74,6 +82,8 @@ _PARSERS: dict[Any, Callable[[Any], Any]] = {
     Secret: _secret,
     ZoneInfo: _zone,
     WorkingHours: working_hours,
+    HeartbeatUrl: heartbeat_url,
+    time: time_of_day,
     AllowList: lambda value: AllowList(read_network(item) for item in _texts(value)),
     tuple[Secret, ...]: lambda value: tuple(Secret(item) for item in _texts(value)),
     tuple[ChannelUrl, ...]: lambda value: tuple(channel_url(item.strip()) for item in _texts(value)),

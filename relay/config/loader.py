@@ -7,7 +7,7 @@ import os
 import re
 import tomllib
 from collections.abc import Mapping, Sequence
-from datetime import timedelta
+from datetime import time, timedelta
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal, NoReturn, get_args, get_origin, get_type_hints
@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from relay.config import conversions, validators
-from relay.config.alerting import Alerts
+from relay.config.alerting import LANGUAGES, Alerts
 from relay.config.rule import Rule
 from relay.config.schema import (
     POSTGRES,
@@ -69,7 +69,7 @@ class _Reader:
             **msgspec.structs.asdict(general),
             storage=self._storage(tables["storage"]),
             admin=self._admin(tables["admin"]),
-            alerts=self._struct(Alerts, tables["alerts"], "alerts"),
+            alerts=self._alerts(tables["alerts"]),
             metrics=self._metrics(tables["metrics"]),
             sources=sources,
             targets=_with_rules(targets, sources),
@@ -127,7 +127,7 @@ class _Reader:
         hints = get_type_hints(kind, include_extras=True)
         values = {key: self._convert(hints[key], value, f"{path}.{key}".lstrip(".")) for key, value in table.items()}
         try:
-            return msgspec.convert({**values, **added}, kind, builtin_types=(timedelta,), dec_hook=_as_it_is)
+            return msgspec.convert({**values, **added}, kind, builtin_types=(timedelta, time), dec_hook=_as_it_is)
         except msgspec.ValidationError as exc:
             self._explain(exc, kind, path)
 
@@ -192,6 +192,16 @@ class _Reader:
         if metrics.token == "":
             self._fail("metrics.token", "is empty; make one up, long and random, or leave the key out")
         return metrics
+
+    def _alerts(self, table: dict[str, Any]) -> Alerts:
+        """Return what is set; the language is the operator's where the file names none."""
+        named = {
+            key: value for key, value in {"language": self.environ.get("RELAY_LANG")}.items() if value in LANGUAGES
+        }
+        alerts: Alerts = self._struct(Alerts, {**named, **table}, "alerts")
+        if alerts.ca_file is not None and not (ROOT / alerts.ca_file).is_file():
+            self._fail("alerts.ca_file", f"there is no file {ROOT / alerts.ca_file}")
+        return alerts
 
     def _target(self, name: str, table: Any) -> Target:
         path = f"targets.{name}"

@@ -49,7 +49,7 @@ def troubles(relay: Relay, targets: Sequence[JSONDict], sources: Sequence[JSONDi
     now = relay.clock()
     known = conditions(_snapshot(relay, targets, sources, now), replace(relay.settings.alerts, down_for=timedelta(0)))
     present = [
-        *(_of_condition(relay, condition, now) for condition in known),
+        *(_of_condition(relay, condition, now) for condition in known if condition.kind in _RANKS),
         *_of_targets(targets),
         *_of_sources(relay, now),
         *_of_reports(relay),

@@ -10,12 +10,12 @@ from relay.store.activity import Activity, Hours
 from relay.store.admin_pages import Call, CallPage, Pages
 from relay.store.alert_state import AlertStateStore
 from relay.store.call_progress import Calls
-from relay.store.dead_letters import DeadLetterPage, DeadLetters, ReasonCount
+from relay.store.dead_letter_queue import DeadLetterPage, DeadLetters, ReasonCount
 from relay.store.engine import Database
 from relay.store.group_commit import GroupCommit
 from relay.store.inbox import Inbox, InsertResult, NewEvent, Route
 from relay.store.operator_actions import Discard, OperatorActions, Reacceptance, Replay, Reroute
-from relay.store.queries import Queries, Selection, TargetFigures
+from relay.store.queries import CallCounts, Queries, Selection, TargetFigures
 from relay.store.queue import AttemptResult, Claim, DeliveryQueue
 from relay.store.reports import KnownCall, Reports, ReportState
 from relay.store.sessions import AdminSessions
@@ -27,6 +27,7 @@ __all__ = [
     "AdminSessions",
     "AttemptResult",
     "Call",
+    "CallCounts",
     "CallPage",
     "Claim",
     "ClaimedDelivery",

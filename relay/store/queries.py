@@ -63,6 +63,21 @@ _taken = Statement(
     """
 )
 
+_calls_since = Statement(
+    """
+    SELECT count(*), count(DISTINCT CASE WHEN state = 'accepted' THEN coalesce(session, id) END),
+      count(DISTINCT CASE WHEN kind = 'lost' THEN coalesce(session, id) END),
+      count(CASE WHEN state = 'quarantined' THEN 1 END)
+    FROM events WHERE source = :source AND received_at >= :since
+    """
+)
+_failed_attempts = Statement(
+    """
+    SELECT target, count(*) FROM attempts JOIN deliveries ON deliveries.seq = attempts.delivery_seq
+    WHERE attempts.at >= :since AND outcome <> 'delivered' GROUP BY target
+    """
+)
+
 
 class Selection(Struct, frozen=True, kw_only=True):
     """The filters that every listing takes. Empty: everything."""
@@ -98,6 +113,15 @@ class TargetFigures(Struct, frozen=True, kw_only=True):
     dead: int
     last_error: str | None
     retry_not_before: datetime | None  #: no request before, because the target asked for time; may be over
+
+
+class CallCounts(Struct, frozen=True, kw_only=True):
+    """What a source has sent in a span of time."""
+
+    notifications: int
+    calls: int
+    missed: int  #: of them
+    unreadable: int  #: notifications that are in quarantine
 
 
 class Queries:
@@ -170,6 +194,18 @@ class Queries:
                 (delivery, [ATTEMPT.value(row) for row in _attempts.rows(connection, delivery_seq=delivery.seq)])
                 for delivery in of_event
             ]
+
+    def calls_since(self, source: str, since: datetime) -> CallCounts:
+        with self._database.read() as connection:
+            [(notifications, calls, missed, unreadable)] = _calls_since.rows(
+                connection, source=source, since=to_us(since)
+            )
+        return CallCounts(notifications=notifications, calls=calls, missed=missed, unreadable=unreadable)
+
+    def failed_attempts(self, since: datetime) -> dict[str, int]:
+        """Return by target how many attempts came to something else than a delivery. Reads all attempts."""
+        with self._database.read() as connection:
+            return dict(_failed_attempts.rows(connection, since=to_us(since)))
 
     def count_states(self, seqs: list[int]) -> dict[str, int]:
         """How many of these deliveries are in which state."""

@@ -60,7 +60,7 @@ FOREIGN: dict[str, set[str]] = {  # what a room must not know
     "gunicorn": {"web"},
     "sqlalchemy": {"store"},
     "alembic": {"store"},
-    "requests": {"targets", "cli", "sandbox"},
+    "requests": {"targets", "cli", "sandbox", "alerts"},
     "prometheus_client": {"observability"},
     "apprise": {"alerts"},
     "click": {"cli"},

@@ -2,32 +2,17 @@
 
 from __future__ import annotations
 
-from urllib.parse import quote, unquote
-
-from flask import Blueprint, Flask, render_template
+from flask import Blueprint, render_template
 from flask.typing import ResponseReturnValue
-from werkzeug.routing import BaseConverter
 
 from relay.errors import NotFound
 from relay.i18n import gettext
 from relay.web.admin.context import PAGE, before, filters, relay, selection, zone
 
 
-def register(app: Flask, pages: Blueprint) -> None:
-    app.url_map.converters["session"] = SessionInPath
+def register(pages: Blueprint) -> None:
     pages.add_url_rule("/calls", "calls", calls)
     pages.add_url_rule("/calls/<source>/<session:session>", "call", call)
-
-
-class SessionInPath(BaseConverter):
-    """Whatever a call is named with is one step of the path: a `/` does not end it, and `..` leads nowhere."""
-
-    def to_python(self, value: str) -> str:
-        return unquote(value)
-
-    def to_url(self, value: str) -> str:
-        once = quote(value, safe="").replace(".", "%2E")
-        return quote(once, safe="")  # what servers and browsers undo, and then what `to_python` undoes
 
 
 def calls() -> ResponseReturnValue:
