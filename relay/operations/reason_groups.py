@@ -20,7 +20,7 @@ _VARYING = re.compile(
     r"""
     \b[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\b  # UUID
     | \b(?=[0-9a-f]*\d)[0-9a-f]{12,}\b                                # another id
-    | \+?\d+(?:[.,:\ \u00a0()-]*\d+)*                                 # number, time, phone
+    | \+?\d+(?:[.,:-]\d+)*                                            # number, date, time, phone
     """,
     re.VERBOSE | re.IGNORECASE,
 )

@@ -12,7 +12,7 @@ from relay.sandbox import uis
 from relay.uis import phones
 from relay.wiring import Relay
 
-MARK = "Проверка реле: звонок не настоящий"  # in whatever language: it goes to 1C and the CRMs
+MARK = "Проверка ретранслятора: звонок не настоящий"  # in whatever language: it goes to 1C and the CRMs
 EXTERNAL_ID = "relay-test-call"
 _KINDS = ("incoming", "answered", "finished")
 _SESSIONS = (9_900_000_000, 9_999_999_999)  # far above those that UIS has given, and no longer than they are

@@ -137,7 +137,7 @@ def _of_condition(relay: Relay, condition: Condition, now: datetime) -> Trouble:
         ),
         "unreadable": lambda: (
             ngettext("%(count)s notification cannot be read", "%(count)s notifications cannot be read", count),
-            gettext("Mend it here, and its template in the UIS cabinet, or the next one will be the same."),
+            gettext("Mend here, and the template in the UIS cabinet, or the next one will be the same."),
         ),
         "silent": lambda: (
             gettext("%(name)s: nothing has come from UIS since %(since)s", name=name, since=since),

@@ -72,5 +72,5 @@ def _count(connection: Connection, numbers: range, column: Any, *conditions: Any
     """Count the rows in each of the hours since 1970."""
     hour = column // HOUR_US
     statement = select(hour, func.count()).where(*conditions, column >= numbers.start * HOUR_US).group_by(hour)
-    counts: dict[int, int] = dict(connection.execute(statement).tuples().all())
+    counts: dict[int, int] = {at: number for at, number in connection.execute(statement)}  # noqa: C416  rows, no pairs
     return [counts.get(number, 0) for number in numbers]

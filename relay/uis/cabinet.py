@@ -31,7 +31,7 @@ NOTIFICATIONS = (
 """Those that are needed; the method of each is POST."""
 
 
-def address(host: str, path: str, endpoint: str, secret: str | None) -> str:
-    """Return where UIS posts a notification to; `host` is like `https://relay.example.ru`."""
-    query = "" if secret is None else f"?token={quote(secret, safe='')}"
+def address(host: str, path: str, endpoint: str, *, has_secret: bool) -> str:
+    """Return where UIS posts a notification to, with `SECRET` for the secret; `host` is `https://relay.example.ru`."""
+    query = "?token=SECRET" if has_secret else ""
     return f"{host.rstrip('/')}/{quote(path)}/hs/UIScom/{endpoint}{query}"

@@ -5,13 +5,14 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import Any
 
-from flask import Blueprint, redirect, render_template, url_for
+from flask import Blueprint, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
 from relay.operations import stats
 from relay.operations.filters import refuse_unknown
 from relay.operations.troubles import troubles
 from relay.store import Hours
+from relay.uis import cabinet
 from relay.web.admin.context import relay, target_names, zone
 
 _DAY = timedelta(hours=24)
@@ -33,10 +34,21 @@ def overview() -> ResponseReturnValue:
         troubles=troubles(relay(), targets, sources),
         targets=[_target(record, hours, now) for record in targets],
         sources=[_source(record, hours) for record in sources],
-        is_new=all(source["last_taken_at"] is None for source in sources),
+        first_addresses=_first_addresses() if all(source["last_taken_at"] is None for source in sources) else [],
         hours=_table(hours),
         zone=zone(),
     )
+
+
+def _first_addresses() -> list[str]:
+    """Return where the first notifications are to be sent to."""
+    sources = relay().settings.sources.values()
+    endpoints = dict.fromkeys(one.endpoint for one in cabinet.NOTIFICATIONS)
+    return [
+        cabinet.address(request.host_url, source.path, endpoint, has_secret=bool(source.secrets))
+        for source in sources
+        for endpoint in endpoints
+    ]
 
 
 def pause(name: str) -> ResponseReturnValue:

@@ -18,8 +18,6 @@ from relay.uis import cabinet
 from relay.uis.rendering import template_text
 from relay.web.admin.context import relay
 
-_SECRET = "SECRET"  # noqa: S105  stands for one
-
 
 def register(pages: Blueprint) -> None:
     pages.add_url_rule("/settings", "settings", settings)
@@ -39,12 +37,12 @@ def settings() -> ResponseReturnValue:
 
 
 def _source(source: Source) -> dict[str, Any]:
-    secret = _SECRET if source.secrets else None
     rows = [
-        (one, cabinet.address(request.host_url, source.path, one.endpoint, secret)) for one in cabinet.NOTIFICATIONS
+        (one, cabinet.address(request.host_url, source.path, one.endpoint, has_secret=bool(source.secrets)))
+        for one in cabinet.NOTIFICATIONS
     ]
     rules = [configuration.rule_in_words(rule) for rule in source.rules]
-    return {"source": source, "rows": rows, "rules": rules, "keys": configuration.keys_of_source(source)}
+    return {"source": source, "rows": rows, "rules": rules, "given": configuration.keys_of_source(source)}
 
 
 def _facts() -> list[tuple[str, str]]:
@@ -52,7 +50,7 @@ def _facts() -> list[tuple[str, str]]:
     free = database.free_bytes()
     return [
         (gettext("Relay"), __version__),
-        (gettext("Python"), platform.python_version()),
+        ("Python", platform.python_version()),
         (gettext("Configuration"), str(relay().settings.file)),
         (
             gettext("Database"),
