@@ -160,7 +160,7 @@ def test_the_dead_letters_are_filtered_and_one_is_replayed(open_page: Open, rela
     page.get_by_role("button", name="Show").click()
     expect(letters(page)).to_have_count(1)
 
-    page.locator("tbody input").check()
+    page.locator(".letters input").check()
     page.get_by_role("button", name="Replay the ticked").click()
     expect(page.locator("main")).to_contain_text("1 dead letter is meant")
     page.get_by_role("button", name="Replay 1").click()
@@ -202,7 +202,7 @@ def test_a_group_is_looked_at_and_how_many_are_ticked_stands_on_the_button(open_
 @pytest.mark.usefixtures("with_dead")
 def test_all_of_a_target_is_replayed(open_page: Open, relay: Process, systems: Sandbox) -> None:
     page = open_page("/admin/dead?target=onec")
-    page.locator("tbody input").first.check()  # what is ticked does not matter for all that is found
+    page.locator(".letters input").first.check()  # what is ticked does not matter for all that is found
 
     page.get_by_role("button", name="Replay all 3 that are found").click()
     if "3 dead letters are meant" not in page.locator("main").inner_text():  # without JavaScript the tick counts
@@ -218,7 +218,7 @@ def test_all_of_a_target_is_replayed(open_page: Open, relay: Process, systems: S
 @pytest.mark.usefixtures("with_dead")
 def test_a_letter_is_discarded(open_page: Open, relay: Process) -> None:
     page = open_page("/admin/dead?target=amo")
-    page.locator("tbody input").check()
+    page.locator(".letters input").check()
     page.get_by_role("button", name="Discard the ticked").click()
     page.get_by_role("button", name="Discard 1").click()
 
@@ -320,7 +320,7 @@ def _visit(page: Page, view: str) -> None:
     elif view == "the event":
         letters(page).first.locator("td").nth(1).get_by_role("link").click()
     elif view == "the preview":
-        page.locator("tbody input").first.check()
+        page.locator(".letters input").first.check()
         page.get_by_role("button", name=re.compile("Replay the ticked|Отправить отмеченное заново")).click()
     else:
         page.goto(f"{base}/admin/dead?state=quarantined")
