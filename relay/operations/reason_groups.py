@@ -8,6 +8,7 @@ from datetime import datetime
 
 from msgspec import Struct
 
+from relay.i18n import translate
 from relay.models import Delivery, Event
 from relay.operations.filters import Chosen
 from relay.store import DeadLetterPage, ReasonCount, Selection
@@ -66,7 +67,7 @@ def group(counts: list[ReasonCount]) -> list[ReasonGroup]:
 
 def _text(of_group: list[ReasonCount]) -> str:
     first = of_group[0].reason or NOTHING
-    return first if all(each.reason == first for each in of_group) else pattern(first)
+    return first if all(each.reason == first for each in of_group) else pattern(translate(first))
 
 
 def page(relay: Relay, selection: Selection, common: str | None, before: int | None, count: int) -> DeadLetterPage:

@@ -8,6 +8,7 @@ from msgspec import Struct
 from sqlalchemy import Connection, func, select
 
 from relay.clock import from_us
+from relay.i18n import decode
 from relay.models import DEAD_LETTERS, Delivery, Event
 from relay.store import queries
 from relay.store.engine import Database
@@ -107,7 +108,7 @@ def _count_deliveries(connection: Connection, selection: Selection) -> list[Reas
     statement = select(*columns, *_ACCEPTED).join(events, events.c.seq == deliveries.c.event_seq)
     statement = statement.where(*queries.delivery_conditions(selection)).group_by(*columns)
     return [
-        ReasonCount(target, state, reason, count, from_us(oldest), from_us(newest))
+        ReasonCount(target, state, _said(reason), count, from_us(oldest), from_us(newest))
         for target, state, reason, count, oldest, newest in connection.execute(statement)
     ]
 
@@ -115,6 +116,10 @@ def _count_deliveries(connection: Connection, selection: Selection) -> list[Reas
 def _count_events(connection: Connection, selection: Selection) -> list[ReasonCount]:
     statement = select(events.c.problem, *_ACCEPTED).where(*queries.event_conditions(selection))
     return [
-        ReasonCount(None, "quarantined", problem, count, from_us(oldest), from_us(newest))
+        ReasonCount(None, "quarantined", _said(problem), count, from_us(oldest), from_us(newest))
         for problem, count, oldest, newest in connection.execute(statement.group_by(events.c.problem))
     ]
+
+
+def _said(text: str | None) -> str | None:
+    return None if text is None else decode(text)
