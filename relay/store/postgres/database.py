@@ -22,6 +22,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from relay.errors import StoreBusy, StoreError
+from relay.i18n import Message
 from relay.store.engine import OWN_ROWS, WRITE_TIMEOUT_S, Database, Lock
 from relay.store.postgres import tuning
 from relay.store.postgres.copy import refuse_unfinished
@@ -40,15 +41,20 @@ _TOKEN_LOCK_S = 120  # longer than any exchange; after it a dead holder's lock i
 _SHARED_BY_ALL = 0x72656C6179  # "relay": shared by those who write for a source or a lane, alone for all others
 
 # SQLSTATEs after which the transaction is surely rolled back, and may be tried again.
-_BUSY = {"55P03": "another transaction holds it", "57014": "it took too long", "40P01": "deadlock", "40001": "conflict"}
+_BUSY = {
+    "55P03": Message("another transaction holds it"),
+    "57014": Message("it took too long"),
+    "40P01": Message("deadlock"),
+    "40001": Message("conflict"),
+}
 _READ_ONLY = "25006"  # what was the primary server is another's standby now
 _SERVER_STATES = ("08", _READ_ONLY, "25P03", "28", "42501", "53", "57", "58")  # not a fault of the statement
 _REMEDIES = {
-    "28": "set user and password in DATABASE_URL",
-    "3D": "create the database, or set its name in DATABASE_URL",
-    "42501": "give the relay's user the rights on its schema",
-    "53100": "free some space on the server's disk; the relay goes on by itself",
-    "53300": "the server has too few connections; raise max_connections or use a pooler",
+    "28": Message("set user and password in DATABASE_URL"),
+    "3D": Message("create the database, or set its name in DATABASE_URL"),
+    "42501": Message("give the relay's user the rights on its schema"),
+    "53100": Message("free some space on the server's disk; the relay goes on by itself"),
+    "53300": Message("the server has too few connections; raise max_connections or use a pooler"),
 }
 
 
@@ -215,7 +221,7 @@ class PostgresDatabase(Database):
             "the database %(name)s cannot be used: %(message)s; %(itself)s",
             name=self.name,
             message=message,
-            itself=remedy or "see whether its server runs and can be reached; the relay goes on by itself",
+            itself=remedy or Message("see whether its server runs and can be reached; the relay goes on by itself"),
         )
 
     def _engine(self, *, pool_size: int, timeout: float) -> Engine:

@@ -307,7 +307,7 @@ class SqliteDatabase(Database):
         if _is_busy(exc):
             return StoreBusy("the database %(path)s is locked by another program", path=self.path)
         message = str(original)
-        remedy = next((what for words, what in _REMEDIES.items() if words in message), "look at the disk")
+        remedy = next((what for words, what in _REMEDIES.items() if words in message), Message("look at the disk"))
         return StoreError(
             "the database %(path)s cannot be used: %(message)s; %(remedy)s",
             path=self.path,
@@ -371,11 +371,11 @@ def _is_busy(exc: Exception) -> bool:
 
 
 _REMEDIES = {
-    "full": "free some space; the relay goes on by itself",
-    "readonly": "let the user that runs the relay write to it; the relay goes on by itself",
-    "read-only": "let the user that runs the relay write to it; the relay goes on by itself",
-    "unable to open": "let the user that runs the relay open it",
-    "malformed": "stop the relay, and go back to a copy with `relay restore FILE`",
+    "full": Message("free some space; the relay goes on by itself"),
+    "readonly": Message("let the user that runs the relay write to it; the relay goes on by itself"),
+    "read-only": Message("let the user that runs the relay write to it; the relay goes on by itself"),
+    "unable to open": Message("let the user that runs the relay open it"),
+    "malformed": Message("stop the relay, and go back to a copy with `relay restore FILE`"),
 }
 
 _WRITER_PRAGMAS = (
