@@ -13,7 +13,7 @@ from relay.store.engine import Database
 from relay.store.group_commit import GroupCommit
 from relay.store.inbox import Inbox, InsertResult, NewEvent, Route
 from relay.store.operator_actions import Discard, OperatorActions, Reacceptance, Replay, Reroute
-from relay.store.queries import Queries, Selection, TargetFigures
+from relay.store.queries import CallCounts, Queries, Selection, TargetFigures
 from relay.store.queue import AttemptResult, Claim, DeliveryQueue
 from relay.store.reports import KnownCall, Reports, ReportState
 from relay.store.sessions import AdminSessions
@@ -25,6 +25,7 @@ __all__ = [
     "AdminSessions",
     "AttemptResult",
     "Call",
+    "CallCounts",
     "CallPage",
     "Claim",
     "ClaimedDelivery",

@@ -19,7 +19,9 @@ def bind_list(sql: str, name: str, values: dict[str, Any]) -> tuple[str, dict[st
     return sql.replace(f"IN :{name}", f"IN ({names})"), values | each
 
 
-def bind_rows(columns: Mapping[str, Column[Any]]) -> Callable[[Sequence[Mapping[str, Any]]], tuple[str, list[Any]]]:
+def bind_rows(
+    columns: Mapping[str, Column[Any]], _connection: Connection
+) -> Callable[[Sequence[Mapping[str, Any]]], tuple[str, list[Any]]]:
     """A parameter for each value."""
     one = f"({','.join('?' * len(columns))})"
 
