@@ -23,7 +23,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from relay.errors import StoreBusy, StoreError
 from relay.store.engine import OWN_ROWS, WRITE_TIMEOUT_S, Database, Lock
-from relay.store.postgres import tuning
+from relay.store.postgres import diagnostics, tuning
 from relay.store.postgres.copy import refuse_unfinished
 from relay.store.postgres.wakeups import NOTIFY, Wakeups
 
@@ -33,6 +33,7 @@ _CONNECT_S = 5
 _STATEMENT_MS = 30_000  # of a reader; a writer's own limit is the time that its caller waits
 _IDLE_MS = 15_000  # a process that stands still inside a transaction does not hold up the others for longer
 _READERS = 2
+_CONNECTIONS = 1 + _READERS + 2  # of a process: it writes, reads, listens and tells
 _READER_WAIT_S = 5.0
 _SCHEMA_TIMEOUT_S = 60.0
 _ROLE_LOCK_S = 60  # of what one process does for all; renewed meanwhile
@@ -155,9 +156,19 @@ class PostgresDatabase(Database):
     def forget_copies(self, now: datetime) -> int:  # noqa: ARG002  # there are none
         return 0
 
-    def remarks(self, now: datetime) -> list[str]:
+    def start_warnings(self, now: datetime) -> list[str]:
         with self.read() as connection:
-            return [*tuning.start_warnings(connection, now), *tuning.upkeep_warnings(connection)]
+            return list(diagnostics.start_warnings(connection, now))
+
+    def upkeep_warnings(self) -> list[str]:
+        with self.read() as connection:
+            warnings = list(diagnostics.upkeep_warnings(connection))
+        return warnings if self.changes.echoes() else [*warnings, diagnostics.NOT_TOLD]
+
+    def remarks(self, now: datetime, processes: int) -> list[str]:
+        with self.read() as connection:
+            connections = list(diagnostics.connection_remarks(connection, processes * _CONNECTIONS))
+        return [*self.start_warnings(now), *connections, *self.upkeep_warnings()]
 
     def close(self) -> None:
         self._closed = True
