@@ -135,7 +135,7 @@ class SqliteDatabase(Database):
     def forget_copies(self, now: datetime) -> int:
         return backup.delete_outdated(self.path, now)
 
-    def remarks(self, now: datetime) -> list[str]:  # noqa: ARG002  the clock is the same
+    def remarks(self, now: datetime, processes: int) -> list[str]:  # noqa: ARG002  clock and machine are the same
         old = sqlite3.sqlite_version_info < _SAFE_SQLITE
         library = Message(
             "SQLite %(version)s is older than 3.51.3: let no other program write to the database",
