@@ -10,6 +10,7 @@ from relay.store.admin_pages import Call, CallPage, DeadLetterPage, Hour, Pages
 from relay.store.alert_state import AlertStateStore
 from relay.store.call_progress import Calls
 from relay.store.engine import Database
+from relay.store.erasure import Erased, Erasure, Traces
 from relay.store.group_commit import GroupCommit
 from relay.store.inbox import Inbox, InsertResult, NewEvent, Route
 from relay.store.operator_actions import Discard, OperatorActions, Reacceptance, Replay, Reroute
@@ -31,6 +32,7 @@ __all__ = [
     "ClaimedDelivery",
     "DeadLetterPage",
     "Discard",
+    "Erased",
     "Expiry",
     "Hour",
     "InsertResult",
@@ -46,6 +48,7 @@ __all__ = [
     "Selection",
     "Store",
     "TargetFigures",
+    "Traces",
 ]
 
 
@@ -72,6 +75,7 @@ class Store:
         self.waits = Waits(self.database)
         self.targets = Targets(self.database)
         self.operator = OperatorActions(self.database)
+        self.erasure = Erasure(self.database)
         self.queries = Queries(self.database)
         self.pages = Pages(self.database)
         self.reports = Reports(self.database)
