@@ -2,13 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from datetime import datetime
+import math
+from collections.abc import Iterator, Sequence
+from datetime import datetime, timedelta
+
+from msgspec import Struct
 
 from relay.clock import iso
+from relay.i18n import Message, join
 from relay.operations.serializers import JSONDict
 from relay.store import TargetFigures
 from relay.wiring import Relay
+
+
+class Delay(Struct, frozen=True):
+    """How long deliveries took from their acceptance."""
+
+    median: timedelta
+    most: timedelta  #: 95 of 100 took no longer
+
+
+def delay(spans: Sequence[timedelta]) -> Delay | None:
+    """Return None where nothing was delivered."""
+    return Delay(percentile(spans, 50), percentile(spans, 95)) if spans else None
+
+
+def percentile(spans: Sequence[timedelta], percent: int) -> timedelta:
+    """Return the least of the spans that so many percent of them do not exceed."""
+    return sorted(spans)[max(0, math.ceil(len(spans) * percent / 100) - 1)]
 
 
 def targets(relay: Relay, since: datetime, only: str | None = None) -> Iterator[JSONDict]:
@@ -33,8 +54,8 @@ def targets(relay: Relay, since: datetime, only: str | None = None) -> Iterator[
 def _reason(figures: TargetFigures, now: datetime) -> str | None:
     """Return why it is not open, and until when it wants to be left alone."""
     until = figures.retry_not_before
-    pause = None if until is None or until <= now else f"asked to wait until {iso(until)}"
-    return "; ".join(part for part in (figures.reason, pause) if part) or None
+    pause = "" if until is None or until <= now else Message("asked to wait until %(at)s", at=until)
+    return join(figures.reason or "", pause) or None
 
 
 def sources(relay: Relay, since: datetime, only: str | None = None) -> Iterator[JSONDict]:

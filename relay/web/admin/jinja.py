@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import re
-from datetime import datetime
+from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
 
 from flask import Flask, request
 from markupsafe import Markup, escape
 
-from relay.i18n import LANGUAGES, age, gettext, language, moment, plural, set_language, took
+from relay.i18n import LANGUAGES, age, gettext, language, moment, plural, set_language, set_zone, took, translate
 
 _LINK = re.compile(r"https?://[^\s\"'<>\\]+")
 
 
-def choose_language() -> None:
-    """Speak the browser's language; Russian where it asks for neither."""
+def choose_language(zone: ZoneInfo) -> None:
+    """Speak the browser's language; Russian where it asks for neither. Times are by this zone's clock."""
     set_language(request.accept_languages.best_match(LANGUAGES) or LANGUAGES[0])
+    set_zone(zone)
 
 
 def install(app: Flask) -> None:
@@ -26,7 +27,7 @@ def install(app: Flask) -> None:
         gettext, plural, newstyle=True
     )
     app.jinja_env.globals.update(language=language)
-    app.jinja_env.filters.update(moment=moment, clock=clock, took=took, age=age, without_links=without_links)
+    app.jinja_env.filters.update(moment=moment, clock=clock, took=took, age=age, span=span, without_links=without_links)
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
 
 
@@ -36,6 +37,12 @@ def clock(at: datetime, zone: ZoneInfo) -> str:
     return f"{local:%H:%M:%S}.{local.microsecond // 1000:03d}"
 
 
+def span(length: timedelta) -> str:
+    """Write how long something took or waited, exactly where it is short."""
+    return took(round(length / timedelta(milliseconds=1))) if length < timedelta(minutes=1) else age(length)
+
+
 def without_links(text: str) -> Markup:
-    """Return the text with each link hidden but for its host: a recording opens without a login."""
+    """Return the text in the reader's language, links hidden but for their hosts: recordings open without a login."""
+    text = translate(text)
     return Markup(escape(_LINK.sub(lambda match: "/".join(match[0].split("/")[:3]) + "/…", text)))  # noqa: S704  escaped
