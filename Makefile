@@ -6,7 +6,7 @@ EXTRAS ?=
 # processes that `make test` uses: most tests wait, so a few more than there are cores
 JOBS ?= 4
 ON_POSTGRES := $(addprefix tests/integration/test_,$(addsuffix .py,store delivering ownership target_states hard_lanes \
-  clock_steps call_gap taking_notifications crm_calls admin))
+  clock_steps call_gap taking_notifications crm_calls admin shards))
 UV := uv==0.13.9
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check
 

@@ -17,7 +17,7 @@ from relay.errors import Conflict, NotFound
 from relay.models import DEAD_LETTERS, Delivery, Event
 from relay.operations import actions, serializers
 from relay.operations.filters import DISCARDABLE, REPLAYABLE, Chosen, choose
-from relay.store import Reroute, Selection
+from relay.store import LeaseWatch, Reroute, Selection
 from relay.wiring import Relay
 
 _MOVABLE = ("due", *DEAD_LETTERS)
@@ -193,7 +193,7 @@ def _wait(relay: Relay, deliveries: list[Delivery]) -> None:
     for name in sorted(targets):
         if relay.store.targets.is_paused(name):
             raise Conflict(f"{name} is paused: nothing is delivered before `relay resume {name}`")
-    unworked_since: float | None = None
+    watch, unworked_since = LeaseWatch(relay.store.database, time.monotonic), None
     with Progress(*columns, transient=False) as progress:
         bar = progress.add_task("", total=len(seqs))
         while True:
@@ -202,7 +202,9 @@ def _wait(relay: Relay, deliveries: list[Delivery]) -> None:
             progress.update(bar, completed=len(seqs) - open_)
             if not open_:
                 break
-            if not relay.store.targets.is_worked(targets):
+            leases = relay.store.leases.all()
+            watch.look(leases)
+            if not any(row.shard.target in targets and watch.holds(row) for row in leases.values()):
                 unworked_since = unworked_since or time.monotonic()
                 if time.monotonic() - unworked_since > _NOBODY_S:
                     raise Conflict(f"{open_} still wait and no process is delivering; start the relay, or `relay work`")

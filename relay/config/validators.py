@@ -99,6 +99,8 @@ def _every(target: Target) -> Problem | None:
         return "retry_first", "must be more than 0 and not more than retry_max"
     if not timedelta(0) < target.retry_after_max <= _RETRY_AFTER_MAX:
         return "retry_after_max", f"must be more than 0 and at most {_RETRY_AFTER_MAX.days}d"
+    if target.shards > target.concurrency:
+        return "shards", f"each delivers one at a time at least; set concurrency = {target.shards} or more"
     if not target.timeout or not target.connect_timeout:
         return "timeout", "must be more than 0, as must connect_timeout"
     if any(status not in range(200, 600) for status in target.delivered_statuses):

@@ -14,6 +14,7 @@ from urllib.parse import parse_qs, urljoin, urlsplit
 import pytest
 from flask.testing import FlaskClient
 
+from relay.models import Shard
 from relay.store import Claim, Selection
 from relay.store import queue as store_work
 from relay.web import create_app
@@ -71,14 +72,14 @@ def operator(stranger: Operator) -> Operator:
 
 def make_dead(relay: Relay, *sessions: int, reason: str = "400: a field is missing") -> None:
     epoch = (
-        relay.store.targets.leases()["onec"].epoch
-        if "onec" in relay.store.targets.leases()
-        else relay.store.targets.take_over("onec", "me")
+        relay.store.leases.all()[Shard("onec")].epoch
+        if Shard("onec") in relay.store.leases.all()
+        else relay.store.leases.take_over(Shard("onec"), "me")
     )
     assert epoch is not None
     for session in sessions:
         post(relay, incoming(session)[1])
-        job = relay.store.queue.claim(Claim("onec", epoch, relay.clock()))
+        job = relay.store.queue.claim(Claim(Shard("onec"), epoch, relay.clock()))
         assert job is not None
         now = relay.clock()
         relay.store.queue.record(
@@ -401,7 +402,7 @@ def test_the_overview_says_how_each_target_and_source_is(operator: Operator, rel
 
 def test_a_target_that_was_removed_is_still_shown(make_relay: Callable[..., Relay], clock: FakeClock) -> None:
     relay = make_relay(more=ADMIN)
-    relay.store.targets.take_over("old-one", "me")
+    relay.store.leases.take_over(Shard("old-one"), "me")
     operator = Operator(create_app(relay).test_client())
     operator.enter()
 
