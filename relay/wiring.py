@@ -8,6 +8,7 @@ from datetime import datetime
 from urllib.parse import urlsplit
 
 from relay import targets
+from relay.alerts.heartbeat import Heartbeat
 from relay.alerts.loop import AlertLoop
 from relay.alerts.snapshot import SnapshotCollector
 from relay.clock import Clock, now_utc
@@ -38,6 +39,7 @@ class Relay:
     housekeeping: Housekeeping
     metrics: Metrics
     alerts: AlertLoop
+    heartbeat: Heartbeat
     reports: ReportLoop
 
     def start(self) -> None:
@@ -46,12 +48,14 @@ class Relay:
         self.dispatcher.start()
         self.housekeeping.start()
         self.alerts.start()
+        self.heartbeat.start()
         self.reports.start()
 
     def stop(self, grace_s: float) -> None:
         """Stop: what is in flight finishes, or is recorded as unclear when the grace is over."""
         self.housekeeping.stop_soon()
         self.alerts.stop_soon()
+        self.heartbeat.stop_soon()
         self.reports.stop_soon()
         self.dispatcher.stop(grace_s)
 
@@ -92,6 +96,7 @@ def build(settings: Settings, *, clock: Clock = now_utc) -> Relay:
         housekeeping=Housekeeping(store, settings.storage, clock, is_on_duty, warnings),
         metrics=metrics,
         alerts=AlertLoop(settings, store, dispatcher.owned, SnapshotCollector(settings, store, clock, token_ends)),
+        heartbeat=Heartbeat(settings.alerts, store, clock, is_on_duty, dispatcher.ticked_ago),
         reports=ReportLoop(settings, store, intake, clock, is_on_duty),
     )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
-from datetime import datetime, timedelta
+from datetime import datetime, time, timedelta
 from typing import Literal
 from zoneinfo import ZoneInfo
 
@@ -15,10 +15,12 @@ from relay.store.alert_state import Alert, ConditionKind
 
 FLAPS_WITHIN = timedelta(minutes=10)  # what is back so soon after its end is not sent anew, unless it stays as long
 AT_MOST_EVERY = timedelta(minutes=1)
+SUMMARY_WITHIN = timedelta(hours=6)  # a relay that starts later than this sends none before the next day
 STORE_DOWN_FOR = timedelta(seconds=20)  # one snapshot may fall into a moment in which another writes
 
 Transition = Literal["firing", "more", "still", "resolved", "past", "paused", "gone"]
 _OF_A_TARGET: tuple[ConditionKind, ...] = ("down", "misconfigured")  # one condition, that changes its face
+SUMMARY: ConditionKind = "summary"  # under it is kept when the last one was sent
 _COUNTED: tuple[ConditionKind, ...] = ("dead", "unreadable")
 
 
@@ -48,6 +50,7 @@ class Snapshot(Struct, frozen=True, kw_only=True):
     token_ends: Mapping[str, datetime] = {}  #: by target
     free_bytes: int | None = None  #: on the database's disk
     store_down_since: datetime | None = None  #: all else is not known then
+    summary_at: datetime | None = None  #: the last moment for which a summary is wanted
 
 
 class Condition(Struct, frozen=True, kw_only=True):
@@ -74,6 +77,7 @@ class Message(Struct, frozen=True):
 
 class Evaluation(Struct, frozen=True):
     messages: tuple[Message, ...]
+    with_summary: bool
     sent: dict[str, Alert]  #: the state when the messages have arrived
     unsent: dict[str, Alert]  #: the state when they have not
 
@@ -93,9 +97,26 @@ def evaluate(snapshot: Snapshot, state: Mapping[str, Alert], settings: Alerts) -
     after = {**state, **{key: alert for key, (_, alert) in steps.items()}}
     sent = {key: alert for key, alert in after.items() if alert is not None}
     unsent = {**sent, **{message.condition.key: _unsent(message, state, sent) for message in messages}}
-    if messages and _has_just_sent(state, snapshot.now):
-        return Evaluation((), unsent, unsent)
-    return Evaluation(messages, sent, unsent)
+    with_summary = _is_summary_due(snapshot, state.get(SUMMARY))
+    if with_summary:
+        sent[SUMMARY] = Alert(kind=SUMMARY, name="", last_sent=snapshot.now)
+    if (messages or with_summary) and _has_just_sent(state, snapshot.now):
+        return Evaluation((), False, unsent, unsent)
+    return Evaluation(messages, with_summary, sent, unsent)
+
+
+def summary_moment(at: time, zone: ZoneInfo, now: datetime) -> datetime:
+    """Return when it was that time of the day in the zone for the last time."""
+    local = now.astimezone(zone)
+    today = datetime.combine(local.date(), at, zone)
+    return today if today <= local else datetime.combine(local.date() - timedelta(days=1), at, zone)
+
+
+def _is_summary_due(snapshot: Snapshot, before: Alert | None) -> bool:
+    at = snapshot.summary_at
+    if at is None or snapshot.now - at > SUMMARY_WITHIN:
+        return False
+    return before is None or before.last_sent is None or before.last_sent < at
 
 
 def _of_present(condition: Condition, before: Alert | None, settings: Alerts, now: datetime) -> _Step:
@@ -200,7 +221,9 @@ def _unknown(snapshot: Snapshot, settings: Alerts, state: Collection[str]) -> se
         return set(state)
     down = {f"target {target.name}" for target in snapshot.targets if target.state in _OF_A_TARGET}
     queues = {f"backlog {target.name}" for target in snapshot.targets if _is_old(target, snapshot.now, settings)}
-    return down | queues | {f"silent {source.name}" for source in snapshot.sources if source.last_at is None}
+    return (
+        {SUMMARY} | down | queues | {f"silent {source.name}" for source in snapshot.sources if source.last_at is None}
+    )
 
 
 def _of_targets(snapshot: Snapshot, settings: Alerts) -> Iterator[Condition]:

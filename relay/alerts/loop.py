@@ -6,12 +6,11 @@ import contextlib
 import socket
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import structlog
 
 from relay.alerts import channels
-from relay.alerts.channels import Channel
 from relay.alerts.notifier import Notifier
 from relay.alerts.snapshot import SnapshotCollector
 from relay.config import Settings
@@ -37,13 +36,25 @@ class AlertLoop:
         self._election = Election(first, store, owned)
         self._channels = channels.channels(settings.alerts)
         name = settings.alerts.name or socket.gethostname()
-        self._notifiers = [Notifier(channel, settings, store, name) for channel in self._channels]
+        self._notifiers = [Notifier(channel, settings, store, name, collector.summary) for channel in self._channels]
         self._stopping = threading.Event()
 
     def start(self) -> None:
         """Start the thread; nothing, where there is nobody to tell."""
-        if self._channels and _can_send(self._channels):
+        if self._channels and self._can_send():
             threading.Thread(target=self._run, name="alerts", daemon=True).start()
+
+    def _can_send(self) -> bool:
+        """Say what keeps a channel from sending; may any of them?"""
+        usable = 0
+        for channel in self._channels:
+            problem = channel.problem()
+            usable += problem is None
+            if problem == channels.MISSING:
+                log.error("alert.nobody_is_told", channel=channel.name, reason=problem)
+            elif problem is not None:
+                log.error("alert.bad_address", reason=problem)
+        return usable > 0
 
     def stop_soon(self) -> None:
         self._stopping.set()
@@ -93,14 +104,3 @@ class Election:
             self._last_lease, self._renewed_at = lease, now
             self._lock.close()
         return now - self._renewed_at >= _UNWORKED_AFTER_S
-
-
-def _can_send(opened: Sequence[Channel]) -> bool:
-    if channels.is_missing():
-        log.error("alert.nobody_is_told", reason=channels.MISSING)
-        return False
-    for channel in opened:
-        problem = channel.problem()
-        if problem is not None:
-            log.error("alert.bad_address", reason=problem)
-    return True

@@ -1,122 +1,167 @@
-"""The words of a message, in Russian and English: what is wrong, and what to do. Pure."""
+"""The words of a message: what is wrong, and what to do; and of the daily summary. Pure."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from zoneinfo import ZoneInfo
 
 from relay.alerts.evaluate import Condition, Message
+from relay.alerts.snapshot import Summary
+from relay.i18n import gettext, in_language, ngettext, translate
 from relay.observability.logging import redact
+from relay.store import CallCounts, TargetFigures
 from relay.store.alert_state import ConditionKind
 
 LINES_MAX = 10
 _REASON_MAX = 200
 
-_FIRING: Mapping[str, Mapping[ConditionKind, str]] = {
-    "en": {
-        "down": "{name}: down since {since}; {count} wait and will be delivered when it answers. {reason}"
-        "See: relay status",
-        "misconfigured": "{name}: misconfigured since {since}; {count} wait. {reason}"
-        "Mend it, then: relay resume {name}",
-        "backlog": "{name}: {count} wait, the oldest since {since}. See: relay status",
-        "dead": "{name}: dead letters: {count}. See: relay dead --target {name}; again: relay replay --target {name}",
-        "unreadable": "notifications that could not be read: {count}. See: relay dead --state quarantined; "
-        "mend: relay edit ID",
-        "silent": "{name}: nothing has come since {since}. Look at the notifications in the UIS cabinet",
-        "token": "{name}: the token is good until {since}. Make a new one, set it, and restart the relay",
-        "disk": "{count} MB are left on the disk of the database. Free some space",
-        "store": "the database cannot be written since {since}: notifications are not taken. "
-        "Look at the disk and the log",
-    },
-    "ru": {
-        "down": "{name}: не отвечает с {since}; ждут {count}, уйдут сами, когда ответит. {reason}"
-        "Посмотреть: relay status",
-        "misconfigured": "{name}: ошибка настройки с {since}; ждут {count}. {reason}"
-        "Исправьте, затем: relay resume {name}",
-        "backlog": "{name}: ждут {count}, старейшее с {since}. Посмотреть: relay status",
-        "dead": "{name}: не доставлено: {count}. Посмотреть: relay dead --target {name}; "
-        "снова: relay replay --target {name}",
-        "unreadable": "уведомлений, которые не удалось прочесть: {count}. "
-        "Посмотреть: relay dead --state quarantined; исправить: relay edit ID",
-        "silent": "{name}: ничего не приходит с {since}. Проверьте уведомления в кабинете UIS",
-        "token": "{name}: токен действует до {since}. Выпустите новый, впишите и перезапустите ретранслятор",
-        "disk": "на диске с базой осталось {count} МБ. Освободите место",
-        "store": "в базу нельзя писать с {since}: уведомления не принимаются. Проверьте диск и журнал",
-    },
-}
-_RESOLVED: Mapping[str, Mapping[ConditionKind, str]] = {
-    "en": {
-        "down": "{name}: answers again",
-        "misconfigured": "{name}: takes deliveries again",
-        "backlog": "{name}: has caught up",
-        "dead": "{name}: no dead letters any more",
-        "unreadable": "no unread notifications any more",
-        "silent": "{name}: notifications come again",
-        "token": "{name}: the token is in order",
-        "disk": "there is room on the disk again",
-        "store": "the database can be written again",
-    },
-    "ru": {
-        "down": "{name}: снова отвечает",
-        "misconfigured": "{name}: снова принимает",
-        "backlog": "{name}: очередь разобрана",
-        "dead": "{name}: недоставленного больше нет",
-        "unreadable": "непрочитанных уведомлений больше нет",
-        "silent": "{name}: уведомления снова приходят",
-        "token": "{name}: токен в порядке",
-        "disk": "место на диске снова есть",
-        "store": "в базу снова можно писать",
-    },
-}
-_ENDED = {
-    "en": {
-        "resolved": "✔ {end}",
-        "past": "✔ {end} (this could not be told before; it began {since})",
-        "paused": "{name}: paused by the operator",
-        "gone": "{name}: is not in the configuration any more",
-    },
-    "ru": {
-        "resolved": "✔ {end}",
-        "past": "✔ {end} (раньше сообщить не удалось; началось {since})",
-        "paused": "{name}: приостановлен оператором",
-        "gone": "{name}: больше нет в настройках",
-    },
-}
-_STILL = {"en": "still: ", "ru": "всё ещё: "}
-_MORE = {"en": "and {count} more. See: relay status", "ru": "и ещё {count}. Посмотреть: relay status"}
-_TITLE = {"en": "UIS relay, {name}", "ru": "Реле UIS, {name}"}
-TEST = {
-    "en": "a test: troubles will be told here",
-    "ru": "проверка: сюда будут приходить сообщения о неполадках",
-}
-
 
 def title(language: str, name: str) -> str:
     """Return the title: which relay speaks."""
-    return _TITLE[language].format(name=name)
+    with in_language(language):
+        return gettext("UIS relay, %(name)s", name=name)
+
+
+def test(language: str) -> str:
+    """Return what is sent to try a channel out."""
+    with in_language(language):
+        return gettext("a test: troubles will be told here")
 
 
 def body(messages: tuple[Message, ...], language: str, zone: ZoneInfo) -> str:
     """Return one text for all messages."""
-    lines = [_line(message, language, zone) for message in messages[:LINES_MAX]]
-    if len(messages) > LINES_MAX:
-        lines.append(_MORE[language].format(count=len(messages) - LINES_MAX))
+    with in_language(language):
+        lines = [_line(message, zone) for message in messages[:LINES_MAX]]
+        if len(messages) > LINES_MAX:
+            lines.append(gettext("and %(count)s more. See: relay status", count=len(messages) - LINES_MAX))
     return "\n".join(lines)
 
 
-def _line(message: Message, language: str, zone: ZoneInfo) -> str:
+def summary(day: Summary, language: str) -> str:
+    """Return the text of a summary: a line for each source and each target."""
+    with in_language(language):
+        lines = [_of_source(name, counts) for name, counts in day.sources]
+        lines += [_of_target(figures, failed) for figures, failed in day.targets]
+        return "\n".join([gettext("The last 24 hours:"), *lines])
+
+
+def _line(message: Message, zone: ZoneInfo) -> str:
     condition, transition = message.condition, message.transition
-    words = {
-        "name": condition.name,
-        "count": condition.count,
-        "since": _when(condition, zone),
-        "reason": _redacted(condition.reason),
+    name, since = condition.name, _when(condition, zone)
+    if transition == "paused":
+        return gettext("%(name)s: paused by the operator", name=name)
+    if transition == "gone":
+        return gettext("%(name)s: is not in the configuration any more", name=name)
+    if transition == "resolved":
+        return f"✔ {_resolved(condition)}"
+    if transition == "past":
+        ended = _resolved(condition)
+        return f"✔ {gettext('%(end)s (this could not be told before; it began %(since)s)', end=ended, since=since)}"
+    text = _firing(condition, since)
+    return f"✖ {gettext('still: %(trouble)s', trouble=text) if transition == 'still' else text}"
+
+
+def _firing(condition: Condition, since: str) -> str:
+    name, count, reason = condition.name, condition.count, _redacted(translate(condition.reason, condition.zone))
+    texts: Mapping[ConditionKind, str] = {
+        "down": ngettext(
+            "%(name)s: down since %(since)s; %(count)s waits and will be delivered when it answers. "
+            "%(reason)sSee: relay status",
+            "%(name)s: down since %(since)s; %(count)s wait and will be delivered when it answers. "
+            "%(reason)sSee: relay status",
+            count,
+            name=name,
+            since=since,
+            reason=reason,
+        ),
+        "misconfigured": ngettext(
+            "%(name)s: misconfigured since %(since)s; %(count)s waits. %(reason)sMend it, then: relay resume %(name)s",
+            "%(name)s: misconfigured since %(since)s; %(count)s wait. %(reason)sMend it, then: relay resume %(name)s",
+            count,
+            name=name,
+            since=since,
+            reason=reason,
+        ),
+        "backlog": ngettext(
+            "%(name)s: %(count)s waits, since %(since)s. See: relay status",
+            "%(name)s: %(count)s wait, the oldest since %(since)s. See: relay status",
+            count,
+            name=name,
+            since=since,
+        ),
+        "dead": gettext(
+            "%(name)s: dead letters: %(count)s. See: relay dead --target %(name)s; "
+            "again: relay replay --target %(name)s",
+            name=name,
+            count=count,
+        ),
+        "unreadable": gettext(
+            "notifications that could not be read: %(count)s. See: relay dead --state quarantined; mend: relay edit ID",
+            count=count,
+        ),
+        "silent": gettext(
+            "%(name)s: nothing has come since %(since)s. Look at the notifications in the UIS cabinet",
+            name=name,
+            since=since,
+        ),
+        "token": gettext(
+            "%(name)s: the token is good until %(since)s. Make a new one, set it, and restart the relay",
+            name=name,
+            since=since,
+        ),
+        "disk": gettext("%(count)s MB are left on the disk of the database. Free some space", count=count),
+        "store": gettext(
+            "the database cannot be written since %(since)s: notifications are not taken. Look at the disk and the log",
+            since=since,
+        ),
     }
-    if transition in _ENDED[language]:
-        end = _RESOLVED[language][condition.kind].format(**words)
-        return _ENDED[language][transition].format(end=end, **words)
-    still = _STILL[language] if transition == "still" else ""
-    return "✖ " + still + _FIRING[language][condition.kind].format(**words)
+    return texts[condition.kind]
+
+
+def _resolved(condition: Condition) -> str:
+    name = condition.name
+    texts: Mapping[ConditionKind, str] = {
+        "down": gettext("%(name)s: answers again", name=name),
+        "misconfigured": gettext("%(name)s: takes deliveries again", name=name),
+        "backlog": gettext("%(name)s: has caught up", name=name),
+        "dead": gettext("%(name)s: no dead letters any more", name=name),
+        "unreadable": gettext("no unread notifications any more"),
+        "silent": gettext("%(name)s: notifications come again", name=name),
+        "token": gettext("%(name)s: the token is in order", name=name),
+        "disk": gettext("there is room on the disk again"),
+        "store": gettext("the database can be written again"),
+    }
+    return texts[condition.kind]
+
+
+def _of_source(name: str, counts: CallCounts) -> str:
+    line = ngettext(
+        "%(name)s: %(count)s call, missed: %(missed)s",
+        "%(name)s: %(count)s calls, missed: %(missed)s",
+        counts.calls,
+        name=name,
+        missed=counts.missed,
+    )
+    unreadable = gettext("could not be read: %(count)s", count=counts.unreadable) if counts.unreadable else ""
+    return "; ".join(filter(None, (line, unreadable)))
+
+
+def _of_target(figures: TargetFigures, failed: int) -> str:
+    return "; ".join(_about_target(figures, failed))
+
+
+def _about_target(figures: TargetFigures, failed: int) -> Iterator[str]:
+    yield gettext(
+        "%(name)s: delivered: %(delivered)s, waiting: %(due)s, dead letters: %(dead)s",
+        name=figures.name,
+        delivered=figures.delivered,
+        due=figures.due,
+        dead=figures.dead,
+    )
+    if failed:
+        yield gettext("failed attempts: %(count)s", count=failed)
+    if figures.state != "open":
+        yield gettext("its state now: %(state)s", state=gettext(figures.state))
 
 
 def _redacted(reason: str) -> str:

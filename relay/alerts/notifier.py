@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import structlog
 
 from relay.alerts import messages
 from relay.alerts.channels import Channel
 from relay.alerts.evaluate import Evaluation, Snapshot, evaluate
+from relay.alerts.snapshot import Summary
 from relay.config import Settings
 from relay.errors import StoreError
 from relay.store import Store
@@ -22,8 +23,10 @@ log = structlog.get_logger("relay.alerts")
 class Notifier:
     """A channel that hangs has a thread of its own to hang in; nothing more is given to it meanwhile."""
 
-    def __init__(self, channel: Channel, settings: Settings, store: Store, name: str) -> None:
-        self._channel, self._settings, self._store = channel, settings, store
+    def __init__(
+        self, channel: Channel, settings: Settings, store: Store, name: str, summarise: Callable[[], Summary]
+    ) -> None:
+        self._channel, self._settings, self._store, self._summarise = channel, settings, store, summarise
         self._title = messages.title(settings.alerts.language, name)
         self._state: Mapping[str, Alert] = {}
         self._is_unsaved = False  # the store could not take the state
@@ -35,7 +38,7 @@ class Notifier:
         if self._sending is not None and self._sending.is_alive():
             return
         evaluation = evaluate(snapshot, self._load(), self._settings.alerts)
-        if not evaluation.messages:
+        if not evaluation.messages and not evaluation.with_summary:
             self._save(evaluation.sent)
             return
         self._sending = threading.Thread(target=self._send, args=(evaluation,), name="alert", daemon=True)
@@ -47,7 +50,11 @@ class Notifier:
             self._sending.join(seconds)
 
     def _send(self, evaluation: Evaluation) -> None:
-        body = messages.body(evaluation.messages, self._settings.alerts.language, self._settings.timezone)
+        try:
+            body = self._body(evaluation)
+        except StoreError:  # with a later evaluation
+            self._save(evaluation.unsent)
+            return
         is_taken = self._channel.send(self._title, body)
         if not is_taken and not self._fails:  # said once, however often it is tried
             log.error("alert.not_taken", channel=self._channel.name, reason="told again with each look until it is")
@@ -55,6 +62,14 @@ class Notifier:
             log.info("alert.taken_again", channel=self._channel.name)
         self._fails = not is_taken
         self._save(evaluation.sent if is_taken else evaluation.unsent)
+
+    def _body(self, evaluation: Evaluation) -> str:
+        """Raises StoreError where there is a summary to make."""
+        language, zone = self._settings.alerts.language, self._settings.timezone
+        parts = [messages.body(evaluation.messages, language, zone)] if evaluation.messages else []
+        if evaluation.with_summary:
+            parts.append(messages.summary(self._summarise(), language))
+        return "\n\n".join(parts)
 
     # --- what the readers know
 

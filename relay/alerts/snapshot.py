@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 
-from relay.alerts.evaluate import Snapshot, SourceStatus, TargetStatus
+from msgspec import Struct
+
+from relay.alerts.evaluate import Snapshot, SourceStatus, TargetStatus, summary_moment
 from relay.clock import Clock
 from relay.config import Settings
 from relay.errors import StoreError
-from relay.store import Store, TargetFigures
+from relay.store import CallCounts, Store, TargetFigures
+
+
+class Summary(Struct, frozen=True):
+    """What was in the last 24 hours."""
+
+    sources: tuple[tuple[str, CallCounts], ...]
+    targets: tuple[tuple[TargetFigures, int], ...]  #: with the number of attempts that failed
 
 
 class SnapshotCollector:
@@ -55,7 +64,24 @@ class SnapshotCollector:
             unreadable=store.pages.quarantined(),
             token_ends=self._token_ends,
             free_bytes=self._free_bytes(),
+            summary_at=self._summary_at(now),
         )
+
+    def summary(self) -> Summary:
+        """Return what was in the last 24 hours. Raises StoreError."""
+        store, settings, now = self._store, self._settings, self._clock()
+        since = now - timedelta(hours=24)
+        failed = store.queries.failed_attempts(since)
+        return Summary(
+            sources=tuple((name, store.queries.calls_since(name, since)) for name in settings.sources),
+            targets=tuple(
+                (store.queries.target_figures(name, since), failed.get(name, 0)) for name in settings.targets
+            ),
+        )
+
+    def _summary_at(self, now: datetime) -> datetime | None:
+        at = self._settings.alerts.summary
+        return None if at is None else summary_moment(at, self._settings.timezone, now)
 
     def _target(self, figures: TargetFigures, now: datetime) -> TargetStatus:
         is_open = figures.state == "open"

@@ -4,19 +4,30 @@ from __future__ import annotations
 
 import re
 from datetime import datetime, time, timedelta
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from msgspec import Struct
 
 from relay.config.types import Positive, Secret, Size
+from relay.i18n import Message
 
+Language = Literal["ru", "en"]
+LANGUAGES: tuple[Language, ...] = get_args(Language)
 DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://\S+")
+_HEARTBEAT = re.compile(r"https?://[^\s/]+\S*")
+_TIME_OF_DAY = re.compile(r"\d\d:\d\d")
 _HOURS = re.compile(r"\s*(?:(\w{3})(?:-(\w{3}))?\s+)?(\d\d):(\d\d)-(\d\d):(\d\d)\s*")
 
 
 class ChannelUrl(Secret):
-    """Where alerts go, as apprise writes it."""
+    """Where alerts go: `max://…`, or as apprise writes it."""
+
+    __slots__ = ()
+
+
+class HeartbeatUrl(Secret):
+    """What is asked for while the relay is well: whoever knows it may say so, too."""
 
     __slots__ = ()
 
@@ -41,8 +52,11 @@ class WorkingHours(Struct, frozen=True):
 
 
 class Alerts(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    urls: tuple[ChannelUrl, ...] = ()  #: of the library apprise: tgram://…, mailto://…, slack://…, json://…
-    language: Literal["ru", "en"] = "ru"
+    urls: tuple[ChannelUrl, ...] = ()  #: max://…, and those of the library apprise: mailtos://…, json://…, tgram://…
+    heartbeat: HeartbeatUrl | None = None  #: of a service that tells people when nobody asks for it any more
+    summary: time | None = None  #: of the day before, at this time of the account's day; None: never
+    ca_file: str | None = None  #: who vouches for MAX and the heartbeat's service, beside the public ones
+    language: Language = "ru"  #: unset: RELAY_LANG's, where there is one
     name: str = ""  #: which relay speaks; the machine's name unless set
     down_for: timedelta = timedelta(minutes=10)  #: a target that is not open for longer
     dead: Positive = 1  #: so many dead letters more since the last word
@@ -58,8 +72,30 @@ class Alerts(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 def channel_url(text: str) -> ChannelUrl:
     """Raises ValueError; the text is a secret and stays unsaid."""
     if not _URL.fullmatch(text):
-        raise ValueError("an address is of the form kind://…, like tgram://TOKEN/CHAT, mailto://… or json://host/path")
+        raise ValueError(
+            Message(
+                "an address is of the form kind://…, like max://TOKEN?chat_id=…, mailtos://…, tgram://TOKEN/CHAT or "
+                "json://host/path"
+            )
+        )
     return ChannelUrl(text)
+
+
+def heartbeat_url(value: Any) -> HeartbeatUrl:
+    """Raises ValueError; the text is a secret and stays unsaid."""
+    if not isinstance(value, str) or not _HEARTBEAT.fullmatch(value.strip()):
+        raise ValueError("must be the address that the service has given you: https://…")
+    return HeartbeatUrl(value.strip())
+
+
+def time_of_day(value: Any) -> time:
+    """Read `"09:00"`. Raises ValueError with an example."""
+    try:
+        if not isinstance(value, str) or not _TIME_OF_DAY.fullmatch(value):
+            raise ValueError
+        return time.fromisoformat(value)
+    except ValueError as exc:
+        raise ValueError(f'{value!r} is no time of day; write it like "09:00"') from exc
 
 
 def working_hours(value: Any) -> WorkingHours:
@@ -74,6 +110,8 @@ def working_hours(value: Any) -> WorkingHours:
         if begins >= ends:
             raise ValueError
     except ValueError as exc:
-        raise ValueError(f'{value!r} are no working hours; write them like "Mon-Fri 09:00-18:00"') from exc
+        raise ValueError(
+            Message('%(value)s are no working hours; write them like "Mon-Fri 09:00-18:00"', value=repr(value))
+        ) from exc
     days = range(first, last + 1) if first <= last else (*range(first, 7), *range(last + 1))
     return WorkingHours(tuple(days), begins, ends)

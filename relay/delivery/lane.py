@@ -22,6 +22,7 @@ from relay.delivery import retry_policy
 from relay.delivery.runner import AttemptRunner, log_attempt, log_fields
 from relay.delivery.throttle import Permit, Throttle, TokenBucket
 from relay.errors import Interrupted, OwnershipLost, StoreError
+from relay.i18n import Message, said
 from relay.models import ClaimedDelivery, Delivery, Outcome, Shard, TargetHealth
 from relay.store import AttemptResult, Claim, Probe, Store
 from relay.targets.base import Adapter
@@ -171,7 +172,7 @@ class Lane:
                 self._condition.notify_all()
             thread.join(max(0.0, deadline - self._monotonic()))
         self._unclaim_inbox()
-        unanswered = Outcome(name="unclear", reason="the relay was stopped while the answer was awaited")
+        unanswered = Outcome(name="unclear", reason=Message("the relay was stopped while the answer was awaited"))
         for claimed, began in list(self.in_flight.values()):
             try:
                 self._store.queue.record(self.attempts.result(claimed.delivery, claimed.epoch, began, unanswered))
@@ -271,7 +272,7 @@ class Lane:
                 self._send(claimed, permit, began)
             except OwnershipLost as exc:  # no request is under way any more: whoever has the lane now need not wait
                 log.warning("delivery.lane_lost", **log_fields(delivery), reason=str(exc))
-                lost = Outcome(name="unclear", reason=str(exc))
+                lost = Outcome(name="unclear", reason=said(exc))
                 self._store.queue.record(self.attempts.result(delivery, claimed.epoch, began, lost))
             except Interrupted:  # between two requests: what was done is remembered
                 self._unclaim(claimed)

@@ -14,7 +14,7 @@ from relay.store.group_commit import GroupCommit
 from relay.store.inbox import Inbox, InsertResult, NewEvent, Route
 from relay.store.leases import LeaseRow, Leases, LeaseWatch
 from relay.store.operator_actions import Discard, OperatorActions, Reacceptance, Replay, Reroute
-from relay.store.queries import Queries, Selection, TargetFigures
+from relay.store.queries import CallCounts, Queries, Selection, TargetFigures
 from relay.store.queue import AttemptResult, Claim, DeliveryQueue, LaneView, Probe
 from relay.store.reports import KnownCall, Reports, ReportState
 from relay.store.sessions import AdminSessions
@@ -26,6 +26,7 @@ __all__ = [
     "AdminSessions",
     "AttemptResult",
     "Call",
+    "CallCounts",
     "CallPage",
     "Claim",
     "ClaimedDelivery",

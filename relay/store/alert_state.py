@@ -14,9 +14,15 @@ from sqlalchemy import RowMapping, delete, insert, select
 
 from relay.clock import EPOCH, from_us, to_us
 from relay.store.engine import OWN_ROWS, Database
+from relay.store.statement import Statement
 from relay.store.tables import alerts
 
-ConditionKind = Literal["down", "misconfigured", "backlog", "dead", "unreadable", "silent", "token", "disk", "store"]
+_HEARTBEAT = "heartbeat"
+_last_heartbeat = Statement("SELECT at FROM heartbeats WHERE name = :name")
+
+ConditionKind = Literal[
+    "down", "misconfigured", "backlog", "dead", "unreadable", "silent", "token", "disk", "store", "summary"
+]
 
 
 class Alert(Struct, frozen=True, kw_only=True):
@@ -55,6 +61,15 @@ class AlertStateStore:
             connection.execute(delete(alerts).where(alerts.c.channel == channel))
             if rows:
                 connection.execute(insert(alerts), rows)
+
+    def heartbeat_taken(self, now: datetime) -> None:
+        """Keep when somebody else has last heard that the relay is well."""
+        self._database.prove_writable(now, name=_HEARTBEAT)
+
+    def last_heartbeat(self) -> datetime | None:
+        with self._database.read() as connection:
+            row = _last_heartbeat.first(connection, name=_HEARTBEAT)
+        return None if row is None else from_us(row[0])
 
 
 def _to_alert(row: RowMapping) -> Alert:

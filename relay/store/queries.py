@@ -14,8 +14,9 @@ from msgspec import Struct
 from msgspec.structs import replace
 from sqlalchemy import ColumnElement, TextClause, exists, or_, select, text
 
-from relay.clock import from_us, iso, to_us
+from relay.clock import from_us, to_us
 from relay.errors import NotFound
+from relay.i18n import Message, decode
 from relay.models import DEAD_LETTERS, DELIVERY_STATES, EVENT_STATES, Attempt, Delivery, Event
 from relay.store.engine import Database
 from relay.store.statement import Statement
@@ -63,6 +64,21 @@ _taken = Statement(
     """
 )
 
+_calls_since = Statement(
+    """
+    SELECT count(*), count(DISTINCT CASE WHEN state = 'accepted' THEN coalesce(session, id) END),
+      count(DISTINCT CASE WHEN kind = 'lost' THEN coalesce(session, id) END),
+      count(CASE WHEN state = 'quarantined' THEN 1 END)
+    FROM events WHERE source = :source AND received_at >= :since
+    """
+)
+_failed_attempts = Statement(
+    """
+    SELECT target, count(*) FROM attempts JOIN deliveries ON deliveries.seq = attempts.delivery_seq
+    WHERE attempts.at >= :since AND outcome <> 'delivered' GROUP BY target
+    """
+)
+
 
 class Selection(Struct, frozen=True, kw_only=True):
     """The filters that every listing takes. Empty: everything."""
@@ -98,6 +114,15 @@ class TargetFigures(Struct, frozen=True, kw_only=True):
     dead: int
     last_error: str | None
     retry_not_before: datetime | None  #: no request before, because the target asked for time; may be over
+
+
+class CallCounts(Struct, frozen=True, kw_only=True):
+    """What a source has sent in a span of time."""
+
+    notifications: int
+    calls: int
+    missed: int  #: of them
+    unreadable: int  #: notifications that are in quarantine
 
 
 class Queries:
@@ -159,7 +184,7 @@ class Queries:
         with self._database.read() as connection:
             row = _event.first(connection, id=id_)
         if row is None:
-            raise NotFound(f"there is no event and no delivery {id_}; `python -m relay events` lists them")
+            raise NotFound("there is no event and no delivery %(id)s; `python -m relay events` lists them", id=id_)
         return EVENT.value(row)
 
     def deliveries_of(self, event: Event) -> list[tuple[Delivery, list[Attempt]]]:
@@ -170,6 +195,18 @@ class Queries:
                 (delivery, [ATTEMPT.value(row) for row in _attempts.rows(connection, delivery_seq=delivery.seq)])
                 for delivery in of_event
             ]
+
+    def calls_since(self, source: str, since: datetime) -> CallCounts:
+        with self._database.read() as connection:
+            [(notifications, calls, missed, unreadable)] = _calls_since.rows(
+                connection, source=source, since=to_us(since)
+            )
+        return CallCounts(notifications=notifications, calls=calls, missed=missed, unreadable=unreadable)
+
+    def failed_attempts(self, since: datetime) -> dict[str, int]:
+        """Return by target how many attempts came to something else than a delivery. Reads all attempts."""
+        with self._database.read() as connection:
+            return dict(_failed_attempts.rows(connection, since=to_us(since)))
 
     def count_states(self, seqs: list[int]) -> dict[str, int]:
         """How many of these deliveries are in which state."""
@@ -194,8 +231,9 @@ class Queries:
             row = _target.first(connection, target=name)
             [(due, oldest_due_at, delivered, dead)] = _target_counts.rows(connection, target=name, since=to_us(since))
         state, reason, last_error, paused_at, asked_until = row or ("open", None, None, None, None)
+        reason, last_error = (None if text is None else decode(text) for text in (reason, last_error))
         if paused_at is not None:
-            state, reason = "paused", f"paused by the operator since {iso(from_us(paused_at))}"
+            state, reason = "paused", Message("paused by the operator since %(at)s", at=from_us(paused_at))
         return TargetFigures(
             name=name,
             state=state,

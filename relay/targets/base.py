@@ -12,6 +12,7 @@ from zoneinfo import ZoneInfo
 
 from relay.clock import Clock
 from relay.config import Target
+from relay.i18n import Message
 from relay.models import CallEvent, ClaimedDelivery, Event, Outcome, TokenPair
 from relay.targets.http_client import Client, TargetError, unthrottled
 from relay.uis import parser, rendering
@@ -71,7 +72,7 @@ class Adapter(ABC):
         """
         call = claimed.event.call
         if call is None:
-            return Outcome(name="refused", reason="the event is quarantined: there is nothing to send")
+            return Outcome(name="refused", reason=Message("the event is quarantined: there is nothing to send"))
         self.client.acquire = context.acquire
         try:
             return self._deliver(claimed, call, context)

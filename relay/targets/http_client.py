@@ -28,6 +28,7 @@ from urllib3.exceptions import NameResolutionError, NewConnectionError
 
 from relay.config import ROOT, Target
 from relay.errors import RelayError
+from relay.i18n import Message, change, join
 from relay.models import Outcome
 from relay.targets import error_text
 from relay.targets.error_text import REMEDIES, Mask, secrets_of
@@ -132,7 +133,7 @@ class Client:
             except requests.RequestException as exc:
                 connected = exchange.connected
                 outcome = _timed_out(connected) if deadline.has_passed else translate(exc, connected=connected)
-                masked = self._mask.text(outcome.reason, *secrets)  # it may quote what the target said
+                masked = change(outcome.reason, lambda text: self._mask.text(text, *secrets))  # it may quote the target
                 raise NoAnswer(replace(outcome, reason=masked)) from exc
             try:
                 if deadline.has_passed:  # in the middle of the headers, whose end a closed connection looks like
@@ -180,7 +181,7 @@ class Client:
                 template = self._prepared[method, url] = requests.Request(method, url).prepare()
             except (requests.RequestException, ValueError) as exc:
                 # its text holds the url
-                reason = f"the url cannot be used ({type(exc).__name__}): mend it"
+                reason = Message("the url cannot be used (%(name)s): mend it", name=type(exc).__name__)
                 raise NoAnswer(Outcome(name="misconfigured", reason=reason)) from exc
         prepared = template.copy()
         prepared.headers.update(headers)
@@ -233,34 +234,36 @@ _NEVER_SENT: tuple[type[Exception], ...] = (
 def _timed_out(connected: bool) -> Outcome:
     """Return the outcome of a request whose deadline has passed before the status and the headers were there."""
     if connected:
-        reason = "no answer, though the request may have arrived: it was not whole in time"
+        reason = Message("no answer, though the request may have arrived: it was not whole in time")
         return Outcome(name="unclear", reason=reason)
-    return Outcome(name="unreachable", reason="no connection: connecting took too long")
+    return Outcome(name="unreachable", reason=Message("no connection: connecting took too long"))
 
 
 def translate(exc: requests.RequestException, *, connected: bool) -> Outcome:
     """Return the outcome of a request that ended in this error. `connected`: had the connection been made?"""
     why = _why(exc)
     if isinstance(exc, _NEVER_SENT):
-        return Outcome(name="misconfigured", reason=f"the address or a header cannot be used: {why}")
+        return Outcome(name="misconfigured", reason=Message("the address or a header cannot be used: %(why)s", why=why))
     if connected:
-        return Outcome(name="unclear", reason=f"no answer, though the request may have arrived: {why}")
+        return Outcome(
+            name="unclear", reason=Message("no answer, though the request may have arrived: %(why)s", why=why)
+        )
     if isinstance(exc, requests.exceptions.ProxyError) and "Tunnel connection failed: 407" in str(exc):
-        return Outcome(name="misconfigured", reason=f"407: {REMEDIES[407]}")
+        return Outcome(name="misconfigured", reason=join("407", REMEDIES[407], by=": "))
     if isinstance(exc, requests.exceptions.ProxyError):
-        return Outcome(name="unreachable", reason=f"the proxy cannot be reached: {why}")
+        return Outcome(name="unreachable", reason=Message("the proxy cannot be reached: %(why)s", why=why))
     if isinstance(exc, requests.exceptions.SSLError):
-        remedy = "mend the certificate, or set ca_file, or verify_tls = false"
-        return Outcome(name="misconfigured", reason=f"TLS: {why}; {remedy}")
-    return Outcome(name="unreachable", reason=f"no connection: {why}")
+        remedy = Message("mend the certificate, or set ca_file, or verify_tls = false")
+        return Outcome(name="misconfigured", reason=Message("TLS: %(why)s; %(remedy)s", why=why, remedy=remedy))
+    return Outcome(name="unreachable", reason=Message("no connection: %(why)s", why=why))
 
 
 def _why(exc: BaseException) -> str:
     """Return the innermost reason, without the address: a url may hold a secret."""
     if isinstance(exc, requests.ConnectTimeout):
-        return "connecting took too long"
+        return Message("connecting took too long")
     if isinstance(exc, requests.Timeout):
-        return "the answer took too long"
+        return Message("the answer took too long")
     innermost: BaseException = exc
     for _ in range(8):
         within = next((each for each in innermost.args if isinstance(each, BaseException)), None)
@@ -269,14 +272,14 @@ def _why(exc: BaseException) -> str:
             break
         innermost = inner
     words = {
-        "NewConnectionError": "refused",
-        "NameResolutionError": "the host name is not known (DNS)",
-        "TimeoutError": "it took too long",
-        "ConnectionRefusedError": "connection refused",
-        "gaierror": "the host name is not known (DNS)",
-        "RemoteDisconnected": "the target closed the connection without an answer",
-        "ConnectionResetError": "the target reset the connection",
-        "BrokenPipeError": "the target closed the connection",
+        "NewConnectionError": Message("refused"),
+        "NameResolutionError": Message("the host name is not known (DNS)"),
+        "TimeoutError": Message("it took too long"),
+        "ConnectionRefusedError": Message("connection refused"),
+        "gaierror": Message("the host name is not known (DNS)"),
+        "RemoteDisconnected": Message("the target closed the connection without an answer"),
+        "ConnectionResetError": Message("the target reset the connection"),
+        "BrokenPipeError": Message("the target closed the connection"),
     }
     text = words.get(type(innermost).__name__)
     return text or f"{type(innermost).__name__}: {_without_address(str(innermost))}"[:_REASON_MAX]

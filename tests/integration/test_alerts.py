@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 from msgspec.structs import replace
-from sqlalchemy import insert
+from sqlalchemy import insert, select
 
 from relay import wiring
 from relay.alerts import channels as channels_room
@@ -27,6 +27,7 @@ from relay.store import tables
 from relay.store import target_state as health_rows
 from relay.store.alert_state import Alert
 from relay.wiring import Relay
+from tests.calls import rendered
 from tests.fakes import FakeClock
 from tests.lanes import post
 from tests.stories import incoming
@@ -217,7 +218,7 @@ def test_a_target_that_is_back_is_given_time_to_catch_up(relay: Relay, place: Pl
     assert [said[:20] for said in place.said] == [
         "✖ onec: down since 0",
         "✔ onec: answers agai",
-        "✖ onec: 1 wait, the ",
+        "✖ onec: 1 waits, sin",
     ]
 
 
@@ -336,6 +337,51 @@ def test_a_channel_that_hangs_disturbs_neither_another_nor_taking_nor_delivering
     assert (place.asked, len(place.said), len(another_place.said)) == (1, 1, 1)
 
 
+# --- the summary of a day
+
+
+def test_a_summary_counts_the_calls_and_deliveries_of_a_day(
+    make_relay: Callable[..., Relay], place: Place, clock: FakeClock
+) -> None:
+    relay = made_relay(make_relay, place, more='summary = "12:45"')
+    for session in (1, 2):
+        post(relay, incoming(session)[1])
+    post(relay, rendered("lost", call_session_id=2))
+    quarantine(relay)
+    clock.forward(hours=24)
+    watch_of(relay).check()
+
+    [said] = place.said
+    assert said.split("\n\n")[-1].splitlines() == [
+        "The last 24 hours:",
+        "trade: 2 calls, missed: 1; could not be read: 1",
+        "onec: delivered: 0, waiting: 3, dead letters: 0",
+    ]
+
+
+def test_a_summary_is_sent_once_a_day_whoever_sends_it(
+    make_relay: Callable[..., Relay], place: Place, clock: FakeClock
+) -> None:
+    relay = made_relay(make_relay, place, more='summary = "12:45"')
+    for _ in range(3):
+        watch_of(relay).check()  # after a restart
+        clock.forward(minutes=10)
+
+    assert len(place.said) == 1
+
+
+def test_attempts_that_failed_are_counted_by_target(relay: Relay, clock: FakeClock) -> None:
+    post(relay, incoming(1)[1])
+    with relay.store.database.write() as connection:
+        [seq] = connection.execute(select(tables.deliveries.c.seq)).scalars()
+        rows = [(-25 * HOUR, "failed"), (-HOUR, "unreachable"), (-HOUR, "later"), (0 * HOUR, "delivered")]
+        for number, (ago, outcome) in enumerate(rows):
+            row = {"delivery_seq": seq, "number": number, "at": to_us(clock.now + ago), "took_ms": 1}
+            connection.execute(insert(tables.attempts), {**row, "outcome": outcome, "reason": ""})
+
+    assert relay.store.queries.failed_attempts(clock.now - 24 * HOUR) == {"onec": 2}
+
+
 # --- of several processes one tells
 
 
@@ -432,6 +478,8 @@ def test_the_extra_is_the_version_that_is_tested() -> None:
         ('urls = ["env:ALERT_URL"]', "alerts.urls[0]", "ALERT_URL is not set"),
         ("down_for = 10", "alerts.down_for", '"30s"'),
         ('working_hours = "always"', "alerts.working_hours", "Mon-Fri 09:00-18:00"),
+        ('summary = "9"', "alerts.summary", '"09:00"'),
+        ('summary = "25:00"', "alerts.summary", '"09:00"'),
         ('language = "de"', "alerts.language", "ru, en"),
         ("dead = 0", "alerts.dead", "at least 1"),
         ('disk_free = "much"', "alerts.disk_free", '"64KB"'),

@@ -233,7 +233,9 @@ def value_of(name: str) -> str:
         return "https://portal.bitrix24.ru/rest/1/code/"
     if "CRM_SECRET" in name:
         return "whsec_" + "c2VjcmV0" * 4
-    return "tgram://BOT/CHAT" if name == "ALERT_URL" else "a-long-secret"
+    if name == "HEARTBEAT_URL":
+        return "https://heartbeat.example.test/1"
+    return "max://TOKEN?chat_id=1" if name.startswith("ALERT_") else "a-long-secret"
 
 
 # --- what a receiver is told

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, time, timedelta
 from typing import Any, get_args
 from zoneinfo import ZoneInfo
 
@@ -15,6 +15,8 @@ from relay.alerts import messages
 from relay.alerts.evaluate import (
     AT_MOST_EVERY,
     FLAPS_WITHIN,
+    SUMMARY,
+    SUMMARY_WITHIN,
     Condition,
     Message,
     Snapshot,
@@ -23,9 +25,12 @@ from relay.alerts.evaluate import (
     Transition,
     conditions,
     evaluate,
+    summary_moment,
 )
+from relay.alerts.snapshot import Summary
 from relay.config import Alerts
 from relay.config.alerting import working_hours
+from relay.store import CallCounts, TargetFigures
 from relay.store.alert_state import Alert, ConditionKind
 
 NOW = datetime(2026, 3, 2, 9, 45, tzinfo=UTC)  # a Monday; 12:45 in Moscow
@@ -33,7 +38,7 @@ MOSCOW = ZoneInfo("Europe/Moscow")
 SAMARA = ZoneInfo("Europe/Samara")
 LIMITS = Alerts()
 MINUTE, HOUR = timedelta(minutes=1), timedelta(hours=1)
-KINDS: tuple[ConditionKind, ...] = get_args(ConditionKind)
+KINDS: list[ConditionKind] = [kind for kind in get_args(ConditionKind) if kind != SUMMARY]
 TRANSITIONS: tuple[Transition, ...] = get_args(Transition)
 
 
@@ -131,7 +136,8 @@ class People:
     def hear(self, facts: Snapshot, *, deaf: bool = False) -> list[str]:
         evaluation = evaluate(facts, self.told, self._limits)
         self.told = evaluation.unsent if deaf else evaluation.sent
-        return [] if deaf else [f"{message.transition} {message.condition.key}" for message in evaluation.messages]
+        said = [f"{message.transition} {message.condition.key}" for message in evaluation.messages]
+        return [] if deaf else said + [SUMMARY] * evaluation.with_summary
 
 
 def down(at: datetime, state: str = "down") -> Snapshot:
@@ -291,6 +297,94 @@ def test_a_trouble_that_comes_and_goes_all_the_time_is_told_twice_at_most_in_a_d
     assert said <= 2
 
 
+# --- the summary of a day
+
+
+@pytest.mark.parametrize(
+    ("now", "moment"),
+    [
+        ("2026-03-02T09:00", "2026-03-02T09:00"),
+        ("2026-03-02T08:59", "2026-03-01T09:00"),
+        ("2026-03-02T23:59", "2026-03-02T09:00"),
+        ("2026-03-02T00:00", "2026-03-01T09:00"),
+    ],
+)
+def test_the_moment_of_a_summary_is_by_the_clock_of_the_account(now: str, moment: str) -> None:
+    at, expected = (datetime.fromisoformat(each).replace(tzinfo=SAMARA) for each in (now, moment))
+
+    assert summary_moment(time(9), SAMARA, at.astimezone(UTC)) == expected
+
+
+def morning(at: datetime, facts: Snapshot | None = None) -> Snapshot:
+    """With a summary wanted at NOW's time of the day."""
+    return replace(facts or well(at), now=at, summary_at=summary_moment(NOW.time(), ZoneInfo("UTC"), at))
+
+
+def test_a_summary_is_sent_once_a_day_at_its_time() -> None:
+    people, minutes = People(), range(-30, 3 * 24 * 60, 10)
+    people.hear(morning(NOW - HOUR - 24 * HOUR + SUMMARY_WITHIN))
+
+    said = {minute: people.hear(morning(NOW + minute * MINUTE)) for minute in minutes}
+
+    assert {minute: each for minute, each in said.items() if each} == {day * 24 * 60: [SUMMARY] for day in range(3)}
+
+
+def test_a_summary_that_was_not_taken_is_sent_with_a_later_look_while_it_is_of_use() -> None:
+    people = People()
+
+    assert people.hear(morning(NOW), deaf=True) == []
+    assert people.hear(morning(NOW + HOUR)) == [SUMMARY]
+    assert people.hear(morning(NOW + 2 * HOUR)) == []
+    assert people.hear(morning(NOW + 24 * HOUR), deaf=True) == []
+    assert people.hear(morning(NOW + 24 * HOUR + SUMMARY_WITHIN + MINUTE)) == []
+
+
+def test_a_summary_goes_with_what_is_wrong_and_is_no_trouble_itself() -> None:
+    people = People()
+
+    assert people.hear(morning(NOW, down(NOW))) == ["firing target onec", SUMMARY]
+    assert people.hear(Snapshot(now=NOW + HOUR, store_down_since=NOW)) == ["firing store"]
+    assert people.hear(well(NOW + 2 * HOUR)) == ["resolved store", "resolved target onec"], "and nothing of a summary"
+
+
+def test_a_summary_waits_for_its_minute() -> None:
+    people = People()
+    people.hear(down(NOW - timedelta(seconds=30)))
+
+    assert people.hear(morning(NOW, down(NOW))) == []
+    assert people.hear(morning(NOW + MINUTE, down(NOW))) == [SUMMARY]
+
+
+def test_a_summary_has_a_line_for_each_source_and_each_target() -> None:
+    figures = TargetFigures(
+        name="onec",
+        state="down",
+        reason=None,
+        due=3,
+        oldest_due_at=NOW,
+        delivered=118,
+        dead=1,
+        last_error=None,
+        retry_not_before=None,
+    )
+    day = Summary(
+        sources=(
+            ("trade", CallCounts(notifications=90, calls=21, missed=4, unreadable=2)),
+            ("service", CallCounts(notifications=0, calls=0, missed=0, unreadable=0)),
+        ),
+        targets=((figures, 7), (replace(figures, name="b24", state="open", dead=0), 0)),
+    )
+
+    assert messages.summary(day, "ru").splitlines() == [
+        "За последние сутки:",
+        "trade: 21 звонок, из них пропущено: 4; не удалось разобрать уведомлений: 2",
+        "service: 0 звонков, из них пропущено: 0",
+        "onec: доставлено: 118, в очереди: 3, не доставлено: 1; неудачных попыток: 7; состояние сейчас: не отвечает",
+        "b24: доставлено: 118, в очереди: 3, не доставлено: 0",
+    ]
+    assert messages.summary(day, "en").splitlines()[1] == "trade: 21 calls, missed: 4; could not be read: 2"
+
+
 # --- the words
 
 DOWN = Condition(kind="down", name="onec", since=NOW, count=3)
@@ -309,6 +403,15 @@ def test_every_trouble_and_its_end_have_words(kind: ConditionKind, transition: T
     assert ". ." not in said
     assert len(said) > 10
     assert any("а" <= letter <= "я" for letter in said) is (language == "ru")
+
+
+def test_numbers_have_their_russian_forms() -> None:
+    said = [
+        messages.body((Message("firing", replace(DOWN, count=count)),), "ru", MOSCOW).split("; ")[1].split(",")[0]
+        for count in (1, 3, 11)
+    ]
+
+    assert said == ["в очереди 1 уведомление", "в очереди 3 уведомления", "в очереди 11 уведомлений"]
 
 
 def test_the_time_is_that_of_the_account() -> None:

@@ -52,7 +52,8 @@ def test_the_examples_are_ready_to_fill_in(example: str, kinds: set[str]) -> Non
     file = ROOT / "config" / "examples" / f"{example}.toml"
     wanted = dict.fromkeys(re.findall(r'"env:(\w+)"', file.read_text()), "some-long-secret")
     wanted |= {name: "https://portal.bitrix24.ru/rest/1/code/" for name in wanted if name.endswith("WEBHOOK")}
-    wanted |= {name: "tgram://BOT/CHAT" for name in wanted if name == "ALERT_URL"}
+    wanted |= {name: "max://TOKEN?chat_id=1" for name in wanted if name.startswith("ALERT_")}
+    wanted |= {name: "https://heartbeat.example.test/1" for name in wanted if name == "HEARTBEAT_URL"}
     wanted |= {name: "whsec_" + "c2VjcmV0" * 4 for name in wanted if "CRM_SECRET" in name}
 
     found = config.read({"RELAY_CONFIG": str(file), **wanted})
@@ -392,3 +393,21 @@ def test_an_integration_key_is_a_secret_of_the_source_like_its_token(read: Any, 
     assert alone.secrets == alone.integration_key
     assert alone.secrets[0] == "of-novofon"
     assert "of-novofon" not in repr(alone)
+
+
+@pytest.mark.parametrize(
+    ("lines", "environ", "language"),
+    [
+        ("", {}, "ru"),
+        ("", {"LANG": "en_US.UTF-8"}, "ru"),
+        ("", {"RELAY_LANG": "en"}, "en"),
+        ('language = "ru"', {"RELAY_LANG": "en"}, "ru"),
+    ],
+)
+def test_alerts_are_in_the_language_that_is_named_for_them_else_for_the_relay_else_in_russian(
+    lines: str, environ: dict[str, str], language: str, write_config: Any
+) -> None:
+    """A server's LANG says nothing of who reads its messages."""
+    file = write_config(more=f"[alerts]\n{lines}\n")
+
+    assert config.read({"RELAY_CONFIG": str(file), **environ}).alerts.language == language

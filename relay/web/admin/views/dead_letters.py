@@ -1,0 +1,91 @@
+"""The dead-letter queue: replay and discard in two steps, the first of which says how many."""
+
+from __future__ import annotations
+
+from collections import Counter
+from datetime import datetime
+from typing import Any
+
+from flask import Blueprint, redirect, render_template, request, url_for
+from flask.typing import ResponseReturnValue
+from werkzeug.exceptions import BadRequest
+
+from relay.i18n import gettext
+from relay.models import DEAD_LETTERS, KINDS, Delivery, Event
+from relay.operations import actions
+from relay.operations.filters import DISCARDABLE, REPLAYABLE, Chosen, choose
+from relay.store import Selection
+from relay.web.admin.context import FILTERS, PAGE, before, filters, relay, selection, target_names, zone
+
+_STATES = (*DEAD_LETTERS, "quarantined")
+_ALLOWED = {"replay": REPLAYABLE, "discard": DISCARDABLE}
+
+
+def register(pages: Blueprint) -> None:
+    pages.add_url_rule("/dead", "dead", dead)
+    pages.add_url_rule("/dead/<any(replay, discard):action>", "preview", preview, methods=["POST"])
+    pages.add_url_rule("/dead/<any(replay, discard):action>/now", "change", change, methods=["POST"])
+
+
+def dead() -> ResponseReturnValue:
+    page = relay().store.pages.dead_letters(selection(_STATES), before(), PAGE)
+    return render_template(
+        "admin/dead.html",
+        letters=[_letter(letter, page.accepted_at) for letter in page.letters],
+        next_before=page.next_before,
+        zone=zone(),
+        filters=filters(FILTERS),
+        kinds=KINDS,
+        states=_STATES,
+        targets=target_names(),
+        sources=list(relay().settings.sources),
+        done=request.args.get("done"),
+    )
+
+
+def preview(action: str) -> ResponseReturnValue:
+    """Show how many it would be, and which; nothing is changed yet."""
+    chosen = _chosen(action)
+    return render_template(
+        "admin/preview.html",
+        action=action,
+        chosen=chosen,
+        by_target=Counter(delivery.target for delivery in chosen.deliveries),
+        filters=filters(FILTERS),
+        ids=request.form.getlist("id"),
+        everything=request.form.get("everything"),
+    )
+
+
+def change(action: str) -> ResponseReturnValue:
+    chosen = _chosen(action)
+    if action == "discard":
+        done = gettext("Discarded: %(count)s.", count=actions.discard(relay(), chosen))
+    else:
+        replayed = actions.replay(relay(), chosen)
+        done = gettext("Replayed: %(count)s.", count=replayed.count)
+        if replayed.unreadable:
+            done += " " + gettext("Still not readable: %(count)s; mend them.", count=len(replayed.unreadable))
+    return redirect(url_for("admin.dead", done=done))
+
+
+def _chosen(action: str) -> Chosen:
+    """Return the ticked ones, or with `everything` all that fit the filters. Raises BadRequest, NotFound."""
+    selected = selection(_STATES)
+    if not selected.ids and not request.form.get("everything"):
+        raise BadRequest(gettext("Nothing was chosen. Tick something first."))
+    if selected.ids:  # an id is a delivery's or an event's: what is ticked is meant, and nothing else
+        selected = Selection(ids=selected.ids)
+    try:
+        return choose(relay(), selected, _ALLOWED[action])
+    except ValueError as exc:
+        raise BadRequest(str(exc)) from exc
+
+
+def _letter(letter: Delivery | Event, accepted_at: dict[str, datetime]) -> dict[str, Any]:
+    """Return the row of a delivery, or of an event in quarantine, which stands for itself."""
+    row = {name: getattr(letter, name) for name in ("id", "kind", "source", "session", "state")}
+    if isinstance(letter, Delivery):
+        at = accepted_at[letter.event]
+        return {**row, "event": letter.event, "at": at, "target": letter.target, "reason": letter.reason}
+    return {**row, "event": letter.id, "at": letter.received_at, "target": None, "reason": letter.problem}
