@@ -91,7 +91,7 @@ class LaneMaintenance:
             return
         for delivery, theirs in self._store.queue.in_flight(self._lane.shard):
             if theirs != epoch and delivery.seq not in self._lane.in_flight:
-                self._recover(delivery, theirs, "the relay was killed while the answer was awaited")
+                self._recover(delivery, theirs, Message("the relay was killed while the answer was awaited"))
         self._former_ends_at = None
 
     def _recover_orphans(self) -> None:
@@ -109,7 +109,7 @@ class LaneMaintenance:
             if epoch == self._lane.epoch and seq not in self._lane.unrecorded:
                 self._store.queue.unclaim(delivery, epoch)  # surely not sent
             else:
-                self._recover(delivery, epoch, "the relay lost hold of it; it may have been sent")
+                self._recover(delivery, epoch, Message("the relay lost hold of it; it may have been sent"))
             self._lane.unrecorded.discard(seq)
         self._suspects = set(orphans)
 
