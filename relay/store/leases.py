@@ -9,24 +9,24 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 
 from msgspec import Struct
+from msgspec.structs import asdict
 from sqlalchemy import Connection
 
 from relay.models import Shard
 from relay.store import target_state
 from relay.store.engine import OWN_ROWS, PATIENT_TIMEOUT_S, Database
 from relay.store.statement import Statement
-from relay.store.tables import lane_key
 
 TAKEN_OVER_AFTER_S = 12.0
 """For so long a lease has not moved when its owner counts as gone."""
 
-_LANE = "target = :target AND shard = :shard AND shards = :shards"
+_LANE = "target = :target AND shard = :number AND shards = :count"
 _all = Statement("SELECT target, shard, shards, owner, epoch, renewals FROM leases")
 _next_epoch = Statement("UPDATE targets SET epoch = epoch + 1 WHERE name = :target RETURNING epoch")
 _insert = Statement(
     """
     INSERT INTO leases (target, shard, shards, owner, epoch, renewals)
-    VALUES (:target, :shard, :shards, :owner, :epoch, 0) ON CONFLICT (target, shard, shards) DO NOTHING
+    VALUES (:target, :number, :count, :owner, :epoch, 0) ON CONFLICT (target, shard, shards) DO NOTHING
     """
 )
 _take_over = Statement(
@@ -80,13 +80,13 @@ class Leases:
             target_state.add(connection, shard.target)
             epoch = _draw_epoch(connection, shard.target)
             for row in instead:
-                if not _delete.run(connection, epoch=row.epoch, renewals=row.renewals, **lane_key(row.shard)):
+                if not _delete.run(connection, epoch=row.epoch, renewals=row.renewals, **asdict(row.shard)):
                     return None
             if seen is None:
-                is_ours = _insert.run(connection, owner=owner, epoch=epoch, **lane_key(shard))
+                is_ours = _insert.run(connection, owner=owner, epoch=epoch, **asdict(shard))
             else:
                 before = {"seen_epoch": seen.epoch, "renewals": seen.renewals}
-                is_ours = _take_over.run(connection, owner=owner, epoch=epoch, **before, **lane_key(shard))
+                is_ours = _take_over.run(connection, owner=owner, epoch=epoch, **before, **asdict(shard))
         return epoch if is_ours else None
 
     def renew(self, owner: str) -> set[Shard]:
@@ -100,7 +100,7 @@ class Leases:
             lanes = [Shard(*row) for row in _owned.rows(connection, owner=owner)] if shard is None else [shard]
             for lane in lanes:
                 epoch = _draw_epoch(connection, lane.target)
-                _release.run(connection, owner=owner, epoch=epoch, **lane_key(lane))
+                _release.run(connection, owner=owner, epoch=epoch, **asdict(lane))
 
     def announce(self, owner: str) -> None:
         """Say that this process delivers, or would."""

@@ -11,6 +11,7 @@ from datetime import datetime
 from typing import Any
 
 from msgspec import Struct
+from msgspec.structs import asdict
 from sqlalchemy import Connection
 
 from relay.clock import to_us
@@ -31,7 +32,6 @@ from relay.store.tables import (
     UNFINISHED,
     attempts,
     deliveries,
-    lane_key,
 )
 
 
@@ -42,7 +42,7 @@ def _select_due(condition: str = "TRUE") -> Statement:
         FROM deliveries JOIN events ON events.seq = deliveries.event_seq
         WHERE {IN_LANE} AND {DUE} AND deliveries.due_at <= :now AND {condition}
           AND EXISTS (SELECT 1 FROM leases WHERE leases.target = :target AND leases.epoch = :epoch)
-        ORDER BY deliveries.due_at, deliveries.event_seq LIMIT :count
+        ORDER BY deliveries.due_at, deliveries.event_seq LIMIT :limit
         """
     )
 
@@ -188,7 +188,7 @@ class DeliveryQueue:
     def in_flight(self, shard: Shard) -> list[tuple[Delivery, int]]:
         """Return what stands as `sending`, with the epoch of the owner that claimed it."""
         with self._database.read() as connection:
-            return [(DELIVERY.value(row), epoch) for epoch, *row in _in_flight.rows(connection, **lane_key(shard))]
+            return [(DELIVERY.value(row), epoch) for epoch, *row in _in_flight.rows(connection, **asdict(shard))]
 
     def poll(self, owner: str) -> dict[Shard, LaneView]:
         """Return how the lanes of this owner stand."""
@@ -237,15 +237,15 @@ def _claim(connection: Connection, batch: Sequence[Claim]) -> list[Row | None]:
 
 def _claim_alike(connection: Connection, claim: Claim, count: int) -> list[Row]:
     now = to_us(claim.now)
-    lane = {**lane_key(claim.shard), "epoch": claim.epoch, "now": now}
+    lane = {**asdict(claim.shard), "epoch": claim.epoch, "now": now}
     rows: list[Row] = []
     if claim.fresh_since is not None:
-        rows = _due_fresh.rows(connection, **lane, count=count, since=to_us(claim.fresh_since))
+        rows = _due_fresh.rows(connection, **lane, limit=count, since=to_us(claim.fresh_since))
     elif claim.probe is not None:
-        rows = _due_never_unclear.rows(connection, **lane, count=count)
+        rows = _due_never_unclear.rows(connection, **lane, limit=count)
     if len(rows) < count:
         preferred = {seq for seq, *_ in rows}
-        others = [row for row in _due.rows(connection, **lane, count=count) if row[0] not in preferred]
+        others = [row for row in _due.rows(connection, **lane, limit=count) if row[0] not in preferred]
         rows += others[: count - len(rows)]
     if rows and claim.probe is not None:
         target, probe = claim.shard.target, claim.probe

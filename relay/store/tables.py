@@ -23,7 +23,7 @@ from sqlalchemy import (
 )
 
 from relay import models
-from relay.models import Attempt, Delivery, Event, Shard, TargetHealth, TokenPair
+from relay.models import Attempt, Delivery, Event, TargetHealth, TokenPair
 from relay.store.statement import RowMapper
 
 VERSION = "0009"
@@ -45,13 +45,8 @@ DELIVERED = "deliveries.state = 'delivered'"
 UNFINISHED = _in_state("deliveries", *models.UNFINISHED)
 DEAD = _in_state("deliveries", *models.DEAD_LETTERS)
 
-IN_LANE = "deliveries.target = :target AND deliveries.slot % :shards = :shard"
-"""Condition of what one lane delivers: its values are `lane_key`'s."""
-
-
-def lane_key(shard: Shard) -> dict[str, str | int]:
-    """Return what names a lane in a statement."""
-    return {"target": shard.target, "shard": shard.number, "shards": shard.count}
+IN_LANE = "deliveries.target = :target AND deliveries.slot % :count = :number"
+"""Condition of what one lane delivers: its values are a Shard's."""
 
 
 def _where(condition: str) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 
 from msgspec import Struct
+from msgspec.structs import asdict
 from sqlalchemy import Connection
 
 from relay.clock import span_us, to_us
@@ -14,7 +15,7 @@ from relay.models import Delivery, DeliveryState, Shard
 from relay.store import call_order
 from relay.store.engine import PATIENT_TIMEOUT_S, Database
 from relay.store.statement import Statement
-from relay.store.tables import DELIVERY, IN_LANE, UNFINISHED, lane_key
+from relay.store.tables import DELIVERY, IN_LANE, UNFINISHED
 
 _PAGE = 200  # whoever ends them has other lanes to see to, and a lease to renew
 _SECOND = timedelta(seconds=1)
@@ -109,9 +110,9 @@ class Waits:
         before = to_us(born_before)
         with self._database.read() as connection:
             if kind is None:
-                page = _overdue.rows(connection, **lane_key(shard), before=before)
+                page = _overdue.rows(connection, **asdict(shard), before=before)
             else:
-                page = _overdue_of_kind.rows(connection, **lane_key(shard), before=before, kind=kind)
+                page = _overdue_of_kind.rows(connection, **asdict(shard), before=before, kind=kind)
             return [DELIVERY.value(row) for row in page]
 
     def expire(self, batch: Sequence[Expiry]) -> int:
@@ -135,7 +136,7 @@ class Waits:
         """
         limits = {"now": to_us(now), "longest": span_us(longest)}
         with self._database.read() as connection:
-            seqs = [seq for (seq,) in _overlong.rows(connection, **lane_key(shard), **limits)]
+            seqs = [seq for (seq,) in _overlong.rows(connection, **asdict(shard), **limits)]
         if seqs:
             with self._database.write(PATIENT_TIMEOUT_S) as connection:
                 _shorten.run(connection, seqs=seqs, **limits)
@@ -178,7 +179,7 @@ def _follow_clock(
             continue
         if shard.number == 0:  # whose lane has it moves what the target has once
             _shift_pause.run(connection, target=shard.target, **step)
-        gap, lane = span_us(gaps.get(shard, timedelta(0))), lane_key(shard)
+        gap, lane = span_us(gaps.get(shard, timedelta(0))), asdict(shard)
         if after > before:
             _shift_forward.run(connection, **lane, gap=gap, **step)
             _stand_still.run(connection, **lane, began=step["before"], ended=step["after"])
