@@ -48,6 +48,7 @@ ALLOWED: dict[str, set[str]] = {
         "targets",
         "wiring",
         "bootstrap",
+        "hosting",
         "sandbox",
         "operations",
         "observability",
