@@ -18,7 +18,7 @@ from relay.i18n import gettext
 from relay.models import DEAD_LETTERS, Delivery, Event
 from relay.operations import actions, serializers
 from relay.operations.filters import DISCARDABLE, REPLAYABLE, Chosen, choose
-from relay.store import LeaseWatch, Reroute, Selection
+from relay.store import Reroute, Selection
 from relay.wiring import Relay
 
 _MOVABLE = ("due", *DEAD_LETTERS)
@@ -227,7 +227,7 @@ def _wait(relay: Relay, deliveries: list[Delivery]) -> None:
     for name in sorted(targets):
         if relay.store.targets.is_paused(name):
             raise Conflict("%(name)s is paused: nothing is delivered before `relay resume %(name)s`", name=name)
-    watch, unworked_since = LeaseWatch(relay.store.database, time.monotonic), None
+    unworked_since: float | None = None
     with Progress(*columns, transient=False) as progress:
         bar = progress.add_task("", total=len(seqs))
         while True:
@@ -236,9 +236,7 @@ def _wait(relay: Relay, deliveries: list[Delivery]) -> None:
             progress.update(bar, completed=len(seqs) - open_)
             if not open_:
                 break
-            leases = relay.store.leases.all()
-            watch.look(leases)
-            if not any(row.shard.target in targets and watch.holds(row) for row in leases.values()):
+            if not relay.store.leases.is_worked(targets):
                 unworked_since = unworked_since or time.monotonic()
                 if time.monotonic() - unworked_since > _NOBODY_S:
                     raise Conflict(

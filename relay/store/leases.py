@@ -6,6 +6,7 @@ is claimed under it. All lanes of a target draw from one number, in `targets`: a
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Mapping
 
 from msgspec import Struct
@@ -61,14 +62,24 @@ class LeaseRow(Struct, frozen=True):
 class Leases:
     """The leases of all lanes. Raises StoreError."""
 
-    def __init__(self, database: Database) -> None:
-        self._database = database
+    def __init__(self, database: Database, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._database, self._watch = database, LeaseWatch(database, monotonic)
 
     def all(self) -> dict[Shard, LeaseRow]:
         """Return those that ever had an owner, and were not given up for lanes that split the target otherwise."""
         with self._database.read() as connection:
             rows = [LeaseRow(Shard(*row[:3]), *row[3:]) for row in _all.rows(connection)]
         return {row.shard: row for row in rows}
+
+    def is_worked(self, targets: Iterable[str]) -> bool:
+        """Does a process that lives deliver to any of them, as far as the looks until now can tell?
+
+        Over a network only a lease that does not move shows that its owner is gone: who looks once cannot tell.
+        """
+        leases = self.all()
+        self._watch.look(leases)
+        names = {*targets}
+        return any(row.shard.target in names and self._watch.holds(row) for row in leases.values())
 
     def take_over(
         self, shard: Shard, owner: str, seen: LeaseRow | None = None, instead: Iterable[LeaseRow] = ()
