@@ -35,7 +35,7 @@ _alike = ManyRows(
     """
     WITH body (digest) AS (VALUES :rows)
     SELECT source, endpoint, raw, seq, id, received_at, repeats, repeated
-    FROM body CROSS JOIN events WHERE events.digest = body.digest ORDER BY seq
+    FROM body LEFT JOIN events ON events.digest = body.digest ORDER BY seq
     """,
 )
 _count_repeat = Statement("UPDATE events SET repeated = :repeated, repeats = :repeats WHERE seq = :seq")
@@ -262,6 +262,7 @@ def _latest_alike(connection: Connection, batch: Sequence[PendingInsert]) -> dic
         for source, endpoint, raw, seq, event_id, received_at, repeats, repeated in _alike.run(
             connection, [{"digest": digest} for digest in digests]
         )
+        if seq is not None
     }
 
 
