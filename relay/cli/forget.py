@@ -52,7 +52,7 @@ def _described(traces: Traces) -> Iterator[str]:
             "Is this a number of your own? It is the line or the employee's in %(count)s notifications.",
             traces.own_lines,
         )
-    yield gettext("Calls: %(count)s", count=len(traces.calls))
+    yield gettext("Calls: %(count)s", count=len(traces.calls) - traces.unreadable)
     yield gettext("Notifications: %(count)s, of them not readable: %(bad)s", count=traces.events, bad=traces.unreadable)
     yield gettext("Deliveries: %(count)s, attempts: %(attempts)s", count=traces.deliveries, attempts=traces.attempts)
     if traces.mentions:

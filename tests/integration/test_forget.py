@@ -107,7 +107,7 @@ def test_a_body_that_could_not_be_read_goes_in_every_spelling(
 
     code, said = forget(relay, "--yes")
 
-    assert (code, "of them not readable: 1" in said) == (0, True), said
+    assert (code, "Calls: 0\nNotifications: 1, of them not readable: 1" in said) == (0, True), said
     assert [event.id for event in relay.store.queries.events(Selection())] == [kept]
 
 
