@@ -42,7 +42,7 @@ def check(online: bool) -> None:
             targets=", ".join(settings.targets),
         )
     )
-    for warning in (*warnings, *readiness.remarks(settings), *readiness.database_remarks(store, now_utc())):
+    for warning in (*warnings, *readiness.remarks(settings), *readiness.database_remarks(store, now_utc(), os.environ)):
         click.echo(gettext("note: %(text)s", text=warning))
     if online:
         failed = _ask_targets(settings, store) + _send_test_alerts(settings)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
 
@@ -16,6 +16,7 @@ from relay.i18n import Message, said
 from relay.models import Outcome
 from relay.store import Store
 
+_WORKERS = 1  # `relay work` beside the web processes
 _PUSH_WAITS = timedelta(seconds=300)  # the time-out in the receiver's source
 _TOGETHER = 8  # targets that are asked at once
 
@@ -54,12 +55,12 @@ def remarks(settings: Settings) -> list[str]:
     return remarks
 
 
-def database_remarks(store: Store, now: datetime) -> list[str]:
+def database_remarks(store: Store, now: datetime, environ: Mapping[str, str]) -> list[str]:
     """Return what the engine is asked to say of itself; a new database has nothing to say yet."""
     if not store.database.exists():
         return []
     try:
-        return store.database.remarks(now)
+        return store.database.remarks(now, int(environ.get("WEB_CONCURRENCY") or 1) + _WORKERS)
     except StoreError as exc:
         return [said(exc)]
 

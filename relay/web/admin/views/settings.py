@@ -49,7 +49,7 @@ def _page(answers: list[tuple[str, Outcome]]) -> ResponseReturnValue:
         sources=[_source(source) for source in own.settings.sources.values()],
         targets=[(target, configuration.keys_of_target(target)) for target in own.settings.targets.values()],
         templates={one: template_text(one.kind) for one in cabinet.NOTIFICATIONS},
-        remarks=[*readiness.remarks(own.settings), *readiness.database_remarks(own.store, own.clock())],
+        remarks=[*readiness.remarks(own.settings), *readiness.database_remarks(own.store, own.clock(), os.environ)],
         problem=_problem_of_file(),
         answers=answers,
         facts=_facts(),
@@ -71,7 +71,12 @@ def _source(source: Source) -> dict[str, Any]:
         for one in cabinet.NOTIFICATIONS
     ]
     rules = [configuration.rule_in_words(rule) for rule in source.rules]
-    return {"source": source, "rows": rows, "rules": rules, "given": configuration.keys_of_source(source)}
+    return {
+        "source": source,
+        "rows": rows,
+        "rules": rules,
+        "given": configuration.keys_of_source(source, relay().settings),
+    }
 
 
 def _facts() -> list[tuple[str, str]]:
