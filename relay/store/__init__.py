@@ -12,14 +12,16 @@ from relay.store.alert_state import AlertStateStore
 from relay.store.call_progress import Calls
 from relay.store.dead_letter_queue import DeadLetterPage, DeadLetters, ReasonCount
 from relay.store.engine import Database
+from relay.store.erasure import Erased, Erasure, Traces
 from relay.store.group_commit import GroupCommit
 from relay.store.inbox import Inbox, InsertResult, NewEvent, Route
+from relay.store.leases import LeaseRow, Leases, LeaseWatch
 from relay.store.operator_actions import Discard, OperatorActions, Reacceptance, Replay, Reroute
 from relay.store.queries import CallCounts, Queries, Selection, TargetFigures
-from relay.store.queue import AttemptResult, Claim, DeliveryQueue
+from relay.store.queue import AttemptResult, Claim, DeliveryQueue, LaneView, Probe
 from relay.store.reports import KnownCall, Reports, ReportState
 from relay.store.sessions import AdminSessions
-from relay.store.target_state import LeaseRow, OperatorFlags, Targets
+from relay.store.target_state import OperatorFlags, Targets
 from relay.store.tokens import TokenStore
 from relay.store.waits import Expiry, Waits
 
@@ -33,13 +35,17 @@ __all__ = [
     "ClaimedDelivery",
     "DeadLetterPage",
     "Discard",
+    "Erased",
     "Expiry",
     "Hours",
     "InsertResult",
     "KnownCall",
+    "LaneView",
     "LeaseRow",
+    "LeaseWatch",
     "NewEvent",
     "OperatorFlags",
+    "Probe",
     "Reacceptance",
     "ReasonCount",
     "Replay",
@@ -49,6 +55,7 @@ __all__ = [
     "Selection",
     "Store",
     "TargetFigures",
+    "Traces",
 ]
 
 
@@ -73,8 +80,10 @@ class Store:
         self.queue = DeliveryQueue(self.database, commits)
         self.calls = Calls(self.database, commits)
         self.waits = Waits(self.database)
+        self.leases = Leases(self.database)
         self.targets = Targets(self.database)
         self.operator = OperatorActions(self.database)
+        self.erasure = Erasure(self.database)
         self.queries = Queries(self.database)
         self.pages = Pages(self.database)
         self.dead_letters = DeadLetters(self.database)

@@ -15,7 +15,7 @@ from relay import bootstrap, config, wiring
 from relay.cli import main
 from relay.config import ROOT, Settings
 from relay.errors import ConfigError
-from relay.models import Attempt
+from relay.models import Attempt, Shard
 from relay.observability import logging
 from relay.sandbox.server import Sandbox
 from relay.store import AttemptResult, Claim, Selection
@@ -49,7 +49,7 @@ class Operator:
     def end(self, state: Any, reason: str = "400: нет") -> None:
         """What a lane would do: the next due delivery comes to this."""
         now = wiring.now_utc()
-        job = self.relay.store.queue.claim(Claim("onec", 1, now))
+        job = self.relay.store.queue.claim(Claim(Shard("onec"), 1, now))
         assert job is not None
         attempt = Attempt(number=1, at=now, took_ms=12, status=400, outcome="refused", reason=reason)
         self.relay.store.queue.record(
@@ -76,7 +76,7 @@ def operator(make_settings: Callable[..., Settings], tmp_path: Path) -> Any:
     settings = make_settings()
     databases.create(settings)
     relay = wiring.build(settings)
-    relay.store.targets.take_over("onec", "somebody")
+    relay.store.leases.take_over(Shard("onec"), "somebody")
     yield Operator(relay, {"RELAY_CONFIG": str(tmp_path / "relay.toml")})
     relay.close()
 
@@ -310,7 +310,7 @@ def test_wait_shows_how_it_ended(
     bootstrap.migrate(settings)
     relay = wiring.build(settings)
     running = Operator(relay, {"RELAY_CONFIG": str(tmp_path / "relay.toml")})
-    relay.store.targets.take_over("onec", "somebody")
+    relay.store.leases.take_over(Shard("onec"), "somebody")
     running.post(rendered("incoming"))
     running.end("dead")
     onec.onec.fail(mode, 1)

@@ -260,8 +260,8 @@ def test_everything_works_behind_a_pooler_of_transactions(
     store = Store(bouncer.url(postgres_database))
     assert migrate.migrate(store.database, FakeClock()()) is None
     assert migrate.migrate(store.database, FakeClock()()) is not None
-    store.targets.announce("me")
-    assert store.targets.dispatchers() == {"me": 1}
+    store.leases.announce("me")
+    assert store.leases.dispatchers() == {"me": 1}
     store.close()
 
 

@@ -17,6 +17,7 @@ STORAGE = (
             ("attempts", 100, 10_000),
             ("call_links", 75, 5_000),
             ("targets", 70, 500),
+            ("leases", 70, 500),
             ("heartbeats", 70, 500),
         )
     ),
