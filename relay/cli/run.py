@@ -151,9 +151,9 @@ def _post(session: requests.Session, url: str, query: dict[str, str], body: byte
     """Return what the relay called it: accepted, duplicate, quarantined; else the status, or that it was not sent."""
     try:
         answer = session.post(url, params=query, data=body, headers={"Content-Type": "application/json"}, timeout=30)
-    except requests.RequestException:
+        return str(answer.json().get("status")) if answer.ok else str(answer.status_code)
+    except requests.RequestException:  # nobody is there, or somebody else
         return "not sent"
-    return str(answer.json().get("status")) if answer.ok else str(answer.status_code)
 
 
 @click.command()
