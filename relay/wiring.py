@@ -71,7 +71,14 @@ def build(settings: Settings, *, clock: Clock = now_utc) -> Relay:
         name: targets.build(target, clock, store.token_store(name)) for name, target in settings.targets.items()
     }
     lanes = [
-        Lane(adapter, store, clock, bucket=buckets[name], observe=metrics.record_attempt)
+        Lane(
+            adapter,
+            store,
+            clock,
+            bucket=buckets[name],
+            observe=metrics.record_attempt,
+            keeps_exchanges=bool(settings.storage.keep_payloads),
+        )
         for name, adapter in adapters.items()
     ]
     dispatcher = Dispatcher(lanes, store, clock)

@@ -48,6 +48,7 @@ class Lane:
         monotonic: Callable[[], float] = time.monotonic,
         observe: Observer = lambda *_: None,
         stopping: threading.Event | None = None,
+        keeps_exchanges: bool = True,
     ) -> None:
         self.adapter, self.config, self._observe = adapter, adapter.settings, observe
         self.name = self.config.name
@@ -58,7 +59,9 @@ class Lane:
         self._store, self._clock, self._monotonic = store, clock, monotonic
         self._lease_valid: Callable[[], bool] = lambda: True
         self._stopping = stopping or threading.Event()
-        self.attempts = AttemptRunner(adapter, store, self.throttle, clock, self._stopping)
+        self.attempts = AttemptRunner(
+            adapter, store, self.throttle, clock, self._stopping, keeps_exchanges=keeps_exchanges
+        )
         self._saved = TargetHealth()  # what the store knows of the target
         self._condition = threading.Condition()
         self._wakeups = 0  # reasons to look for something due
