@@ -38,7 +38,12 @@ def prepare(environ: Mapping[str, str], hosts: Iterable[str]) -> Settings:
         raise ConfigError(problem)
     for name, words in _SWITCHES.items():
         if environ.get(name, words[0]).lower() not in words:
-            raise ConfigError(f"{name} is {environ[name]!r}; set it to one of {', '.join(words)}")
+            raise ConfigError(
+                "%(name)s is %(name2)s; set it to one of %(words)s",
+                name=name,
+                name2=repr(environ[name]),
+                words=", ".join(words),
+            )
     if settings.storage.is_file:
         thrown_away = hosting.disk_problem(environ, settings.storage.path.resolve(), _mounts())
         if thrown_away:
@@ -92,7 +97,9 @@ def refuse_unused_targets(settings: Settings, store: Store) -> list[str]:
     idle = [name for name in unused if not (has_tables and store.queries.has_backlog(name))]
     if idle:
         raise ConfigError(
-            f"{settings.file}: targets.{idle[0]}: no source uses it; name it in some [sources.*] targets, or remove it"
+            "%(file)s: targets.%(idle)s: no source uses it; name it in some [sources.*] targets, or remove it",
+            file=settings.file,
+            idle=idle[0],
         )
     return [
         f"{settings.file}: targets.{name}: no source uses it, but it still has deliveries waiting" for name in unused

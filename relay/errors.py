@@ -14,9 +14,14 @@ RelayError
 
 from __future__ import annotations
 
+from relay.i18n import Message
+
 
 class RelayError(Exception):
-    """Something that an operator can mend; the text says what and how."""
+    """Something that an operator can mend; the text, with the values of its names, says what and how."""
+
+    def __init__(self, text: str, **values: object) -> None:
+        super().__init__(text if isinstance(text, Message) and not values else Message(text, **values))
 
 
 class ConfigError(RelayError):

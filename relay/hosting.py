@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from pathlib import PurePath
 from typing import NamedTuple
 
+from relay.i18n import Message
+
 _PLATFORMS = ("DYNO", "AMVERA")  # Heroku and its kin (Dokku), Amvera: a router of theirs stands in front
 _LAYERED = ("overlay", "aufs", "fuse.fuse-overlayfs")  # the file system of a container itself
 _IN_MEMORY = ("tmpfs", "ramfs")
@@ -44,7 +46,9 @@ def listen_problem(environ: Mapping[str, str]) -> str | None:
     host = environ.get("RELAY_LISTEN", "")
     if host.startswith("unix:") or (host.count(":") != 1 and "]:" not in host):
         return None
-    return f"RELAY_LISTEN is {host!r}; set it to the address alone, like 0.0.0.0, and the port as PORT"
+    return Message(
+        "RELAY_LISTEN is %(host)s; set it to the address alone, like 0.0.0.0, and the port as PORT", host=repr(host)
+    )
 
 
 def parse_mounts(mountinfo: str) -> list[Mount]:
@@ -63,26 +67,35 @@ def disk_problem(environ: Mapping[str, str], database: PurePath, mounts: list[Mo
     """Return why a SQLite database will be lost at some restart, or None. `database`: its resolved path."""
     mount = _mount_of(database, mounts)
     if environ.get("DYNO") and "DATABASE_URL" not in environ:
-        return (
-            "DYNO is set and the store is a file: on Heroku proper it is lost at every restart, "
-            "with all notifications not yet delivered; use a platform with a persistent disk (Dokku with a volume)"
+        return Message(
+            "DYNO is set and the store is a file: on Heroku proper it is lost at every restart, with "
+            "all notifications not yet delivered; use a platform with a persistent disk (Dokku with a"
+            " volume)"
         )
     if mount is None:
         return None
     is_image = mount.kind in _LAYERED or (on_platform(environ) and mount.point == PurePath("/"))
     if is_image and environ.get("AMVERA"):
-        return (
-            f"{database} is not in the application's persistent storage: it is lost at the next build; set "
-            "persistenceMount: /data in amvera.yml, and DATABASE_URL=sqlite:////data/relay.db"
+        return Message(
+            "%(database)s is not in the application's persistent storage: it is lost at the next "
+            "build; set persistenceMount: /data in amvera.yml, and "
+            "DATABASE_URL=sqlite:////data/relay.db",
+            database=database,
         )
     if is_image:
-        return (
-            f"{database} is on the container's own file system: it is lost with the container, at the latest when a "
-            "new version is deployed; mount a volume (docker run -v relay:/data), and set "
-            "DATABASE_URL=sqlite:////data/relay.db; where the hosting has no volumes, use a server of your own"
+        return Message(
+            "%(database)s is on the container's own file system: it is lost with the container, at "
+            "the latest when a new version is deployed; mount a volume (docker run -v relay:/data), "
+            "and set DATABASE_URL=sqlite:////data/relay.db; where the hosting has no volumes, use a "
+            "server of your own",
+            database=database,
         )
     if mount.kind in _IN_MEMORY:
-        return f"{database} is in memory ({mount.kind}): it is lost when the machine or the container stops"
+        return Message(
+            "%(database)s is in memory (%(kind)s): it is lost when the machine or the container stops",
+            database=database,
+            kind=mount.kind,
+        )
     return None
 
 

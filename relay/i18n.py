@@ -2,15 +2,20 @@
 
 English stands in the code and is the key of the Russian catalogue (`relay/translations/`, gettext). Nothing that
 programs read (`--json`, logs, metrics, answers to UIS) is translated.
+
+What is said long before it is read (the reason of a delivery, a note of an event) is a Message: to programs its English
+text, to people what `translate` makes of it; the store keeps its parts.
 """
 
 from __future__ import annotations
 
 import gettext as catalogues
-from collections.abc import Iterator, Mapping
+import json
+import os
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -19,6 +24,8 @@ from zoneinfo import ZoneInfo
 LANGUAGES = ("ru", "en")
 _FOLDER = Path(__file__).parent / "translations"
 _language: ContextVar[str] = ContextVar("language", default="en")
+_UTC = ZoneInfo("UTC")
+_zone: ContextVar[ZoneInfo] = ContextVar("zone", default=_UTC)
 
 
 def language() -> str:
@@ -29,6 +36,11 @@ def language() -> str:
 def set_language(code: str) -> None:
     """Choose the language of this thread: of a request to the page, of a command."""
     _language.set(code if code in LANGUAGES else "en")
+
+
+def set_zone(zone: ZoneInfo) -> None:
+    """Choose by whose clock this thread writes the moments in what was said."""
+    _zone.set(zone)
 
 
 @contextmanager
@@ -48,15 +60,22 @@ def language_of(environ: Mapping[str, str]) -> str:
     return "ru" if named.lower().startswith("ru") else "en"
 
 
+def bind_catalogue(code: str) -> None:
+    """Give the libraries of this process that ask gettext itself the same catalogue: the command line's own words."""
+    os.environ["LANGUAGE"] = code
+    catalogues.bindtextdomain("relay", str(_FOLDER))
+    catalogues.textdomain("relay")
+
+
 @cache
 def _catalogue(code: str) -> catalogues.NullTranslations:
     return catalogues.NullTranslations() if code == "en" else catalogues.translation("relay", _FOLDER, [code])
 
 
-def gettext(text: str, **values: Any) -> str:
+def gettext(text: str, /, **values: Any) -> str:
     """Return a text in the language, with its `%(name)s` filled in."""
     translated = _catalogue(language()).gettext(text)
-    return translated % values if values else translated
+    return translated % {name: _shown(value, None) for name, value in values.items()} if values else translated
 
 
 def plural(one: str, many: str, count: int) -> str:
@@ -64,7 +83,7 @@ def plural(one: str, many: str, count: int) -> str:
     return _catalogue(language()).ngettext(one, many, count)
 
 
-def ngettext(one: str, many: str, count: int, **values: Any) -> str:
+def ngettext(one: str, many: str, /, count: int, **values: Any) -> str:
     """Return the form of a text that fits a number, with `%(count)s` and its other names filled in."""
     return plural(one, many, count) % {"count": count, **values}
 
@@ -90,3 +109,156 @@ def age(span: timedelta) -> str:
         if seconds >= size:
             return gettext(text, count=seconds // size)
     return gettext("%(count)s s", count=seconds)
+
+
+# --- what is said now, and read later
+
+WITH_REASON = "%(text)s (%(reason)s)"
+"""A template that is the same in every language."""
+MARK = "\x1e"  # no text of a target's begins so: they are kept in one line, and this is white space
+_DEPTH_MAX = 8
+
+Value = str | int | datetime | timedelta
+"""What a Message keeps of a value; anything else as its text."""
+
+
+class Message(str):
+    """English text that knows its template and its values: other Messages, a target's own words, names, moments.
+
+    A literal template is found by the catalogue's extractor; `fill` gives it its values later.
+    """
+
+    template: str
+    values: Mapping[str, Value]
+
+    def __new__(cls, template: str, /, **values: object) -> Message:
+        """Raises KeyError when values are given and a name of the template is not among them."""
+        kept = {name: value if isinstance(value, Value) else str(value) for name, value in values.items()}
+        message = super().__new__(cls, template % {k: _plain(v) for k, v in kept.items()} if kept else template)
+        message.template, message.values = template, kept
+        return message
+
+    def fill(self, **values: object) -> Message:
+        return Message(self.template, **self.values, **values)
+
+    def map(self, by: Callable[[str], str]) -> Message:
+        """Return the message with the words among its values changed."""
+        values = {name: change(each, by) if isinstance(each, str) else each for name, each in self.values.items()}
+        return Message(self.template, **values)
+
+
+def join(*parts: str, by: str = "; ") -> str:
+    """Return the parts that are not empty, one after the other; a Message where one of them is."""
+    present = [part for part in parts if part]
+    if len(present) < 2 or not any(isinstance(part, Message) for part in present):
+        return by.join(present) if len(present) != 1 else present[0]
+    names = [f"p{number}" for number in range(len(present))]
+    return Message(by.join(f"%({name})s" for name in names), **dict(zip(names, present, strict=True)))
+
+
+def change(text: str, by: Callable[[str], str]) -> str:
+    """Return a text with what is not the relay's own in it changed: of a Message only its values."""
+    return text.map(by) if isinstance(text, Message) else by(text)
+
+
+def translate(text: str, zone: ZoneInfo | None = None) -> str:
+    """Return a text in the language; moments in it by this zone's clock, the thread's unless given."""
+    if not isinstance(text, Message):
+        return text
+    template = _catalogue(language()).gettext(text.template)
+    if not text.values:
+        return template
+    return template % {name: _shown(value, zone) for name, value in text.values.items()}
+
+
+def encode(text: str) -> str:
+    """Return what the store keeps of a text."""
+    return MARK + json.dumps(_parts(text), ensure_ascii=False) if isinstance(text, Message) else text
+
+
+def decode(text: str) -> str:
+    """Return a text as it was said; one that an older program kept stays as it is."""
+    if not text.startswith(MARK):
+        return text
+    try:
+        return _message(json.loads(text[len(MARK) :]))
+    except (ValueError, TypeError, KeyError, AttributeError, OverflowError):  # no program of ours has written it
+        return text[len(MARK) :]
+
+
+def _parts(value: Value) -> object:
+    if isinstance(value, Message):
+        return [value.template, {name: _parts(each) for name, each in value.values.items()}]
+    if isinstance(value, datetime):
+        return {"at": value.astimezone(UTC).isoformat()}
+    return {"s": value.total_seconds()} if isinstance(value, timedelta) else value
+
+
+def _message(parts: list[Any], depth: int = 0) -> Message:
+    template, values = parts
+    if depth > _DEPTH_MAX:
+        raise ValueError("too deep")
+    return Message(template, **{name: _value(each, depth) for name, each in values.items()})
+
+
+def _value(parts: Any, depth: int) -> Value:
+    if isinstance(parts, list):
+        return _message(parts, depth + 1)
+    if isinstance(parts, dict):
+        return datetime.fromisoformat(parts["at"]) if "at" in parts else timedelta(seconds=parts["s"])
+    return parts if isinstance(parts, int) else str(parts)
+
+
+def _plain(value: Value) -> object:
+    """Return a value as English text has it: a moment as records are printed."""
+    return value.astimezone(UTC).isoformat(timespec="milliseconds") if isinstance(value, datetime) else value
+
+
+def _shown(value: Value, zone: ZoneInfo | None) -> object:
+    if isinstance(value, Message):
+        return translate(value, zone)
+    if isinstance(value, datetime):
+        return moment(value, zone or _zone.get())
+    return age(value) if isinstance(value, timedelta) else value
+
+
+def said(exc: BaseException) -> str:
+    """Return the text of an error, as the Message that it was raised with."""
+    return exc.args[0] if len(exc.args) == 1 and isinstance(exc.args[0], Message) else str(exc)
+
+
+_LABELS = {  # of a CallEvent's fields that people ask about; the name that UIS gives stands beside it
+    "kind": Message("kind"),
+    "session_id": Message("call session"),
+    "direction": Message("direction"),
+    "started_at": Message("began"),
+    "finished_at": Message("ended"),
+    "notified_at": Message("notified"),
+    "virtual_number": Message("line"),
+    "caller": Message("who called"),
+    "callee": Message("who was called"),
+    "client_number": Message("client"),
+    "employee_number": Message("employee's number"),
+    "extension": Message("extension"),
+    "employee_ids": Message("employees"),
+    "contact_id": Message("contact"),
+    "total_seconds": Message("lasted, s"),
+    "wait_seconds": Message("waited, s"),
+    "talk_seconds": Message("talked, s"),
+    "finish_reason": Message("how it ended"),
+    "is_lost": Message("lost"),
+    "lost_reason": Message("why it was lost"),
+    "lost_by": Message("lost by"),
+    "record_link": Message("recording"),
+    "wav_records": Message("recordings, wav"),
+    "call_source": Message("source of the call"),
+    "scenario": Message("scenario"),
+    "external_id": Message("external id"),
+    "notification_name": Message("notification"),
+}
+
+
+def field_label(name: str) -> str:
+    """Return what people call a field of a call, with its name where that says more."""
+    label = _LABELS.get(name)
+    return name if label is None else f"{translate(label)} ({name})"

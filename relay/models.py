@@ -6,9 +6,11 @@ Knows no JSON, no SQL and no HTTP.
 from __future__ import annotations
 
 from datetime import datetime, timedelta
-from typing import Any, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
 
 from msgspec import Struct
+
+Words = Annotated[str, "a Message, where it is the relay's own (relay/i18n.py)"]
 
 Kind = Literal["incoming", "answered", "lost", "outgoing", "finished", "recorded", "other"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
@@ -82,8 +84,8 @@ class Event(Struct, frozen=True, kw_only=True):
     is_query_string: bool  #: the bytes are a query string
     zone: str  #: the account's time zone when it was understood
     call: CallEvent | None
-    problem: str | None
-    notes: tuple[str, ...]
+    problem: Words | None
+    notes: tuple[Words, ...]
     duplicate_times: tuple[datetime, ...]  #: when UIS sent the same again (the latest of them)
     duplicate_count: int  #: how often
     origin: Literal["report"] | None = None  #: UIS's report of calls: no notification of it came; None: it was one
@@ -115,7 +117,7 @@ class Delivery(Struct, frozen=True, kw_only=True):
     replayed: bool = False
     tried_at: datetime | None = None
     delivered_at: datetime | None = None
-    reason: str | None = None
+    reason: Words | None = None
     remote_id: str | None = None  #: what the target called it
 
 
@@ -163,7 +165,7 @@ class Attempt(Struct, frozen=True, kw_only=True):
     took_ms: int
     status: int | None
     outcome: OutcomeName
-    reason: str
+    reason: Words
 
 
 class AttemptExchanges(Struct, frozen=True, kw_only=True):
@@ -178,7 +180,7 @@ class TargetHealth(Struct, frozen=True, kw_only=True):
     """What a lane knows of its target, as it stands in the store."""
 
     state: TargetState = "open"
-    reason: str | None = None  #: why it is not open, in the target's own words
+    reason: Words | None = None  #: why it is not open, with the target's own words
     since: datetime | None = None  #: when it stopped being open
     probes: int = 0  #: sent since then
     probe_at: datetime | None = None  #: no probe before

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -24,6 +25,7 @@ from tests import postgres as servers
 from tests.fakes import FakeClock
 from tests.postgres import Bouncer, Postgres
 
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # else each process that a test starts compiles the whole relay
 hypothesis.settings.register_profile("relay", deadline=None)  # machines are noisy: no test is about time
 hypothesis.settings.load_profile("relay")
 

@@ -41,7 +41,7 @@ def post_call(relay: Relay, session: int) -> None:
         ("outgoing", "out"),
         ("finished", "rec"),
     ):
-        post(relay, rendered(kind, call_session_id=session), endpoint)  # type: ignore[arg-type]
+        post(relay, rendered(kind, call_session_id=session), endpoint)
 
 
 def states(relay: Relay) -> list[str]:
@@ -110,7 +110,7 @@ class SteppedLane:
         if moment is not None:
             rooms = {name: _Watched(getattr(store, name), moment) for name in ("calls", "queue")}
             store = SimpleNamespace(**{**vars(store), **rooms})
-            adapter.client.request = _watched(adapter.client.request, moment)  # type: ignore[method-assign]  # of this thread
+            adapter.client.request = _watched(adapter.client.request, moment)
         self._outcomes: list[Outcome] = []
         settings = {
             "bucket": TokenBucket(None, lambda: 0.0),

@@ -67,10 +67,10 @@ def reset(connection: socket.socket) -> None:
     connection.close()
 
 
-def outcome_of(url: str, settings: OneCTarget = QUICK) -> Any:
+def outcome_of(url: str, settings: OneCTarget = QUICK, body: bytes = b"{}") -> Any:
     client = Client(settings)
     try:
-        return client.request("POST", url, {}, b"{}")
+        return client.request("POST", url, {}, body)
     except NoAnswer as exc:
         return exc.outcome
     finally:

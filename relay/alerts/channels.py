@@ -14,10 +14,11 @@ import structlog
 
 from relay.alerts import outgoing
 from relay.config import Alerts, Secret
+from relay.i18n import Message
 
 log = structlog.get_logger("relay.alerts")
 
-MISSING = (
+MISSING = Message(
     "alerts.urls needs a library that is not installed: make install EXTRAS=alerts; on a platform that installs "
     "requirements.txt by itself, put the line -r extras/alerts.txt there"
 )
@@ -72,7 +73,9 @@ class AppriseChannel(Channel):
             return MISSING
         if self._client() is not None:
             return None
-        return f"{self.name}: apprise does not know an address of this form; see github.com/caronc/apprise"
+        return Message(
+            "%(name)s: apprise does not know an address of this form; see github.com/caronc/apprise", name=self.name
+        )
 
     def _send(self, title: str, body: str) -> bool:
         client = self._client()

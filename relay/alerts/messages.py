@@ -7,7 +7,7 @@ from zoneinfo import ZoneInfo
 
 from relay.alerts.evaluate import Condition, Message
 from relay.alerts.snapshot import Summary
-from relay.i18n import gettext, in_language, ngettext
+from relay.i18n import gettext, in_language, ngettext, translate
 from relay.observability.logging import redact
 from relay.store import CallCounts, TargetFigures
 from relay.store.alert_state import ConditionKind
@@ -62,7 +62,7 @@ def _line(message: Message, zone: ZoneInfo) -> str:
 
 
 def _firing(condition: Condition, since: str) -> str:
-    name, count, reason = condition.name, condition.count, _redacted(condition.reason)
+    name, count, reason = condition.name, condition.count, _redacted(translate(condition.reason, condition.zone))
     texts: Mapping[ConditionKind, str] = {
         "down": ngettext(
             "%(name)s: down since %(since)s; %(count)s waits and will be delivered when it answers. "

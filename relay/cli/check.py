@@ -12,6 +12,7 @@ from relay.alerts import channels, messages
 from relay.clock import now_utc
 from relay.config import OneCTarget, Settings
 from relay.errors import ConfigError, Conflict, StoreError
+from relay.i18n import Message, gettext, said, translate
 from relay.store import Store
 from relay.store.tables import VERSION
 
@@ -27,34 +28,51 @@ def check(online: bool) -> None:
     _refuse_bad_channels(settings)
     warnings = bootstrap.refuse_unused_targets(settings, store)
     click.echo(
-        f"{settings.file}: right. Sources: {', '.join(settings.sources)}; targets: {', '.join(settings.targets)}"
+        gettext(
+            "%(file)s: right. Sources: %(sources)s; targets: %(targets)s",
+            file=settings.file,
+            sources=", ".join(settings.sources),
+            targets=", ".join(settings.targets),
+        )
     )
     for warning in (*warnings, *_remarks(settings), *_database_remarks(store)):
-        click.echo(f"note: {warning}")
+        click.echo(gettext("note: %(text)s", text=warning))
     if online:
         failed = _ask_targets(settings, store) + _send_test_alerts(settings)
         if failed:
-            raise Conflict(f"{failed} of them would not take what they are sent")
+            raise Conflict("%(failed)s of them would not take what they are sent", failed=failed)
 
 
 def _remarks(settings: Settings) -> list[str]:
     remarks = config.warnings(settings)
     for name, target in settings.targets.items():
         if config.is_sandbox(target):
-            remarks.append(f"targets.{name} is the sandbox: calls end nowhere")
+            remarks.append(Message("targets.%(name)s is the sandbox: calls end nowhere", name=name))
         elif target.address.startswith("http://"):
-            remarks.append(f"targets.{name} is reached over plain http: fine inside your own network only")
+            remarks.append(
+                Message("targets.%(name)s is reached over plain http: fine inside your own network only", name=name)
+            )
         if isinstance(target, OneCTarget) and target.timeout <= _PUSH_WAITS and not config.is_sandbox(target):
             remarks.append(
-                f"targets.{name}: a UIScom service waits for Centrifugo for up to {_PUSH_WAITS.seconds} s, and writes "
-                'the call even so: with timeout = "310s" it is not sent again meanwhile'
+                Message(
+                    "targets.%(name)s: a UIScom service waits for Centrifugo for up to %(seconds)s s, and "
+                    'writes the call even so: with timeout = "310s" it is not sent again meanwhile',
+                    name=name,
+                    seconds=_PUSH_WAITS.seconds,
+                )
             )
         if not target.verify_tls:
-            remarks.append(f"targets.{name}: verify_tls is off; ca_file with the company's certificate is better")
+            remarks.append(
+                Message(
+                    "targets.%(name)s: verify_tls is off; ca_file with the company's certificate is better", name=name
+                )
+            )
     remarks += [
-        f"sources.{name} is open: anybody may send to it" for name, source in settings.sources.items() if source.open
+        Message("sources.%(name)s is open: anybody may send to it", name=name)
+        for name, source in settings.sources.items()
+        if source.open
     ]
-    remarks.append("on a plain server put nginx in front: it takes the TLS (see docs/en/deployment.md)")
+    remarks.append(Message("on a plain server put nginx in front: it takes the TLS (see docs/en/deployment.md)"))
     return remarks
 
 
@@ -65,7 +83,7 @@ def _database_remarks(store: Store) -> list[str]:
     try:
         return store.database.remarks(now_utc())
     except StoreError as exc:
-        return [str(exc)]
+        return [said(exc)]
 
 
 def _ask_targets(settings: Settings, store: Store) -> int:
@@ -75,8 +93,11 @@ def _ask_targets(settings: Settings, store: Store) -> int:
         outcome = targets.build(target, now_utc, store.token_store(name)).check()
         is_ready = outcome.name == "delivered"
         failed += not is_ready
-        remarks = f" ({outcome.reason})" if outcome.reason else ""
-        click.echo(f"{name}: {f'ready{remarks}' if is_ready else f'{outcome.name}: {outcome.reason}'}")
+        verdict = gettext("ready") if is_ready else gettext(outcome.name)
+        reason = translate(outcome.reason)
+        if is_ready and reason:
+            reason = f"({reason})"
+        click.echo(f"{name}: {verdict}{'' if is_ready else ':'} {reason}".rstrip())
     return failed
 
 
@@ -84,7 +105,7 @@ def _refuse_bad_channels(settings: Settings) -> None:
     """Raises ConfigError when there are addresses at which nobody would hear anything."""
     problem = next(filter(None, (channel.problem() for channel in channels.channels(settings.alerts))), None)
     if problem is not None:
-        raise ConfigError(f"{settings.file}: {problem}")
+        raise ConfigError("%(file)s: %(problem)s", file=settings.file, problem=problem)
 
 
 def _send_test_alerts(settings: Settings) -> int:
@@ -95,9 +116,8 @@ def _send_test_alerts(settings: Settings) -> int:
             messages.title(alerts.language, alerts.name or socket.gethostname()), messages.test(alerts.language)
         )
         failed += not is_taken
-        click.echo(
-            f"{channel.name}: {'took a test alert' if is_taken else 'did not take a test alert; look at its address'}"
-        )
+        result = gettext("took a test alert") if is_taken else gettext("did not take a test alert; look at its address")
+        click.echo(f"{channel.name}: {result}")
     return failed
 
 
@@ -106,8 +126,12 @@ def migrate() -> None:
     """Creates the database, or brings it to the newest schema (a copy is made first)."""
     before = bootstrap.migrate(config.read())
     if before == VERSION:
-        click.echo(f"the database is at version {VERSION} already")
+        click.echo(gettext("the database is at version %(version)s already", version=VERSION))
     else:
         click.echo(
-            f"the database was {'created' if before is None else f'brought from version {before}'}: version {VERSION}"
+            gettext(
+                "the database was %(before)s: version %(version)s",
+                before="created" if before is None else f"brought from version {before}",
+                version=VERSION,
+            )
         )

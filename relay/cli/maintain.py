@@ -13,6 +13,7 @@ from relay import config
 from relay.cli.options import open_relay
 from relay.clock import now_utc
 from relay.errors import ConfigError, StoreError
+from relay.i18n import gettext
 from relay.operations.filters import refuse_unknown
 from relay.store import Store
 from relay.store.postgres.copy import copy_store
@@ -51,8 +52,12 @@ def prune() -> None:
     deleted = relay.housekeeping.prune()
     kept = relay.settings.storage
     click.echo(
-        f"deleted {deleted} events; delivered ones are kept for {kept.keep_delivered.days} days, "
-        f"dead letters for {kept.keep_dead.days}"
+        gettext(
+            "deleted %(deleted)s events; delivered ones are kept for %(days)s days, dead letters for %(days2)s",
+            deleted=deleted,
+            days=kept.keep_delivered.days,
+            days2=kept.keep_dead.days,
+        )
     )
 
 
@@ -62,7 +67,14 @@ def backup(file: Path) -> None:
     """Makes a consistent copy of the database into FILE, also while the relay runs, and checks it."""
     relay = open_relay()
     count = back_up(_sqlite(relay.store, "pg_dump").path, file).events
-    click.echo(f"{file}: {count} events, {file.stat().st_size / 1e6:.1f} MB, checked")
+    click.echo(
+        gettext(
+            "%(file)s: %(count)s events, %(st_size)s MB, checked",
+            file=file,
+            count=count,
+            st_size=f"{file.stat().st_size / 1000000.0:.1f}",
+        )
+    )
 
 
 @click.command()
@@ -71,19 +83,43 @@ def restore(file: Path) -> None:
     """Puts the copy FILE in the database's place, while the relay is stopped; the former database is kept."""
     database = _sqlite(Store(config.read().storage.url), "pg_restore")
     done = put_in_place(database, file, now_utc())
-    click.echo(f"{database.path}: {done.content.events} events from {file}, checked")
+    click.echo(
+        gettext(
+            "%(path)s: %(events)s events from %(file)s, checked",
+            path=database.path,
+            events=done.content.events,
+            file=file,
+        )
+    )
     if done.former is not None:
-        click.echo(f"the former database is kept as {done.former}, for {KEPT_FOR.days} days")
+        click.echo(
+            gettext(
+                "the former database is kept as %(former)s, for %(days)s days", former=done.former, days=KEPT_FOR.days
+            )
+        )
     if done.stray_journal is not None:
-        click.echo(f"a journal that was not the former database's is kept as {done.stray_journal}")
+        click.echo(
+            gettext(
+                "a journal that was not the former database's is kept as %(stray_journal)s",
+                stray_journal=done.stray_journal,
+            )
+        )
     if done.content.version != VERSION:
-        click.echo(f"it is of version {done.content.version}: the relay brings it to {VERSION} at its start")
+        click.echo(
+            gettext(
+                "it is of version %(version)s: the relay brings it to %(version2)s at its start",
+                version=done.content.version,
+                version2=VERSION,
+            )
+        )
 
 
 def _sqlite(store: Store, instead: str) -> SqliteDatabase:
     """Raises StoreError for a database that is no file."""
     if not isinstance(store.database, SqliteDatabase):
-        raise StoreError(f"{store.database.name} is a PostgreSQL database: use {instead}")
+        raise StoreError(
+            "%(name)s is a PostgreSQL database: use %(instead)s", name=store.database.name, instead=instead
+        )
     return store.database
 
 
@@ -102,7 +138,7 @@ def copy(sqlite_url: str, postgres_url: str) -> None:
     What was broken off goes on when the same command is run again.
     """
     if not sqlite_url.startswith("sqlite:///"):
-        raise ConfigError(f"{sqlite_url!r} is no SQLite address: write sqlite:///relay.db")
+        raise ConfigError("%(sqlite_url)s is no SQLite address: write sqlite:///relay.db", sqlite_url=repr(sqlite_url))
     if not postgres_url.startswith(config.POSTGRES):
         raise ConfigError("the second address is no PostgreSQL address: write postgres://user:password@host/name")
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()

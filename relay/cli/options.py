@@ -12,6 +12,7 @@ import click
 
 from relay import config, wiring
 from relay.clock import now_utc
+from relay.i18n import set_zone
 from relay.models import DELIVERY_STATES, EVENT_STATES, KINDS
 from relay.operations.filters import refuse_unknown, when
 from relay.operations.serializers import JSONDict
@@ -38,6 +39,7 @@ _FILTERS = (
 def open_relay() -> Relay:
     """Return the relay on an existing database. Raises ConfigError or StoreError."""
     relay = wiring.build(config.read())
+    set_zone(relay.settings.timezone)
     migrate.expect_current(relay.store.database)
     return relay
 

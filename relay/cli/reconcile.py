@@ -57,7 +57,7 @@ def reconcile(source: str | None, since: str | None, until: str | None, dry_run:
 
 def _chosen(relay: Relay, source: str | None) -> dict[str, Reconciler]:
     if source is not None and source not in relay.settings.sources:
-        raise NotFound(f"there is no source {source}")
+        raise NotFound("there is no source %(source)s", source=source)
     every = reconcilers(relay.settings, relay.store, relay.intake, relay.clock)
     chosen = {name: each for name, each in every.items() if source in (None, name)}
     if not chosen:

@@ -14,6 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from relay.cli.options import as_json, filters, open_relay, print_json, selection
 from relay.config.types import rate as parse_rate
 from relay.errors import Conflict, NotFound
+from relay.i18n import gettext
 from relay.models import DEAD_LETTERS, Delivery, Event
 from relay.operations import actions, serializers
 from relay.operations.filters import DISCARDABLE, REPLAYABLE, Chosen, choose
@@ -71,9 +72,16 @@ def replay(
         _list(chosen, json_lines)
         return
     replayed = actions.replay(relay, chosen, rate)
-    click.echo(f"replayed {replayed.count} of {chosen.count}", err=json_lines)
+    click.echo(gettext("replayed %(count)s of %(count2)s", count=replayed.count, count2=chosen.count), err=json_lines)
     for event in replayed.unreadable:
-        click.echo(f"{event.id}: still not readable: {event.problem}; mend it with `relay edit {event.id}`", err=True)
+        click.echo(
+            gettext(
+                "%(id)s: still not readable: %(problem)s; mend it with `relay edit %(id)s`",
+                id=event.id,
+                problem=event.problem,
+            ),
+            err=True,
+        )
     waiting = list(chosen.deliveries)
     for event in chosen.quarantined:
         waiting += [delivery for delivery, _ in relay.store.queries.deliveries_of(event)]
@@ -91,7 +99,7 @@ def discard(ids: tuple[str, ...], everything: bool, **options: Any) -> None:
     """Takes deliveries and quarantined events out of the queue for good."""
     relay = open_relay()
     chosen = _chosen(relay, ids, everything, options, DISCARDABLE)
-    click.echo(f"discarded {actions.discard(relay, chosen)} of {chosen.count}")
+    click.echo(gettext("discarded %(chosen)s of %(count)s", chosen=actions.discard(relay, chosen), count=chosen.count))
 
 
 @click.command()
@@ -106,15 +114,21 @@ def edit(id: str, body: Path | None) -> None:
     relay = open_relay()
     event = relay.store.queries.event(id)
     if event.state != "quarantined":
-        raise Conflict(f"{event.id} is {event.state}: only a quarantined event can be mended; `relay show {event.id}`")
+        raise Conflict(
+            "%(id)s is %(state)s: only a quarantined event can be mended; `relay show %(id)s`",
+            id=event.id,
+            state=event.state,
+        )
     mended = body.read_bytes() if body is not None else _in_editor(event)
     result = relay.intake.reprocess(event, mended)
     if result.call is None:
         kept = "" if body is not None else f"; your version is kept in {_kept(mended)}"
-        raise Conflict(f"still not readable: {result.problem}{kept}")
-    click.echo(f"accepted as {result.call.kind}; `relay show {event.id}` says what becomes of it")
+        raise Conflict("still not readable: %(problem)s%(kept)s", problem=result.problem, kept=kept)
+    click.echo(
+        gettext("accepted as %(kind)s; `relay show %(id)s` says what becomes of it", kind=result.call.kind, id=event.id)
+    )
     for note in result.notes:
-        click.echo(f"note: {note}")
+        click.echo(gettext("note: %(text)s", text=note))
 
 
 def _in_editor(event: Event) -> bytes:
@@ -139,7 +153,7 @@ def _chosen(
     """Return what the options choose. Raises a usage error when nothing says which."""
     selected = selection(relay, ids, **options)
     if selected.is_empty and not everything:
-        raise click.UsageError("say which: IDs, filters, or --all for the whole dead-letter queue")
+        raise click.UsageError(gettext("say which: IDs, filters, or --all for the whole dead-letter queue"))
     try:
         return choose(relay, selected, allowed)
     except ValueError as exc:
@@ -154,7 +168,7 @@ def _list(chosen: Chosen, json_lines: bool) -> None:
             print_json(record)
         else:
             click.echo(" ".join(str(record[name] or "–") for name in ("id", "target", "kind", "state", "reason")))
-    click.echo(f"would replay {len(letters)}", err=json_lines)
+    click.echo(gettext("would replay %(letters)s", letters=len(letters)), err=json_lines)
 
 
 # --- replaying
@@ -164,9 +178,13 @@ def _moving(relay: Relay, other: str, options: dict[str, Any]) -> dict[str, Any]
     """Return the filters for a move. Raises a usage error for one to nowhere."""
     if other not in relay.settings.targets:
         names = ", ".join(sorted(relay.settings.targets))
-        raise NotFound(f"there is no target {other} in the configuration to move to; there are: {names}")
+        raise NotFound(
+            "there is no target %(other)s in the configuration to move to; there are: %(names)s",
+            other=other,
+            names=names,
+        )
     if options["target"] is None or options["target"] == other:
-        raise click.UsageError("--to needs --target: the other target that they are moved from")
+        raise click.UsageError(gettext("--to needs --target: the other target that they are moved from"))
     return {**options, "states": options["states"] or _MOVABLE}
 
 
@@ -177,11 +195,27 @@ def _move(relay: Relay, deliveries: list[Delivery], other: str) -> list[Delivery
     moved = relay.store.operator.reroute(
         [Reroute(delivery, other, target.order == "call", target.call_gap, now) for delivery in fitting]
     )
-    click.echo(f"moved {moved} of {len(deliveries)} to {other}")
+    click.echo(
+        gettext("moved %(moved)s of %(deliveries)s to %(other)s", moved=moved, deliveries=len(deliveries), other=other)
+    )
     if len(fitting) < len(deliveries):
-        click.echo(f"{len(deliveries) - len(fitting)} stay: {other} does not take events of their kind", err=True)
+        click.echo(
+            gettext(
+                "%(fitting)s stay: %(other)s does not take events of their kind",
+                fitting=len(deliveries) - len(fitting),
+                other=other,
+            ),
+            err=True,
+        )
     if moved < len(fitting):
-        click.echo(f"{len(fitting) - moved} stay: {other} has these events already, or they have changed", err=True)
+        click.echo(
+            gettext(
+                "%(moved)s stay: %(other)s has these events already, or they have changed",
+                moved=len(fitting) - moved,
+                other=other,
+            ),
+            err=True,
+        )
     seqs = {delivery.seq for delivery in fitting}
     return [delivery for delivery in relay.store.queries.deliveries(Selection(target=other)) if delivery.seq in seqs]
 
@@ -192,7 +226,7 @@ def _wait(relay: Relay, deliveries: list[Delivery]) -> None:
     seqs, targets = [delivery.seq for delivery in deliveries], {delivery.target for delivery in deliveries}
     for name in sorted(targets):
         if relay.store.targets.is_paused(name):
-            raise Conflict(f"{name} is paused: nothing is delivered before `relay resume {name}`")
+            raise Conflict("%(name)s is paused: nothing is delivered before `relay resume %(name)s`", name=name)
     unworked_since: float | None = None
     with Progress(*columns, transient=False) as progress:
         bar = progress.add_task("", total=len(seqs))
@@ -205,11 +239,13 @@ def _wait(relay: Relay, deliveries: list[Delivery]) -> None:
             if not relay.store.targets.is_worked(targets):
                 unworked_since = unworked_since or time.monotonic()
                 if time.monotonic() - unworked_since > _NOBODY_S:
-                    raise Conflict(f"{open_} still wait and no process is delivering; start the relay, or `relay work`")
+                    raise Conflict(
+                        "%(open)s still wait and no process is delivering; start the relay, or `relay work`", open=open_
+                    )
             else:
                 unworked_since = None
             time.sleep(_POLL_S)
     click.echo(", ".join(f"{count} {state}" for state, count in sorted(states.items())))
     dead_again = sum(states.get(state, 0) for state in DEAD_LETTERS)
     if dead_again:
-        raise Conflict(f"{dead_again} are dead again; `relay dead` says why")
+        raise Conflict("%(dead_again)s are dead again; `relay dead` says why", dead_again=dead_again)

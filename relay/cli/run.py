@@ -20,6 +20,7 @@ from relay.clock import now_utc
 from relay.config import SANDBOX_PORT, Settings, Source
 from relay.config.types import rate as parse_rate
 from relay.errors import Conflict
+from relay.i18n import gettext
 from relay.observability import logging, metrics
 
 _LONG_OVER = timedelta(hours=1)
@@ -69,21 +70,31 @@ def simulate(
     source = _source(settings, source_name)
     real = [name for name in source.targets if not config.is_sandbox(settings.targets[name])]
     if real and not yes:
-        click.confirm(f"{', '.join(real)} will get {calls} invented calls. Go on?", abort=True)
+        click.confirm(
+            gettext("%(real)s will get %(calls)s invented calls. Go on?", real=", ".join(real), calls=calls), abort=True
+        )
     address = (url or f"http://127.0.0.1:{os.environ.get('PORT', '8000')}").rstrip("/")
     pause = 0.0 if rate is None else 1 / _per_second(rate)
     dropped = 0.0 if drop is None else _share(drop)
     if dropped and not config.is_sandbox(source.report):
         raise click.BadParameter(
-            f'there is no simulated report: set [sources.{source.name}.report] with key = "sandbox-key", '
-            f'url = "http://127.0.0.1:{SANDBOX_PORT}/v2.0"',
+            gettext(
+                'there is no simulated report: set [sources.%(name)s.report] with key = "sandbox-key", '
+                'url = "http://127.0.0.1:%(sandbox_port)s/v2.0"',
+                name=source.name,
+                sandbox_port=SANDBOX_PORT,
+            ),
             param_hint="--drop",
         )
     answers = _play(address, source, calls, pause, damage=damage, dropped=dropped)
     click.echo(", ".join(f"{count} {status}" for status, count in sorted(answers.items())))
     refused = sum(count for status, count in answers.items() if status.isdigit() or status == "not sent")
     if refused:
-        raise Conflict(f"{refused} notifications were not taken; is the relay running at {address}?")
+        raise Conflict(
+            "%(refused)s notifications were not taken; is the relay running at %(address)s?",
+            refused=refused,
+            address=address,
+        )
 
 
 def _source(settings: Settings, name: str | None) -> Source:
@@ -91,7 +102,10 @@ def _source(settings: Settings, name: str | None) -> Source:
         return next(iter(settings.sources.values()))
     if name not in settings.sources:
         raise click.BadParameter(
-            f"there is no source {name}; there are: {', '.join(settings.sources)}", param_hint="--source"
+            gettext(
+                "there is no source %(name)s; there are: %(sources)s", name=name, sources=", ".join(settings.sources)
+            ),
+            param_hint="--source",
         )
     return settings.sources[name]
 
@@ -107,9 +121,9 @@ def _share(text: str) -> float:
     try:
         share = float(text.rstrip("%")) / 100
     except ValueError as exc:
-        raise click.BadParameter("must be like 10%", param_hint="--drop") from exc
+        raise click.BadParameter(gettext("must be like 10%"), param_hint="--drop") from exc
     if not 0 <= share <= 1:
-        raise click.BadParameter("must be between 0% and 100%", param_hint="--drop")
+        raise click.BadParameter(gettext("must be between 0% and 100%"), param_hint="--drop")
     return share
 
 
@@ -152,8 +166,12 @@ def sandbox(port: int) -> None:
     try:
         running = Sandbox(OneC("uis", "sandbox"), port)
     except OSError as exc:
-        raise Conflict(f"port {port} of 127.0.0.1 cannot be used: {exc.strerror or exc}") from exc
-    click.echo(f"the sandbox listens on http://127.0.0.1:{running.port} (GET /_state, POST /_fail)")
+        raise Conflict(
+            "port %(port)s of 127.0.0.1 cannot be used: %(value)s", port=port, value=exc.strerror or exc
+        ) from exc
+    click.echo(
+        gettext("the sandbox listens on http://127.0.0.1:%(port)s (GET /_state, POST /_fail)", port=running.port)
+    )
     signal.signal(signal.SIGTERM, lambda *_: threading.Thread(target=running.close).start())
     with contextlib.suppress(KeyboardInterrupt):  # Ctrl-C is how it is ended
         running.serve()

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from relay.cli.options import as_json, filters, open_relay, print_json, selection
-from relay.i18n import age, gettext
+from relay.i18n import Message, age, gettext, join, ngettext, took, translate
 from relay.models import Event
 from relay.operations import explanations, serializers, stats
 from relay.operations.filters import refuse_unknown
@@ -40,10 +40,19 @@ def events(json_lines: bool, limit: int | None, **options: Any) -> None:
     table = _table("accepted", "id", "source", "kind", "state", "call", "client", "notes or problem")
     for event in listed:
         client = event.call.client_number if event.call else None
-        remarks = event.problem or "; ".join(event.notes) or _repeats(event)
+        remarks = translate(event.problem or join(*event.notes) or _repeats(event))
         accepted = _local(event.received_at, zone)
-        table.add_row(accepted, event.id, event.source, event.kind, event.state, event.session, client, remarks)
-    _print(table, "no events")
+        table.add_row(
+            accepted,
+            event.id,
+            event.source,
+            gettext(event.kind) if event.kind else "–",
+            gettext(event.state),
+            event.session,
+            client,
+            remarks,
+        )
+    _print(table, gettext("no events"))
 
 
 @click.command()
@@ -60,25 +69,30 @@ def show(id: str, json_lines: bool) -> None:
     console, zone = _console(), ZoneInfo(event.zone)
     table = _table("event", event.id)
     for name in ("source", "endpoint", "kind", "state", "session", "problem"):
-        table.add_row(name, str(getattr(event, name) or "–"))
-    table.add_row("accepted", _local(event.received_at, zone))
+        table.add_row(gettext(name), translate(getattr(event, name) or "–"))
+    table.add_row(gettext("accepted"), _local(event.received_at, zone))
     for note in event.notes:
-        table.add_row("note", note)
+        table.add_row(gettext("note"), translate(note))
     if event.duplicate_count:
-        table.add_row("repeats", _repeats(event))
+        table.add_row(gettext("repeats"), _repeats(event))
     console.print(table)
-    console.print("came as:", serializers.text(event.raw), sep="\n", markup=False, highlight=False)
+    console.print(gettext("came as:"), serializers.text(event.raw), sep="\n", markup=False, highlight=False)
     if event.edited is not None:
-        console.print("mended to:", serializers.text(event.edited), sep="\n", markup=False, highlight=False)
+        console.print(gettext("mended to:"), serializers.text(event.edited), sep="\n", markup=False, highlight=False)
     _print_call(console, event)
     for delivery, attempts in deliveries:
         table = _table("delivery", delivery.id)
         for name, value in serializers.delivery_record(delivery).items():
             if value is not None and name not in ("id", "event"):
-                table.add_row(name, str(value))
+                table.add_row(gettext(name), _cell(name, value, zone))
         for attempt in attempts:
-            answer = f"{attempt.outcome} {attempt.status or ''} in {attempt.took_ms} ms {attempt.reason}"
-            table.add_row(f"{_local(attempt.at, zone)} #{attempt.number}", answer)
+            answer = (
+                gettext(attempt.outcome),
+                str(attempt.status or ""),
+                took(attempt.took_ms),
+                translate(attempt.reason),
+            )
+            table.add_row(f"{_local(attempt.at, zone)} #{attempt.number}", "  ".join(filter(None, answer)))
         console.print(table)
 
 
@@ -97,8 +111,10 @@ def explain(id: str, json_lines: bool) -> None:
     table = _table("target", "gets it", "because", "set for this call")
     for explanation in explained:
         sets = ", ".join(f"{name} = {value}" for name, value in explanation.settings.items())
-        table.add_row(explanation.target, "yes" if explanation.takes else "no", explanation.why, sets or "–")
-    _print(table, f"nothing to explain: {event.problem or 'its source is not in the configuration any more'}")
+        takes = gettext("yes") if explanation.takes else gettext("no")
+        table.add_row(explanation.target, takes, translate(explanation.why), sets or "–")
+    why = event.problem or Message("its source is not in the configuration any more")
+    _print(table, gettext("nothing to explain: %(why)s", why=why))
 
 
 def _print_call(console: Console, event: Event) -> None:
@@ -125,8 +141,8 @@ def dead(json_lines: bool, **options: Any) -> None:
     table = _table(*_DEAD_COLUMNS)
     for letter in letters:
         row = serializers.dead_letter_record(letter)
-        table.add_row(*("–" if row[name] is None else str(row[name]) for name in _DEAD_COLUMNS))
-    _print(table, "the dead-letter queue is empty")
+        table.add_row(*(_cell(name, row[name], relay.settings.timezone) for name in _DEAD_COLUMNS))
+    _print(table, gettext("the dead-letter queue is empty"))
 
 
 @click.command()
@@ -168,19 +184,26 @@ def _print_records(records: list[serializers.JSONDict], relay: Relay) -> None:
         return
     table = _table(*(name.replace("_", " ") for name in records[0]))
     for record in records:
-        cells = []
-        for name, value in record.items():
-            if name.endswith("_at") and value:
-                value = _local(datetime.fromisoformat(value), relay.settings.timezone)
-            if isinstance(value, dict):
-                value = ", ".join(f"{status}: {count}" for status, count in value.items())
-            cells.append("–" if value in (None, "") else str(value))
-        table.add_row(*cells)
+        table.add_row(*(_cell(name, value, relay.settings.timezone) for name, value in record.items()))
     _console().print(table)
 
 
+def _cell(name: str, value: Any, zone: ZoneInfo) -> str:
+    """Return a value of a record as people read it."""
+    if value in (None, "", {}):
+        return "–"
+    if name.endswith("_at"):
+        return _local(datetime.fromisoformat(value), zone)
+    if isinstance(value, dict):
+        return ", ".join(f"{status}: {count}" for status, count in value.items())
+    return (
+        gettext(value) if name in ("state", "kind") else translate(str(value) if not isinstance(value, str) else value)
+    )
+
+
 def _repeats(event: Event) -> str:
-    return f"sent {event.duplicate_count + 1} times" if event.duplicate_count else ""
+    times = event.duplicate_count + 1
+    return ngettext("sent %(count)s time", "sent %(count)s times", times) if times > 1 else ""
 
 
 def _local(moment: datetime, zone: ZoneInfo) -> str:
@@ -190,7 +213,7 @@ def _local(moment: datetime, zone: ZoneInfo) -> str:
 def _table(*headings: str) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
     for heading in headings:
-        table.add_column(heading, overflow="fold")
+        table.add_column(gettext(heading) if heading else "", overflow="fold")
     return table
 
 

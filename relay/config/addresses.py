@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 
+from relay.i18n import Message
+
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
 
@@ -26,7 +28,9 @@ def read_network(text: str) -> Network:
     try:
         network = ip_network(text, strict=False)
     except ValueError as exc:
-        raise ValueError(f'{text!r} is no address; write it like "195.211.122.249" or "10.0.0.0/8"') from exc
+        raise ValueError(
+            Message('%(text)s is no address; write it like "195.211.122.249" or "10.0.0.0/8"', text=repr(text))
+        ) from exc
     if isinstance(network, IPv6Network) and network.prefixlen >= _MAPPED_BITS:
         mapped = network.network_address.ipv4_mapped
         return network if mapped is None else IPv4Network((mapped, network.prefixlen - _MAPPED_BITS))

@@ -9,6 +9,7 @@ from typing import Any, Literal, get_args
 from msgspec import Struct
 
 from relay.config.types import Positive, Secret, Size
+from relay.i18n import Message
 
 Language = Literal["ru", "en"]
 LANGUAGES: tuple[Language, ...] = get_args(Language)
@@ -72,8 +73,10 @@ def channel_url(text: str) -> ChannelUrl:
     """Raises ValueError; the text is a secret and stays unsaid."""
     if not _URL.fullmatch(text):
         raise ValueError(
-            "an address is of the form kind://…, like max://TOKEN?chat_id=…, mailtos://…, tgram://TOKEN/CHAT or "
-            "json://host/path"
+            Message(
+                "an address is of the form kind://…, like max://TOKEN?chat_id=…, mailtos://…, tgram://TOKEN/CHAT or "
+                "json://host/path"
+            )
         )
     return ChannelUrl(text)
 
@@ -107,6 +110,8 @@ def working_hours(value: Any) -> WorkingHours:
         if begins >= ends:
             raise ValueError
     except ValueError as exc:
-        raise ValueError(f'{value!r} are no working hours; write them like "Mon-Fri 09:00-18:00"') from exc
+        raise ValueError(
+            Message('%(value)s are no working hours; write them like "Mon-Fri 09:00-18:00"', value=repr(value))
+        ) from exc
     days = range(first, last + 1) if first <= last else (*range(first, 7), *range(last + 1))
     return WorkingHours(tuple(days), begins, ends)

@@ -22,6 +22,7 @@ from relay.config.alerting import (
     working_hours,
 )
 from relay.config.types import ONE_OR_MORE, Rate, Secret, Size, duration, rate, size
+from relay.i18n import Message
 from relay.models import KINDS, Kind
 
 
@@ -40,13 +41,13 @@ def convert(hint: Any, value: Any) -> Any:
 def _texts(value: Any) -> list[str]:
     items = value if isinstance(value, list) else [value]
     if not all(isinstance(item, str) for item in items):
-        raise ValueError("must be text, or a list of texts")
+        raise ValueError(Message("must be text, or a list of texts"))
     return items
 
 
 def _secret(value: Any) -> Secret:
     if not isinstance(value, str):
-        raise ValueError("must be text")
+        raise ValueError(Message("must be text"))
     return Secret(value.strip())
 
 
@@ -54,24 +55,26 @@ def _zone(value: Any) -> ZoneInfo:
     try:
         return ZoneInfo(value)
     except Exception as exc:  # ZoneInfo raises five unrelated kinds for a name that is not a zone
-        raise ValueError(f'{value!r} is not a time zone; write it like "Europe/Moscow"') from exc
+        raise ValueError(
+            Message('%(value)s is not a time zone; write it like "Europe/Moscow"', value=repr(value))
+        ) from exc
 
 
 def _ages(value: Any) -> dict[str, timedelta]:
     if not isinstance(value, dict) or not all(kind in KINDS for kind in value):
-        raise ValueError(f'must be like {{ incoming = "10m" }}; the kinds are {", ".join(KINDS)}')
+        raise ValueError(Message('must be like { incoming = "10m" }; the kinds are %(kinds)s', kinds=", ".join(KINDS)))
     return {kind: duration(age) for kind, age in value.items()}
 
 
 def _users(value: Any) -> dict[str, int]:
     if not isinstance(value, dict) or not all(type(user) is int and user > 0 for user in value.values()):
-        raise ValueError('must be like { "101" = 12 }: on the right the number of a user in the CRM')
+        raise ValueError(Message('must be like { "101" = 12 }: on the right the number of a user in the CRM'))
     return {str(name).strip(): user for name, user in value.items()}
 
 
 def _secrets_by_name(value: Any) -> dict[str, Secret]:
     if not isinstance(value, dict) or not all(isinstance(item, str) for item in value.values()):
-        raise ValueError('must be like { "X-Company" = "42" }: text on both sides')
+        raise ValueError(Message('must be like { "X-Company" = "42" }: text on both sides'))
     return {str(name).strip(): Secret(item) for name, item in value.items()}
 
 

@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 
 from relay.config import addresses
 from relay.config.schema import Report, Settings, Target
+from relay.i18n import Message, join
 
 SANDBOX_PORT = 8100
 _SHIPPED_TOKEN = "demo"  # noqa: S105  the shipped configuration's, known to everybody
@@ -29,15 +30,21 @@ def demo_config_problem(settings: Settings, hosts: Iterable[str], *, on_platform
     """
     if not on_platform and all(is_loopback(host) or host.startswith(("unix:", "/")) for host in hosts):
         return None
-    problems = [f"targets.{name} is the sandbox" for name, target in settings.targets.items() if is_sandbox(target)]
+    problems: list[str] = [
+        Message("targets.%(name)s is the sandbox", name=name)
+        for name, target in settings.targets.items()
+        if is_sandbox(target)
+    ]
     problems += [
-        f"sources.{name} has the shipped token"
+        Message("sources.%(name)s has the shipped token", name=name)
         for name, source in settings.sources.items()
         if _SHIPPED_TOKEN in source.secrets
     ]
     if not problems:
         return None
-    return (
-        f"{settings.file}: {', '.join(problems)}: calls would be taken and end nowhere. "
-        "Put your own targets and tokens there, or set RELAY_DEMO=1 to try it out all the same"
+    return Message(
+        "%(file)s: %(problems)s: calls would be taken and end nowhere. Put your own targets and tokens there, or set "
+        "RELAY_DEMO=1 to try it out all the same",
+        file=settings.file,
+        problems=join(*problems, by=", "),
     )

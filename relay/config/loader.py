@@ -33,11 +33,13 @@ from relay.config.schema import (
     Target,
 )
 from relay.errors import ConfigError
+from relay.i18n import Message, said
 
 _NOTHING: Mapping[str, Any] = MappingProxyType({})
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 _TABLES = ("storage", "admin", "alerts", "metrics", "sources", "targets")
 _BOUND = re.compile(r"Expected `int` ([<>])= (-?\d+)")
+_AT_KEY = "%(file)s: %(key)s: %(problem)s"
 _PATH_ERROR = re.compile(r" - at `\$\.?(.*)`$")
 
 
@@ -63,7 +65,7 @@ class _Reader:
         sources = {name: self._source(name, table, general, targets) for name, table in tables["sources"].items()}
         self._refuse_same_path(sources)
         if not sources:
-            self._fail("sources", "there is none; add [sources.NAME] with targets and a token")
+            self._fail("sources", Message("there is none; add [sources.NAME] with targets and a token"))
         return Settings(
             file=self.file,
             **msgspec.structs.asdict(general),
@@ -76,17 +78,19 @@ class _Reader:
         )
 
     def _fail(self, key: str, problem: str) -> NoReturn:
-        raise ConfigError(f"{self.file}: {key}: {problem}")
+        raise ConfigError(_AT_KEY, file=self.file, key=key, problem=problem)
 
     def _parse(self) -> dict[str, Any]:
         try:
             return tomllib.loads(self.file.read_text(encoding="utf-8"))
         except FileNotFoundError as exc:
-            raise ConfigError(f"{self.file}: there is no such file; set RELAY_CONFIG to yours") from exc
+            raise ConfigError("%(file)s: there is no such file; set RELAY_CONFIG to yours", file=self.file) from exc
         except (OSError, UnicodeDecodeError) as exc:
-            raise ConfigError(f"{self.file}: cannot be read: {exc}") from exc
+            raise ConfigError("%(file)s: cannot be read: %(why)s", file=self.file, why=said(exc)) from exc
         except tomllib.TOMLDecodeError as exc:
-            raise ConfigError(f"{self.file}: is not TOML: {exc}; look at that line for a missing quote") from exc
+            raise ConfigError(
+                "%(file)s: is not TOML: %(why)s; look at that line for a missing quote", file=self.file, why=said(exc)
+            ) from exc
 
     # --- "env:NAME" and "file:PATH"
 
@@ -107,7 +111,9 @@ class _Reader:
             return value
         if path == "admin.password":
             return None
-        self._fail(path, f"the environment variable {name} is not set; set it, or write the value here")
+        self._fail(
+            path, Message("the environment variable %(name)s is not set; set it, or write the value here", name=name)
+        )
         return None
 
     def _from_file(self, name: str, path: str) -> str:
@@ -115,9 +121,16 @@ class _Reader:
         try:
             value = place.read_text(encoding="utf-8").strip()
         except (OSError, UnicodeDecodeError) as exc:
-            self._fail(path, f"the file {place} cannot be read ({exc.__class__.__name__}); create it or mend the path")
+            self._fail(
+                path,
+                Message(
+                    "the file %(place)s cannot be read (%(name)s); create it or mend the path",
+                    place=place,
+                    name=exc.__class__.__name__,
+                ),
+            )
         if not value:
-            self._fail(path, f"the file {place} is empty; put the value into it")
+            self._fail(path, Message("the file %(place)s is empty; put the value into it", place=place))
         return value
 
     # --- tables to structs
@@ -135,7 +148,7 @@ class _Reader:
         try:
             return conversions.convert(hint, value)
         except (ValueError, TypeError) as exc:
-            self._fail(key, str(exc))
+            self._fail(key, said(exc))
 
     def _explain(self, exc: msgspec.ValidationError, kind: type[Any], path: str) -> NoReturn:
         text = str(exc)
@@ -144,25 +157,29 @@ class _Reader:
         key = f"{path}.{field}".strip(".")
         missing = re.search(r"missing required field `(\w+)`", text)
         if missing:
-            self._fail(f"{path}.{missing[1]}", "is missing; it is required")
+            self._fail(f"{path}.{missing[1]}", Message("is missing; it is required"))
         words = _words(get_type_hints(kind).get(field.partition("[")[0]))
         if words and "enum" in text:
-            self._fail(key, f"must be one of {', '.join(words)}")
+            self._fail(key, Message("must be one of %(words)s", words=", ".join(words)))
         bound = _BOUND.search(text)
         if bound:
-            self._fail(key, f"is too {'little; at least' if bound[1] == '>' else 'much; at most'} {bound[2]}")
+            if bound[1] == ">":
+                self._fail(key, Message("is too little; at least %(bound)s", bound=bound[2]))
+            self._fail(key, Message("is too much; at most %(bound)s", bound=bound[2]))
         self._fail(key, _PATH_ERROR.sub("", text).replace("Expected", "expected"))
 
     def _expect_table(self, value: Any, path: str) -> None:
         if not isinstance(value, dict):
-            self._fail(path, f"must be a table: write it as [{path}]")
+            self._fail(path, Message("must be a table: write it as [%(path)s]", path=path))
 
     def _refuse_unknown(self, table: dict[str, Any], fields: Sequence[str], path: str) -> None:
         for key in table:
             if key not in fields:
                 close = difflib.get_close_matches(key, fields, n=1)
-                hint = f"did you mean {close[0]}?" if close else f"known are: {', '.join(fields)}"
-                self._fail(f"{path}.{key}".lstrip("."), f"there is no such key; {hint}")
+                place = f"{path}.{key}".lstrip(".")
+                if close:
+                    self._fail(place, Message("there is no such key; did you mean %(key)s?", key=close[0]))
+                self._fail(place, Message("there is no such key; known are: %(keys)s", keys=", ".join(fields)))
 
     def _storage(self, table: dict[str, Any]) -> Storage:
         storage: Storage = self._struct(Storage, table, "storage")
@@ -170,27 +187,28 @@ class _Reader:
         key = "DATABASE_URL" if self.environ.get("DATABASE_URL") else "storage.url"
         if url.startswith(POSTGRES):
             if not urlsplit(url).path.strip("/"):
-                self._fail(key, "names no database; write postgres://user:password@host:5432/name")
+                self._fail(key, Message("names no database; write postgres://user:password@host:5432/name"))
             return msgspec.structs.replace(storage, url=url)
         if not url.startswith("sqlite:///"):
-            self._fail(key, "must be sqlite:///relay.db or postgres://user:password@host:5432/name")
+            self._fail(key, Message("must be sqlite:///relay.db or postgres://user:password@host:5432/name"))
         place = Path(url.removeprefix("sqlite:///"))
         if not place.name or place.name == ":memory:":
-            self._fail(key, "names no file; write sqlite:///relay.db")
+            self._fail(key, Message("names no file; write sqlite:///relay.db"))
         return msgspec.structs.replace(storage, url=f"sqlite:///{place if place.is_absolute() else ROOT / place}")
 
     def _admin(self, table: dict[str, Any]) -> Admin:
         admin: Admin = self._struct(Admin, table, "admin")
         if admin.password == "":
             self._fail(
-                "admin.password", "is empty; make one up, long and random, or leave the key out: then there is no page"
+                "admin.password",
+                Message("is empty; make one up, long and random, or leave the key out: then there is no page"),
             )
         return admin
 
     def _metrics(self, table: dict[str, Any]) -> MetricsAccess:
         metrics: MetricsAccess = self._struct(MetricsAccess, table, "metrics")
         if metrics.token == "":
-            self._fail("metrics.token", "is empty; make one up, long and random, or leave the key out")
+            self._fail("metrics.token", Message("is empty; make one up, long and random, or leave the key out"))
         return metrics
 
     def _alerts(self, table: dict[str, Any]) -> Alerts:
@@ -210,10 +228,10 @@ class _Reader:
         kind = table.get("kind")
         if kind not in TARGET_KINDS:
             kinds = ", ".join(f'"{item}"' for item in TARGET_KINDS)
-            self._fail(
-                f"{path}.kind",
-                f"{'is missing' if kind is None else repr(kind) + ' is not known'}; this version has {kinds}",
-            )
+            if kind is None:
+                self._fail(f"{path}.kind", Message("is missing; this version has %(kinds)s", kinds=kinds))
+            text = Message("%(kind)s is not known; this version has %(kinds)s", kind=repr(kind), kinds=kinds)
+            self._fail(f"{path}.kind", text)
         rest = {key: value for key, value in table.items() if key != "kind"}
         added = {"name": name, "rules": {}} if issubclass(TARGET_KINDS[kind], CrmTarget) else {"name": name}
         target: Target = self._struct(TARGET_KINDS[kind], rest, path, added)
@@ -228,7 +246,7 @@ class _Reader:
         self._check_name(name, path)
         inherited = {key: getattr(general, key) for key in ("timezone", "duplicate_window") if key not in table}
         if not table.get("targets"):
-            self._fail(f"{path}.targets", "is missing; name at least one of [targets.*]")
+            self._fail(f"{path}.targets", Message("is missing; name at least one of [targets.*]"))
         rest = {key: value for key, value in table.items() if key not in ("rules", "report")}
         added = {"name": name, **inherited, "report": self._report(table.get("report"), f"{path}.report")}
         source: Source = self._struct(Source, rest, path, added)
@@ -248,7 +266,7 @@ class _Reader:
 
     def _rules(self, tables: Any, source: Source, path: str, targets: dict[str, Target]) -> tuple[Rule, ...]:
         if not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):
-            self._fail(path, f"must be tables: write each as [[{path}]]")
+            self._fail(path, Message("must be tables: write each as [[%(path)s]]", path=path))
         rules = []
         for number, table in enumerate(tables, start=1):
             rule: Rule = self._struct(Rule, table, f"{path}[{number}]")
@@ -263,27 +281,36 @@ class _Reader:
         for number, target in enumerate(source.targets):
             if target not in targets:
                 close = difflib.get_close_matches(target, list(targets), n=1)
-                hint = f' (did you mean "{close[0]}"?)' if close else "; add [targets." + target + "]"
-                self._fail(f"{path}.targets[{number}]", f'no target is named "{target}"{hint}')
+                key = f"{path}.targets[{number}]"
+                if close:
+                    text = Message(
+                        'no target is named "%(name)s" (did you mean "%(other)s"?)', name=target, other=close[0]
+                    )
+                    self._fail(key, text)
+                self._fail(key, Message('no target is named "%(name)s"; add [targets.%(name)s]', name=target))
         if len(set(source.targets)) != len(source.targets):
-            self._fail(f"{path}.targets", "a target stands there twice")
+            self._fail(f"{path}.targets", Message("a target stands there twice"))
         if any(not token for token in source.token):
-            self._fail(f"{path}.token", "is empty; make one up, long and random")
+            self._fail(f"{path}.token", Message("is empty; make one up, long and random"))
         if any(not key for key in source.integration_key):
-            self._fail(f"{path}.integration_key", "is empty; copy it from the template in the cabinet")
+            self._fail(f"{path}.integration_key", Message("is empty; copy it from the template in the cabinet"))
         if not source.secrets and not source.open:
-            self._fail(f"{path}.token", "is missing; set a token, or open = true to take notifications from anybody")
+            self._fail(
+                f"{path}.token", Message("is missing; set a token, or open = true to take notifications from anybody")
+            )
 
     def _check_name(self, name: str, path: str) -> None:
         if not _NAME.fullmatch(name):
-            self._fail(path, "a name is of latin letters, digits, - and _; for a Cyrillic address set path")
+            self._fail(path, Message("a name is of latin letters, digits, - and _; for a Cyrillic address set path"))
 
     def _refuse_same_path(self, sources: dict[str, Source]) -> None:
         seen: dict[str, str] = {}
         for name, source in sources.items():
             other = seen.setdefault(source.path.casefold(), name)
             if other != name:
-                self._fail(f"sources.{name}.path", f"sources.{other} has the same; each needs its own")
+                self._fail(
+                    f"sources.{name}.path", Message("sources.%(other)s has the same; each needs its own", other=other)
+                )
 
 
 def _with_rules(targets: dict[str, Target], sources: dict[str, Source]) -> dict[str, Target]:
@@ -302,7 +329,7 @@ def _as_it_is(kind: type, value: Any) -> Any:
     """Check where secrets, zones, networks and rates stand; they were made before."""
     if isinstance(value, kind):
         return value
-    raise ValueError(f"Expected {kind.__name__}, got {type(value).__name__}")
+    raise ValueError(Message("Expected %(name)s, got %(name2)s", name=kind.__name__, name2=type(value).__name__))
 
 
 def _words(hint: Any) -> tuple[str, ...]:

@@ -11,6 +11,8 @@ from typing import Annotated, NewType
 
 from msgspec import Meta, Struct
 
+from relay.i18n import Message
+
 _UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 _DURATION = re.compile(r"\s*(\d+(?:\.\d+)?)\s*(ms|s|m|h|d|w)\s*")
 _SIZE = re.compile(r"\s*(\d+)\s*(B|KB|MB)?\s*", re.IGNORECASE)
@@ -43,13 +45,15 @@ def duration(value: object) -> timedelta:
         return timedelta(0)
     match = _DURATION.fullmatch(value) if isinstance(value, str) else None
     if match is None:
-        raise ValueError(f'{value!r} is not a duration; write it like "30s", "5m", "72h" or "30d"')
+        raise ValueError(
+            Message('%(value)s is not a duration; write it like "30s", "5m", "72h" or "30d"', value=repr(value))
+        )
     try:
         span = timedelta(seconds=float(match[1]) * _UNITS[match[2]])
     except OverflowError:
         span = timedelta.max
     if span > _LONGEST:
-        raise ValueError(f'{value!r} is too long; at most "{_LONGEST.days}d"')
+        raise ValueError(Message('%(value)s is too long; at most "%(days)sd"', value=repr(value), days=_LONGEST.days))
     return span
 
 
@@ -59,7 +63,7 @@ def size(value: object) -> Size:
         return Size(value)
     match = _SIZE.fullmatch(value) if isinstance(value, str) else None
     if match is None or int(match[1]) == 0:
-        raise ValueError(f'{value!r} is not a size; write it like "64KB"')
+        raise ValueError(Message('%(value)s is not a size; write it like "64KB"', value=repr(value)))
     return Size(int(match[1]) * _SIZES[(match[2] or "").upper()])
 
 
@@ -67,6 +71,6 @@ def rate(value: object) -> Rate:
     """Read `"5/s"` or `"2/s burst 45"`."""
     match = _RATE.fullmatch(value) if isinstance(value, str) else None
     if match is None or float(match[1]) == 0:
-        raise ValueError(f'{value!r} is not a rate; write it like "5/s" or "2/s burst 45"')
+        raise ValueError(Message('%(value)s is not a rate; write it like "5/s" or "2/s burst 45"', value=repr(value)))
     per_second = float(match[1]) / _UNITS[match[2]]
     return Rate(per_second, int(match[3]) if match[3] else 1)

@@ -29,6 +29,7 @@ from relay.config.schema import (
     UrlTarget,
 )
 from relay.config.types import Secret
+from relay.i18n import Message
 
 Problem = tuple[str, str]  # the key, and what is wrong with it
 
@@ -48,8 +49,12 @@ def warnings(settings: Settings) -> list[str]:
     if password is None or len(password) >= _PASSWORD_MIN:
         return []
     return [  # the key stands at the end: the log hides what follows the word
-        f"{settings.file}: fewer than {_PASSWORD_MIN} characters can be guessed, and whoever does may read every call "
-        "and replay or discard deliveries: set a longer admin.password"
+        Message(
+            "%(file)s: fewer than %(count)s characters can be guessed, and whoever does may read every call and replay "
+            "or discard deliveries: set a longer admin.password",
+            file=settings.file,
+            count=_PASSWORD_MIN,
+        )
     ]
 
 
@@ -62,13 +67,18 @@ def problem(target: Target) -> Problem | None:
 def report_problem(report: Report) -> Problem | None:
     """Return the first thing that is wrong with a source's report."""
     if not report.key:
-        return "key", "is empty; make one in the cabinet: «Аккаунт → Управление пользователями»"
+        return "key", Message("is empty; make one in the cabinet: «Аккаунт → Управление пользователями»")
     if report.every < _EVERY_MIN:
-        return "every", f"is too little; at least {_EVERY_MIN.seconds}s: each time costs a request of the day's limit"
+        return "every", Message(
+            "is too little; at least %(seconds)ss: each time costs a request of the day's limit",
+            seconds=_EVERY_MIN.seconds,
+        )
     if report.window <= report.settle:
-        return "window", "must be longer than settle, or there is nothing between them to look at"
+        return "window", Message("must be longer than settle, or there is nothing between them to look at")
     if report.window > _WINDOW_MAX:
-        return "window", f"is too much; at most {_WINDOW_MAX.days}d; `relay reconcile --since` looks further back"
+        return "window", Message(
+            "is too much; at most %(days)sd; `relay reconcile --since` looks further back", days=_WINDOW_MAX.days
+        )
     return None if report.url is None else _cloud("url", report.url)
 
 
@@ -76,17 +86,26 @@ def rule_problem(rule: Rule, source: Source, concerned: Sequence[Target]) -> Pro
     """Return what is wrong with a rule that is about these targets of its source."""
     for name in rule.targets:
         if name not in source.targets:
-            return "targets", f'"{name}" is no target of this source; it has {", ".join(source.targets)}'
+            return "targets", Message(
+                '"%(name)s" is no target of this source; it has %(targets)s',
+                name=name,
+                targets=", ".join(source.targets),
+            )
     if not (rule.skip or rule.targets or rule.settings):
-        return "skip", "the rule does nothing; give it skip = true, targets, or a setting like default_user"
+        return "skip", Message("the rule does nothing; give it skip = true, targets, or a setting like default_user")
     if rule.skip and rule.settings:
-        return "skip", f"what is left out needs no {next(iter(rule.settings))}; remove one of the two"
+        return "skip", Message(
+            "what is left out needs no %(settings)s; remove one of the two", settings=next(iter(rule.settings))
+        )
     kinds = {target.kind for target in concerned if isinstance(target, CrmTarget)}
     for key in rule.settings:
         if not kinds or (key in AMOCRM_KEYS and "amocrm" not in kinds):
-            return key, f"no target of the rule has it; it is for {'amocrm' if key in AMOCRM_KEYS else 'a CRM'}"
+            return key, Message(
+                "no target of the rule has it; it is for %(crm)s",
+                crm="amocrm" if key in AMOCRM_KEYS else Message("a CRM"),
+            )
         if len(kinds) > 1 and key in ("default_user", "crm_source"):
-            return key, "means something else in each CRM; name in targets the one that it is for"
+            return key, Message("means something else in each CRM; name in targets the one that it is for")
     return None
 
 
@@ -94,15 +113,15 @@ def _every(target: Target) -> Problem | None:
     for key in ("ca_file", "record_ca_file"):
         file = getattr(target, key, None)
         if file is not None and not (ROOT / file).is_file():
-            return key, f"there is no file {ROOT / file}"
+            return key, Message("there is no file %(file)s", file=ROOT / file)
     if target.retry_first > target.retry_max or not target.retry_first:
-        return "retry_first", "must be more than 0 and not more than retry_max"
+        return "retry_first", Message("must be more than 0 and not more than retry_max")
     if not timedelta(0) < target.retry_after_max <= _RETRY_AFTER_MAX:
-        return "retry_after_max", f"must be more than 0 and at most {_RETRY_AFTER_MAX.days}d"
+        return "retry_after_max", Message("must be more than 0 and at most %(days)sd", days=_RETRY_AFTER_MAX.days)
     if not target.timeout or not target.connect_timeout:
-        return "timeout", "must be more than 0, as must connect_timeout"
+        return "timeout", Message("must be more than 0, as must connect_timeout")
     if any(status not in range(200, 600) for status in target.delivered_statuses):
-        return "delivered_statuses", "an HTTP status is a number from 200 to 599"
+        return "delivered_statuses", Message("an HTTP status is a number from 200 to 599")
     return None
 
 
@@ -113,15 +132,17 @@ def _url(target: UrlTarget | AmoCrmTarget) -> Problem | None:
 def _address(key: str, url: str) -> Problem | None:
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
-        return key, "must begin with http:// or https:// and name a host"
+        return key, Message("must begin with http:// or https:// and name a host")
     if parts.username or parts.password:
-        return key, "holds a password; put it into username and password"
+        return key, Message("holds a password; put it into username and password")
     return None
 
 
 def _onec(target: OneCTarget) -> Problem | None:
     if target.call_gap > _CALL_GAP_MAX:
-        return "call_gap", "is too much; at most 1m: every event of a call waits for so long behind the one before it"
+        return "call_gap", Message(
+            "is too much; at most 1m: every event of a call waits for so long behind the one before it"
+        )
     return None
 
 
@@ -129,54 +150,54 @@ def _cloud(key: str, url: str) -> Problem | None:
     """Check the address of somebody else's service: tokens go there, so never in the clear."""
     problem = _address(key, url)
     if problem is None and url.startswith("http://") and not is_loopback(urlsplit(url).hostname or ""):
-        return key, "must begin with https://"
+        return key, Message("must begin with https://")
     return problem
 
 
 def _crm(target: CrmTarget) -> Problem | None:
     if target.order == "none":
-        return "order", f"must be call: at {target.kind} the steps of a call build on one another"
+        return "order", Message("must be call: at %(kind)s the steps of a call build on one another", kind=target.kind)
     absent = [name for name in _OAUTH_KEYS if not getattr(target, name)]
     if 0 < len(absent) < len(_OAUTH_KEYS):
         beside = next(name for name in _OAUTH_KEYS if name not in absent)
-        return absent[0], f"is missing; OAuth needs it beside {beside}"
+        return absent[0], Message("is missing; OAuth needs it beside %(beside)s", beside=beside)
     return None
 
 
 def _record_hosts(target: Bitrix24Target) -> Problem | None:
     for number, host in enumerate(target.record_hosts):
         if not _HOST.fullmatch(host):
-            return f"record_hosts[{number}]", 'must be the name of a host alone, like "records.example.ru"'
+            return f"record_hosts[{number}]", Message('must be the name of a host alone, like "records.example.ru"')
     return None
 
 
 def _access(target: Bitrix24Target) -> Problem | None:
     if (target.webhook is None) == (target.portal is None):
         ways = 'webhook = "env:B24_WEBHOOK", or portal, client_id, client_secret and refresh_token of a local app'
-        return "webhook", f"{_one_of(target.webhook, 'portal')}; set {ways}"
+        return "webhook", Message("%(portal)s; set %(ways)s", portal=_one_of(target.webhook, "portal"), ways=ways)
     if target.webhook is None:
         if target.client_id is None:
-            return "client_id", "is missing; with portal go client_id, client_secret and refresh_token"
+            return "client_id", Message("is missing; with portal go client_id, client_secret and refresh_token")
         return _cloud("portal", target.portal or "") or _cloud("oauth_url", target.oauth_url)
     if target.client_id is not None:
-        return "client_id", "belongs to portal; a webhook needs none"
+        return "client_id", Message("belongs to portal; a webhook needs none")
     if not _WEBHOOK_PATH.fullmatch(urlsplit(target.webhook).path):
-        return "webhook", "must look like https://portal.bitrix24.ru/rest/1/code/"
+        return "webhook", Message("must look like https://portal.bitrix24.ru/rest/1/code/")
     return _cloud("webhook", target.webhook)
 
 
 def _amocrm(target: AmoCrmTarget) -> Problem | None:
     if (target.token is None) == (target.client_id is None):
         ways = 'token = "env:AMO_TOKEN" (long-lived), or client_id, client_secret, redirect_uri and refresh_token'
-        return "token", f"{_one_of(target.token, 'client_id')}; set {ways}"
+        return "token", Message("%(client_id)s; set %(ways)s", client_id=_one_of(target.token, "client_id"), ways=ways)
     if target.token is not None and not _fits_a_header(target.token):
-        return "token", "holds letters that no token has; copy it again"
+        return "token", Message("holds letters that no token has; copy it again")
     if target.client_id is not None and target.redirect_uri is None:
-        return "redirect_uri", "is missing; amoCRM wants the one of the integration with every refresh"
+        return "redirect_uri", Message("is missing; amoCRM wants the one of the integration with every refresh")
     if not target.source_name:
-        return "source_name", "is empty; amoCRM takes no call without the name of its source"
+        return "source_name", Message("is empty; amoCRM takes no call without the name of its source")
     if target.events and urlsplit(target.url).path.strip("/"):
-        return "url", "must be the account's address alone, like https://example.amocrm.ru"
+        return "url", Message("must be the account's address alone, like https://example.amocrm.ru")
     return _cloud("url", target.url)
 
 
@@ -191,9 +212,9 @@ def _one_of(access: Secret | None, other: str) -> str:
 def _http(target: HttpTarget) -> Problem | None:
     for name in target.headers:
         if name.lower() in _OWN_HEADERS or name.lower().startswith("webhook-"):
-            return f"headers.{name}", "is set by the relay itself; leave it out"
+            return f"headers.{name}", Message("is set by the relay itself; leave it out")
         if not _fits_a_header(name) or not _fits_a_header(target.headers[name]):
-            return f"headers.{name}", "a header holds latin letters and signs only, on one line"
+            return f"headers.{name}", Message("a header holds latin letters and signs only, on one line")
     for number, secret in enumerate(target.secrets):
         try:
             key = b64decode(secret.removeprefix("whsec_"), validate=True)
@@ -201,8 +222,10 @@ def _http(target: HttpTarget) -> Problem | None:
             key = b""
         if len(key) < 16:
             return f"secrets[{number}]", (
-                "must be whsec_ and 16 bytes or more in base64; make one: "
-                "python -c \"import base64,os; print('whsec_' + base64.b64encode(os.urandom(24)).decode())\""
+                Message(
+                    'must be whsec_ and 16 bytes or more in base64; make one: python -c "import base64,os; '
+                    "print('whsec_' + base64.b64encode(os.urandom(24)).decode())\""
+                )
             )
     return None
 

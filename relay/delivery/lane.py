@@ -21,6 +21,7 @@ from relay.delivery import retry_policy
 from relay.delivery.runner import AttemptRunner, log_attempt, log_fields
 from relay.delivery.throttle import Permit, Throttle, TokenBucket
 from relay.errors import Interrupted, OwnershipLost, StoreError
+from relay.i18n import Message
 from relay.models import ClaimedDelivery, Delivery, Outcome, TargetHealth
 from relay.store import AttemptResult, Claim, Store
 from relay.targets.base import Adapter
@@ -150,7 +151,7 @@ class Lane:
                 self._condition.notify_all()
             thread.join(max(0.0, deadline - self._monotonic()))
         self._unclaim_inbox()
-        unanswered = Outcome(name="unclear", reason="the relay was stopped while the answer was awaited")
+        unanswered = Outcome(name="unclear", reason=Message("the relay was stopped while the answer was awaited"))
         for claimed, began in list(self.in_flight.values()):
             try:
                 self._store.queue.record(self.attempts.result(claimed.delivery, claimed.epoch, began, unanswered))

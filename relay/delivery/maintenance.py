@@ -14,6 +14,7 @@ from relay.delivery import retry_policy
 from relay.delivery.lane import Lane
 from relay.delivery.retry_policy import Verdict
 from relay.delivery.runner import attempt_result, log_fields
+from relay.i18n import Message, join
 from relay.models import Delivery, DeliveryState, Kind, Outcome
 from relay.store import Expiry, OperatorFlags, Store
 
@@ -113,8 +114,11 @@ class LaneMaintenance:
         for kind, limit in config.expire.items():
             if self._end(limit, kind, "expired", retry_policy.expiry(limit)):
                 return True
-        why = f"; the target is {health.state}: {health.reason}" if health.state != "open" else ""
-        return self._end(config.give_up_after, None, "dead", f"given up after {config.give_up_after}{why}")
+        reason: str = Message("given up after %(span)s", span=config.give_up_after)
+        if health.state != "open":
+            state = Message("the target is %(state)s: %(reason)s", state=Message(health.state), reason=health.reason)
+            reason = join(reason, state)
+        return self._end(config.give_up_after, None, "dead", reason)
 
     def _end(self, limit: timedelta, kind: Kind | None, state: DeliveryState, reason: str) -> bool:
         """Has it ended something? Then there may be more."""
@@ -132,11 +136,11 @@ class LaneMaintenance:
 
 def hold(store: Store, delivery: Delivery, epoch: int, now: datetime) -> None:
     """Let the operator decide: what was in flight to a target when it was removed from the configuration."""
-    reason = "the target was removed while the answer was awaited; it may have arrived"
+    reason = Message("the target was removed while the answer was awaited; it may have arrived")
     verdict = Verdict(state="held", due_at=now, failures=delivery.failures, unclear=delivery.unclear + 1, reason=reason)
     outcome = Outcome(name="unclear", reason=reason)
     store.queue.record(attempt_result(delivery, epoch, verdict, outcome, delivery.tried_at))
 
 
 def _with_last_reason(reason: str, delivery: Delivery) -> str:
-    return f"{reason}; last: {delivery.reason}" if delivery.reason else reason
+    return Message("%(reason)s; last: %(last)s", reason=reason, last=delivery.reason) if delivery.reason else reason

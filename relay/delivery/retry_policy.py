@@ -22,6 +22,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from relay.config import Target
+from relay.i18n import Message
 from relay.models import Delivery, DeliveryState, Kind, Outcome, TargetHealth, TargetState
 
 MAX_UNCLEAR = 3  # a 1C that hangs after writing would otherwise write the call again and again
@@ -97,7 +98,12 @@ def limit_wait(outcome: Outcome, longest: timedelta) -> Outcome:
     """Return the outcome without a wait that is longer than a target may ask for."""
     if outcome.wait is None or outcome.wait <= longest:
         return outcome
-    reason = f"{outcome.reason} (it asked to wait for {outcome.wait}; retry_after_max = {longest})"
+    reason = Message(
+        "%(reason)s (it asked to wait for %(wait)s; retry_after_max = %(longest)s)",
+        reason=outcome.reason,
+        wait=outcome.wait,
+        longest=longest,
+    )
     return replace(outcome, wait=longest, reason=reason)
 
 
@@ -109,7 +115,7 @@ def is_expired(delivery: Delivery, expire: dict[Kind, timedelta], now: datetime)
 
 def expiry(limit: timedelta) -> str:
     """Return the reason of a delivery that is not worth sending any more."""
-    return f"older than {limit}: no longer worth sending"
+    return Message("older than %(limit)s: no longer worth sending", limit=limit)
 
 
 def pause(config: Target, tries: int, jitter: float) -> timedelta:
@@ -133,9 +139,23 @@ def _again(verdict: Verdict, outcome: Outcome, delivery: Delivery, config: Targe
     """Return another try after the wait, unless the delivery has had enough of them or is too old."""
     now, give_up_at = verdict.due_at, delivery.age_started_at + config.give_up_after
     if verdict.failures >= config.attempts:
-        return replace(verdict, state="dead", reason=f"failed {verdict.failures} times; last: {outcome.reason}")
+        return replace(
+            verdict,
+            state="dead",
+            reason=Message(
+                "failed %(failures)s times; last: %(reason)s", failures=verdict.failures, reason=outcome.reason
+            ),
+        )
     if now >= give_up_at:
-        return replace(verdict, state="dead", reason=f"given up after {config.give_up_after}; last: {outcome.reason}")
+        return replace(
+            verdict,
+            state="dead",
+            reason=Message(
+                "given up after %(give_up_after)s; last: %(reason)s",
+                give_up_after=config.give_up_after,
+                reason=outcome.reason,
+            ),
+        )
     asked = now + (outcome.wait or timedelta(0))  # never cut short, not even by giving up
     return replace(verdict, due_at=max(min(now + wait, give_up_at), asked))
 

@@ -20,6 +20,7 @@ from relay.delivery import retry_policy
 from relay.delivery.retry_policy import Verdict
 from relay.delivery.throttle import Throttle
 from relay.errors import Interrupted, StoreError
+from relay.i18n import Message, said
 from relay.models import Attempt, CallEvent, ClaimedDelivery, Delivery, Exchange, Outcome
 from relay.store import AttemptResult, Store
 from relay.targets.base import Adapter, CallContext
@@ -74,7 +75,9 @@ class AttemptRunner:
             raise
         except Exception as exc:  # a fault of ours: the delivery keeps its place, and the reason is seen
             log.exception("delivery.adapter_failed", **log_fields(claimed.delivery))
-            reason = f"the relay failed on it ({type(exc).__name__}: {exc}); please report it"
+            reason = Message(
+                "the relay failed on it (%(name)s: %(why)s); please report it", name=type(exc).__name__, why=said(exc)
+            )
             outcome = Outcome(name="failed", reason=reason)
         return replace(outcome, exchanges=tuple(exchanges))
 

@@ -20,6 +20,7 @@ from relay.clock import Clock
 from relay.config import Settings, Source
 from relay.delivery.dispatcher import Dispatcher
 from relay.errors import MalformedEvent
+from relay.i18n import Message, said
 from relay.models import CallEvent, Event, Kind
 from relay.store import ClaimedDelivery, InsertResult, NewEvent, Reacceptance, Route, Store
 from relay.uis import parser
@@ -27,7 +28,7 @@ from relay.uis.normalise import normalise
 
 log = structlog.get_logger("relay.intake")
 
-NO_TAKER = "no target takes events of this kind"
+NO_TAKER = Message("no target takes events of this kind")
 _BESIDE = "parameters in the address: "
 
 
@@ -58,10 +59,12 @@ def parse(raw: bytes, *, is_query: bool, endpoint: str, zone: ZoneInfo, beside: 
     try:
         call = normalise(parser.read(raw, is_query=is_query), endpoint, zone, beside=parser.read_beside(beside))
     except MalformedEvent as exc:
-        return ParseResult(None, str(exc), _kept(beside))
+        return ParseResult(None, said(exc), _kept(beside))
     except Exception as exc:  # a fault of ours must not cost the event: it waits for the repaired program
         log.exception("intake.reader_failed")
-        problem = f"the relay's reader failed on it ({type(exc).__name__}); please report this body"
+        problem = Message(
+            "the relay's reader failed on it (%(name)s); please report this body", name=type(exc).__name__
+        )
         return ParseResult(None, problem, _kept(beside))
     return ParseResult(call, None, call.notes)
 
@@ -171,12 +174,12 @@ class Intake:
             return parsed
         routes, notes = self._routes(source, parsed)
         if edited is not None:
-            notes = (*notes, "mended by the operator")
+            notes = (*notes, Message("mended by the operator"))
         reacceptance = Reacceptance(
             event=event, call=parsed.call, edited=edited, routes=routes, notes=notes, now=self._clock()
         )
         if not self._store.operator.reaccept(reacceptance):
-            return ParseResult(None, "it is no longer quarantined: somebody else has dealt with it", ())
+            return ParseResult(None, Message("it is no longer quarantined: somebody else has dealt with it"), ())
         return parsed
 
     def _routes(self, source: Source | None, parsed: ParseResult) -> tuple[tuple[Route, ...], tuple[str, ...]]:
@@ -191,7 +194,9 @@ class Intake:
             decisions = {target.name: routing.decide(source.rules, target.name, facts) for target in taking}
             taking = [target for target in taking if decisions[target.name].takes]
             skipped = [(name, decision.number) for name, decision in decisions.items() if not decision.takes]
-            notes += tuple(f"rule {number}: not for {name}" for name, number in skipped)
+            notes += tuple(
+                Message("rule %(number)s: not for %(target)s", number=number, target=name) for name, number in skipped
+            )
         return tuple(Route(one.name, one.order == "call", call_gap=one.call_gap) for one in taking), notes
 
 

@@ -8,6 +8,7 @@ from msgspec import Struct
 
 from relay import routing
 from relay.config import CrmTarget, Rule
+from relay.i18n import Message
 from relay.models import CallEvent, Event
 from relay.operations.serializers import JSONDict
 from relay.wiring import Relay
@@ -37,7 +38,13 @@ def _explain(
 ) -> Explanation:
     target = relay.settings.targets[name]
     if call.kind not in target.events:
-        return Explanation(name, False, None, f"it takes no {call.kind}; events of the target names those it takes", {})
+        return Explanation(
+            name,
+            False,
+            None,
+            Message("it takes no %(kind)s; events of the target names those it takes", kind=call.kind),
+            {},
+        )
     decision = routing.decide(rules, name, routing.facts((call,)))
     if not decision.takes:
         return Explanation(name, False, decision.number, _words(decision), {})
@@ -49,9 +56,9 @@ def _explain(
 
 def _words(decision: routing.Decision) -> str:
     if decision.rule is None:
-        return "no rule fits: the target's own settings"
+        return Message("no rule fits: the target's own settings")
     asked = ", ".join(f"{name} = {_value(value)}" for name, value in decision.rule.conditions.items())
-    return f"rule {decision.number} ({asked or 'any call'})"
+    return Message("rule %(number)s (%(call)s)", number=decision.number, call=asked or Message("any call"))
 
 
 def _value(value: object) -> str:

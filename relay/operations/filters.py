@@ -44,7 +44,12 @@ def refuse_unknown(relay: Relay, target: str | None, source: str | None) -> None
     targets = relay.store.queries.target_names(relay.settings.targets)
     for noun, name, names in (("target", target, targets), ("source", source, relay.settings.sources)):
         if name is not None and name not in names:
-            raise NotFound(f"there is no {noun} {name}; there are: {', '.join(sorted(names)) or 'none'}")
+            raise NotFound(
+                "there is no %(noun)s %(name)s; there are: %(none)s",
+                noun=noun,
+                name=name,
+                none=", ".join(sorted(names)) or "none",
+            )
 
 
 def choose(relay: Relay, filters: Selection, allowed: tuple[str, ...]) -> Chosen:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from datetime import datetime
 
 from relay.clock import iso
+from relay.i18n import Message, join
 from relay.operations.serializers import JSONDict
 from relay.store import TargetFigures
 from relay.wiring import Relay
@@ -33,8 +34,8 @@ def targets(relay: Relay, since: datetime, only: str | None = None) -> Iterator[
 def _reason(figures: TargetFigures, now: datetime) -> str | None:
     """Return why it is not open, and until when it wants to be left alone."""
     until = figures.retry_not_before
-    pause = None if until is None or until <= now else f"asked to wait until {iso(until)}"
-    return "; ".join(part for part in (figures.reason, pause) if part) or None
+    pause = "" if until is None or until <= now else Message("asked to wait until %(at)s", at=until)
+    return join(figures.reason or "", pause) or None
 
 
 def sources(relay: Relay, since: datetime, only: str | None = None) -> Iterator[JSONDict]:

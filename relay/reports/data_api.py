@@ -18,6 +18,7 @@ from msgspec import Struct
 from relay.clock import Clock
 from relay.config import HttpTarget, Report
 from relay.errors import RelayError
+from relay.i18n import WITH_REASON, Message
 from relay.targets.error_text import Mask
 from relay.targets.http_client import Client, NoAnswer, Response
 
@@ -49,27 +50,36 @@ class ReportError(RelayError):
         self.field = field  #: the parameter that UIS does not know
 
 
-_KEY = "make a new key in the UIS cabinet and set `key`"
+_NEW_KEY = Message("make a new key in the UIS cabinet and set `key`")
+_NO_DATA_API = Message("the Data API is not part of the tariff: ask UIS to switch it on")
 # by mnemonic: what it means for the source's report, and what to do
-_ERRORS: dict[str, tuple[State, str]] = {
+_ERRORS: dict[str, tuple[State, Message]] = {
     "access_token_invalid": (
         "misconfigured",
-        f"UIS does not know the key: {_KEY}; the key of one brand opens nothing at another's address: look at `preset`",
+        Message(
+            "UIS does not know the key: %(remedy)s; the key of one brand opens nothing at another's address: look at "
+            "`preset`",
+            remedy=_NEW_KEY,
+        ),
     ),
-    "access_token_expired": ("misconfigured", f"the key has expired: {_KEY}"),
-    "access_token_blocked": ("misconfigured", f"the key is blocked: {_KEY}"),
-    "auth_error": ("misconfigured", f"UIS refuses the login: {_KEY}"),
+    "access_token_expired": ("misconfigured", Message("the key has expired: %(remedy)s", remedy=_NEW_KEY)),
+    "access_token_blocked": ("misconfigured", Message("the key is blocked: %(remedy)s", remedy=_NEW_KEY)),
+    "auth_error": ("misconfigured", Message("UIS refuses the login: %(remedy)s", remedy=_NEW_KEY)),
     "forbidden": (
         "misconfigured",
-        "the user of the key may not see the calls: give him the right to the report «Звонки» in the cabinet",
+        Message("the user of the key may not see the calls: give him the right to the report «Звонки» in the cabinet"),
     ),
-    "method_component_disabled": ("misconfigured", "the Data API is not part of the tariff: ask UIS to switch it on"),
-    "parameter_component_disabled": ("misconfigured", "the tariff lacks a part of the Data API: ask UIS"),
-    "component_disabled": ("misconfigured", "the Data API is not part of the tariff: ask UIS to switch it on"),
-    "account_inactive": ("misconfigured", "the account is switched off: ask UIS"),
-    "method_not_found": ("misconfigured", "nothing answers to this method there: is `url` that of the Data API v2.0?"),
-    "internal_error": ("later", "UIS has an internal error"),
+    "method_component_disabled": ("misconfigured", _NO_DATA_API),
+    "parameter_component_disabled": ("misconfigured", _NO_DATA_API),
+    "component_disabled": ("misconfigured", _NO_DATA_API),
+    "account_inactive": ("misconfigured", Message("the account is switched off: ask UIS")),
+    "method_not_found": (
+        "misconfigured",
+        Message("nothing answers to this method there: is `url` that of the Data API v2.0?"),
+    ),
+    "internal_error": ("later", Message("UIS has an internal error")),
 }
+_OUR_FAULT = Message("UIS refuses the request, which is a fault of the relay: please report it")
 
 
 def read_answer(response: Response, now: datetime) -> tuple[list[Mapping[str, Any]], int, Limits | None]:
@@ -116,13 +126,13 @@ def _error(error: Mapping[str, Any], now: datetime) -> ReportError:
         waits = [timedelta(minutes=1)]
         if limits is not None:
             waits += [limits.day_resets_at - now] if limits.day_remaining <= 0 else [limits.minute_resets_at - now]
-        return ReportError("later", "the limit of requests to the Data API is used up", wait=max(waits))
+        return ReportError("later", Message("the limit of requests to the Data API is used up"), wait=max(waits))
     if mnemonic == "unexpected_parameters":
-        return ReportError("refused", "UIS does not know a field that was asked for", field=str(data.get("field")))
-    state, reason = _ERRORS.get(
-        mnemonic, ("refused", "UIS refuses the request, which is a fault of the relay: please report it")
-    )
-    return ReportError(state, f"{reason} ({mnemonic or error.get('code')})")
+        return ReportError(
+            "refused", Message("UIS does not know a field that was asked for"), field=str(data.get("field"))
+        )
+    state, reason = _ERRORS.get(mnemonic, ("refused", _OUR_FAULT))
+    return ReportError(state, Message(WITH_REASON, text=reason, reason=mnemonic or error.get("code")))
 
 
 def _dict(value: object) -> dict[str, Any]:
@@ -133,18 +143,23 @@ def _not_let_in(error: Mapping[str, Any]) -> str:
     """Name the address that UIS saw: it is the one to enter in the cabinet. Only its digits and dots are quoted."""
     words = str(error.get("message"))[:300].split()
     address = next((word for word in words if word.count(".") == 3 and word.replace(".", "").isdigit()), None)
-    return (
-        f"UIS does not let this address in{': ' + address if address else ''}; enter it in the cabinet: "
-        "«Аккаунт → Правила и настройки безопасности → API»"
+    place = "«Аккаунт → Правила и настройки безопасности → API»"
+    if address is None:
+        return Message("UIS does not let this address in; enter it in the cabinet: %(place)s", place=place)
+    return Message(
+        "UIS does not let the address %(address)s in; enter it in the cabinet: %(place)s", address=address, place=place
     )
 
 
 def _not_an_answer(response: Response) -> ReportError:
     if response.status == 429 or response.status >= 500:
-        return ReportError("later", f"UIS answered {response.status}")
+        return ReportError("later", Message("UIS answered %(status)s", status=response.status))
     if response.status in (401, 403, 404):
-        return ReportError("misconfigured", f"UIS answered {response.status}: is `url` that of the Data API v2.0?")
-    return ReportError("later", f"the answer ({response.status}) is none of the Data API's")
+        return ReportError(
+            "misconfigured",
+            Message("UIS answered %(status)s: is `url` that of the Data API v2.0?", status=response.status),
+        )
+    return ReportError("later", Message("the answer (%(status)s) is none of the Data API's", status=response.status))
 
 
 class DataApi:
@@ -222,10 +237,10 @@ class DataApi:
         if limits is None:
             return
         if limits.day_remaining <= limits.day_limit * _KEPT_FREE and now < limits.day_resets_at:
-            reason = "a fifth of the day's requests to the Data API is left to the account's other programs"
+            reason = Message("a fifth of the day's requests to the Data API is left to the account's other programs")
             raise ReportError("later", reason, wait=limits.day_resets_at - now)
         if limits.minute_remaining <= 0 and now < limits.minute_resets_at:
-            reason = "the requests of this minute are used up"
+            reason = Message("the requests of this minute are used up")
             raise ReportError("later", reason, wait=limits.minute_resets_at - now)
 
 

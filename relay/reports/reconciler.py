@@ -17,6 +17,7 @@ from msgspec.structs import replace
 from relay.clock import Clock
 from relay.config import Report, Settings, Source
 from relay.errors import RelayError
+from relay.i18n import Message, said
 from relay.ingest.service import Intake
 from relay.reports import report_call
 from relay.reports.data_api import DataApi, Limits, ReportError, least_interval
@@ -25,7 +26,7 @@ from relay.store import KnownCall, ReportState, Store
 
 log = structlog.get_logger("relay.reports")
 
-BROUGHT = "UIS's report of calls: its notification never came"
+BROUGHT = Message("UIS's report of calls: its notification never came")
 _LONGEST = timedelta(days=89)  # UIS answers for three months at most
 _RECORDS_FOR = timedelta(hours=2)  # after its end a call may get its recording
 _MENDED_AFTER = timedelta(hours=1)  # a report that is misconfigured is asked for so rarely
@@ -249,7 +250,7 @@ class ReportLoop:
             except ReportError as exc:
                 self._tell(source.name, state, exc)
                 is_later = exc.state == "later"
-                failed = replace(state, ran_at=now, state="later" if is_later else "misconfigured", reason=str(exc))
+                failed = replace(state, ran_at=now, state="later" if is_later else "misconfigured", reason=said(exc))
                 self._store.reports.save(failed)
                 return exc.wait or (_AGAIN_AFTER if is_later else _MENDED_AFTER)
             self._store.reports.save(replace(state, checked_to=until, ran_at=now, state="open", reason=None))
@@ -272,6 +273,6 @@ class ReportLoop:
         return self._settings.sources.values()
 
     def _tell(self, source: str, state: ReportState, exc: ReportError) -> None:
-        if (state.state, state.reason) != (exc.state, str(exc)):
+        if (state.state, state.reason) != (exc.state, said(exc)):
             event = "report.later" if exc.state == "later" else "report.misconfigured"
             log.warning(event, source=source, reason=str(exc))

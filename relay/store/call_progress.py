@@ -75,7 +75,7 @@ class Calls:
         if not self._commits.run(
             _save_all, CallProgress(delivery, epoch, done), PATIENT_TIMEOUT_S, alone_for=(f"target:{delivery.target}",)
         ):
-            raise OwnershipLost(f"another process has the lane of {delivery.target} by now")
+            raise OwnershipLost("another process has the lane of %(target)s by now", target=delivery.target)
 
 
 def _history(connection: Connection, source: str, session: str | None, last: int) -> tuple[CallEvent, ...]:

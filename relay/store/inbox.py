@@ -15,6 +15,7 @@ from msgspec.structs import replace
 from sqlalchemy import Connection
 
 from relay.clock import EPOCH, from_us, new_id, to_us
+from relay.i18n import Message
 from relay.models import CallEvent, ClaimedDelivery, Delivery, Event
 from relay.store import call_order
 from relay.store.engine import Database
@@ -26,7 +27,7 @@ _LINGER_S = 0.003  # that a commit waits for others under load
 _REPEATS_SHOWN = 20
 _HOUR = timedelta(hours=1)
 _REJECTIONS_KEPT = timedelta(days=8)
-_CAME_LATE = "UIS's report had brought this call already: it adds nothing, and is not delivered"
+_CAME_LATE = Message("UIS's report had brought this call already: it adds nothing, and is not delivered")
 _NO_DIGIT = re.compile(r"\D")
 
 _alike = ManyRows(
@@ -155,7 +156,7 @@ class PendingInsert:
         """Store it without deliveries: the report had brought its call."""
         notes = (*self.new.notes, _CAME_LATE)
         self.event = replace(self.event, notes=notes)
-        self.row["notes"] = json.encode(notes).decode()
+        self.row["notes"] = EVENT.row(self.event)["notes"]
         self.deliveries = []
 
     def result(self) -> InsertResult:

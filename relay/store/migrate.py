@@ -30,15 +30,19 @@ def expect_current(database: Database) -> None:
     """Raises StoreError when there is no database, SchemaMismatch when it is of another version."""
     if not database.exists():
         raise StoreError(
-            f"there is no database {database.name} yet; start the relay, or create it with `python -m relay migrate`"
+            "there is no database %(name)s yet; start the relay, or create it with `python -m relay migrate`",
+            name=database.name,
         )
     found = current(database)
     if found is None:
-        raise StoreError(f"{database.name} is not the relay's database; run `python -m relay migrate`")
+        raise StoreError("%(name)s is not the relay's database; run `python -m relay migrate`", name=database.name)
     if found != VERSION:
         refuse_newer(database.name, found)
         raise SchemaMismatch(
-            f"{database.name} is of version {found}, this program expects {VERSION}; run `python -m relay migrate`"
+            "%(name)s is of version %(found)s, this program expects %(version)s; run `python -m relay migrate`",
+            name=database.name,
+            found=found,
+            version=VERSION,
         )
 
 
@@ -63,8 +67,11 @@ def refuse_newer(name: str, version: str) -> None:
     """Raises SchemaMismatch when a newer program has made this database."""
     if version > VERSION:
         raise SchemaMismatch(
-            f"{name} is of version {version}, newer than this program's {VERSION}; "
-            "start the newer program, or go back to the copy it made"
+            "%(name)s is of version %(version)s, newer than this program's %(version2)s; start the "
+            "newer program, or go back to the copy it made",
+            name=name,
+            version=version,
+            version2=VERSION,
         )
 
 

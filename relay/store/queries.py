@@ -14,8 +14,9 @@ from msgspec import Struct
 from msgspec.structs import replace
 from sqlalchemy import ColumnElement, TextClause, exists, or_, select, text
 
-from relay.clock import from_us, iso, to_us
+from relay.clock import from_us, to_us
 from relay.errors import NotFound
+from relay.i18n import Message, decode
 from relay.models import DEAD_LETTERS, DELIVERY_STATES, EVENT_STATES, Attempt, AttemptExchanges, Delivery, Event
 from relay.store.engine import Database
 from relay.store.statement import Statement
@@ -187,7 +188,7 @@ class Queries:
         with self._database.read() as connection:
             row = _event.first(connection, id=id_)
         if row is None:
-            raise NotFound(f"there is no event and no delivery {id_}; `python -m relay events` lists them")
+            raise NotFound("there is no event and no delivery %(id)s; `python -m relay events` lists them", id=id_)
         return EVENT.value(row)
 
     def deliveries_of(self, event: Event) -> list[tuple[Delivery, list[Attempt]]]:
@@ -240,8 +241,9 @@ class Queries:
             row = _target.first(connection, target=name)
             [(due, oldest_due_at, delivered, dead)] = _target_counts.rows(connection, target=name, since=to_us(since))
         state, reason, last_error, paused_at, asked_until = row or ("open", None, None, None, None)
+        reason, last_error = (None if text is None else decode(text) for text in (reason, last_error))
         if paused_at is not None:
-            state, reason = "paused", f"paused by the operator since {iso(from_us(paused_at))}"
+            state, reason = "paused", Message("paused by the operator since %(at)s", at=from_us(paused_at))
         return TargetFigures(
             name=name,
             state=state,

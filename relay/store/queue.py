@@ -14,6 +14,7 @@ from msgspec import Struct
 from sqlalchemy import Connection
 
 from relay.clock import to_us
+from relay.i18n import encode
 from relay.models import (
     Attempt,
     AttemptExchanges,
@@ -270,7 +271,7 @@ def _record(connection: Connection, batch: Sequence[AttemptResult]) -> list[Row 
     for result in batch:
         if result.attempt is not None and result.attempt.outcome != "delivered":
             at = to_us(result.attempt.at)
-            _note_error.run(connection, target=result.delivery.target, error=result.attempt.reason, at=at)
+            _note_error.run(connection, target=result.delivery.target, error=encode(result.attempt.reason), at=at)
     keys = [(call_order.order_key(result.delivery), result) for result in batch if result.delivery.seq in saved]
     free_at = {key: to_us(result.call_free_at) for key, result in keys if result.call_free_at is not None}
     call_order.promote_next(connection, [key for key, _ in keys], free_at)
@@ -293,7 +294,7 @@ def _result_row(result: AttemptResult) -> dict[str, Any]:
         "unclear": result.unclear,
         "due_at": to_us(result.due_at),
         "delivered_at": None if result.delivered_at is None else to_us(result.delivered_at),
-        "reason": result.reason,
+        "reason": None if result.reason is None else encode(result.reason),
         "remote": result.remote_id,
         "tries": delivery.attempts,
     }

@@ -9,6 +9,7 @@ from typing import Literal
 from msgspec import Struct, json
 
 from relay.clock import from_us, to_us
+from relay.i18n import decode, encode
 from relay.models import CallEvent
 from relay.store.engine import OWN_ROWS, Database
 from relay.store.statement import Statement
@@ -75,7 +76,7 @@ class Reports:
                 checked_to=from_us(row[2]),
                 ran_at=from_us(row[3]),
                 state=row[4],
-                reason=row[5],
+                reason=row[5] and decode(row[5]),
             )
             for row in rows
         }
@@ -90,7 +91,7 @@ class Reports:
                 checked_to=to_us(state.checked_to),
                 ran_at=to_us(state.ran_at),
                 state=state.state,
-                reason=state.reason,
+                reason=state.reason and encode(state.reason),
             )
 
     def known(self, source: str, sessions: Sequence[str]) -> dict[str, KnownCall]:

@@ -16,8 +16,9 @@ from typing import Any, Generic, NamedTuple, Protocol, TypeVar, get_args
 import msgspec
 from sqlalchemy import Column, Connection, Table
 
+from relay import i18n
 from relay.clock import from_us, to_us
-from relay.models import CallEvent, Exchange
+from relay.models import CallEvent, Exchange, Words
 from relay.store.postgres import dialect as postgres_dialect
 from relay.store.sqlite import dialect as sqlite_dialect
 
@@ -34,7 +35,7 @@ class Dialect(Protocol):
     def bind_list(self, sql: str, name: str, values: dict[str, Any]) -> tuple[str, dict[str, Any]]:
         """Return the text and the values with the list of this name, `IN :name`, as the driver wants it."""
 
-    def placeholder(self, column: Column[Any]) -> str:
+    def placeholder(self, column: Column[Any], connection: Connection) -> str:
         """Return what stands for a value of the column in a row of VALUES."""
 
     def next_seqs(self, connection: Connection, events: int, deliveries: int) -> tuple[Sequence[int], Sequence[int]]:
@@ -93,15 +94,16 @@ class ManyRows:
         if not rows:
             return []
         values = [row[name] for row in rows for name in self._columns]
-        one = self._row_for(connection.dialect.name)
+        one = self._row_for(connection)
         cursor = _driver(connection).execute(self._head + ",".join([one] * len(rows)) + self._tail, values)
         return list(cursor.fetchall()) if cursor.description else []
 
-    def _row_for(self, engine: str) -> str:
+    def _row_for(self, connection: Connection) -> str:
+        engine = connection.dialect.name
         row = self._row.get(engine)
         if row is None:
-            placeholder = _DIALECTS[engine].placeholder
-            row = self._row[engine] = f"({','.join(placeholder(column) for column in self._columns.values())})"
+            placeholders = [_DIALECTS[engine].placeholder(column, connection) for column in self._columns.values()]
+            row = self._row[engine] = f"({','.join(placeholders)})"
         return row
 
 
@@ -120,7 +122,7 @@ class _Conversion(NamedTuple):
     write: Callable[[Any], Any] | None
 
 
-_encoder = msgspec.json.Encoder()
+_encoder = msgspec.json.Encoder(enc_hook=str)  # a Message stands as its English text
 
 
 def _json(type_: Any) -> _Conversion:
@@ -144,12 +146,24 @@ def _compressed(type_: Any) -> _Conversion:
     return _Conversion(read, write)
 
 
+def _said(text: str) -> str:
+    return i18n.decode(text) if text.startswith(i18n.MARK) else text
+
+
+def _kept(text: str) -> str:
+    return i18n.encode(text) if isinstance(text, i18n.Message) else text
+
+
 _CONVERSIONS: Mapping[Any, _Conversion] = {
     bool: _Conversion(bool, None),
     datetime: _Conversion(from_us, to_us),
     CallEvent: _json(CallEvent),
     tuple[Exchange, ...]: _compressed(tuple[Exchange, ...]),
-    tuple[str, ...]: _json(tuple[str, ...]),
+    Words: _Conversion(_said, _kept),
+    tuple[Words, ...]: _Conversion(
+        lambda text: tuple(map(_said, msgspec.json.decode(text))),
+        lambda texts: _encoder.encode([_kept(text) for text in texts]).decode(),
+    ),
     tuple[datetime, ...]: _Conversion(
         lambda text: tuple(map(from_us, msgspec.json.decode(text))),
         lambda moments: _encoder.encode([to_us(at) for at in moments]).decode(),

@@ -58,7 +58,9 @@ class TokenStore:
         try:
             while not lock.try_acquire():
                 if time.monotonic() >= ends:
-                    raise StoreBusy(f"another process has been exchanging the tokens of {self._target} for too long")
+                    raise StoreBusy(
+                        "another process has been exchanging the tokens of %(target)s for too long", target=self._target
+                    )
                 time.sleep(_POLL_S)
             self._database.prove_writable(now_utc(), "tokens", PATIENT_TIMEOUT_S)
             yield

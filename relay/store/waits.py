@@ -9,6 +9,7 @@ from msgspec import Struct
 from sqlalchemy import Connection
 
 from relay.clock import span_us, to_us
+from relay.i18n import encode
 from relay.models import Delivery, DeliveryState
 from relay.store import call_order
 from relay.store.engine import PATIENT_TIMEOUT_S, Database
@@ -138,7 +139,9 @@ class Waits:
 
 def _expire_all(connection: Connection, batch: Sequence[Expiry]) -> list[bool]:
     """False: its state was no longer the one that was seen."""
-    expired = [bool(_expire.run(connection, seq=one.delivery.seq, state=one.state, reason=one.reason)) for one in batch]
+    expired = [
+        bool(_expire.run(connection, seq=one.delivery.seq, state=one.state, reason=encode(one.reason))) for one in batch
+    ]
     gaps = {call_order.order_key(one.delivery): one.call_gap for one in batch}
     now = max((to_us(one.now) for one in batch), default=0)
     call_order.promote_next(connection, gaps, call_order.free_at(connection, gaps, now))

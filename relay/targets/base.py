@@ -13,6 +13,7 @@ from zoneinfo import ZoneInfo
 
 from relay.clock import Clock
 from relay.config import Target
+from relay.i18n import Message
 from relay.models import CallEvent, ClaimedDelivery, Event, Exchange, Outcome, TokenPair
 from relay.targets.http_client import Client, TargetError, unthrottled
 from relay.uis import parser, rendering
@@ -74,7 +75,7 @@ class Adapter(ABC):
         """
         call = claimed.event.call
         if call is None:
-            return Outcome(name="refused", reason="the event is quarantined: there is nothing to send")
+            return Outcome(name="refused", reason=Message("the event is quarantined: there is nothing to send"))
         self.client.acquire, self.client.report = context.acquire, context.report
         try:
             return self._deliver(claimed, call, context)

@@ -19,6 +19,7 @@ from typing import Any
 from urllib.parse import parse_qsl, quote, quote_plus, urlsplit
 
 from relay.config import Secret, Target
+from relay.i18n import Message
 
 _WAIT_MAX_S = 10**8  # three years: what is longer is no time, and timedelta and datetime have an end
 _DIGITS_MAX = 9
@@ -104,26 +105,26 @@ def retry_after(headers: Mapping[str, str], now: datetime) -> timedelta | None:
 # --- statuses that say nothing of an event, but that the target is set up wrongly: a web server or a proxy in front of
 # --- the receiver gives them, and the next event would be answered the same
 
-REMEDIES: dict[int, str] = {
-    402: "it is not paid for",
-    407: "a proxy asks for a login: put it into `proxy`",
-    410: "nothing is at this address any more: mend the url",
-    411: "something on the way takes no request with a length of its own: ask who runs it",
-    415: "the address takes no such content: is it the receiver's own?",
-    421: "the web server does not serve this host name: mend the url",
-    423: "what the address leads to is locked: ask who runs it",
-    431: "the web server finds the headers too large: shorten `headers`, or let it take longer ones",
-    451: "it is blocked by law on the way: ask the provider",
+REMEDIES: dict[int, Message] = {
+    402: Message("it is not paid for"),
+    407: Message("a proxy asks for a login: put it into `proxy`"),
+    410: Message("nothing is at this address any more: mend the url"),
+    411: Message("something on the way takes no request with a length of its own: ask who runs it"),
+    415: Message("the address takes no such content: is it the receiver's own?"),
+    421: Message("the web server does not serve this host name: mend the url"),
+    423: Message("what the address leads to is locked: ask who runs it"),
+    431: Message("the web server finds the headers too large: shorten `headers`, or let it take longer ones"),
+    451: Message("it is blocked by law on the way: ask the provider"),
 }
 _OF_A_WEB_SERVER = re.compile(
     r"<center>(nginx|openresty|angie|tengine|cloudflare)|<address>Apache|Your browser sent a request that this server"
     r"|(HTTP Error|Ошибка HTTP) 400|\bIIS\b|Internet Information Services|<h1>(Server Error|Ошибка сервера)</h1>",
     re.IGNORECASE,
 )
-_NOT_THE_RECEIVER = "a web server answers, and not the receiver: mend the url (https? the host? the port?)"
+_NOT_THE_RECEIVER = Message("a web server answers, and not the receiver: mend the url (https? the host? the port?)")
 
 
-def remedy(status: int, body: bytes) -> str | None:
+def remedy(status: int, body: bytes) -> Message | None:
     """Return what is to be mended at the target; None when the status does not say that it is the target's fault."""
     if status == 400:
         page = decoded(body[:_PATTERN_MAX])

@@ -6,15 +6,15 @@ when it is the certificate); everything after may have been (unclear).
 
 from __future__ import annotations
 
-import contextlib
 import http.client
+import io
 import json
-import os
+import math
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, Protocol
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import requests
 import urllib3
@@ -28,6 +28,7 @@ from urllib3.exceptions import NameResolutionError, NewConnectionError
 
 from relay.config import ROOT, Target
 from relay.errors import RelayError
+from relay.i18n import Message, change, join
 from relay.models import Exchange, Outcome
 from relay.targets import error_text
 from relay.targets.error_text import REMEDIES, Mask, secrets_of
@@ -139,26 +140,23 @@ class Client:
         return response
 
     def _send(
-        self, prepared: requests.PreparedRequest, limit_s: float, body_max: int, secrets: tuple[str, ...]
+        self, prepared: requests.PreparedRequest, time_limit_s: float, body_max: int, secrets: tuple[str, ...]
     ) -> Response:
-        with WATCHDOG.within(limit_s) as deadline:
-            exchange = _THREAD.exchange = _Exchange(deadline, self._admit)
-            try:
-                response = self._adapter.send(
-                    prepared, timeout=self._timeout, stream=True, verify=self._verify, proxies=self._proxies
-                )
-            except requests.RequestException as exc:
-                connected = exchange.connected
-                outcome = _timed_out(connected) if deadline.has_passed else translate(exc, connected=connected)
-                masked = self._mask.text(outcome.reason, *secrets)  # it may quote what the target said
-                raise NoAnswer(replace(outcome, reason=masked)) from exc
-            try:
-                if deadline.has_passed:  # in the middle of the headers, whose end a closed connection looks like
-                    raise NoAnswer(_timed_out(connected=True))
-                content, is_whole = _read(response, deadline, body_max)
-            finally:
-                response.close()
-                self._used_at = time.monotonic()
+        exchange = _THREAD.exchange = _Exchange(time_limit_s, self._admit)
+        try:
+            response = self._adapter.send(
+                prepared, timeout=self._timeout, stream=True, verify=self._verify, proxies=self._proxies
+            )
+        except requests.RequestException as exc:
+            connected = exchange.connected
+            outcome = _timed_out(connected) if exchange.is_over() else translate(exc, connected=connected)
+            masked = change(outcome.reason, lambda text: self._mask.text(text, *secrets))  # it may quote the target
+            raise NoAnswer(replace(outcome, reason=masked)) from exc
+        try:
+            content, is_whole = _read(response, body_max)
+        finally:
+            response.close()
+            self._used_at = time.monotonic()
         if "set-cookie" in response.headers:
             self._keep_cookies(response)
         return Response(
@@ -198,7 +196,7 @@ class Client:
                 template = self._prepared[method, url] = requests.Request(method, url).prepare()
             except (requests.RequestException, ValueError) as exc:
                 # its text holds the url
-                reason = f"the url cannot be used ({type(exc).__name__}): mend it"
+                reason = Message("the url cannot be used (%(name)s): mend it", name=type(exc).__name__)
                 raise NoAnswer(Outcome(name="misconfigured", reason=reason)) from exc
         prepared = template.copy()
         prepared.headers.update(headers)
@@ -217,8 +215,8 @@ def _phrase(response: requests.Response) -> str:
     return error_text.words(phrase.encode("latin-1", "replace")[:_PHRASE_MAX])
 
 
-def _read(response: requests.Response, deadline: Deadline, body_max: int) -> tuple[bytes, bool]:
-    """Read the body up to its maximum and up to the deadline, and say whether it came to its end.
+def _read(response: requests.Response, body_max: int) -> tuple[bytes, bool]:
+    """Read the body up to its maximum, while there is time, and say whether it came to its end.
 
     A body that is cut does not cost the status.
     """
@@ -234,7 +232,7 @@ def _read(response: requests.Response, deadline: Deadline, body_max: int) -> tup
             size += len(part)
     except (urllib3.exceptions.HTTPError, OSError):
         ended = False  # the status has decided; what there is of the body is enough
-    return b"".join(parts)[:body_max], ended and not deadline.has_passed
+    return b"".join(parts)[:body_max], ended
 
 
 # --- foreign errors to outcomes; the first match wins
@@ -251,34 +249,36 @@ _NEVER_SENT: tuple[type[Exception], ...] = (
 def _timed_out(connected: bool) -> Outcome:
     """Return the outcome of a request whose deadline has passed before the status and the headers were there."""
     if connected:
-        reason = "no answer, though the request may have arrived: it was not whole in time"
+        reason = Message("no answer, though the request may have arrived: it was not whole in time")
         return Outcome(name="unclear", reason=reason)
-    return Outcome(name="unreachable", reason="no connection: connecting took too long")
+    return Outcome(name="unreachable", reason=Message("no connection: connecting took too long"))
 
 
 def translate(exc: requests.RequestException, *, connected: bool) -> Outcome:
     """Return the outcome of a request that ended in this error. `connected`: had the connection been made?"""
     why = _why(exc)
     if isinstance(exc, _NEVER_SENT):
-        return Outcome(name="misconfigured", reason=f"the address or a header cannot be used: {why}")
+        return Outcome(name="misconfigured", reason=Message("the address or a header cannot be used: %(why)s", why=why))
     if connected:
-        return Outcome(name="unclear", reason=f"no answer, though the request may have arrived: {why}")
+        return Outcome(
+            name="unclear", reason=Message("no answer, though the request may have arrived: %(why)s", why=why)
+        )
     if isinstance(exc, requests.exceptions.ProxyError) and "Tunnel connection failed: 407" in str(exc):
-        return Outcome(name="misconfigured", reason=f"407: {REMEDIES[407]}")
+        return Outcome(name="misconfigured", reason=join("407", REMEDIES[407], by=": "))
     if isinstance(exc, requests.exceptions.ProxyError):
-        return Outcome(name="unreachable", reason=f"the proxy cannot be reached: {why}")
+        return Outcome(name="unreachable", reason=Message("the proxy cannot be reached: %(why)s", why=why))
     if isinstance(exc, requests.exceptions.SSLError):
-        remedy = "mend the certificate, or set ca_file, or verify_tls = false"
-        return Outcome(name="misconfigured", reason=f"TLS: {why}; {remedy}")
-    return Outcome(name="unreachable", reason=f"no connection: {why}")
+        remedy = Message("mend the certificate, or set ca_file, or verify_tls = false")
+        return Outcome(name="misconfigured", reason=Message("TLS: %(why)s; %(remedy)s", why=why, remedy=remedy))
+    return Outcome(name="unreachable", reason=Message("no connection: %(why)s", why=why))
 
 
 def _why(exc: BaseException) -> str:
     """Return the innermost reason, without the address: a url may hold a secret."""
     if isinstance(exc, requests.ConnectTimeout):
-        return "connecting took too long"
+        return Message("connecting took too long")
     if isinstance(exc, requests.Timeout):
-        return "the answer took too long"
+        return Message("the answer took too long")
     innermost: BaseException = exc
     for _ in range(8):
         within = next((each for each in innermost.args if isinstance(each, BaseException)), None)
@@ -287,14 +287,14 @@ def _why(exc: BaseException) -> str:
             break
         innermost = inner
     words = {
-        "NewConnectionError": "refused",
-        "NameResolutionError": "the host name is not known (DNS)",
-        "TimeoutError": "it took too long",
-        "ConnectionRefusedError": "connection refused",
-        "gaierror": "the host name is not known (DNS)",
-        "RemoteDisconnected": "the target closed the connection without an answer",
-        "ConnectionResetError": "the target reset the connection",
-        "BrokenPipeError": "the target closed the connection",
+        "NewConnectionError": Message("refused"),
+        "NameResolutionError": Message("the host name is not known (DNS)"),
+        "TimeoutError": Message("it took too long"),
+        "ConnectionRefusedError": Message("connection refused"),
+        "gaierror": Message("the host name is not known (DNS)"),
+        "RemoteDisconnected": Message("the target closed the connection without an answer"),
+        "ConnectionResetError": Message("the target reset the connection"),
+        "BrokenPipeError": Message("the target closed the connection"),
     }
     text = words.get(type(innermost).__name__)
     return text or f"{type(innermost).__name__}: {_without_address(str(innermost))}"[:_REASON_MAX]
@@ -312,9 +312,19 @@ def _without_address(text: str) -> str:
 class _Exchange:
     """Holds one request on its way: what its connection has to know, and what it tells."""
 
-    def __init__(self, deadline: Deadline, admit: Admit | None) -> None:
-        self.deadline, self.admit = deadline, admit
+    def __init__(self, time_limit: float, admit: Admit | None) -> None:
+        self._ends_at, self.admit = time.monotonic() + time_limit, admit
         self.connected = False  #: was there a connection: TCP, and TLS where there is TLS?
+
+    def is_over(self) -> bool:
+        return time.monotonic() >= self._ends_at
+
+    def seconds_left(self) -> float:
+        """Raises TimeoutError when there are none."""
+        left = self._ends_at - time.monotonic()
+        if left <= 0:
+            raise TimeoutError
+        return left
 
 
 class _Thread(threading.local):
@@ -325,21 +335,20 @@ _THREAD = _Thread()
 
 
 class _Tracked:
-    """Marks the request as connected, and guards its deadline: a mixin for urllib3's connections."""
+    """Marks the request as connected, and ends it in time: a mixin for urllib3's connections."""
 
     _dns_host: str
     host: str
     port: int
     proxy: Any
     sock: socket.socket | None
+    timeout: float | None
 
     def _new_conn(self) -> socket.socket:
         exchange = _THREAD.exchange
         connect: Callable[[], socket.socket] = super()._new_conn  # type: ignore[misc]  # of what it is mixed into
         # behind a proxy it is the proxy that looks up the host
-        made = connect() if exchange.admit is None or self.proxy else self._admitted(exchange.admit, connect)
-        exchange.deadline.guard(made)  # before the handshake, which may drip as well
-        return made
+        return connect() if exchange.admit is None or self.proxy else self._admitted(exchange.admit, connect)
 
     def _admitted(self, admit: Admit, connect: Callable[[], socket.socket]) -> socket.socket:
         """Connect to an address that was looked at: a name that is looked up twice may lead to two places."""
@@ -361,20 +370,51 @@ class _Tracked:
 
     def connect(self) -> None:
         super().connect()  # type: ignore[misc]  # of what it is mixed into
-        _THREAD.exchange.connected = True
+        self._begin_sending()
 
     def request(self, *args: Any, **kwargs: Any) -> None:
-        if self.sock is not None:  # kept from an earlier request, or made just now
-            _THREAD.exchange.connected = True
-            _THREAD.exchange.deadline.guard(self.sock)
+        if self.sock is not None:  # kept from an earlier request
+            self._begin_sending()
         super().request(*args, **kwargs)  # type: ignore[misc]  # likewise
 
+    def _begin_sending(self) -> None:
+        """Give a recording all the time there is: to connect, and each wait for the answer, takes less."""
+        _THREAD.exchange.connected = True
+        self.timeout = _THREAD.exchange.seconds_left()
+        if self.sock is not None:
+            self.sock.settimeout(self.timeout)
 
-class _TrackedHTTP(_Tracked, HTTPConnection):
+    def response_class(self, connection: socket.socket, *args: Any, **kwargs: Any) -> http.client.HTTPResponse:
+        """Return the answer, to be read while there is time."""
+        response = http.client.HTTPResponse(connection, *args, **kwargs)
+        response.fp = io.BufferedReader(_Reader(response.fp.detach(), connection, _THREAD.exchange))
+        return response
+
+
+class _Reader(io.RawIOBase):
+    """Reads while there is time. A socket's own time-out begins anew with every byte: an answer may drip for ever."""
+
+    def __init__(self, raw: io.RawIOBase, connection: socket.socket, exchange: _Exchange) -> None:
+        self._raw, self._connection, self._exchange = raw, connection, exchange
+        self._timeout = connection.gettimeout() or math.inf
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int | None:
+        self._connection.settimeout(min(self._timeout, self._exchange.seconds_left()))
+        return self._raw.readinto(buffer)
+
+    def close(self) -> None:
+        self._raw.close()
+        super().close()
+
+
+class _TrackedHTTP(_Tracked, HTTPConnection):  # type: ignore[misc]  # a method makes the answer, where it has a class
     pass
 
 
-class _TrackedHTTPS(_Tracked, HTTPSConnection):
+class _TrackedHTTPS(_Tracked, HTTPSConnection):  # type: ignore[misc]  # likewise
     pass
 
 
@@ -405,100 +445,3 @@ class _TrackingAdapter(HTTPAdapter):
         self.poolmanager.clear()
         for manager in self.proxy_manager.values():
             manager.clear()
-
-
-# --- one total deadline for each request: when it has passed, the connection is shut, whatever it is waiting for.
-# --- Time-outs of a socket begin anew with every byte: an answer that drips would hold its thread for ever
-
-
-class HasFileno(Protocol):
-    def fileno(self) -> int: ...
-
-
-class Deadline:
-    """Ends a request in time. Holds a descriptor of its own: the connection's may be closed, and the number reused."""
-
-    def __init__(self, at: float) -> None:
-        self.at = at
-        self.has_passed = False
-        self._mutex = threading.Lock()
-        self._handle: socket.socket | None = None
-
-    def guard(self, connection: HasFileno) -> None:
-        """Shut this connection, instead of the one before, when it passes; at once if it has."""
-        # whatever its family: it is shut and closed, and nothing else
-        handle = socket.socket(socket.AF_INET, socket.SOCK_STREAM, 0, fileno=os.dup(connection.fileno()))
-        with self._mutex:
-            before, self._handle = self._handle, handle
-            if self.has_passed:
-                _shut(handle)
-        if before is not None:
-            before.close()
-
-    def expire(self) -> None:
-        with self._mutex:
-            self.has_passed = True
-            if self._handle is not None:
-                _shut(self._handle)
-
-    def end(self) -> None:
-        """Let go of the connection, which goes on."""
-        with self._mutex:
-            handle, self._handle = self._handle, None
-        if handle is not None:
-            handle.close()
-
-
-def _shut(handle: socket.socket) -> None:
-    """Wake whoever reads or writes there, also in the middle of TLS."""
-    with contextlib.suppress(OSError):  # it is not connected any more
-        handle.shutdown(socket.SHUT_RDWR)
-
-
-class Watchdog:
-    """Runs the thread that keeps deadlines: it starts with the first of them, and sleeps until the next one."""
-
-    def __init__(self) -> None:
-        self._changed = threading.Condition()
-        self._running: set[Deadline] = set()
-        self._wakes_at = float("inf")
-        self._thread: threading.Thread | None = None
-
-    @contextlib.contextmanager
-    def within(self, seconds: float) -> Iterator[Deadline]:
-        deadline = Deadline(time.monotonic() + seconds)
-        self._add(deadline)
-        try:
-            yield deadline
-        finally:
-            with self._changed:
-                self._running.discard(deadline)
-            deadline.end()
-
-    def _add(self, deadline: Deadline) -> None:
-        with self._changed:
-            self._running.add(deadline)
-            if self._thread is None or not self._thread.is_alive():
-                self._thread = threading.Thread(target=self._run, name="deadlines", daemon=True)
-                self._thread.start()
-            elif deadline.at < self._wakes_at:
-                self._changed.notify()
-
-    def _run(self) -> None:
-        while True:
-            for deadline in self._passed():
-                deadline.expire()
-
-    def _passed(self) -> list[Deadline]:
-        """Wait for the next deadline, or for a nearer one to be set, and return those that have passed by then."""
-        with self._changed:
-            self._wakes_at = min((deadline.at for deadline in self._running), default=float("inf"))
-            if self._wakes_at > (now := time.monotonic()):
-                self._changed.wait(None if self._wakes_at == float("inf") else self._wakes_at - now)
-            now = time.monotonic()
-            passed = [deadline for deadline in self._running if deadline.at <= now]
-            self._running.difference_update(passed)
-            return passed
-
-
-WATCHDOG = Watchdog()

@@ -8,11 +8,12 @@ from typing import Any, Literal
 
 from msgspec import Struct
 
+from relay.i18n import WITH_REASON, Message, join
 from relay.models import Outcome, OutcomeName
 from relay.targets import error_text
 from relay.targets.http_client import Response, TargetError
 
-_BROKEN_OFF = "the answer broke off: what was asked may have been done"
+_BROKEN_OFF = Message("the answer broke off: what was asked may have been done")
 
 ErrorCode = Literal["", "call_not_found", "user_unknown", "unknown_phone", "expired_token", "moved", "blocked"]
 """The errors that an adapter treats in a way of its own."""
@@ -42,12 +43,12 @@ def rule_of_status(response: Response, by_status: Mapping[int, Rule], otherwise:
 
 def outcome(response: Response, rule: Rule, words: str, now: datetime, *, free_in: timedelta | None = None) -> Outcome:
     """Return what an error comes to. `free_in`: when the target itself says that it takes requests again."""
-    shown = f"{response.status} ({rule.remedy})" if rule.remedy else str(response.status)
+    shown = Message(WITH_REASON, text=response.status, reason=rule.remedy) if rule.remedy else str(response.status)
     waits = (free_in or rule.wait, error_text.retry_after(response.headers, now)) if rule.name == "later" else ()
     return Outcome(
         name=rule.name,
         status=response.status,
-        reason=f"{shown}: {words}" if words else shown,
+        reason=join(shown, words, by=": "),
         wait=max((wait for wait in waits if wait is not None), default=None),
         health_hint=rule.health_hint,
     )

@@ -8,6 +8,7 @@ from urllib.parse import urlencode, urlsplit
 
 from relay.clock import Clock
 from relay.config import HttpTarget
+from relay.i18n import Message
 from relay.models import CallEvent, ClaimedDelivery, Outcome
 from relay.targets import error_text
 from relay.targets.base import Adapter, CallContext, TokenStore, event_body
@@ -52,7 +53,7 @@ class Http(Adapter):
         response = self.client.request("HEAD", self._url, {**self.settings.headers, "User-Agent": "uis-relay"})
         if response.status == 401 or error_text.remedy(response.status, response.body) is not None:
             return self._outcome(response)
-        return Outcome(name="delivered", reason=f"answers {response.status} to HEAD")
+        return Outcome(name="delivered", reason=Message("answers %(status)s to HEAD", status=response.status))
 
     def _outcome(self, response: Response) -> Outcome:
         status = response.status

@@ -17,6 +17,7 @@ from functools import cache
 from importlib.resources import files
 
 from relay.errors import MalformedEvent
+from relay.i18n import Message
 from relay.uis import variables
 from relay.uis.variables import JSON, PLACEHOLDER, VARIABLES, Ambiguous, Unfilled
 
@@ -75,7 +76,7 @@ class _Scanner:
     def read_all(self) -> list[tuple[str, JSON]]:
         pairs, end = self._object(0, depth=1)
         if end < self._tail:
-            raise MalformedEvent(f"there is more text after the closing brace, at character {end + 1}")
+            raise MalformedEvent("there is more text after the closing brace, at character %(end)s", end=end + 1)
         return pairs
 
     def _object(self, start: int, depth: int) -> tuple[list[tuple[str, JSON]], int]:
@@ -90,13 +91,16 @@ class _Scanner:
                 return pairs, at + 1
             anchor = _ANCHOR.match(self.text, at)
             if anchor is None:
-                raise MalformedEvent(f"at character {at + 1} the name of a field was expected")
+                raise MalformedEvent("at character %(at)s the name of a field was expected", at=at + 1)
             self._spend(_FIELD)
             if anchor["key"].lower() in names:
-                raise MalformedEvent(f"{anchor['key']} stands twice in a damaged body: its fields cannot be told apart")
+                raise MalformedEvent(
+                    "%(key)s stands twice in a damaged body: its fields cannot be told apart",
+                    key=anchor["key"],
+                )
             names.add(anchor["key"].lower())
             if anchor["q"] == "'":
-                self.notes.append("names stand in single quotes")
+                self.notes.append(Message("names stand in single quotes"))
             value, end = self._value(anchor.end(), anchor["key"], depth)
             pairs.append((anchor["key"], value))
             at = self._after_value(end)
@@ -113,7 +117,7 @@ class _Scanner:
             self._commas_stand_apart |= at > end
             return self._skip_commas(at)
         if at < len(self.text) and self.text[at] != "}":
-            self.notes.append("a comma between two fields was missing")
+            self.notes.append(Message("a comma between two fields was missing"))
         return at
 
     def _skip_space(self, at: int) -> int:
@@ -128,7 +132,7 @@ class _Scanner:
         start, at = at, self._past_commas(at)
         commas = self.text.count(",", start, at)
         if commas and (commas > 1 or self.text[at : at + 1] == "}"):
-            self.notes.append("a superfluous comma was dropped")
+            self.notes.append(Message("a superfluous comma was dropped"))
         if commas and at >= len(self.text):
             raise MalformedEvent("the body is cut off after a comma: fields are missing")
         return at
@@ -138,14 +142,18 @@ class _Scanner:
     def _value(self, start: int, key: str, depth: int) -> tuple[JSON, int]:
         at = self._skip_space(start)
         if at >= len(self.text):
-            raise MalformedEvent(f"the body is cut off before the value of {key}")
+            raise MalformedEvent("the body is cut off before the value of %(key)s", key=key)
         if self._ends(at, depth):
-            self.notes.append(f"{key}: there is no value")
+            self.notes.append(Message("%(key)s: there is no value", key=key))
             return None, at
         if self._opens_object(at, depth):
             pairs, end = self._object(at, depth + 1)
             if not self._ends(end, depth):
-                raise MalformedEvent(f"{key}: after its closing brace, at character {end + 1}, a comma was expected")
+                raise MalformedEvent(
+                    "%(key)s: after its closing brace, at character %(end)s, a comma was expected",
+                    key=key,
+                    end=end + 1,
+                )
             return dict(pairs), end
         return (
             self._strict_value(at, key, depth)
@@ -167,7 +175,7 @@ class _Scanner:
             return None
         value, end = decoded
         if isinstance(value, str) and "\n" in self.text[at:end]:
-            self.notes.append(f"{key}: a raw line break inside the value")
+            self.notes.append(Message("%(key)s: a raw line break inside the value", key=key))
         return value, end
 
     def _quoted_placeholder(self, at: int, key: str, depth: int) -> tuple[JSON, int] | None:
@@ -180,7 +188,7 @@ class _Scanner:
         value, end = decoded
         if self.text[end : end + 1] != self.text[at] or not self._ends(end + 1, depth):
             return None
-        self.notes.append(f"{key}: the placeholder was quoted in the template")
+        self.notes.append(Message("%(key)s: the placeholder was quoted in the template", key=key))
         return value, end + 1
 
     def _decode(self, at: int) -> tuple[JSON, int] | None:
@@ -207,7 +215,7 @@ class _Scanner:
                 value, note = _interpret(piece, key)
                 self.notes.append(note)
                 return value, end
-        raise MalformedEvent(f"the value of {key} has no end: the body is cut off, or a quote is missing")
+        raise MalformedEvent("the value of %(key)s has no end: the body is cut off, or a quote is missing", key=key)
 
     def _refuse_uncertain_end(self, piece: str, end: int, key: str) -> None:
         """Refuse what may be the first half of a value: the quotes of `"ООО "Рога", "inn":` do not pair."""
@@ -215,7 +223,11 @@ class _Scanner:
         following = anchor["key"].lower() if anchor else ""
         certain = not following or following in VARIABLES or (_NAME.fullmatch(following) and piece.count('"') % 2 == 0)
         if piece[0] in "\"'" and not certain:
-            raise MalformedEvent(f"{key} holds unescaped quotes; it is not certain that it ends before {following}")
+            raise MalformedEvent(
+                "%(key)s holds unescaped quotes; it is not certain that it ends before %(following)s",
+                key=key,
+                following=following,
+            )
 
     def _ends(self, at: int, depth: int, *, damaged: bool = False) -> bool:
         """Does a value end here: is what follows a comma with the next field, or the closing brace?"""
@@ -253,7 +265,7 @@ class _Scanner:
         number = isinstance(pairs[-1][1], int | float) and not isinstance(pairs[-1][1], bool) if pairs else True
         if depth > 1 or not pairs or not (proven or (whole and not number)):
             raise MalformedEvent("the body is cut off: more than its closing brace may be missing")
-        self.notes.append("the closing brace was missing")
+        self.notes.append(Message("the closing brace was missing"))
 
 
 # --- one piece of text
@@ -266,13 +278,13 @@ def _interpret(piece: str, key: str) -> tuple[JSON, str]:
     """
     is_bare_name = piece in VARIABLES and (piece == key.lower() or "_" in piece)  # without quotes it is no constant
     if is_bare_name or PLACEHOLDER.fullmatch(piece):
-        return Unfilled(piece), f"{key}: a placeholder was left unfilled"
+        return Unfilled(piece), Message("%(key)s: a placeholder was left unfilled", key=key)
     if piece[0] in "\"'" and piece[-1] == piece[0] and len(piece) > 1:
         return _quoted(piece[1:-1], piece[0], key)
     if piece[0] == "[" and piece[-1] == "]":
         return _list(piece, key)
     if _PLAIN_TEXT.fullmatch(piece):
-        return piece, f"{key}: text without quotes"
+        return piece, Message("%(key)s: text without quotes", key=key)
     return _ambiguous(piece, key)
 
 
@@ -285,17 +297,19 @@ def _may_be_whole(text: str, start: int, end: int) -> bool:
 
 def _quoted(inner: str, quote: str, key: str) -> tuple[JSON, str]:
     if any(match[1].lower() in VARIABLES for match in _NAME_AND_COLON.finditer(inner)):
-        raise MalformedEvent(f"{key}: a quote is missing, so it is not certain which text belongs to it")
+        raise MalformedEvent("%(key)s: a quote is missing, so it is not certain which text belongs to it", key=key)
     stripped = inner.strip()
     if quote == "'" == stripped[:1] == stripped[-1:] and len(stripped) > 1 and "'" not in stripped[1:-1]:
-        return stripped[1:-1], f"{key}: the placeholder was quoted in the template"
+        return stripped[1:-1], Message("%(key)s: the placeholder was quoted in the template", key=key)
     doubled = stripped[:1] == quote == stripped[-1:] or quote * 2 in inner
     if doubled or (stripped[:1] == '"' == stripped[-1:]):
         return _ambiguous(inner, key)  # a quoted placeholder, or quotes of the text's own?
     text = _unescape(inner)
     if text is None:
         return _ambiguous(inner, key)
-    return text, f"{key}: " + ("single quotes" if quote == "'" else "unescaped quotes inside the value")
+    if quote == "'":
+        return text, Message("%(key)s: single quotes", key=key)
+    return text, Message("%(key)s: unescaped quotes inside the value", key=key)
 
 
 def _list(piece: str, key: str) -> tuple[JSON, str]:
@@ -303,13 +317,13 @@ def _list(piece: str, key: str) -> tuple[JSON, str]:
     if '"' not in mended:
         mended = mended.replace("'", '"')
     try:
-        return _LENIENT.decode(mended), f"{key}: the list was repaired"
+        return _LENIENT.decode(mended), Message("%(key)s: the list was repaired", key=key)
     except ValueError:
         return _ambiguous(piece, key)
 
 
 def _ambiguous(piece: str, key: str) -> tuple[JSON, str]:
-    return Ambiguous(piece), f"{key}: can be read in more than one way; left empty"
+    return Ambiguous(piece), Message("%(key)s: can be read in more than one way; left empty", key=key)
 
 
 def _unescape(inner: str) -> str | None:

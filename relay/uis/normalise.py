@@ -11,12 +11,13 @@ from typing import Any, Literal
 from zoneinfo import ZoneInfo
 
 from relay.errors import MalformedEvent
+from relay.i18n import Message, change, said
 from relay.models import CallEvent, Kind
 from relay.uis import phones, variables
 from relay.uis.parser import ParsedBody
 from relay.uis.variables import JSON, VARIABLES, Ambiguous, Type, Unfilled
 
-_NOTES_MAX, _NOTE_MAX = 50, 300  # what is kept of a body must not outgrow it
+_NOTES_MAX, _NOTE_MAX, _VALUE_MAX = 50, 300, 200  # what is kept of a body must not outgrow it
 _NO_FIELDS = ParsedBody((), "form")
 _BY_MNEMONIC: dict[str, Kind] = {
     # in_call_session, lost_call_session and set_mark are documented or recorded; the others are inferred from
@@ -67,7 +68,7 @@ class _Normaliser:
     def _add(self, key: str, value: JSON, group: str = "") -> None:
         name = key.strip().lower()
         if isinstance(value, Unfilled):
-            self.notes.append(f"{key}: a placeholder was left unfilled")
+            self.notes.append(Message("%(key)s: a placeholder was left unfilled", key=key))
             value = None
         if name not in VARIABLES:
             self._keep(f"{group}.{key}" if group else key, value)
@@ -88,7 +89,7 @@ class _Normaliser:
         if before is None:
             self.values[name] = value
         elif before != value:
-            self.notes.append(f"{key}: stands twice with different values; left empty")
+            self.notes.append(Message("%(key)s: stands twice with different values; left empty", key=key))
             self._keep(name, [before, value])
             self.values[name] = None
             self.ambiguous.add(name)
@@ -107,14 +108,14 @@ class _Normaliser:
                 try:
                     self._fill(variable.field, variable.type, name, value)
                 except (ValueError, RecursionError) as exc:
-                    self.notes.append(f"{name}: {exc}; kept as it came")
+                    self.notes.append(Message("%(name)s: %(why)s; kept as it came", name=name, why=said(exc)))
                     self._keep(name, value)
         self._complete()
         self.notes.extend(beside.notes)
         for key, value in beside.pairs:
             if key not in self.extra:  # what the body says of it counts
                 self._keep(key, None if isinstance(value, Unfilled) else value)
-        notes = tuple(variables.clean(note) for note in _bounded(self.notes)) if self.notes else ()
+        notes = tuple(change(note, variables.clean) for note in _bounded(self.notes)) if self.notes else ()
         return CallEvent(**self.call, extra=self.extra, notes=notes)
 
     def _fill(self, field: str | None, kind: Type, name: str, value: JSON) -> None:
@@ -136,7 +137,7 @@ class _Normaliser:
         phone = phones.parse(variables.to_text(value))
         if phone.dtmf is not None:
             self._keep(f"{name}_dtmf", phone.dtmf)
-            self.notes.append(f"{name}: keys pressed after the answer were split off")
+            self.notes.append(Message("%(name)s: keys pressed after the answer were split off", name=name))
         return phone.number
 
     # --- what follows from several fields
@@ -162,23 +163,35 @@ class _Normaliser:
         implied = _DIRECTIONS.get((self.call.get("mnemonic") or "").lower())
         if direction is None and (implied or expected):
             self.call["direction"] = implied or expected
-            source = "mnemonic" if implied else "endpoint"
-            self.notes.append(f"direction: not sent; taken as {implied or expected} from the {source}")
+            source = Message("mnemonic") if implied else Message("endpoint")
+            self.notes.append(
+                Message(
+                    "direction: not sent; taken as %(expected)s from the %(source)s",
+                    expected=implied or expected,
+                    source=source,
+                )
+            )
         elif expected == "in" and self.filled("lost_reason", "finish_reason"):
             pass  # an outgoing call that the client dropped comes to /in by design: no contradiction
         elif expected and direction != expected:
-            self.notes.append(f"direction: {direction}, though it came to /{self.endpoint}; the direction is believed")
+            self.notes.append(
+                Message(
+                    "direction: %(direction)s, though it came to /%(endpoint)s; the direction is believed",
+                    direction=direction,
+                    endpoint=self.endpoint,
+                )
+            )
 
     def _complete_loss(self) -> None:
         """Tell who lost the call: at its end a lost_reason means the operator; «Потерянный звонок», the client."""
         call = self.call
         if call["kind"] == "lost":
             if call.get("is_lost") is False:
-                self.notes.append("is_lost: false, though this is a lost call")
+                self.notes.append(Message("is_lost: false, though this is a lost call"))
             call["is_lost"], call["lost_by"] = True, "client"
         elif call["kind"] == "finished" and self.filled("lost_reason"):
             if call.get("is_lost") is False:
-                self.notes.append("is_lost: false, though lost_reason is filled; taken as lost")
+                self.notes.append(Message("is_lost: false, though lost_reason is filled; taken as lost"))
             call["is_lost"], call["lost_by"] = True, "operator"
 
     def _complete_talk(self) -> None:
@@ -191,7 +204,9 @@ class _Normaliser:
             call["talk_seconds"] = 0
         elif total is not None and wait is not None:
             if wait > total:
-                self.notes.append("wait_time_duration: more than total_time_duration; the talk time is not known")
+                self.notes.append(
+                    Message("wait_time_duration: more than total_time_duration; the talk time is not known")
+                )
             else:
                 call["talk_seconds"], call["talk_derived"] = total - wait, True
 
@@ -246,7 +261,11 @@ class _Normaliser:
 
 def _bounded(notes: Iterable[str]) -> list[str]:
     """Return each note once, the first of them where there are too many, and say how many are left out."""
-    each = list(dict.fromkeys(note if len(note) <= _NOTE_MAX else f"{note[:_NOTE_MAX]}…" for note in notes))
+    each = list(dict.fromkeys(note if len(note) <= _NOTE_MAX else change(note, _cut) for note in notes))
     if len(each) <= _NOTES_MAX:
         return each
-    return [*each[:_NOTES_MAX], f"and {len(each) - _NOTES_MAX} more notes"]
+    return [*each[:_NOTES_MAX], Message("and %(count)s more notes", count=len(each) - _NOTES_MAX)]
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _VALUE_MAX else f"{text[:_VALUE_MAX]}…"

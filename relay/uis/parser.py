@@ -14,11 +14,12 @@ from typing import Literal
 from urllib.parse import unquote_to_bytes
 
 from relay.errors import MalformedEvent
+from relay.i18n import Message
 from relay.uis import json_repair, variables
 from relay.uis.credentials import KEYS
 from relay.uis.variables import JSON, VARIABLES, Ambiguous, Unfilled, is_deep, is_unsubstituted
 
-_TOO_DEEP = "the body is nested too deeply to be a notification"
+_TOO_DEEP = Message("the body is nested too deeply to be a notification")
 _UTF8_SEQUENCES = re.compile(rb"[\xc2-\xdf][\x80-\xbf]|[\xe0-\xef][\x80-\xbf]{2}|[\xf0-\xf4][\x80-\xbf]{3}")
 _HIGH = re.compile(rb"[\x80-\xff]")
 _LOOKS_LIKE_FORM = re.compile(r"[\w.\-\[\]%+]{1,100}=")
@@ -92,7 +93,7 @@ def _strict(text: str) -> ParsedBody:
         different = _different(values)
         if len(different) == 1:
             return different[0]
-        doubled.append(f"{name}: stands twice with different values; left empty")
+        doubled.append(Message("%(key)s: stands twice with different values; left empty", key=name))
         return _any_of(different)
 
     def collect(pairs: list[tuple[str, JSON]]) -> dict[str, JSON]:
@@ -168,13 +169,13 @@ def _unglue(piece: bytes, notes: list[str]) -> list[bytes]:
         if piece[start - 1 : start] != b"_":
             parts.append(piece[start:end])
             end = start
-            notes.append(f"before {match[1][::-1].decode()} an & was missing")
+            notes.append(Message("before %(match)s an & was missing", match=match[1][::-1].decode()))
     return [piece[:end], *reversed(parts)]
 
 
 def _form_value(value: str, behind: Sequence[str], name: str, notes: list[str]) -> JSON:
     if behind:
-        notes.append(f"{name}: an unescaped & stands in it; left empty")
+        notes.append(Message("%(name)s: an unescaped & stands in it; left empty", name=name))
         return Ambiguous("&".join((value, *behind)))
     text = value.strip()
     if not text:
@@ -241,7 +242,7 @@ def decode(raw: bytes) -> tuple[str, tuple[str, ...]]:
     notes: list[str] = []
     if raw.startswith(codecs.BOM_UTF8):
         raw = raw[len(codecs.BOM_UTF8) :]
-        notes.append("a byte order mark was removed")
+        notes.append(Message("a byte order mark was removed"))
     try:
         return raw.decode("utf-8"), tuple(notes)
     except UnicodeDecodeError:
@@ -272,10 +273,13 @@ def _is_damaged_utf8(in_sequences: int, stray: int) -> bool:
 def _decode_legacy(raw: bytes, notes: list[str]) -> tuple[str, tuple[str, ...]]:
     in_sequences, stray = _count(raw)
     if _is_damaged_utf8(in_sequences, stray):
-        return raw.decode("utf-8", "replace"), (*notes, f"{stray} bytes are not UTF-8 and were replaced by U+FFFD")
+        return raw.decode("utf-8", "replace"), (
+            *notes,
+            Message("%(count)s bytes are not UTF-8 and were replaced by U+FFFD", count=stray),
+        )
     if in_sequences > stray:
         raise MalformedEvent("the text is neither UTF-8 nor windows-1251: send it in UTF-8, or mend it with `edit`")
     try:
-        return raw.decode("cp1251"), (*notes, "decoded from windows-1251")
+        return raw.decode("cp1251"), (*notes, Message("decoded from windows-1251"))
     except UnicodeDecodeError as exc:
         raise MalformedEvent("the text is neither UTF-8 nor windows-1251: is this a notification at all?") from exc

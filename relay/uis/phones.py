@@ -8,6 +8,8 @@ from typing import NamedTuple
 
 import phonenumbers
 
+from relay.i18n import Message
+
 _TAIL = re.compile(r"\s*\.{2,}\s*")  # `74950000086...9.2.3.3`: what was dialled after the answer
 _PUNCTUATION = re.compile(r"[\s()\-\u00a0\u2010-\u2015]+")
 _E164 = re.compile(r"\+[1-9]\d{6,14}", re.ASCII)
@@ -28,7 +30,7 @@ def parse(text: str) -> Phone:
     Raises ValueError for a text that is too long to be a phone: no pattern sees it, and no cache keeps it.
     """
     if len(text) > _LENGTH_MAX:
-        raise ValueError(f"is longer than {_LENGTH_MAX} characters")
+        raise ValueError(Message("is longer than %(length_max)s characters", length_max=_LENGTH_MAX))
     return _parse(text)
 
 

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
 from relay.clock import to_utc
+from relay.i18n import Message
 
 JSON = Any  #: str | int | float | bool | None | list | dict | Ambiguous | Unfilled
 
@@ -164,14 +165,14 @@ def to_text(value: JSON) -> str:
         return "true" if value else "false"
     if isinstance(value, int | float):
         return str(_whole(value) if isinstance(value, float) and value.is_integer() else value)
-    raise ValueError("is not text")
+    raise ValueError(Message("is not text"))
 
 
 def to_key(value: JSON) -> str:
     """Return a text by which something is found: a session, an extension. Short: no index or cache swells."""
     text = to_text(value)
     if len(text) > _KEY_MAX:
-        raise ValueError(f"is longer than {_KEY_MAX} characters")
+        raise ValueError(Message("is longer than %(key_max)s characters", key_max=_KEY_MAX))
     return text
 
 
@@ -180,19 +181,19 @@ def to_integer(value: JSON) -> int:
     if type(value) is int and 0 <= value <= _MAX_INTEGER:
         return value
     if isinstance(value, (bool, list | dict)):
-        raise ValueError("is not a whole number")
+        raise ValueError(Message("is not a whole number"))
     if isinstance(value, str) and re.fullmatch(r"\s*\d{1,19}(\.0+)?\s*", value, re.ASCII):
         value = int(value.strip().partition(".")[0])
     if isinstance(value, float):
         value = _whole(value)
     if not isinstance(value, int) or not 0 <= value <= _MAX_INTEGER:
-        raise ValueError("is not a whole number")
+        raise ValueError(Message("is not a whole number"))
     return value
 
 
 def _whole(value: float) -> int:
     if not value.is_integer():
-        raise ValueError("is not a whole number")
+        raise ValueError(Message("is not a whole number"))
     return int(value)
 
 
@@ -204,13 +205,13 @@ def to_boolean(value: JSON) -> bool:
         return True
     if word in _FALSE:
         return False
-    raise ValueError("is neither true nor false")
+    raise ValueError(Message("is neither true nor false"))
 
 
 def to_direction(value: JSON) -> str:
     word = to_text(value).lower()
     if word not in ("in", "out"):
-        raise ValueError("is neither in nor out")
+        raise ValueError(Message("is neither in nor out"))
     return word
 
 
@@ -224,11 +225,11 @@ def to_moment(value: JSON, zone: ZoneInfo) -> datetime:
             moment = datetime.fromisoformat(text)
             return to_utc(moment if moment.tzinfo else moment.replace(tzinfo=zone))
         if not _UNIX.fullmatch(text):
-            raise ValueError("is not a time")
+            raise ValueError(Message("is not a time"))
         seconds = float(text) / (1000 if len(text.partition(".")[0]) > 10 else 1)
         return _EPOCH + timedelta(milliseconds=round(seconds * 1000))
     except (OverflowError, ValueError) as exc:
-        raise ValueError("is not a time like 2026-03-02 12:45:59.863") from exc
+        raise ValueError(Message("is not a time like 2026-03-02 12:45:59.863")) from exc
 
 
 def to_integers(value: JSON) -> tuple[int, ...]:
@@ -276,22 +277,22 @@ def from_json(text: str) -> JSON:
     try:
         value = _DECODER.decode(text)
     except RecursionError:
-        raise ValueError("is nested too deeply") from None
+        raise ValueError(Message("is nested too deeply")) from None
     if is_deep([value]):
-        raise ValueError("is nested too deeply")
+        raise ValueError(Message("is nested too deeply"))
     return value
 
 
 def refuse(constant: str) -> JSON:
     """Refuse NaN and Infinity, which are not JSON: for `parse_constant`."""
-    raise ValueError(f"{constant} is not JSON")
+    raise ValueError(Message("%(constant)s is not JSON", constant=constant))
 
 
 def finite(digits: str) -> float:
     """Return a number that JSON can hold: for `parse_float`."""
     value = float(digits)
     if value in (float("inf"), float("-inf")):
-        raise ValueError(f"{digits[:40]} is too large")
+        raise ValueError(Message("%(digits)s is too large", digits=digits[:40]))
     return value
 
 
@@ -303,16 +304,16 @@ def _items(value: JSON) -> list[JSON]:
         stripped = value.strip()
         value = from_json(stripped) if stripped.startswith("[") else _split(stripped)
     if isinstance(value, dict):
-        raise ValueError("is not a list")
+        raise ValueError(Message("is not a list"))
     items = value if isinstance(value, list) else [value]
     if len(items) > _ITEMS_MAX:
-        raise ValueError(f"holds more than {_ITEMS_MAX} items")
+        raise ValueError(Message("holds more than %(items_max)s items", items_max=_ITEMS_MAX))
     return items
 
 
 def _split(text: str) -> list[JSON]:
     if text.count(",") > _ITEMS_MAX:
-        raise ValueError(f"holds more than {_ITEMS_MAX} items")
+        raise ValueError(Message("holds more than %(items_max)s items", items_max=_ITEMS_MAX))
     return [item.strip() for item in text.split(",") if item.strip()]
 
 

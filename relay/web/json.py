@@ -9,7 +9,7 @@ import msgspec
 from werkzeug.exceptions import HTTPException, InternalServerError
 from werkzeug.wrappers import Response
 
-_encode = msgspec.json.Encoder().encode
+_encode = msgspec.json.Encoder(enc_hook=str).encode  # a Message is its English text
 
 
 def json_response(status_code: int = HTTPStatus.OK, **values: Any) -> Response:

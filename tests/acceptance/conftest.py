@@ -7,13 +7,16 @@ from pathlib import Path
 
 import pytest
 
+from tests import databases
 from tests.acceptance.process import Process
 
 
 @pytest.fixture
 def make_process(
-    write_config: Callable[..., Path], unused_port: int, tmp_path: Path
+    write_config: Callable[..., Path], database_url: str, unused_port: int, tmp_path: Path
 ) -> Iterator[Callable[..., Process]]:
+    """A web server on a database of the newest schema: what is about a first start makes a `Process` of its own."""
+    databases.create_at(database_url)
     made: list[Process] = []
 
     def make(*args: str, environ: dict[str, str] | None = None, **more: str) -> Process:

@@ -79,8 +79,8 @@ class Held:
 
     def __init__(self, pid: int) -> None:
         status = Path(f"/proc/{pid}/status").read_text()
-        self.mb = int(re.search(r"VmRSS:\s+(\d+)", status)[1]) / 1024  # type: ignore[index]
-        self.threads = int(re.search(r"Threads:\s+(\d+)", status)[1])  # type: ignore[index]
+        self.mb = int(re.search(r"VmRSS:\s+(\d+)", status)[1]) / 1024
+        self.threads = int(re.search(r"Threads:\s+(\d+)", status)[1])
         self.files = sum(1 for _ in Path(f"/proc/{pid}/fd").iterdir())
 
 

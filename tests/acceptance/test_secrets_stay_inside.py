@@ -139,8 +139,8 @@ def test_secrets_phones_and_links_reach_no_log_no_metric_no_answer_and_no_proces
         answers = every_door(process)
         eventually(lambda: systems.onec.recorded() >= 6, "something is delivered")
         for outcome in ("refused", "misconfigured", "delivered"):
-            eventually(lambda name=outcome: f"delivery.{name}" in process.log.read_text(), f"something is {outcome}")  # type: ignore[misc]
-        lines = "".join(Path(f"/proc/{pid}/cmdline").read_text() for pid in [process.child.pid, *process.workers()])  # type: ignore[union-attr]
+            eventually(lambda name=outcome: f"delivery.{name}" in process.log.read_text(), f"something is {outcome}")
+        lines = "".join(Path(f"/proc/{pid}/cmdline").read_text() for pid in [process.child.pid, *process.workers()])
     finally:
         process.terminate()
 

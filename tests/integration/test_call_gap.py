@@ -170,7 +170,7 @@ def test_without_order_or_without_a_session_nothing_waits(
     post(relay, rendered("incoming", call_session_id=session))
     lane.deliver()
     for kind in ("answered", "lost"):
-        post(relay, rendered(kind, call_session_id=session))  # type: ignore[arg-type]
+        post(relay, rendered(kind, call_session_id=session))
 
     lane.deliver()
 

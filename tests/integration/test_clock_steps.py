@@ -234,7 +234,7 @@ def test_what_a_clock_that_was_ahead_has_stored_is_delivered_at_once(
     clock.now += ahead
     for session in (1, 2):
         for kind in ("incoming", "answered"):
-            post(relay, rendered(kind, call_session_id=session))  # type: ignore[arg-type]
+            post(relay, rendered(kind, call_session_id=session))
     clock.now -= ahead
     order: list[tuple[str | None, str]] = []
 

@@ -449,7 +449,7 @@ def test_check_and_every_start_refuse_an_empty_admin_password(operator: Operator
 
 
 def test_commands_need_a_database_and_none_creates_it(write_config: Any, tmp_path: Path) -> None:
-    operator = Operator(None, {"RELAY_CONFIG": str(write_config())})  # type: ignore[arg-type]
+    operator = Operator(None, {"RELAY_CONFIG": str(write_config())})
 
     for command in (["events"], ["dead"], ["status"], ["show", "x"], ["replay", "--all"], ["discard", "--all"]):
         assert "migrate" in operator.run(*command, code=1)

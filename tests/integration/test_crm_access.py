@@ -242,7 +242,7 @@ def test_check_says_that_all_three_are_ready(check: Any, oauth: bool) -> None:
     [
         ("bitrix24", "insufficient_scope", "telephony.externalline.get", "telephony, crm and user"),
         ("bitrix24", "invalid_credentials", None, "make a new incoming webhook"),
-        ("bitrix24", "wrong_auth_type", "telephony.externalline.get", "локальное приложение"),
+        ("bitrix24", "wrong_auth_type", "telephony.externalline.get", "create a local application"),
         ("bitrix24", "wrong_auth_type", "telephony.externalline.get", "local application"),
         ("amocrm", "unauthorized", None, "make a new long-lived token"),
         ("amocrm", "payment_required", None, "not paid for"),

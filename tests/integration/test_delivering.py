@@ -34,10 +34,10 @@ def test_the_five_notifications_of_a_call_arrive_in_order_as_uis_would_have_sent
     post_call(relay, 7)
 
     eventually(all_are(relay, "delivered"), "all delivered")
-    sent = [list(json.loads(rendered(kind, call_session_id=7)).items()) for kind in STANDARD]  # type: ignore[arg-type]
+    sent = [list(json.loads(rendered(kind, call_session_id=7)).items()) for kind in STANDARD]
     arrived = [list(json.loads(record["body"]).items()) for record in onec.onec.state()["writes"]]
     order = ["incoming", "answered", "lost", "outgoing", "finished"]
-    assert arrived == [sent[STANDARD.index(kind)] for kind in order]  # type: ignore[arg-type]
+    assert arrived == [sent[STANDARD.index(kind)] for kind in order]
     assert [record["endpoint"] for record in onec.onec.state()["writes"]] == ["in", "in", "in", "out", "rec"]
 
 
@@ -105,7 +105,7 @@ def test_a_refusal_is_dead_at_once_with_the_targets_words_and_lets_the_call_go_o
 
     eventually(lambda: sorted(states(relay)) == ["dead"] + ["delivered"] * 4, "one dead, four delivered")
     [dead] = relay.store.queries.dead_letters(Selection())
-    assert "недопустимое имя" in dead.reason  # type: ignore[union-attr, operator]
+    assert "недопустимое имя" in dead.reason
 
 
 @pytest.mark.parametrize("mode", ["hang", "reset"])

@@ -243,7 +243,7 @@ def _write(path: str, inside: Any, most: Any, go: Any) -> None:
             with inside.get_lock():
                 inside.value -= 1
 
-    Database.transaction = counted  # type: ignore[method-assign]
+    Database.transaction = counted
     store = Store(f"sqlite:///{path}")
     go.wait()
     for number in range(150):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 
@@ -42,3 +43,15 @@ def _arenas(hook: str) -> int:
 def test_all_threads_of_a_worker_share_one_arena() -> None:
     """Each would keep for good what the largest body in it took: 80 MB after 200,000 varied requests."""
     assert _arenas("with") == 1 < _arenas("without")
+
+
+def test_a_process_that_serves_from_a_file_loads_nothing_of_postgresql_and_no_migrations() -> None:
+    """Each would cost every start a tenth of a second, and its memory for good."""
+    code = "import sys, wsgi; print(*sys.modules)"
+    environ = {**os.environ, "RELAY_CONFIG": str(ROOT / "config" / "relay.toml")}
+    loaded = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=environ, capture_output=True, text=True)
+
+    assert "relay.store.sqlite.database" in loaded.stdout.split(), loaded.stderr
+    assert not [
+        name for name in loaded.stdout.split() if name.startswith(("sqlalchemy.dialects.postgresql", "alembic"))
+    ]

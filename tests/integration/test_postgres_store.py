@@ -199,4 +199,4 @@ class _Broken:
         self.left -= 1
         if self.left < 0:
             raise StoreError("the line has broken")
-        self._real(*args)  # type: ignore[arg-type]
+        self._real(*args)

@@ -155,4 +155,4 @@ def test_the_page_of_an_event_shows_which_rule_decided(make_crm: Callable[..., R
     text = page.get(f"/admin/events/{event.id}", headers={"Accept-Language": "ru"}).get_data(as_text=True)
 
     assert "Какое правило решило" in text
-    assert f"rule 1 (line = {LINE})" in text
+    assert f"правило 1 (line = {LINE})" in text

@@ -227,7 +227,7 @@ def test_a_move_says_what_stays_and_why(make_relay: Callable[..., Relay], tmp_pa
 
 def test_without_order_the_deliveries_of_a_call_do_not_wait_for_each_other(stored: Relay) -> None:
     for kind in ("answered", "lost"):
-        post(stored, rendered(kind, call_session_id=0))  # type: ignore[arg-type]
+        post(stored, rendered(kind, call_session_id=0))
     hang = threading.Event()
     begun: list[str] = []
 
@@ -248,7 +248,7 @@ def test_without_order_the_deliveries_of_a_call_do_not_wait_for_each_other(store
 def test_a_replayed_event_takes_its_place_among_those_of_its_call_that_still_wait(stored: Relay) -> None:
     """Of the call 0: the first is dead, two more wait; the first is replayed before they have gone."""
     for kind in ("answered", "lost"):
-        post(stored, rendered(kind, call_session_id=0))  # type: ignore[arg-type]
+        post(stored, rendered(kind, call_session_id=0))
     refusing = True
     order: list[str] = []
 

@@ -62,7 +62,7 @@ GENERAL = [
     (403, text("bitrix24_error_invalid_credentials.json"), "misconfigured", None, "expired"),
     (401, text("bitrix24_error_insufficient_scope_webhook.json"), "misconfigured", None, "telephony, crm"),
     (403, text("bitrix24_error_insufficient_scope_webhook.json"), "misconfigured", None, "telephony, crm"),
-    (403, text("bitrix24_error_wrong_auth_type.json"), "misconfigured", None, "локальное приложение"),
+    (403, text("bitrix24_error_wrong_auth_type.json"), "misconfigured", None, "create a local application"),
     (403, text("bitrix24_error_wrong_auth_type.json"), "misconfigured", None, "local application"),
     (403, text("bitrix24_error_access_denied.json"), "misconfigured", None, "tariff"),
     (403, text("bitrix24_error_access_denied_commercial.json"), "misconfigured", None, "commercial plans"),

@@ -13,16 +13,16 @@ import pytest
 ROOT = Path(__file__).parents[2]
 RELAY = ROOT / "relay"
 
-VALUES = {"errors", "models", "clock"}
+VALUES = {"i18n", "errors", "models", "clock"}
 ALLOWED: dict[str, set[str]] = {
-    "errors": set(),
+    "i18n": set(),
+    "errors": {"i18n"},
     "clock": set(),
     "models": set(),
     "cpu_affinity": set(),
-    "hosting": set(),
+    "hosting": {"i18n"},
     "config": VALUES,
     "uis": VALUES,
-    "i18n": set(),
     "store": VALUES,
     "routing": VALUES | {"config", "uis"},
     "ingest": VALUES | {"config", "store", "uis", "routing", "delivery"},

@@ -44,7 +44,7 @@ def test_the_normalised_body_is_the_record_of_the_call(web: responses.RequestsMo
     assert send(shipment=shipment).name == "delivered"
 
     request = web.calls[0].request
-    assert json.loads(request.body) == as_record(shipment.event.call)  # type: ignore[arg-type]
+    assert json.loads(request.body) == as_record(shipment.event.call)
     assert request.headers["Content-Type"] == "application/json; charset=utf-8"
     assert request.headers["X-Relay-Delivery"] == "01a2-delivery"
     assert not [name for name in request.headers if name.lower().startswith("webhook-")]

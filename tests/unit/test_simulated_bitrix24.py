@@ -543,7 +543,7 @@ def test_reset_empties_it_and_leaves_tokens(portal: Portal) -> None:
 def sandbox(clock: FakeClock) -> Iterator[Sandbox]:
     seen: list[tuple[str, str, str]] = []
     running = Sandbox(bitrix24=Bitrix24(clock=clock), observe=lambda *what: seen.append(what)).start()
-    running.seen = seen  # type: ignore[attr-defined]
+    running.seen = seen
     yield running
     running.close()
 
@@ -552,7 +552,7 @@ def test_it_is_served_over_sockets_and_observed(sandbox: Sandbox) -> None:
     answer = requests.post(f"{sandbox.bitrix24_webhook}{REGISTER}.json", json=CALL, timeout=5)
 
     assert "CALL_ID" in answer.json()["result"]
-    assert sandbox.seen[:2] == [("bitrix24", REGISTER, "arrived"), ("bitrix24", REGISTER, "answered")]  # type: ignore[attr-defined]
+    assert sandbox.seen[:2] == [("bitrix24", REGISTER, "arrived"), ("bitrix24", REGISTER, "answered")]
     state = requests.get(f"{sandbox.url}/_state", timeout=5).json()
     assert state.keys() == {"onec", "bitrix24", "amocrm", "uis"}
     assert state["bitrix24"] == json.loads(json.dumps(sandbox.bitrix24.state()))

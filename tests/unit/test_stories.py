@@ -55,7 +55,7 @@ def test_a_long_call_is_read_once(question: str) -> None:
                 count += 1
                 return "incoming"
 
-        getattr(CallHistory((Ringing(),) * length), question)  # type: ignore[arg-type]
+        getattr(CallHistory((Ringing(),) * length), question)
         return count
 
     assert 100 <= reads(100) <= 1000

@@ -273,7 +273,7 @@ class LaneMachine(RuleBasedStateMachine):
             self.retry_not_before = max(self.retry_not_before, self.now + timedelta(seconds=asked))
             return Outcome(name="later", reason="busy", wait=timedelta(seconds=asked))
         if self.outage:
-            return Outcome(name=self.outage, reason="outage")  # type: ignore[arg-type]
+            return Outcome(name=self.outage, reason="outage")
         if delivery.session in self.poison:
             return Outcome(name="failed", reason="poison", status=500)
         return Outcome(name="delivered")

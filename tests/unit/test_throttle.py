@@ -180,7 +180,7 @@ def test_a_target_that_asks_for_time_is_called_half_as_often_and_recovers() -> N
     for _ in range(4):
         for name in ("later", "delivered"):  # every second one: not enough to call it down
             permit, _ = pauses_until_let_through(time, throttle)
-            throttle.record_outcome(permit, Outcome(name=name), "a")  # type: ignore[arg-type]
+            throttle.record_outcome(permit, Outcome(name=name), "a")
         permit, waited = pauses_until_let_through(time, throttle)
         throttle.release(permit)
         gaps.append(waited)

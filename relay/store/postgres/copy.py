@@ -32,7 +32,9 @@ Report = Callable[[str, int, int], None]
 def refuse_unfinished(connection: Connection, name: str) -> None:
     """Raise StoreError when a copy into this database was broken off."""
     if connection.execute(_FIND_MARK).first() is not None:
-        raise StoreError(f"a copy into {name} was not finished; run `relay copy` again with the same addresses")
+        raise StoreError(
+            "a copy into %(name)s was not finished; run `relay copy` again with the same addresses", name=name
+        )
 
 
 def copy_store(source: SqliteDatabase, destination: Database, now: datetime, report: Report) -> dict[str, int]:
@@ -66,7 +68,7 @@ def _begin(destination: Database, fingerprint: int) -> None:
         if mark == fingerprint:
             return
         if mark is None and any(_count(connection, table) for table in _TABLES):
-            raise StoreError(f"the database {destination.name} is not empty; give one that is")
+            raise StoreError("the database %(name)s is not empty; give one that is", name=destination.name)
         names = ", ".join(table.name for table in metadata.sorted_tables)
         connection.execute(text(f"TRUNCATE {names}"))
         connection.execute(_SET_MARK, {"at": fingerprint})
@@ -92,7 +94,13 @@ def _copy_table(table: Table, source: SqliteDatabase, destination: Database, rep
         done += len(rows)
         report(table.name, done, total)
     if done != total:
-        raise StoreError(f"{done} of {total} rows of {table.name} stand in {destination.name}; begin with an empty one")
+        raise StoreError(
+            "%(done)s of %(total)s rows of %(name)s stand in %(name2)s; begin with an empty one",
+            done=done,
+            total=total,
+            name=table.name,
+            name2=destination.name,
+        )
     return done
 
 

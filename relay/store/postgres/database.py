@@ -184,7 +184,7 @@ class PostgresDatabase(Database):
 
     def _connect(self, engine: Engine) -> Connection:
         if self._closed:
-            raise StoreError(f"the database {self.name} has been closed: the relay is stopping")
+            raise StoreError("the database %(name)s has been closed: the relay is stopping", name=self.name)
         try:
             return engine.connect()
         except PoolTimeout as exc:
@@ -205,15 +205,17 @@ class PostgresDatabase(Database):
         """What an operator can mend, or what passes by itself; None for a bug."""
         state = getattr(original, "sqlstate", None) or ""
         if state in _BUSY:
-            return StoreBusy(f"the database {self.name} is busy: {_BUSY[state]}")
+            return StoreBusy("the database %(name)s is busy: %(state)s", name=self.name, state=_BUSY[state])
         is_lost = type(original).__name__ in ("OperationalError", "InterfaceError", "AdminShutdown")
         if not is_lost and not state.startswith(_SERVER_STATES):
             return None
         remedy = next((what for code, what in _REMEDIES.items() if state.startswith(code)), None)
         message = next(iter(str(original).strip().splitlines()), type(original).__name__)
         return StoreError(
-            f"the database {self.name} cannot be used: {message}; "
-            f"{remedy or 'see whether its server runs and can be reached; the relay goes on by itself'}"
+            "the database %(name)s cannot be used: %(message)s; %(itself)s",
+            name=self.name,
+            message=message,
+            itself=remedy or "see whether its server runs and can be reached; the relay goes on by itself",
         )
 
     def _engine(self, *, pool_size: int, timeout: float) -> Engine:
@@ -236,8 +238,8 @@ class PostgresDatabase(Database):
             )
         except ModuleNotFoundError as exc:
             raise StoreError(
-                "PostgreSQL needs the extra `postgres`: run `make install EXTRAS=postgres`, or "
-                "`pip install -r extras/postgres.txt`"
+                "PostgreSQL needs the extra `postgres`: run `make install EXTRAS=postgres`, or `pip "
+                "install -r extras/postgres.txt`"
             ) from exc
 
 

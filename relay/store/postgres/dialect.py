@@ -6,11 +6,9 @@ import re
 from typing import Any
 
 from sqlalchemy import Column, Connection
-from sqlalchemy.dialects import postgresql
 
 _LIST = re.compile(r"\bIN :(\w+)")  # `= ANY` knows the list's type by its left side
 _NAME = re.compile(r"(?<!:):(\w+)")
-_ENGINE = postgresql.dialect()  # type: ignore[no-untyped-call]  # SQLAlchemy has no types here
 _next_seqs = """
     SELECT ARRAY(SELECT nextval('events_seq_seq') FROM generate_series(1, %(events)s)),
            ARRAY(SELECT nextval('deliveries_seq_seq') FROM generate_series(1, %(deliveries)s))
@@ -25,8 +23,8 @@ def bind_list(sql: str, name: str, values: dict[str, Any]) -> tuple[str, dict[st
     return sql, values | {name: list(values[name])}
 
 
-def placeholder(column: Column[Any]) -> str:
-    return f"CAST(%s AS {column.type.compile(_ENGINE)})"
+def placeholder(column: Column[Any], connection: Connection) -> str:
+    return f"CAST(%s AS {column.type.compile(connection.dialect)})"
 
 
 def next_seqs(connection: Connection, events: int, deliveries: int) -> tuple[list[int], list[int]]:

@@ -15,6 +15,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from relay.errors import StoreError
+from relay.i18n import said
 from relay.store.sqlite.lock import open_private
 
 KEPT_FOR = timedelta(days=30)
@@ -38,9 +39,9 @@ def back_up(database: Path, copy: Path) -> Content:
     Raises StoreError when the file exists, cannot be written, or does not pass SQLite's own check.
     """
     if copy.exists():
-        raise StoreError(f"{copy} exists already; give another name, or remove it")
+        raise StoreError("%(copy)s exists already; give another name, or remove it", copy=copy)
     if not copy.parent.is_dir():
-        raise StoreError(f"the folder {copy.parent} does not exist; create it")
+        raise StoreError("the folder %(parent)s does not exist; create it", parent=copy.parent)
     return copy_whole(database, copy)
 
 
@@ -63,7 +64,9 @@ def copy_whole(source: Path, copy: Path, *, like: Path | None = None, without_jo
             os.fsync(file.fileno())
         unfinished.replace(copy)
     except (sqlite3.Error, OSError) as exc:
-        raise StoreError(f"the copy {copy} of {source} could not be made: {exc}") from exc
+        raise StoreError(
+            "the copy %(copy)s of %(source)s could not be made: %(why)s", copy=copy, source=source, why=said(exc)
+        ) from exc
     finally:
         with contextlib.suppress(OSError):
             unfinished.unlink(missing_ok=True)
@@ -77,7 +80,7 @@ def _verify(copy: Path) -> Content:
         [(version,)] = opened.execute("SELECT version_num FROM alembic_version").fetchall()
         [(count,)] = opened.execute("SELECT count(*) FROM events").fetchall()
     if verdict != "ok":
-        raise StoreError(f"the copy is not sound ({verdict}); look at the disk")
+        raise StoreError("the copy is not sound (%(verdict)s); look at the disk", verdict=verdict)
     return Content(str(version), int(count))
 
 
@@ -125,7 +128,9 @@ def delete_outdated(database: Path, now: datetime) -> int:
         try:
             path.unlink(missing_ok=True)
         except OSError as exc:
-            raise StoreError(f"the copy {path} should be deleted, but cannot be: {exc.strerror}") from exc
+            raise StoreError(
+                "the copy %(path)s should be deleted, but cannot be: %(strerror)s", path=path, strerror=exc.strerror
+            ) from exc
     return len(outdated)
 
 

@@ -21,6 +21,7 @@ from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.exc import DBAPIError
 
 from relay.errors import StoreBusy, StoreError
+from relay.i18n import said
 from relay.store.engine import WRITE_TIMEOUT_S, Changes, Database
 from relay.store.sqlite import backup, journal
 from relay.store.sqlite.lock import FileLock, Presence, WriteLock
@@ -103,7 +104,9 @@ class SqliteDatabase(Database):
         """Under the write lock; a new database is for nobody else's eyes: it holds phones and recording links."""
         folder = self.path.parent
         if not folder.is_dir():
-            raise StoreError(f"the folder {folder} does not exist; create it, or set another storage.url")
+            raise StoreError(
+                "the folder %(folder)s does not exist; create it, or set another storage.url", folder=folder
+            )
         with self.lock.held(_SCHEMA_TIMEOUT_S):
             try:
                 self.refuse_foreign_journal()
@@ -113,7 +116,9 @@ class SqliteDatabase(Database):
                     connection.exec_driver_sql("SELECT 1")  # for SQLAlchemy, too, it has begun
                     yield connection
             except (sqlite3.Error, OSError) as exc:
-                raise StoreError(f"the database {self.name} cannot be migrated: {exc}") from exc
+                raise StoreError(
+                    "the database %(name)s cannot be migrated: %(why)s", name=self.name, why=said(exc)
+                ) from exc
 
     def keep_copy(self, version: str, now: datetime) -> None:
         backup.copy_whole(self.path, backup.copy_name(self.path, version, now))
@@ -213,7 +218,7 @@ class SqliteDatabase(Database):
 
     def _refuse_closed(self) -> None:
         if self._closed:
-            raise StoreError(f"the database {self.path} has been closed: the relay is stopping")
+            raise StoreError("the database %(path)s has been closed: the relay is stopping", path=self.path)
 
     def refuse_foreign_journal(self) -> None:
         """Raises StoreError where SQLite would bring another database's journal into this one."""
@@ -221,9 +226,12 @@ class SqliteDatabase(Database):
             return
         what = "another file has been put in its place" if self.exists() else "the database is gone"
         raise StoreError(
-            f"the journal {journal.path_of(self.path)} is not the database's: {what}, and nothing was touched. Stop "
-            f"every process of the relay, then `relay restore FILE` puts the copy FILE there rightly and keeps the "
-            f"journal aside; for the file that is there now, FILE is {self.path}"
+            "the journal %(path)s is not the database's: %(what)s, and nothing was touched. Stop "
+            "every process of the relay, then `relay restore FILE` puts the copy FILE there rightly "
+            "and keeps the journal aside; for the file that is there now, FILE is %(path2)s",
+            path=journal.path_of(self.path),
+            what=what,
+            path2=self.path,
         )
 
     def _admit(self, *_: Any) -> None:
@@ -231,7 +239,9 @@ class SqliteDatabase(Database):
         self.presence.enter()
         self.refuse_foreign_journal()
         if not self.exists():  # SQLite would make an empty one, and for everybody
-            raise StoreError(f"the database {self.path} is gone; put it back, or a copy with `relay restore FILE`")
+            raise StoreError(
+                "the database %(path)s is gone; put it back, or a copy with `relay restore FILE`", path=self.path
+            )
         self._connected = True
 
     def _begin(self, deadline: float) -> Connection:
@@ -251,8 +261,10 @@ class SqliteDatabase(Database):
         verdict = self._wal_guard.compare()
         if verdict == "database_gone":
             raise StoreError(
-                f"the database {self.path} has been removed or replaced while the relay was running: nothing can be "
-                "stored; put it back, or stop the relay and put a copy there with `relay restore FILE`"
+                "the database %(path)s has been removed or replaced while the relay was running: nothing "
+                "can be stored; put it back, or stop the relay and put a copy there with `relay restore "
+                "FILE`",
+                path=self.path,
             )
         if verdict == "journal_gone":
             self._save_journal()
@@ -268,7 +280,9 @@ class SqliteDatabase(Database):
         if self._connection is not None and self._wal_guard.journal_holds_something():
             busy, *_ = _driver(self._connection).execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
             if busy:
-                raise StoreBusy(f"the journal of {self.path} was deleted; it is saved as soon as nobody reads")
+                raise StoreBusy(
+                    "the journal of %(path)s was deleted; it is saved as soon as nobody reads", path=self.path
+                )
         self._reader.dispose()  # readers have the deleted files open too
         self._forget_connection()
         log.error(
@@ -292,10 +306,15 @@ class SqliteDatabase(Database):
         if getattr(original, "sqlite_errorcode", None) == sqlite3.SQLITE_ERROR:
             return None  # a statement of ours is wrong: a bug, and nobody else's commit fails for it
         if _is_busy(exc):
-            return StoreBusy(f"the database {self.path} is locked by another program")
+            return StoreBusy("the database %(path)s is locked by another program", path=self.path)
         message = str(original)
         remedy = next((what for words, what in _REMEDIES.items() if words in message), "look at the disk")
-        return StoreError(f"the database {self.path} cannot be used: {message}; {remedy}")
+        return StoreError(
+            "the database %(path)s cannot be used: %(message)s; %(remedy)s",
+            path=self.path,
+            message=message,
+            remedy=remedy,
+        )
 
     def _engine(self, *, read_only: bool) -> Engine:
         engine = create_engine(

@@ -18,7 +18,7 @@ def bind_list(sql: str, name: str, values: dict[str, Any]) -> tuple[str, dict[st
     return sql.replace(f"IN :{name}", f"IN ({names})"), values | each
 
 
-def placeholder(_column: Column[Any]) -> str:
+def placeholder(_column: Column[Any], _connection: Connection) -> str:
     return "?"
 
 

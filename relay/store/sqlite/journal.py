@@ -138,7 +138,9 @@ def _write(lock: Path, text: str) -> None:
         finally:
             os.close(descriptor)
     except OSError as exc:
-        raise StoreError(f"the lock file {lock} cannot be written: {exc.strerror}; look at the disk") from exc
+        raise StoreError(
+            "the lock file %(lock)s cannot be written: %(strerror)s; look at the disk", lock=lock, strerror=exc.strerror
+        ) from exc
 
 
 def _noted(lock: Path) -> Noted | None:

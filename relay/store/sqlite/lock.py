@@ -51,7 +51,9 @@ class FileLock:
             try:
                 self._fd = open_private(self.path)
             except OSError as exc:
-                raise StoreError(f"the lock file {self.path} cannot be opened: {exc.strerror}") from exc
+                raise StoreError(
+                    "the lock file %(path)s cannot be opened: %(strerror)s", path=self.path, strerror=exc.strerror
+                ) from exc
             self._pid = os.getpid()
         try:
             fcntl.flock(self._fd, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)

@@ -8,6 +8,7 @@ from datetime import datetime
 from pathlib import Path
 
 from relay.errors import StoreError
+from relay.i18n import said
 from relay.store import migrate
 from relay.store.sqlite import journal
 from relay.store.sqlite.backup import Content, copy_name, copy_whole
@@ -31,7 +32,9 @@ def restore(database: SqliteDatabase, file: Path, now: datetime) -> Restored:
     """
     path = database.path
     if not path.parent.is_dir():
-        raise StoreError(f"the folder {path.parent} does not exist; create it, or set another storage.url")
+        raise StoreError(
+            "the folder %(parent)s does not exist; create it, or set another storage.url", parent=path.parent
+        )
     with database.presence.exclusive():
         incoming = copy_name(path, "incoming", now)
         content = copy_whole(file, incoming, like=path.parent, without_journal=_has_foreign_journal(file))
@@ -45,7 +48,9 @@ def restore(database: SqliteDatabase, file: Path, now: datetime) -> Restored:
             journal.forget(database.lock.path)
             _sync(path.parent)
         except OSError as exc:
-            raise StoreError(f"{file} could not be put in the place of {path}: {exc}") from exc
+            raise StoreError(
+                "%(file)s could not be put in the place of %(path)s: %(why)s", file=file, path=path, why=said(exc)
+            ) from exc
         finally:
             incoming.unlink(missing_ok=True)
     return Restored(content, former if former.exists() else None, stray)

@@ -12,6 +12,7 @@ from typing import Any, assert_never
 from relay import routing
 from relay.clock import Clock
 from relay.config import AmoCrmTarget
+from relay.i18n import Message, join
 from relay.models import CallEvent, ClaimedDelivery, Outcome
 from relay.targets.amocrm import bodies, plan, responses
 from relay.targets.amocrm.lookup import Lookup
@@ -40,7 +41,7 @@ class AmoCrm(Adapter):
     def _probe(self) -> Outcome:
         """Ask with `GET /account`, and whether the users of the settings are there."""
         self.rest.get("/api/v4/account")
-        return Outcome(name="delivered", reason="; ".join([*self._missing_users(), *self.warnings(self.clock())]))
+        return Outcome(name="delivered", reason=join(*self._missing_users(), *self.warnings(self.clock())))
 
     def expires_at(self) -> datetime | None:
         return jwt_expires_at(self.settings.token or "")
@@ -50,16 +51,18 @@ class AmoCrm(Adapter):
         if ends is None or ends - now > _WARN_BEFORE:
             return []
         day = ends.strftime("%d.%m.%Y")
-        return [f"access {'ends' if ends > now else 'ended'} on {day}: make a new long-lived token"]
+        if ends > now:
+            return [Message("access ends on %(day)s: make a new long-lived token", day=day)]
+        return [Message("access ended on %(day)s: make a new long-lived token", day=day)]
 
     def _missing_users(self) -> list[str]:
         try:
             document = self.rest.get("/api/v4/users?limit=250")
         except TargetError as exc:  # only an administrator's token may ask
-            return [f"the users could not be checked ({exc.outcome.reason})"]
+            return [Message("the users could not be checked (%(reason)s)", reason=exc.outcome.reason)]
         there = {user.get("id") for user in document.get("_embedded", {}).get("users", [])}
         named = dict.fromkeys((self.settings.default_user, *self.settings.mapped_users))
-        return [f"there is no user {user} in amoCRM" for user in named if user not in there]
+        return [Message("there is no user %(user)s in amoCRM", user=user) for user in named if user not in there]
 
 
 class _Call(CallWorkflow[plan.Step]):
@@ -129,7 +132,7 @@ class _Call(CallWorkflow[plan.Step]):
             if exc.code != "unknown_phone":
                 raise
             if self._done.get("contact"):
-                reason = "amoCRM does not find the contact that it has taken yet"
+                reason = Message("amoCRM does not find the contact that it has taken yet")
                 raise TargetError(Outcome(name="failed", reason=reason, health_hint="well")) from exc
             self._is_unknown = True
             return

@@ -9,6 +9,7 @@ from __future__ import annotations
 from msgspec import Struct
 
 from relay.config import AmoCrmTarget
+from relay.i18n import Message
 from relay.targets.crm.call_result import ResultCode
 from relay.targets.crm.workflow import NO_NUMBER, CallState, Done, Reject, StashRecording, after_the_call, stashed
 
@@ -78,17 +79,17 @@ def next_step(state: CallState, target: AmoCrmTarget, *, is_unknown: bool) -> De
 
 def _while_it_rings(state: CallState, target: AmoCrmTarget) -> Decision:
     if _is_posted(state):
-        return Done("the call is over already")
+        return Done(Message("the call is over already"))
     if state.history.client is None:
         return Done(NO_NUMBER)
     if not target.popup:
-        return Done("popup is off")
+        return Done(Message("popup is off"))
     if state.done.get("popup"):
         return Done()
     if not state.is_fresh:
-        return Done("too late for a pop-up")
+        return Done(Message("too late for a pop-up"))
     users = target.mapped_users if state.user is None else (state.user,)
-    return PopUp(users) if users else Done("nobody is named in `users` to show a pop-up to")
+    return PopUp(users) if users else Done(Message("nobody is named in `users` to show a pop-up to"))
 
 
 def _at_the_end(state: CallState, target: AmoCrmTarget, *, is_unknown: bool) -> Decision:
@@ -97,7 +98,7 @@ def _at_the_end(state: CallState, target: AmoCrmTarget, *, is_unknown: bool) -> 
     if _is_posted(state):
         return _record(state)
     if state.history.client is None:
-        return Reject(f"{NO_NUMBER}; amoCRM takes no call without one")
+        return Reject(Message("%(no_number)s; amoCRM takes no call without one", no_number=NO_NUMBER))
     if state.done.get("posting") and target.look_up and not state.has_asked:
         return LookUp()
     if not is_unknown:
@@ -106,7 +107,7 @@ def _at_the_end(state: CallState, target: AmoCrmTarget, *, is_unknown: bool) -> 
     if how == "unsorted" and state.history.direction == "out":
         how = "contact"  # «Неразобранное» is for calls that came in
     if how == "skip":
-        return Done("amoCRM knows nobody with this phone, and unknown_phone is skip")
+        return Done(Message("amoCRM knows nobody with this phone, and unknown_phone is skip"))
     return PostUnsorted() if how == "unsorted" else PostContact()
 
 
@@ -118,13 +119,13 @@ def _record(state: CallState) -> Decision:
     """Note one link for each call: a late or edited event must change nothing."""
     link = state.history.record or state.done.get("record_waits")
     if link is None:
-        return Done("" if state.has_acted or not _is_posted(state) else "the call is there already")
+        return Done("" if state.has_acted or not _is_posted(state) else Message("the call is there already"))
     if not _is_posted(state):
         return stashed(state, link)
     if state.done.get("linked"):
-        return Done("" if state.has_acted else "the call is there, and has its recording already")
+        return Done("" if state.has_acted else Message("the call is there, and has its recording already"))
     if not state.done.get("entity"):
-        return Done("the call has no place in amoCRM that a link could be noted at")
+        return Done(Message("the call has no place in amoCRM that a link could be noted at"))
     if state.done.get("noting") and not state.has_asked:
         return LookUp()
     return PostNote(link)

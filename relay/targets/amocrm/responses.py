@@ -10,6 +10,7 @@ import re
 from datetime import datetime, timedelta
 from typing import Any
 
+from relay.i18n import Message
 from relay.models import Outcome
 from relay.targets import error_text
 from relay.targets.error_text import as_text
@@ -24,20 +25,22 @@ _A_MOMENT = timedelta(seconds=1)
 
 _BY_STATUS: dict[int, Rule] = {
     400: Rule("refused"),
-    401: Rule("misconfigured", "wrong, revoked or over: make a new long-lived token", code="expired_token"),
-    403: Rule("misconfigured", "no right to this: let an administrator make the token"),
-    404: Rule("misconfigured", "is the url the account's own address, and the pipeline there?"),
+    401: Rule("misconfigured", Message("wrong, revoked or over: make a new long-lived token"), code="expired_token"),
+    403: Rule("misconfigured", Message("no right to this: let an administrator make the token")),
+    404: Rule("misconfigured", Message("is the url the account's own address, and the pipeline there?")),
     408: Rule("later"),
     422: Rule("refused"),
-    426: Rule("misconfigured", "the administrator of the account has switched this off"),
+    426: Rule("misconfigured", Message("the administrator of the account has switched this off")),
     429: Rule("later", wait=_A_MOMENT),
     500: Rule("failed"),
 }
 _NO_TOKEN = Rule(
     "misconfigured",
-    "authorise the integration again, and set the new refresh_token; or mend client_id and client_secret",
+    Message("authorise the integration again, and set the new refresh_token; or mend client_id and client_secret"),
 )
-_BLOCKED = Rule("misconfigured", "amoCRM has blocked the API of this account for too many requests: ask its support")
+_BLOCKED = Rule(
+    "misconfigured", Message("amoCRM has blocked the API of this account for too many requests: ask its support")
+)
 
 
 def read(response: Response, now: datetime) -> dict[str, Any]:
@@ -48,7 +51,7 @@ def read(response: Response, now: datetime) -> dict[str, Any]:
     if document is None and not response.is_whole:
         raise broken_off(response)
     if document is None and response.body.strip():
-        raise TargetError(Outcome(name="failed", status=status, reason="that is no answer of amoCRM's API"))
+        raise TargetError(Outcome(name="failed", status=status, reason=Message("that is no answer of amoCRM's API")))
     if document and document.get("errors"):
         raise _error(response, document, Rule("refused"), now)
     return document or {}
@@ -64,7 +67,7 @@ def posted(response: Response, now: datetime, kind: str, request_id: str) -> dic
     for item in items if isinstance(items, list) else []:
         if isinstance(item, dict) and str(item.get("request_id", request_id)) == request_id:
             return item
-    reason = f"amoCRM answered without naming the {kind}"
+    reason = Message("amoCRM answered without naming the %(kind)s", kind=kind)
     raise TargetError(Outcome(name="unclear", status=response.status, reason=reason))
 
 
@@ -80,8 +83,8 @@ def _rule(response: Response, document: dict[str, Any] | None) -> Rule:
     if response.status == 403 and document is None:
         return _BLOCKED  # nginx's page instead of JSON
     if response.status == 400 and document and _NO_RIGHT_OR_UNPAID.search(as_text(document.get("detail"))):
-        return Rule("misconfigured", "no right to this, or the account is not paid for")
-    return rule_of_status(response, _BY_STATUS, Rule("misconfigured", "is the url the account's own address?"))
+        return Rule("misconfigured", Message("no right to this, or the account is not paid for"))
+    return rule_of_status(response, _BY_STATUS, Rule("misconfigured", Message("is the url the account's own address?")))
 
 
 def _error(response: Response, document: dict[str, Any], rule: Rule, now: datetime) -> TargetError:

@@ -15,6 +15,7 @@ from msgspec.structs import replace
 from relay import routing
 from relay.clock import Clock
 from relay.config import Bitrix24Target
+from relay.i18n import Message, join
 from relay.models import CallEvent, ClaimedDelivery, Outcome
 from relay.targets.base import Adapter, CallContext, TokenStore
 from relay.targets.bitrix24 import plan, recordings
@@ -46,7 +47,12 @@ class Bitrix24(Adapter):
         self.rest.call("telephony.externalLine.get", {})
         remarks = self.directory.remarks()
         if self.rest.moved_to is not None:
-            remarks.append(f"the portal has been renamed to {self.rest.moved_to}: put that into the configuration")
+            remarks.append(
+                Message(
+                    "the portal has been renamed to %(moved_to)s: put that into the configuration",
+                    moved_to=self.rest.moved_to,
+                )
+            )
         return Outcome(name="delivered", reason="; ".join(remarks))
 
 
@@ -62,11 +68,12 @@ class _Call(CallWorkflow[plan.Step]):
 
     def _delivered(self, note: str) -> Outcome:
         moved = self._rest.moved_to
-        notes = [note, f"the portal is {moved} now: change the configuration" if moved and self._has_requested else ""]
+        if moved and self._has_requested:
+            note = join(note, Message("the portal is %(host)s now: change the configuration", host=moved))
         return Outcome(
             name="delivered",
             remote_id=self._done.get("call_id"),
-            reason="; ".join(text for text in notes if text),
+            reason=note,
             health_hint=self._health_hint,
         )
 
@@ -140,7 +147,11 @@ class _Call(CallWorkflow[plan.Step]):
             raise exc
         default = self._settings.default_user
         if user == default:
-            reason = f"{exc.outcome.reason}: default_user = {default} is no active employee; set one who is"
+            reason = Message(
+                "%(reason)s: default_user = %(default)s is no active employee; set one who is",
+                reason=exc.outcome.reason,
+                default=default,
+            )
             raise TargetError(Outcome(name="misconfigured", status=exc.outcome.status, reason=reason)) from exc
         self._directory.forget(user)
         return default

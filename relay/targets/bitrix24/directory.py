@@ -7,6 +7,7 @@ from typing import Any
 
 from relay.clock import Clock
 from relay.config import Bitrix24Target
+from relay.i18n import WITH_REASON, Message
 from relay.targets.bitrix24.rest import Rest
 from relay.targets.crm.history import CallHistory, users
 from relay.targets.http_client import TargetError
@@ -17,16 +18,20 @@ _FORBIDDEN_FOR = timedelta(hours=1)
 _LEARNT_MAX = 1000  # extensions: more than any company has, and they come from outside
 
 
-_BESIDE_CALLS: tuple[tuple[str, dict[str, Any], str], ...] = (
+_ONLY_NAMED = Message("without the right user: only extensions in `users` are known")
+_BESIDE_CALLS: tuple[tuple[str, dict[str, Any], Message], ...] = (
     (
         "crm.duplicate.findbycomm",
         {"type": "PHONE", "values": ["+70000000000"]},
-        "right crm: calls are not bound to clients",
+        Message("without the right crm: calls are not bound to clients"),
     ),
     (
         "voximplant.statistic.get",
         {"FILTER": {"CALL_ID": "none"}},
-        "right to see call details: an unclear end of a call, or a recording, is repeated without asking",
+        Message(
+            "without the right to see call details: an unclear end of a call, or a recording, is repeated "
+            "without asking"
+        ),
     ),
 )
 
@@ -61,7 +66,7 @@ class Directory:
             try:
                 self._rest.call(method, params)
             except TargetError as exc:
-                remarks.append(f"without the {lack} ({exc.outcome.reason})")
+                remarks.append(Message(WITH_REASON, text=lack, reason=exc.outcome.reason))
         return [*remarks, *self._missing_users()]
 
     def _missing_users(self) -> list[str]:
@@ -69,9 +74,9 @@ class Directory:
         try:
             users_there = self._rest.call("user.get", {"FILTER": {"ID": list(named), "ACTIVE": True}})
         except TargetError as exc:
-            return [f"without the right user: only extensions in `users` are known ({exc.outcome.reason})"]
+            return [Message(WITH_REASON, text=_ONLY_NAMED, reason=exc.outcome.reason)]
         active = {str(user.get("ID")) for user in users_there if isinstance(user, dict)}
-        return [f"user {user} is no active employee" for user in named if str(user) not in active]
+        return [Message("user %(user)s is no active employee", user=user) for user in named if str(user) not in active]
 
     def _by_extension(self, extension: str) -> int | None:
         now = self._clock()

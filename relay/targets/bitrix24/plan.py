@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from msgspec import Struct
 
 from relay.config import Bitrix24Target
+from relay.i18n import Message
 from relay.targets.crm.call_result import ResultCode, call_result
 from relay.targets.crm.history import CallHistory
 from relay.targets.crm.workflow import NO_NUMBER, CallState, Done, Reject, StashRecording, after_the_call, stashed
@@ -78,7 +79,11 @@ def next_step(state: CallState, target: Bitrix24Target) -> Decision:
     """Return the one thing to do now."""
     if state.history.client is None and not state.done.get("call_id"):
         is_over = state.history.phase == "over"
-        return Reject(f"{NO_NUMBER}; Bitrix24 takes no call without one") if is_over else Done(NO_NUMBER)
+        return (
+            Reject(Message("%(no_number)s; Bitrix24 takes no call without one", no_number=NO_NUMBER))
+            if is_over
+            else Done(NO_NUMBER)
+        )
     match state.history.phase:
         case "over":
             return _at_the_end(state, target)
@@ -92,7 +97,7 @@ def next_step(state: CallState, target: Bitrix24Target) -> Decision:
 
 def _while_it_lasts(state: CallState, target: Bitrix24Target) -> Decision:
     if state.done.get("finished"):
-        return Done("the call is finished already")
+        return Done(Message("the call is finished already"))
     screens = _screens(state, target)
     if not state.done.get("call_id"):
         return Register(show=screens == (state.user,))
@@ -136,13 +141,13 @@ def _record(state: CallState, target: Bitrix24Target) -> Decision:
     """Attach one recording for each call: Bitrix24 would replace it, and a late or edited event must change nothing."""
     link = state.history.record or state.done.get("record_waits")
     if link is None:
-        return Done("" if state.has_acted else "the call is finished already")
+        return Done("" if state.has_acted else Message("the call is finished already"))
     if target.attach_record == "off":
-        return Done("attach_record is off")
+        return Done(Message("attach_record is off"))
     if not state.done.get("finished"):
         return stashed(state, link)
     if state.done.get("attaching") and not state.done.get("recorded") and not state.has_asked:
         return Ask()
     if not state.done.get("recorded"):
         return Attach(link)
-    return Done("" if state.has_acted else "the call is finished, and has its recording already")
+    return Done("" if state.has_acted else Message("the call is finished, and has its recording already"))

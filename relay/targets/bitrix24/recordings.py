@@ -17,6 +17,7 @@ from urllib3.exceptions import LocationParseError
 from urllib3.util import Url, parse_url  # what sends reads the link with these too
 
 from relay.config import UIS_HOSTS, Bitrix24Target
+from relay.i18n import Message
 from relay.models import Outcome
 from relay.targets.error_text import Mask, secrets_of
 from relay.targets.http_client import Client, NoAnswer, Response, TargetError
@@ -39,10 +40,14 @@ def as_file(link: str, name: str, target: Bitrix24Target) -> dict[str, Any]:
         raise _not_fetched(f"{response.status} {kind}")
     if len(response.body) > _MAX:
         raise TargetError(
-            Outcome(name="refused", reason=f"the recording is longer than {_MAX >> 20} MB", health_hint="well")
+            Outcome(
+                name="refused",
+                reason=Message("the recording is longer than %(max)s MB", max=_MAX >> 20),
+                health_hint="well",
+            )
         )
     if not response.is_whole or not _tells_its_end(response):
-        raise _not_fetched(f"it broke off after {len(response.body)} bytes")
+        raise _not_fetched(Message("it broke off after %(count)s bytes", count=len(response.body)))
     is_wav = kind in _WAV or path.lower().endswith(".wav")
     return {
         "FILENAME": f"{name}.{'wav' if is_wav else 'mp3'}",
@@ -85,11 +90,11 @@ class _Place:
         try:
             parts = parse_url(link)
         except LocationParseError as exc:
-            raise _forbidden("the link is no address") from exc
+            raise _forbidden(Message("the link is no address")) from exc
         host = (parts.host or "").strip("[]")
         if parts.scheme not in ("http", "https") or self._named(host) is None:
             place = f"{parts.scheme}://{host[:_NAME_MAX]}"
-            raise _forbidden(f"it lies at {place}, and record_hosts does not name that host")
+            raise _forbidden(Message("it lies at %(place)s, and record_hosts does not name that host", place=place))
         return parts
 
     def _named(self, host: str) -> str | None:
@@ -106,7 +111,11 @@ class _Place:
             return addresses
         public = [address for address in addresses if is_public(address)]
         if not public or named is None:
-            raise _forbidden(f"{host} has no public address here; if that is right, name the host in record_hosts")
+            raise _forbidden(
+                Message(
+                    "%(host)s has no public address here; if that is right, name the host in record_hosts", host=host
+                )
+            )
         return public
 
 
@@ -122,10 +131,14 @@ def is_public(address: str) -> bool:
 
 
 def _forbidden(why: str) -> TargetError:
-    return _not_fetched(f"not allowed: {why}")
+    return _not_fetched(Message("not allowed: %(why)s", why=why))
 
 
 def _not_fetched(why: str) -> TargetError:
     return TargetError(
-        Outcome(name="failed", reason=f"the recording cannot be fetched from UIS: {why}", health_hint="well")
+        Outcome(
+            name="failed",
+            reason=Message("the recording cannot be fetched from UIS: %(why)s", why=why),
+            health_hint="well",
+        )
     )

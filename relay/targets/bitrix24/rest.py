@@ -18,6 +18,7 @@ import structlog
 from relay.clock import Clock
 from relay.config import Bitrix24Target
 from relay.config.demo_guard import is_loopback
+from relay.i18n import Message
 from relay.models import Outcome
 from relay.targets.base import TokenStore
 from relay.targets.bitrix24 import responses
@@ -62,7 +63,7 @@ class Rest(CrmRest):
     def _refuse_blocked(self, method: str) -> None:
         until = self._blocked_until.get(method)
         if until is not None and (wait := until - self._clock()) > timedelta(0):
-            reason = f"Bitrix24 has blocked {method} for its operating time"
+            reason = Message("Bitrix24 has blocked %(method)s for its operating time", method=method)
             raise TargetError(Outcome(name="later", reason=reason, wait=wait), "blocked")
 
     def _call(self, method: str, params: Mapping[str, Any], token: str | None, delivery: str) -> Any:
@@ -87,7 +88,7 @@ class Rest(CrmRest):
         if not trusted or path.strip("/") != urlsplit(self._base).path.strip("/"):
             return False
         self._base = f"{parts.scheme}://{parts.netloc}{path}"
-        reason = "the portal has been renamed; put the new address into the configuration"
+        reason = Message("the portal has been renamed; put the new address into the configuration")
         log.error("target.renamed", target=self._settings.name, address=parts.netloc, reason=reason)
         return True
 

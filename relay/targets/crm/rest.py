@@ -11,6 +11,7 @@ from msgspec.structs import replace
 
 from relay.clock import Clock
 from relay.config import CrmTarget
+from relay.i18n import Message
 from relay.models import TokenPair
 from relay.targets.base import TokenStore
 from relay.targets.http_client import Client, Response, TargetError
@@ -62,11 +63,15 @@ class CrmRest(ABC):
         try:
             response = self._client().request(*self._token_request(refresh), secrets=(refresh,), is_of_tokens=True)
         except TargetError as exc:  # whatever became of the exchange, the delivery was surely not taken
-            raise TargetError(replace(exc.outcome, name="unreachable", reason=f"OAuth: {exc.outcome.reason}")) from exc
+            raise TargetError(
+                replace(exc.outcome, name="unreachable", reason=Message("OAuth: %(reason)s", reason=exc.outcome.reason))
+            ) from exc
         try:
             tokens = self._read_token(response)
         except TargetError as exc:
-            raise TargetError(replace(exc.outcome, reason=f"OAuth: {exc.outcome.reason}"), exc.code) from exc
+            raise TargetError(
+                replace(exc.outcome, reason=Message("OAuth: %(reason)s", reason=exc.outcome.reason)), exc.code
+            ) from exc
         lasts = timedelta(seconds=int(tokens.get("expires_in") or self.token_lasts_s))
         return TokenPair(
             fingerprint=fingerprint,

@@ -11,12 +11,13 @@ from typing import Any, Generic, Literal, TypeVar
 from msgspec import Struct
 from msgspec.structs import replace
 
+from relay.i18n import Message
 from relay.models import ClaimedDelivery, Outcome
 from relay.targets.base import Adapter, CallContext
 from relay.targets.crm.history import CallHistory
 from relay.targets.http_client import TargetError
 
-NO_NUMBER = "UIS gave no number of the client"
+NO_NUMBER = Message("UIS gave no number of the client")
 _FRESH = timedelta(seconds=30)  # a card or a pop-up that comes later disturbs another call
 _STEPS_MAX = 16  # more than any call takes; the end of a workflow that would go in circles
 
@@ -94,7 +95,7 @@ class CallWorkflow(ABC, Generic[Step]):
             if exc.outcome.health_hint == "well" and not self._has_requested:  # a recording that UIS does not give, say
                 return replace(exc.outcome, health_hint="not_asked")
             return exc.outcome
-        return Outcome(name="failed", reason="the target answers this call in circles", health_hint="well")
+        return Outcome(name="failed", reason=Message("the target answers this call in circles"), health_hint="well")
 
     @property
     def _history(self) -> CallHistory:
@@ -138,11 +139,12 @@ class CallWorkflow(ABC, Generic[Step]):
 
 def after_the_call(history: CallHistory) -> Done:
     """Say why a notification that neither rings nor ends a call asks for nothing."""
-    is_over = history.already_ended
-    return Done("the call is over already" if is_over else "the notification of the end is still to come")
+    if history.already_ended:
+        return Done(Message("the call is over already"))
+    return Done(Message("the notification of the end is still to come"))
 
 
 def stashed(state: CallState, link: str) -> StashRecording | Done:
     """Keep the link of a recording for the end of the call."""
     is_kept = state.done.get("record_waits") == link
-    return Done("the recording waits for the end of the call") if is_kept else StashRecording(link)
+    return Done(Message("the recording waits for the end of the call")) if is_kept else StashRecording(link)

@@ -17,6 +17,7 @@ from msgspec.structs import replace
 
 from relay.clock import Clock
 from relay.config import OneCTarget
+from relay.i18n import WITH_REASON, Message, join
 from relay.models import CallEvent, ClaimedDelivery, Kind, Outcome
 from relay.targets.base import Adapter, CallContext, TokenStore, event_body
 from relay.targets.http_client import NoAnswer, Response
@@ -31,7 +32,7 @@ _ENDPOINT_OF_KIND: dict[Kind, str] = {
     "recorded": "rec",
     "other": "in",
 }
-_NOTHING_KNOWN = (
+_NOTHING_KNOWN = Message(
     "nothing else is known of this call: 1C would write an outgoing call without a number; "
     "send the call's other notifications through the relay too"
 )
@@ -129,8 +130,8 @@ def _naming_unshown(outcome: Outcome, call: CallEvent) -> Outcome:
     """Say that the call is stored but was not shown: with an extension 417 means that the push to it failed."""
     if outcome.status != 417 or outcome.name != "delivered" or not call.extension:
         return outcome
-    why = f": {outcome.reason}" if outcome.reason else ""
-    return replace(outcome, reason=f"stored, but 1C could not show it to extension {call.extension}{why}")
+    unshown = Message("stored, but 1C could not show it to extension %(extension)s", extension=call.extension)
+    return replace(outcome, reason=join(unshown, outcome.reason, by=": "))
 
 
 def _naming_unfit(outcome: Outcome, content: bytes) -> Outcome:
@@ -139,8 +140,11 @@ def _naming_unfit(outcome: Outcome, content: bytes) -> Outcome:
     if not names:
         return outcome
     listed = ", ".join(name[:_NAME_MAX] for name in names[:_NAMES_MAX])
-    remedy = f"1C cannot take fields of these names: {listed}; rename them in the template in the UIS cabinet"
-    return replace(outcome, reason=f"{outcome.reason} ({remedy})")
+    remedy = Message(
+        "1C cannot take fields of these names: %(listed)s; rename them in the template in the UIS cabinet",
+        listed=listed,
+    )
+    return replace(outcome, reason=Message(WITH_REASON, text=outcome.reason, reason=remedy))
 
 
 def _unfit_names(content: bytes) -> list[str]:

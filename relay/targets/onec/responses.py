@@ -12,6 +12,7 @@ import re
 from datetime import datetime
 from typing import Any, Literal
 
+from relay.i18n import Message, join
 from relay.models import Outcome
 from relay.targets.error_text import as_text, decoded, is_page, one_line, without_markup
 from relay.targets.http_client import Response
@@ -37,21 +38,23 @@ _PLATFORM_PAGE = re.compile(r"(<!DOCTYPE|<html|<\?xml|1C:Enterprise 8 applicatio
 
 _BY_STATUS: dict[int, Rule] = {
     400: Rule("refused"),
-    401: Rule("misconfigured", "mend username and password of the target"),  # or the user may not log in
+    401: Rule("misconfigured", Message("mend username and password of the target")),  # or the user may not log in
     403: Rule(
         "misconfigured",
-        "the user has no rights for this HTTP service, or 1C is restarting",
+        Message("the user has no rights for this HTTP service, or 1C is restarting"),
         health_hint="perhaps_restarting",
     ),
     404: Rule(
         "misconfigured",
-        "is the HTTP service published under this url? or 1C is restarting",
+        Message("is the HTTP service published under this url? or 1C is restarting"),
         health_hint="perhaps_restarting",
     ),
-    405: Rule("misconfigured", "the url does not lead to the HTTP service's templates"),
+    405: Rule("misconfigured", Message("the url does not lead to the HTTP service's templates")),
     406: Rule("later"),  # no session was free within the pool's time
     408: Rule("later"),
-    409: Rule("later", "restart the web server in front of 1C"),  # its module and the server differ after an update
+    409: Rule(
+        "later", Message("restart the web server in front of 1C")
+    ),  # its module and the server differ after an update
     429: Rule("later"),
     500: Rule("failed"),
 }
@@ -66,19 +69,19 @@ def read(
     if 200 <= status < 300:
         suspicion = _suspicion(text, response.body) if suspicious_ok == "fail" else None
         if suspicion is not None:
-            return Outcome(name="failed", status=status, reason=f"{suspicion.format(status)}: {text}")
+            return Outcome(name="failed", status=status, reason=join(suspicion.fill(status=status), text, by=": "))
         return Outcome(name="delivered", status=status)
     if status in delivered_statuses:
         return Outcome(name="delivered", status=status, reason=text)
     return outcome(response, _rule(response, text), text, now)
 
 
-def _suspicion(text: str, body: bytes) -> str | None:
+def _suspicion(text: str, body: bytes) -> Message | None:
     """Say what makes a success look like none: an exception's text, or a page where a handler's words are short."""
     if _EXCEPTION.search(text[:_NEAR_THE_START]):
-        return "the handler answered {} with an error"
+        return Message("the handler answered %(status)s with an error")
     if is_page(decoded(body)):
-        return "a page was answered with {}; is the url the HTTP service's own?"
+        return Message("a page was answered with %(status)s; is the url the HTTP service's own?")
     return None
 
 

@@ -10,6 +10,7 @@ from flask.typing import ResponseReturnValue
 from werkzeug.exceptions import HTTPException
 
 from relay.errors import Conflict, NotFound, RelayError
+from relay.i18n import said, translate
 from relay.web.admin import jinja, views
 from relay.web.admin.auth import Login, csrf_token, give_number
 from relay.web.admin.context import EXTENSION
@@ -41,7 +42,7 @@ def register(app: Flask, relay: Relay) -> None:
     jinja.install(app)
     app.jinja_env.globals.update(csrf_token=csrf_token)
     pages = Blueprint("admin", __name__, url_prefix="/admin", template_folder="templates", static_folder="static")
-    pages.before_request(jinja.choose_language)
+    pages.before_request(lambda: jinja.choose_language(relay.settings.timezone))
     pages.before_request(login.require_login)
     pages.after_request(_protect)
     pages.after_request(give_number)
@@ -70,4 +71,4 @@ def _explain(error: HTTPException) -> ResponseReturnValue:
 
 def _explain_ours(error: RelayError) -> ResponseReturnValue:
     status = 404 if isinstance(error, NotFound) else 409 if isinstance(error, Conflict) else 503
-    return render_template("admin/error.html", sentence=str(error)), status
+    return render_template("admin/error.html", sentence=translate(said(error))), status

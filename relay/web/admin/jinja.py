@@ -9,14 +9,15 @@ from zoneinfo import ZoneInfo
 from flask import Flask, request
 from markupsafe import Markup, escape
 
-from relay.i18n import LANGUAGES, age, gettext, language, moment, plural, set_language, took
+from relay.i18n import LANGUAGES, age, gettext, language, moment, plural, set_language, set_zone, took, translate
 
 _LINK = re.compile(r"https?://[^\s\"'<>\\]+")
 
 
-def choose_language() -> None:
-    """Speak the browser's language; Russian where it asks for neither."""
+def choose_language(zone: ZoneInfo) -> None:
+    """Speak the browser's language; Russian where it asks for neither. Times are by this zone's clock."""
     set_language(request.accept_languages.best_match(LANGUAGES) or LANGUAGES[0])
+    set_zone(zone)
 
 
 def install(app: Flask) -> None:
@@ -37,5 +38,6 @@ def clock(at: datetime, zone: ZoneInfo) -> str:
 
 
 def without_links(text: str) -> Markup:
-    """Return the text with each link hidden but for its host: a recording opens without a login."""
+    """Return the text in the reader's language, links hidden but for their hosts: recordings open without a login."""
+    text = translate(text)
     return Markup(escape(_LINK.sub(lambda match: "/".join(match[0].split("/")[:3]) + "/…", text)))  # noqa: S704  escaped

@@ -10,7 +10,7 @@ from flask.typing import ResponseReturnValue
 from werkzeug.exceptions import BadRequest
 
 from relay.errors import Conflict
-from relay.i18n import gettext, moment
+from relay.i18n import field_label, gettext, moment
 from relay.ingest.service import parse
 from relay.models import CallEvent, Event
 from relay.operations import serializers
@@ -81,7 +81,9 @@ def _fields(call: CallEvent | None, zone: ZoneInfo) -> list[tuple[str, str]]:
     if call is None:
         return []
     values = {name: getattr(call, name) for name in CallEvent.__struct_fields__ if name != "notes"}
-    return [(name, _in_words(value, zone)) for name, value in values.items() if value not in (None, (), {})]
+    return [
+        (field_label(name), _in_words(value, zone)) for name, value in values.items() if value not in (None, (), {})
+    ]
 
 
 def _in_words(value: object, zone: ZoneInfo) -> str:
@@ -89,4 +91,4 @@ def _in_words(value: object, zone: ZoneInfo) -> str:
         return moment(value, zone)
     if isinstance(value, bool):
         return gettext("yes") if value else gettext("no")
-    return ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)
+    return ", ".join(map(str, value)) if isinstance(value, tuple) else gettext(str(value))
