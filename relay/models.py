@@ -138,6 +138,7 @@ class Exchange(Struct, frozen=True, kw_only=True):
     body: str = ""
     is_cut: bool = False  #: was the request's body longer?
     status: int | None = None  #: None: there was no answer
+    phrase: str = ""  #: of the status line, where it is not the usual one
     answer_headers: dict[str, str] = {}  #: those that say something
     answer: str = ""
     took_ms: int

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Protocol
+from urllib.parse import urlsplit
 
 from requests import PreparedRequest
 
@@ -17,10 +18,13 @@ _ANSWER_HEADERS = ("content-type", "location", "retry-after", "server", "www-aut
 
 
 class Answer(Protocol):
-    """What is written down of an answer; the target's secrets are hidden in its body already."""
+    """What is written down of an answer; the target's secrets are hidden in phrase and body already."""
 
     @property
     def status(self) -> int: ...
+
+    @property
+    def phrase(self) -> str: ...
 
     @property
     def headers(self) -> Mapping[str, str]: ...
@@ -36,18 +40,20 @@ def exchange_of(
     headers = {name: _scheme(value) if name.lower() in _LOGINS else value for name, value in request.headers.items()}
     said = {} if answer is None else {name: answer.headers[name] for name in _ANSWER_HEADERS if name in answer.headers}
     body = request.body if isinstance(request.body, bytes) else b""
-    lines = "\n".join([request.url or "", *headers.values(), *said.values()])
+    origin, path = _parts(request.url or "")
+    lines = "\n".join([path, *headers.values(), *said.values()])
     masked = mask(lines.encode("utf-8", "replace") + b"\n" + body[:_LOOKED_AT], *secrets)  # once: each look costs
-    url, *values, sent = masked.split(b"\n", 1 + len(headers) + len(said))
+    hidden_path, *values, sent = masked.split(b"\n", 1 + len(headers) + len(said))
     texts = [value.decode("utf-8", "replace") for value in values]
     text = _text(sent)
     return Exchange(
         method=request.method or "",
-        url=url.decode("utf-8", "replace"),
+        url=origin + hidden_path.decode("utf-8", "replace"),
         headers=dict(zip(headers, texts, strict=False)),
         body=_short(text),
         is_cut=len(text) > _BODY_MAX or len(body) > _LOOKED_AT,
         status=None if answer is None else answer.status,
+        phrase="" if answer is None else answer.phrase,
         answer_headers=dict(zip(said, texts[len(headers) :], strict=True)),
         answer="" if answer is None else _short(_text(answer.body)),
         took_ms=took_ms,
@@ -63,6 +69,13 @@ def without_content(exchange: Exchange) -> Exchange:
         status=exchange.status,
         took_ms=exchange.took_ms,
     )
+
+
+def _parts(url: str) -> tuple[str, str]:
+    """Return where a request goes, without a login, and the rest: a webhook is a secret, the host in it is none."""
+    parts = urlsplit(url)
+    origin = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
+    return origin, url[url.find(parts.netloc) + len(parts.netloc) :]
 
 
 def _scheme(login: str) -> str:
