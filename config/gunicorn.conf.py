@@ -7,10 +7,21 @@ import sys
 from typing import Any
 
 from relay import hosting
-from relay.errors import RelayError
+from relay.errors import ConfigError, RelayError
+from relay.i18n import gettext, language_of, said, set_language
 from relay.observability import logging
 from relay.web.ingest import WEB_THREADS
 
+set_language(language_of(os.environ))
+
+
+def _refusal(why: RelayError) -> str:
+    return gettext("the relay does not start: %(why)s", why=said(why))
+
+
+_problem = hosting.environment_problem(os.environ)
+if _problem:  # gunicorn itself would say it with a traceback
+    sys.exit(_refusal(ConfigError(_problem)))
 # On a platform its router stands outside; anywhere else only this machine is served, until RELAY_LISTEN says otherwise.
 bind = hosting.bind_address(os.environ)
 worker_class = "relay.web.worker.Worker"  # threads that meet whole requests only
@@ -45,8 +56,12 @@ def on_starting(server: Any) -> None:
     hosts = [address[0] if isinstance(address, tuple) else str(address) for address in server.cfg.address]
     try:
         settings = bootstrap.prepare(os.environ, hosts)
+        for address in server.cfg.address:
+            problem = bootstrap.port_problem(address[:2], os.environ) if isinstance(address, tuple) else None
+            if problem:
+                raise ConfigError(problem)
     except RelayError as exc:
-        sys.exit(f"the relay does not start: {exc}")
+        sys.exit(_refusal(exc))
     metrics.prepare(settings.storage.path)  # the workers add up
 
 

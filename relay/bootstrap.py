@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
+import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterable, Mapping
 from contextlib import closing
 from pathlib import Path
@@ -14,36 +17,24 @@ from relay import config, hosting
 from relay.clock import now_utc
 from relay.config import Settings
 from relay.errors import ConfigError, StoreError
+from relay.i18n import Message
 from relay.store import Store
 from relay.store import migrate as schema
 from relay.store.tables import VERSION
 
 log = structlog.get_logger("relay.start")
 
-_SWITCHES = {
-    "RELAY_DISPATCH": ("on", "off"),
-    "RELAY_PIN": ("on", "off"),
-    "LOG_LEVEL": ("info", "debug", "warning", "error", "critical"),
-    "LOG_FORMAT": ("text", "json"),
-}
+_PORT_TRIES = 3  # a second apart
 
 
 def prepare(environ: Mapping[str, str], hosts: Iterable[str]) -> Settings:
     """Return the settings, with the store migrated. Raises ConfigError or StoreError. `hosts`: what is listened on."""
     settings = config.read(environ)
-    problem = hosting.listen_problem(environ)
+    problem = hosting.environment_problem(environ)
     if environ.get("RELAY_DEMO") != "1":
         problem = problem or config.demo_config_problem(settings, hosts, on_platform=hosting.on_platform(environ))
     if problem:
         raise ConfigError(problem)
-    for name, words in _SWITCHES.items():
-        if environ.get(name, words[0]).lower() not in words:
-            raise ConfigError(
-                "%(name)s is %(name2)s; set it to one of %(words)s",
-                name=name,
-                name2=repr(environ[name]),
-                words=", ".join(words),
-            )
     if settings.storage.is_file:
         thrown_away = hosting.disk_problem(environ, settings.storage.path.resolve(), _mounts())
         if thrown_away:
@@ -102,10 +93,39 @@ def refuse_unused_targets(settings: Settings, store: Store) -> list[str]:
             idle=idle[0],
         )
     return [
-        f"{settings.file}: targets.{name}: no source uses it, but it still has deliveries waiting" for name in unused
+        Message(
+            "%(file)s: targets.%(name)s: no source uses it, but it still has deliveries waiting",
+            file=settings.file,
+            name=name,
+        )
+        for name in unused
     ]
 
 
 def dispatch_enabled(environ: Mapping[str, str]) -> bool:
     """Does this process deliver, or does it only take notifications?"""
     return environ.get("RELAY_DISPATCH", "on") != "off"
+
+
+def port_problem(address: tuple[str, int], environ: Mapping[str, str]) -> str | None:
+    """Return whether somebody else listens there already, and what to do; waits for one who is just going."""
+    if "GUNICORN_FD" in environ:  # an upgrade on the run: the socket is handed over
+        return None
+    family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
+    for _ in range(_PORT_TRIES):
+        with socket.socket(family) as tried:
+            tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                tried.bind(address)
+            except OSError as exc:
+                if exc.errno != errno.EADDRINUSE:
+                    return None  # gunicorn says it
+            else:
+                return None
+        time.sleep(1)
+    return Message(
+        "port %(port)s of %(host)s is in use: another relay runs there, or another program; end it, or set PORT to a "
+        "free one",
+        port=address[1],
+        host=address[0],
+    )

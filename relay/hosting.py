@@ -13,6 +13,14 @@ from typing import NamedTuple
 from relay.i18n import Message
 
 _PLATFORMS = ("DYNO", "AMVERA")  # Heroku and its kin (Dokku), Amvera: a router of theirs stands in front
+_SWITCHES = {
+    "RELAY_DISPATCH": ("on", "off"),
+    "RELAY_PIN": ("on", "off"),
+    "RELAY_LANG": ("ru", "en"),
+    "LOG_LEVEL": ("info", "debug", "warning", "error", "critical"),
+    "LOG_FORMAT": ("text", "json"),
+}
+_NUMBERS = {"PORT": 65535, "WEB_CONCURRENCY": 64}
 _LAYERED = ("overlay", "aufs", "fuse.fuse-overlayfs")  # the file system of a container itself
 _IN_MEMORY = ("tmpfs", "ramfs")
 _ESCAPE = re.compile(r"\\([0-7]{3})")
@@ -49,6 +57,28 @@ def listen_problem(environ: Mapping[str, str]) -> str | None:
     return Message(
         "RELAY_LISTEN is %(host)s; set it to the address alone, like 0.0.0.0, and the port as PORT", host=repr(host)
     )
+
+
+def environment_problem(environ: Mapping[str, str]) -> str | None:
+    """Return what is wrong with the variables that are the relay's own, or None."""
+    for name, words in _SWITCHES.items():
+        if environ.get(name) and environ[name].lower() not in words:
+            return Message(
+                "%(name)s is %(value)s; set it to one of %(words)s",
+                name=name,
+                value=repr(environ[name]),
+                words=", ".join(words),
+            )
+    for name, most in _NUMBERS.items():
+        value = environ.get(name, "")
+        if value and not (value.isascii() and value.isdigit() and 1 <= int(value[:9]) <= most):
+            return Message(
+                "%(name)s is %(value)s; set it to a number from 1 to %(most)s",
+                name=name,
+                value=repr(value),
+                most=most,
+            )
+    return listen_problem(environ)
 
 
 def parse_mounts(mountinfo: str) -> list[Mount]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from urllib.parse import urlsplit
@@ -40,6 +41,7 @@ class Relay:
     alerts: AlertLoop
     heartbeat: Heartbeat
     reports: ReportLoop
+    token_ends: Mapping[str, datetime]  #: by target; only where the token says it
 
     def start(self) -> None:
         """Start to deliver; after the fork, in a web process or in `relay work`."""
@@ -105,6 +107,7 @@ def build(settings: Settings, *, clock: Clock = now_utc) -> Relay:
         alerts=AlertLoop(settings, store, dispatcher.owned, SnapshotCollector(settings, store, clock, token_ends)),
         heartbeat=Heartbeat(settings.alerts, store, clock, is_on_duty, dispatcher.ticked_ago),
         reports=ReportLoop(settings, store, intake, clock, is_on_duty),
+        token_ends=token_ends,
     )
 
 

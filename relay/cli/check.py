@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import socket
 from datetime import timedelta
 
 import click
 
-from relay import bootstrap, config, targets
+from relay import bootstrap, config, hosting, targets
 from relay.alerts import channels, messages
 from relay.clock import now_utc
 from relay.config import OneCTarget, Settings
@@ -24,6 +25,14 @@ _PUSH_WAITS = timedelta(seconds=300)  # the time-out in the receiver's source
 def check(online: bool) -> None:
     """Says whether the configuration is right, and what to mend."""
     settings = config.read()
+    problem = hosting.environment_problem(os.environ)
+    folder = settings.storage.path.parent if settings.storage.is_file else None
+    if folder is not None and not folder.is_dir():
+        problem = problem or Message(
+            "%(file)s: storage.url: the folder %(folder)s does not exist; create it", file=settings.file, folder=folder
+        )
+    if problem:
+        raise ConfigError(problem)
     store = Store(settings.storage.url)
     _refuse_bad_channels(settings)
     warnings = bootstrap.refuse_unused_targets(settings, store)

@@ -167,7 +167,10 @@ def sandbox(port: int) -> None:
         running = Sandbox(OneC("uis", "sandbox"), port)
     except OSError as exc:
         raise Conflict(
-            "port %(port)s of 127.0.0.1 cannot be used: %(value)s", port=port, value=exc.strerror or exc
+            "port %(port)s of 127.0.0.1 cannot be used: %(why)s; end what listens there (another `make run`?), or "
+            "choose another with --port",
+            port=port,
+            why=exc.strerror or exc,
         ) from exc
     click.echo(
         gettext("the sandbox listens on http://127.0.0.1:%(port)s (GET /_state, POST /_fail)", port=running.port)

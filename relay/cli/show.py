@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from datetime import datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -9,18 +10,30 @@ from zoneinfo import ZoneInfo
 import click
 from msgspec import structs
 from rich.console import Console
+from rich.padding import Padding
 from rich.table import Table
+from rich.text import Text
 
 from relay.cli.options import as_json, filters, open_relay, print_json, selection
-from relay.i18n import Message, age, gettext, join, ngettext, took, translate
+from relay.i18n import Message, age, gettext, join, moment, ngettext, took, translate
 from relay.models import Event
 from relay.operations import explanations, serializers, stats
+from relay.operations.call_fields import call_fields
 from relay.operations.filters import refuse_unknown
 from relay.wiring import Relay
 
 _LINES = 50
 _HEARTBEAT_LATE = timedelta(minutes=3)  # there is one a minute
-_DEAD_COLUMNS = ("id", "target", "kind", "session", "state", "attempts", "reason")
+_PIPE_WIDTH = 100
+_WATCH_EVERY_S = 2.0
+_STYLES = {  # by state of a target or an event
+    "down": "red",
+    "misconfigured": "red",
+    "paused": "yellow",
+    "removed": "dim",
+    "quarantined": "red",
+    "discarded": "dim",
+}
 
 
 @click.command()
@@ -36,23 +49,20 @@ def events(json_lines: bool, limit: int | None, **options: Any) -> None:
         for event in listed:
             print_json(serializers.event_record(event))
         return
-    zone = relay.settings.timezone
-    table = _table("accepted", "id", "source", "kind", "state", "call", "client", "notes or problem")
+    console, zone, is_empty = _console(), relay.settings.timezone, True
     for event in listed:
-        client = event.call.client_number if event.call else None
-        remarks = translate(event.problem or join(*event.notes) or _repeats(event))
-        accepted = _local(event.received_at, zone)
-        table.add_row(
-            accepted,
-            event.id,
-            event.source,
-            gettext(event.kind) if event.kind else "–",
-            gettext(event.state),
-            event.session,
-            client,
-            remarks,
+        is_empty = False
+        client = (event.call.client_number if event.call else None) or "–"
+        kind = gettext(event.kind) if event.kind else "–"
+        console.print(
+            f"{moment(event.received_at, zone)}  {kind:<11} {client:<13} {event.id}", soft_wrap=True, markup=False
         )
-    _print(table, gettext("no events"))
+        state = "" if event.state == "accepted" else gettext(event.state)
+        call = gettext("call %(session)s", session=event.session) if event.session else ""
+        remarks = translate(event.problem or join(*event.notes) or _repeats(event))
+        _print_below(console, join(event.source, call, state, remarks, by=" · "), _STYLES.get(event.state, "dim"))
+    if is_empty:
+        click.echo(gettext("no events"))
 
 
 @click.command()
@@ -69,7 +79,7 @@ def show(id: str, json_lines: bool) -> None:
     console, zone = _console(), ZoneInfo(event.zone)
     table = _table("event", event.id)
     for name in ("source", "endpoint", "kind", "state", "session", "problem"):
-        table.add_row(gettext(name), translate(getattr(event, name) or "–"))
+        table.add_row(gettext(name), _cell(name, getattr(event, name), zone))
     table.add_row(gettext("accepted"), _local(event.received_at, zone))
     for note in event.notes:
         table.add_row(gettext("note"), translate(note))
@@ -121,9 +131,8 @@ def _print_call(console: Console, event: Event) -> None:
     if event.call is None:
         return
     table = _table("understood", "")
-    for name, value in serializers.event_record(event)["call"].items():
-        if value not in (None, [], {}) and name != "notes":
-            table.add_row(name, str(value))
+    for label, text in call_fields(event.call, ZoneInfo(event.zone)):
+        table.add_row(label, text)
     console.print(table)
 
 
@@ -138,32 +147,87 @@ def dead(json_lines: bool, **options: Any) -> None:
         for letter in letters:
             print_json(serializers.dead_letter_record(letter))
         return
-    table = _table(*_DEAD_COLUMNS)
+    console, zone, is_empty = _console(), relay.settings.timezone, True
     for letter in letters:
+        is_empty = False
         row = serializers.dead_letter_record(letter)
-        table.add_row(*(_cell(name, row[name], relay.settings.timezone) for name in _DEAD_COLUMNS))
-    _print(table, gettext("the dead-letter queue is empty"))
+        state, kind = gettext(row["state"]), gettext(row["kind"]) if row["kind"] else "–"
+        console.print(f"{row['id']}  {row['target'] or '–':<12} {kind:<11} {state}", soft_wrap=True, markup=False)
+        call = gettext("call %(session)s", session=row["session"]) if row["session"] else ""
+        tries = ngettext("%(count)s attempt", "%(count)s attempts", row["attempts"]) if row["attempts"] else ""
+        _print_below(console, join(call, tries, translate(row["reason"] or "", zone), by=" · "), "red")
+    if is_empty:
+        click.echo(gettext("the dead-letter queue is empty"))
 
 
 @click.command()
 @click.option("--target", help="Only this target.")
 @click.option("--source", help="Only this source.")
+@click.option("--watch", is_flag=True, help="Show it anew every two seconds, until Ctrl-C.")
 @as_json
-def status(target: str | None, source: str | None, json_lines: bool) -> None:
+def status(target: str | None, source: str | None, watch: bool, json_lines: bool) -> None:
     """Shows how each target and each source is doing."""
     relay = open_relay()
     refuse_unknown(relay, target, source)
-    since = relay.clock() - timedelta(hours=24)
-    targets = [] if source and not target else list(stats.targets(relay, since, target))
-    sources = [] if target and not source else list(stats.sources(relay, since, source))
-    if json_lines:
-        for record in (*targets, *sources):
-            print_json(record)
-        return
-    _print_records(targets, relay)
-    _print_records(sources, relay)
+    while True:
+        since = relay.clock() - timedelta(hours=24)
+        targets = [] if source and not target else list(stats.targets(relay, since, target))
+        sources = [] if target and not source else list(stats.sources(relay, since, source))
+        if watch and not json_lines:
+            click.clear()
+        if json_lines:
+            for record in (*targets, *sources):
+                print_json(record)
+        else:
+            _print_status(relay, targets, sources)
+        if not watch:
+            return
+        try:
+            time.sleep(_WATCH_EVERY_S)
+        except KeyboardInterrupt:  # how it is ended
+            return
+
+
+def _print_status(relay: Relay, targets: list[serializers.JSONDict], sources: list[serializers.JSONDict]) -> None:
+    """Print two tables that fit a terminal of 80 columns; below a row why it is not well, in full width."""
+    console, zone, now = _console(), relay.settings.timezone, relay.clock()
+
+    def ago(at: str | None) -> str:
+        return "–" if at is None else age(now - datetime.fromisoformat(at))
+
+    if targets:
+        table = _table("target", "state", "waits", "oldest", "24 h", "dead letters")
+        for row in targets:
+            state = f"[{_STYLES.get(row['state'], 'green')}]{gettext(row['state'])}[/]"
+            dead = f"[red]{row['dead']}[/]" if row["dead"] else "0"
+            table.add_row(
+                row["target"], state, str(row["due"]), ago(row["oldest_due_at"]), str(row["delivered_24h"]), dead
+            )
+        console.print(table)
+    for row in targets:
+        if text := row["reason"] or (row["last_error"] and Message("last error: %(text)s", text=row["last_error"])):
+            _print_below(console, f"{row['target']}: {translate(text, zone)}", _STYLES.get(row["state"], "dim"))
+    if sources:
+        console.print()
+        table = _table("source", "taken in 24 h", "last one", "refused")
+        for row in sources:
+            refused = ", ".join(f"{code}: {count}" for code, count in row["refused_24h"].items())
+            table.add_row(row["source"], str(row["taken_24h"]), ago(row["last_taken_at"]), refused or "0")
+        console.print(table)
     if relay.settings.alerts.heartbeat is not None:
         click.echo(_heartbeat(relay))
+    for name, report in relay.store.reports.states().items():
+        if report.state != "open" and report.reason and name in relay.settings.sources:
+            text = gettext("%(source)s, UIS's report of calls: %(reason)s", source=name, reason=report.reason)
+            _print_below(console, text, "yellow")
+    for name, count in relay.store.reports.brought_since(now - timedelta(hours=24)).items():
+        text = ngettext(
+            "%(source)s: %(count)s call of 24 h was never notified; UIS's report brought it",
+            "%(source)s: %(count)s calls of 24 h were never notified; UIS's report brought them",
+            count,
+            source=name,
+        )
+        _print_below(console, text, "yellow")
 
 
 def _heartbeat(relay: Relay) -> str:
@@ -179,13 +243,10 @@ def _heartbeat(relay: Relay) -> str:
 # --- tables
 
 
-def _print_records(records: list[serializers.JSONDict], relay: Relay) -> None:
-    if not records:
-        return
-    table = _table(*(name.replace("_", " ") for name in records[0]))
-    for record in records:
-        table.add_row(*(_cell(name, value, relay.settings.timezone) for name, value in record.items()))
-    _console().print(table)
+def _print_below(console: Console, text: str, style: str) -> None:
+    """Print what belongs to the line above, as wide as the terminal is."""
+    if text:
+        console.print(Padding(Text(text, style=style), (0, 0, 0, 2)))
 
 
 def _cell(name: str, value: Any, zone: ZoneInfo) -> str:
@@ -225,6 +286,6 @@ def _print(table: Table, otherwise: str) -> None:
 
 
 def _console() -> Console:
-    """Return a console as wide as the terminal; in a pipe wide enough that an id is not broken."""
+    """Return a console as wide as the terminal; in a pipe as wide as a usual one."""
     console = Console(highlight=False)
-    return console if console.is_terminal else Console(highlight=False, width=200)
+    return console if console.is_terminal else Console(highlight=False, width=_PIPE_WIDTH)

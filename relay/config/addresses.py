@@ -60,6 +60,9 @@ class AllowList:
     def __bool__(self) -> bool:
         return bool(self._networks)
 
+    def __str__(self) -> str:
+        return ", ".join(map(str, self._networks))
+
     def admits(self, address: str) -> bool:
         """Is the address on the list? An empty list admits everybody."""
         if not self._networks:

@@ -33,12 +33,44 @@ from relay.config.schema import (
     Target,
 )
 from relay.errors import ConfigError
-from relay.i18n import Message, said
+from relay.i18n import Message, join, said
 
 _NOTHING: Mapping[str, Any] = MappingProxyType({})
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 _TABLES = ("storage", "admin", "alerts", "metrics", "sources", "targets")
 _BOUND = re.compile(r"Expected `int` ([<>])= (-?\d+)")
+_SHELL_VARIABLE = re.compile(r"\$\{?([A-Z_][A-Z0-9_]*)\}?|%([A-Z_][A-Z0-9_]*)%|\{\{\s*([A-Z_][A-Z0-9_]*)\s*\}\}")
+_EXPECTED = re.compile(r"Expected `([^`]+)`, got `([^`]+)`")
+_TYPES: Mapping[str, Message] = {
+    "array": Message('a list, like ["a", "b"]'),
+    "object": Message("a table"),
+    "str": Message("text in quotes"),
+    "int": Message("a whole number, without quotes"),
+    "float": Message("a number, without quotes"),
+    "bool": Message("true or false, without quotes"),
+}
+_LOOK_ALIKE = str.maketrans("асеорхку", "aceopxky")  # Cyrillic letters that look Latin
+_OTHER_NAMES = {
+    "1c": ("onec", "1c8", "1с"),
+    "bitrix24": ("bitrix", "b24", "битрикс24".translate(_LOOK_ALIKE), "битрикс".translate(_LOOK_ALIKE)),
+    "amocrm": ("amo", "kommo", "амо".translate(_LOOK_ALIKE), "amo crm"),
+    "http": ("https", "webhook", "url", "crm"),
+}
+_LOOK_AT_LINE = Message("look at that line and the one above it")
+_TOML_HINTS = (
+    ("Invalid value", Message("text stands in quotes, true, false and numbers without")),
+    ("Unterminated string", Message("a quote is missing at the end of the text")),
+    ("Illegal character '\\n'", Message("a quote is missing at the end of the text")),
+    ("Unescaped", Message("a backslash begins a sign: write the text in single quotes, '…', or double it")),
+    ("Expected '=' after a key", Message("between a key and its value stands =, and a comment begins with #")),
+    ("Cannot declare", Message("a table of this name stands there twice: put its keys together")),
+    ("Cannot overwrite a value", Message("this key stands there twice: keep one")),
+    ("Expected newline", Message("one key a line: what stands behind the value belongs into a line of its own")),
+    ("Invalid statement", Message("a key is written in Latin letters, digits, - and _")),
+    ("Unclosed array", Message("the list is not closed: ] is missing")),
+    ("Unclosed inline table", Message("} is missing: a table in braces stands in one line")),
+    ("at the end of a table declaration", Message("] is missing at the end of the table's name")),
+)
 _AT_KEY = "%(file)s: %(key)s: %(problem)s"
 _PATH_ERROR = re.compile(r" - at `\$\.?(.*)`$")
 
@@ -82,14 +114,20 @@ class _Reader:
 
     def _parse(self) -> dict[str, Any]:
         try:
-            return tomllib.loads(self.file.read_text(encoding="utf-8"))
+            text = self.file.read_text(encoding="utf-8-sig")  # Notepad begins a file with a byte order mark
         except FileNotFoundError as exc:
             raise ConfigError("%(file)s: there is no such file; set RELAY_CONFIG to yours", file=self.file) from exc
-        except (OSError, UnicodeDecodeError) as exc:
-            raise ConfigError("%(file)s: cannot be read: %(why)s", file=self.file, why=said(exc)) from exc
+        except UnicodeDecodeError as exc:
+            raise ConfigError(
+                "%(file)s: is not in UTF-8, but in windows-1251 or the like: save it as UTF-8", file=self.file
+            ) from exc
+        except OSError as exc:
+            raise ConfigError("%(file)s: cannot be read: %(why)s", file=self.file, why=exc.strerror) from exc
+        try:
+            return tomllib.loads(text)
         except tomllib.TOMLDecodeError as exc:
             raise ConfigError(
-                "%(file)s: is not TOML: %(why)s; look at that line for a missing quote", file=self.file, why=said(exc)
+                "%(file)s: is not TOML: %(why)s; %(hint)s", file=self.file, why=str(exc), hint=toml_hint(str(exc), text)
             ) from exc
 
     # --- "env:NAME" and "file:PATH"
@@ -103,6 +141,9 @@ class _Reader:
             return self._from_environment(value[4:].strip(), path)
         if isinstance(value, str) and value.startswith("file:"):
             return self._from_file(value[5:].strip(), path)
+        if isinstance(value, str) and (match := _SHELL_VARIABLE.fullmatch(value)):
+            name = next(filter(None, match.groups()))
+            self._fail(path, Message('is not put in from the environment like this; write "env:%(name)s"', name=name))
         return value
 
     def _from_environment(self, name: str, path: str) -> str | None:
@@ -166,7 +207,7 @@ class _Reader:
             if bound[1] == ">":
                 self._fail(key, Message("is too little; at least %(bound)s", bound=bound[2]))
             self._fail(key, Message("is too much; at most %(bound)s", bound=bound[2]))
-        self._fail(key, _PATH_ERROR.sub("", text).replace("Expected", "expected"))
+        self._fail(key, _in_words(_PATH_ERROR.sub("", text)))
 
     def _expect_table(self, value: Any, path: str) -> None:
         if not isinstance(value, dict):
@@ -228,6 +269,9 @@ class _Reader:
         kind = table.get("kind")
         if kind not in TARGET_KINDS:
             kinds = ", ".join(f'"{item}"' for item in TARGET_KINDS)
+            if (meant := meant_kind(kind)) is not None:
+                text = Message('%(kind)s is not known; did you mean "%(meant)s"?', kind=repr(kind), meant=meant)
+                self._fail(f"{path}.kind", text)
             if kind is None:
                 self._fail(f"{path}.kind", Message("is missing; this version has %(kinds)s", kinds=kinds))
             text = Message("%(kind)s is not known; this version has %(kinds)s", kind=repr(kind), kinds=kinds)
@@ -311,6 +355,35 @@ class _Reader:
                 self._fail(
                     f"sources.{name}.path", Message("sources.%(other)s has the same; each needs its own", other=other)
                 )
+
+
+def meant_kind(kind: object) -> str | None:
+    """Return the kind of target that was meant: in capitals, with a Cyrillic letter, by another of its names."""
+    if not isinstance(kind, str):
+        return None
+    name = kind.strip().lower().translate(_LOOK_ALIKE)
+    for known, others in _OTHER_NAMES.items():
+        if name == known or name in others:
+            return known
+    return next(iter(difflib.get_close_matches(name, TARGET_KINDS, n=1)), None)
+
+
+def toml_hint(error: str, text: str) -> Message:
+    """Return what to look for, by what the TOML reader says and by the line that it names."""
+    line = next((int(number) for number in re.findall(r"at line (\d+)", error)), 0)
+    written = text.splitlines()[line - 1] if 0 < line <= len(text.splitlines()) else ""
+    if any(quote in written for quote in "“”„«»‘’"):
+        return Message('write straight quotes in that line, as on the keyboard: "…"')
+    return next((hint for words, hint in _TOML_HINTS if words in error), _LOOK_AT_LINE)
+
+
+def _in_words(error: str) -> Message:
+    """Say what msgspec found: `Expected `array`, got `str``."""
+    match = _EXPECTED.fullmatch(error)
+    if match is None:
+        return Message(error)
+    expected = join(*(_TYPES.get(name, name) for name in match[1].split(" | ") if name != "null"), by=", ")
+    return Message("must be %(expected)s, and is %(got)s", expected=expected, got=_TYPES.get(match[2], match[2]))
 
 
 def _with_rules(targets: dict[str, Target], sources: dict[str, Source]) -> dict[str, Target]:

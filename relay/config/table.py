@@ -31,7 +31,7 @@ from relay.config.schema import (
     Storage,
     Target,
 )
-from relay.config.types import Rate, Size
+from relay.config.types import Rate, Secret, Size
 
 _UNITS = (("d", 86400), ("h", 3600), ("m", 60), ("s", 1))
 _HEADINGS = {"en": ("Key", "Default", "Meaning"), "ru": ("Ключ", "Если не задан", "Что значит")}
@@ -97,6 +97,16 @@ def _rows(struct: type[Struct], language: str) -> Iterator[Row]:
         yield field.name, "; ".join(part for part in (shown, *_bounds(hints[field.name], language)) if part)
 
 
+def given(struct: Struct) -> Iterator[Row]:
+    """Yield the keys that were given, as they would stand in the file: no default, and of a secret only that it is."""
+    hints = get_type_hints(type(struct), include_extras=True)
+    for field in msgspec.structs.fields(struct):
+        value = getattr(struct, field.name)
+        default = field.default_factory() if field.default_factory is not NODEFAULT else field.default
+        if value != default and not (isinstance(value, AllowList) and not value):
+            yield field.name, _toml(value, hints[field.name])
+
+
 def _bounds(hint: Any, language: str) -> Iterator[str]:
     """Yield what may be written: the words of a Literal, or from what number to what."""
     if get_origin(hint) is Literal:
@@ -117,6 +127,12 @@ def _written(value: Any, hint: Any) -> str:
 def _toml(value: Any, hint: Any) -> str:
     if isinstance(value, bool):
         return str(value).lower()
+    if isinstance(value, Secret):
+        return "***"
+    if isinstance(value, dict):
+        return f"{{ {', '.join(f'{key} = {_toml(item, None)}' for key, item in value.items())} }}"
+    if isinstance(value, AllowList):
+        return str(value)
     if hint is Size:
         return f'"{value >> 20}MB"' if value % (1 << 20) == 0 else f'"{value >> 10}KB"'
     if isinstance(value, timedelta):

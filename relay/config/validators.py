@@ -13,7 +13,7 @@ from datetime import timedelta
 from typing import Any
 from urllib.parse import urlsplit
 
-from relay.config.demo_guard import is_loopback
+from relay.config.demo_guard import is_loopback, is_sandbox
 from relay.config.rule import AMOCRM_KEYS, Rule
 from relay.config.schema import (
     ROOT,
@@ -30,10 +30,11 @@ from relay.config.schema import (
 )
 from relay.config.types import Secret
 from relay.i18n import Message
+from relay.models import ENDPOINTS
 
 Problem = tuple[str, str]  # the key, and what is wrong with it
 
-_PASSWORD_MIN = 12  # characters
+_PASSWORD_MIN, _TOKEN_MIN = 12, 16  # characters
 _RETRY_AFTER_MAX = timedelta(days=30)
 _WEBHOOK_PATH = re.compile(r"/rest/\d+/[^/]+/?")
 _EVERY_MIN, _WINDOW_MAX = timedelta(seconds=10), timedelta(days=30)
@@ -45,16 +46,37 @@ _OWN_HEADERS = ("content-length", "content-type", "host", "transfer-encoding", "
 
 def warnings(settings: Settings) -> list[str]:
     """Return a sentence for each thing that is allowed but unwise, with what to do: `check` and each start say it."""
+    found: list[str] = []
     password = settings.admin.password
-    if password is None or len(password) >= _PASSWORD_MIN:
-        return []
-    return [  # the key stands at the end: the log hides what follows the word
-        Message(
-            "%(file)s: fewer than %(count)s characters can be guessed, and whoever does may read every call and replay "
-            "or discard deliveries: set a longer admin.password",
-            file=settings.file,
-            count=_PASSWORD_MIN,
+    if password is not None and len(password) < _PASSWORD_MIN:
+        found.append(  # the key stands at the end: the log hides what follows the word
+            Message(
+                "%(file)s: fewer than %(count)s characters can be guessed, and whoever does may read every call and "
+                "replay or discard deliveries: set a longer admin.password",
+                file=settings.file,
+                count=_PASSWORD_MIN,
+            )
         )
+    if not all(is_sandbox(target) for target in settings.targets.values()):
+        found += [
+            Message(
+                "%(file)s: fewer than %(count)s characters can be guessed, and whoever does may send calls that never "
+                "were: set a longer sources.%(name)s.token",
+                file=settings.file,
+                count=_TOKEN_MIN,
+                name=name,
+            )
+            for name, source in settings.sources.items()
+            if any(len(token) < _TOKEN_MIN for token in source.token)
+        ]
+    return found + [
+        Message(
+            "%(file)s: targets.%(name)s.url has no /hs/ in it, where 1C publishes its HTTP services: is it whole?",
+            file=settings.file,
+            name=name,
+        )
+        for name, target in settings.targets.items()
+        if isinstance(target, OneCTarget) and "/hs/" not in target.url
     ]
 
 
@@ -139,6 +161,11 @@ def _address(key: str, url: str) -> Problem | None:
 
 
 def _onec(target: OneCTarget) -> Problem | None:
+    last = urlsplit(target.url).path.rstrip("/").rpartition("/")[2]
+    if last in (*ENDPOINTS, "ping"):
+        return "url", Message("must end before /%(last)s, with /hs/UIScom: the relay adds that itself", last=last)
+    if target.password is not None and not target.username:
+        return "username", Message("is missing: without it the password is not sent")
     if target.call_gap > _CALL_GAP_MAX:
         return "call_gap", Message(
             "is too much; at most 1m: every event of a call waits for so long behind the one before it"

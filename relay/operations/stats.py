@@ -2,14 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from datetime import datetime
+import math
+from collections.abc import Iterator, Sequence
+from datetime import datetime, timedelta
+
+from msgspec import Struct
 
 from relay.clock import iso
 from relay.i18n import Message, join
 from relay.operations.serializers import JSONDict
 from relay.store import TargetFigures
 from relay.wiring import Relay
+
+
+class Delay(Struct, frozen=True):
+    """How long deliveries took from their acceptance."""
+
+    median: timedelta
+    most: timedelta  #: 95 of 100 took no longer
+
+
+def delay(spans: Sequence[timedelta]) -> Delay | None:
+    """Return None where nothing was delivered."""
+    return Delay(percentile(spans, 50), percentile(spans, 95)) if spans else None
+
+
+def percentile(spans: Sequence[timedelta], percent: int) -> timedelta:
+    """Return the least of the spans that so many percent of them do not exceed."""
+    return sorted(spans)[max(0, math.ceil(len(spans) * percent / 100) - 1)]
 
 
 def targets(relay: Relay, since: datetime, only: str | None = None) -> Iterator[JSONDict]:

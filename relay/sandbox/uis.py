@@ -50,12 +50,14 @@ def render(template: str, values: dict[str, Any]) -> bytes:
     return filled.encode()
 
 
-def calls(count: int, now: datetime, zone: ZoneInfo, seed: int | None = None) -> Iterator[SimulatedCall]:
-    """Yield so many calls."""
+def calls(
+    count: int, now: datetime, zone: ZoneInfo, seed: int | None = None, **changes: Any
+) -> Iterator[SimulatedCall]:
+    """Yield so many calls; `changes` are values of variables by their names."""
     chance = random.Random(seed)  # noqa: S311  a simulation
     session = chance.randrange(3_000_000_000, 4_000_000_000)
     for number in range(count):
-        values = _values(chance, session + number, now + timedelta(seconds=number), zone)
+        values = {**_values(chance, session + number, now + timedelta(seconds=number), zone), **changes}
         yield SimulatedCall(values, [_notification(kind, values) for kind in _NAMES])
 
 

@@ -6,9 +6,11 @@ Knows neither Flask nor targets nor when to try again.
 from __future__ import annotations
 
 from relay.models import ClaimedDelivery
-from relay.store.admin_pages import Call, CallPage, DeadLetterPage, Hour, Pages
+from relay.store.activity import Activity, Hours
+from relay.store.admin_pages import Call, CallPage, Pages
 from relay.store.alert_state import AlertStateStore
 from relay.store.call_progress import Calls
+from relay.store.dead_letter_queue import DeadLetterPage, DeadLetters, ReasonCount
 from relay.store.engine import Database
 from relay.store.group_commit import GroupCommit
 from relay.store.inbox import Inbox, InsertResult, NewEvent, Route
@@ -32,13 +34,14 @@ __all__ = [
     "DeadLetterPage",
     "Discard",
     "Expiry",
-    "Hour",
+    "Hours",
     "InsertResult",
     "KnownCall",
     "LeaseRow",
     "NewEvent",
     "OperatorFlags",
     "Reacceptance",
+    "ReasonCount",
     "Replay",
     "ReportState",
     "Reroute",
@@ -74,6 +77,8 @@ class Store:
         self.operator = OperatorActions(self.database)
         self.queries = Queries(self.database)
         self.pages = Pages(self.database)
+        self.dead_letters = DeadLetters(self.database)
+        self.activity = Activity(self.database)
         self.reports = Reports(self.database)
         self.sessions = AdminSessions(self.database)
         self.alert_state = AlertStateStore(self.database)

@@ -23,14 +23,7 @@ _overdue = Statement(
     f"""
     SELECT {DELIVERY.sql} FROM deliveries
     WHERE target = :target AND {UNFINISHED} AND state = 'due' AND aged_from <= :before
-    ORDER BY event_seq LIMIT {_PAGE}
-    """
-)
-_overdue_of_kind = Statement(
-    f"""
-    SELECT {DELIVERY.sql} FROM deliveries
-    WHERE target = :target AND {UNFINISHED} AND state = 'due' AND aged_from <= :before
-      AND kind = :kind AND NOT replayed
+      AND (:of_any_kind OR kind = :kind AND NOT replayed)
     ORDER BY event_seq LIMIT {_PAGE}
     """
 )
@@ -101,13 +94,9 @@ class Waits:
 
     def list_overdue(self, target: str, born_before: datetime, kind: str | None = None) -> list[Delivery]:
         """Return a page of those that wait since before then; with `kind` of that kind only, and none replayed."""
-        before = to_us(born_before)
+        which = {"target": target, "before": to_us(born_before), "of_any_kind": kind is None, "kind": kind or ""}
         with self._database.read() as connection:
-            if kind is None:
-                page = _overdue.rows(connection, target=target, before=before)
-            else:
-                page = _overdue_of_kind.rows(connection, target=target, before=before, kind=kind)
-            return [DELIVERY.value(row) for row in page]
+            return [DELIVERY.value(row) for row in _overdue.rows(connection, **which)]
 
     def expire(self, batch: Sequence[Expiry]) -> int:
         """Give them up; return how many ended. Those whose state has changed meanwhile go on."""
@@ -116,13 +105,25 @@ class Waits:
     def follow_clock(
         self, lanes: Mapping[str, int], before: datetime, after: datetime, gaps: Mapping[str, timedelta]
     ) -> None:
-        """The wall clock has stepped: waits keep their length, and a step forward ages nobody.
+        """The wall clock has stepped from `before` to `after`; `lanes` are those of the owner, with their epochs.
 
-        All these lanes, given with their epochs, follow it in one commit, and once only. `gaps`: between two
-        deliveries of one call, by the lane's name; what waits for its gap is not tried yet.
+        Waits keep their length. A step forward ages nobody; a step back makes those that wait younger by it.
+        What was taken or tried since the step, before it was noticed, stays as it is, and so does what has got its turn
+        since (`gaps` between two deliveries of one call, by the lane's name). All follow it in one commit, and once
+        only, however often they are told: the same commit writes down to what the clock has stepped.
         """
+        step = {"before": to_us(before), "after": to_us(after)}
         with self._database.write(PATIENT_TIMEOUT_S) as connection:
-            _follow_clock(connection, lanes, before, after, gaps)
+            for target, epoch in lanes.items():
+                if not _note_step.run(connection, target=target, epoch=epoch, **step):
+                    continue
+                gap = span_us(gaps.get(target, timedelta(0)))
+                if after > before:
+                    _shift_forward.run(connection, target=target, gap=gap, **step)
+                    _stand_still.run(connection, target=target, began=step["before"], ended=step["after"])
+                else:
+                    just_now = to_us(after - _SECOND)
+                    _shift_back.run(connection, target=target, gap=gap, just_now=just_now, **step)
 
     def shorten(self, target: str, now: datetime, longest: timedelta) -> int:
         """Let a page of those wait from now that are due later than they were told to wait, or than the `longest`
@@ -151,25 +152,3 @@ def _expire_all(connection: Connection, batch: Sequence[Expiry]) -> list[bool]:
 def stand_still(connection: Connection, seqs: Sequence[int], began_us: int, ended_us: int) -> None:
     """Let none of these have aged from then to then: what came in meanwhile is as new."""
     _stand_still_some.run(connection, seqs=seqs, began=began_us, ended=ended_us)
-
-
-def _follow_clock(
-    connection: Connection, lanes: Mapping[str, int], before: datetime, after: datetime, gaps: Mapping[str, timedelta]
-) -> None:
-    """The wall clock has stepped from `before` to `after`; `lanes` are those of the owner, with their epochs.
-
-    Waits keep their length. A step forward ages nobody; a step back makes those that wait younger by it.
-    What was taken or tried since the step, before it was noticed, stays as it is, and so does what has got its turn
-    since (`gaps` between two deliveries of one call). A lane follows a step once, however often it is told: the same
-    commit writes down to what the clock has stepped.
-    """
-    step = {"before": to_us(before), "after": to_us(after)}
-    for target, epoch in lanes.items():
-        if not _note_step.run(connection, target=target, epoch=epoch, **step):
-            continue
-        gap = span_us(gaps.get(target, timedelta(0)))
-        if after > before:
-            _shift_forward.run(connection, target=target, gap=gap, **step)
-            _stand_still.run(connection, target=target, began=step["before"], ended=step["after"])
-        else:
-            _shift_back.run(connection, target=target, gap=gap, just_now=to_us(after - _SECOND), **step)

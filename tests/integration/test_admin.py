@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 import re
 import sqlite3
@@ -14,6 +15,8 @@ from urllib.parse import parse_qs, urljoin, urlsplit
 import pytest
 from flask.testing import FlaskClient
 
+from relay.models import DeliveryState
+from relay.operations import simulated_call
 from relay.store import Claim, Selection
 from relay.store import queue as store_work
 from relay.web import create_app
@@ -70,34 +73,58 @@ def operator(stranger: Operator) -> Operator:
 
 
 def make_dead(relay: Relay, *sessions: int, reason: str = "400: a field is missing") -> None:
+    for session in sessions:
+        record(relay, session, state="dead", reason=reason)
+
+
+def record(
+    relay: Relay,
+    session: int,
+    *,
+    state: DeliveryState,
+    reason: str | None = None,
+    after: timedelta = timedelta(0),
+    clock: FakeClock | None = None,
+) -> None:
+    """Accept a notification, and record the result of its delivery after a while."""
     epoch = (
         relay.store.targets.leases()["onec"].epoch
         if "onec" in relay.store.targets.leases()
         else relay.store.targets.take_over("onec", "me")
     )
     assert epoch is not None
-    for session in sessions:
-        post(relay, incoming(session)[1])
-        job = relay.store.queue.claim(Claim("onec", epoch, relay.clock()))
-        assert job is not None
-        now = relay.clock()
-        relay.store.queue.record(
-            store_work.AttemptResult(
-                delivery=job.delivery,
-                epoch=epoch,
-                state="dead",
-                due_at=now,
-                failures=1,
-                unclear=0,
-                delivered_at=None,
-                reason=reason,
-                remote_id=None,
-                attempt=None,
-            )
+    post(relay, incoming(session)[1])
+    job = relay.store.queue.claim(Claim("onec", epoch, relay.clock()))
+    assert job is not None
+    if clock is not None:
+        clock.forward(seconds=after.total_seconds())
+    now = relay.clock()
+    relay.store.queue.record(
+        store_work.AttemptResult(
+            delivery=job.delivery,
+            epoch=epoch,
+            state=state,
+            due_at=now,
+            failures=1,
+            unclear=0,
+            delivered_at=now if state == "delivered" else None,
+            reason=reason,
+            remote_id=None,
+            attempt=None,
         )
+    )
 
 
-VIEWS = ["/admin/", "/admin/dead", "/admin/calls", "/admin/calls/trade/7", "/admin/events/x", "/admin/events/x/edit"]
+VIEWS = [
+    "/admin/",
+    "/admin/dead",
+    "/admin/settings",
+    "/admin/test-call",
+    "/admin/calls",
+    "/admin/calls/trade/7",
+    "/admin/events/x",
+    "/admin/events/x/edit",
+]
 ACTIONS = [
     "/admin/dead/replay",
     "/admin/dead/discard",
@@ -106,6 +133,7 @@ ACTIONS = [
     "/admin/targets/onec/pause",
     "/admin/targets/onec/resume",
     "/admin/events/x/edit",
+    "/admin/test-call",
     "/admin/logout",
 ]
 
@@ -116,7 +144,7 @@ ACTIONS = [
 def test_without_a_password_in_the_configuration_there_is_no_page(make_relay: Callable[..., Relay]) -> None:
     client = create_app(make_relay()).test_client()
 
-    assert [client.get(path).status_code for path in ("/admin", *VIEWS, "/admin/login")] == [404] * 8
+    assert [client.get(path).status_code for path in ("/admin", *VIEWS, "/admin/login")] == [404] * 10
 
 
 @pytest.mark.parametrize("path", VIEWS)
@@ -378,7 +406,14 @@ def test_every_answer_forbids_inline_scripts_frames_and_guessing(operator: Opera
 
 def test_pages_are_not_kept_by_anybody_and_have_no_inline_script_or_style(operator: Operator, relay: Relay) -> None:
     make_dead(relay, 1)
-    for path in ("/admin/", "/admin/dead", "/admin/calls", "/admin/calls/trade/1"):
+    for path in (
+        "/admin/",
+        "/admin/dead",
+        "/admin/settings",
+        "/admin/test-call",
+        "/admin/calls",
+        "/admin/calls/trade/1",
+    ):
         answer = operator.client.get(path)
         assert answer.headers["Cache-Control"] == "no-store"
         assert not re.search(r"<script(?! src)|<style|\son\w+=|\sstyle=", answer.text), path
@@ -393,10 +428,29 @@ def test_the_overview_says_how_each_target_and_source_is(operator: Operator, rel
     clock.forward(minutes=7)
     seen = operator.see("/admin/", headers={"Accept-Language": "en"})
 
-    assert re.search(r"2 dead letters", seen)
-    assert "7 min" in seen  # the oldest that waits
+    assert "onec: 2 notifications were not delivered" in seen
+    assert "oldest 7 min" in seen
     assert seen.count("<rect") == 2  # taken and dead, in one hour; nothing was delivered
-    assert "Taken 3, delivered 0, dead 2." in seen
+    assert "By the hour: taken 3" in seen
+    assert "By the hour: delivered 0, dead 2" in seen
+
+
+def test_the_overview_says_how_long_deliveries_take(operator: Operator, relay: Relay, clock: FakeClock) -> None:
+    for session, seconds in ((1, 2), (2, 3), (3, 90)):
+        record(relay, session, state="delivered", after=timedelta(seconds=seconds), clock=clock)
+    seen = operator.see("/admin/", headers={"Accept-Language": "en"})
+
+    assert re.search(r"3\.0 s\s+<small>95 of 100: up to 1 min", seen)
+
+
+def test_before_the_first_notification_the_overview_says_where_it_is_to_go(operator: Operator, relay: Relay) -> None:
+    seen = operator.see("/admin/", headers={"Accept-Language": "en"})
+    assert "http://localhost/trade/hs/UIScom/rec?token=SECRET" in seen
+    assert 'href="/admin/test-call"' in seen
+
+    post(relay, incoming(1)[1])
+
+    assert "No notification has come yet" not in operator.see("/admin/", headers={"Accept-Language": "en"})
 
 
 def test_a_target_that_was_removed_is_still_shown(make_relay: Callable[..., Relay], clock: FakeClock) -> None:
@@ -591,6 +645,67 @@ def test_everything_that_fits_the_filters_and_nothing_else_is_replayed(operator:
     }
 
 
+def test_dead_letters_are_grouped_by_reason_and_target(operator: Operator, relay: Relay) -> None:
+    make_dead(relay, 1, 2, reason="400: the call 3360109114 has no number")
+    make_dead(relay, 3, reason="400: the call 3360109115 has no number")
+    make_dead(relay, 4, reason="500: deadlock")
+    relay.intake.accept(relay.settings.sources["trade"], "in", b"not readable", is_query=False)
+    seen = operator.see("/admin/dead", headers={"Accept-Language": "en"})
+
+    assert "400: the call … has no number" in seen
+    assert re.findall(r"Replay (\d+)<span", seen) == ["3", "1", "1"]
+    assert "Replay all 5 that are found" in seen
+    assert not re.search(r'<details class="folded" open', seen)
+
+
+def test_a_group_is_looked_at_and_replayed_and_nothing_else(operator: Operator, relay: Relay) -> None:
+    make_dead(relay, *range(1, 4), reason="400: the call 1234567 has no number")
+    make_dead(relay, 4, reason="500: deadlock")
+    group = {"target": "onec", "state": "dead", "reason": "400: the call … has no number"}
+    seen = operator.see("/admin/dead", query_string=group, headers={"Accept-Language": "en"})
+    assert len(re.findall(r'type="checkbox" name="id"', seen)) == 3
+    assert "deadlock" not in seen
+
+    preview = operator.do("/admin/dead/replay", code=200, everything="1", **group).text
+    assert "<li>onec: 3</li>" in preview
+    assert 'name="reason" value="400: the call … has no number"' in preview
+    operator.do("/admin/dead/replay/now", everything="1", **group)
+
+    assert {one.session: one.state for one in relay.store.queries.deliveries(Selection())} == {
+        "1": "due",
+        "2": "due",
+        "3": "due",
+        "4": "dead",
+    }
+
+
+def test_the_letters_of_a_group_come_by_page_each_of_them_once(operator: Operator, relay: Relay) -> None:
+    for session in range(1000, 1130):
+        make_dead(relay, session, reason=f"400: {session} has no number" if session % 2 else "500: deadlock")
+    seen: list[str] = []
+    path: str | None = "/admin/dead?reason=400: … has no number"
+    while path is not None:
+        page = operator.see(path)
+        seen += re.findall(r'name="id" value="([^"]+)"', page)
+        more = re.search(r'href="(/admin/dead\?before=[^"]+)"', page)
+        path = None if more is None else html.unescape(more[1])
+
+    assert len(seen) == len(set(seen)) == 65
+
+
+def test_a_group_of_letters_without_a_reason_is_no_filter_for_all(operator: Operator, relay: Relay) -> None:
+    make_dead(relay, 1, reason="")
+    make_dead(relay, 2, reason="500: deadlock")
+    [group] = re.findall(r'name="reason" value="(–)"', operator.see("/admin/dead"))
+
+    operator.do("/admin/dead/discard/now", everything="1", target="onec", state="dead", reason=group)
+
+    assert {one.session: one.state for one in relay.store.queries.deliveries(Selection())} == {
+        "1": "discarded",
+        "2": "dead",
+    }
+
+
 def test_nothing_ticked_is_said_and_nothing_done(operator: Operator, relay: Relay) -> None:
     make_dead(relay, 1)
 
@@ -622,6 +737,52 @@ def test_an_hour_is_counted_where_it_belongs(relay: Relay, clock: FakeClock) -> 
     post(relay, incoming(1)[1])
     clock.forward(hours=2)
     make_dead(relay, 2)
-    hours = relay.store.pages.hours(["trade"], ["onec"], clock.now - timedelta(hours=3), clock.now)
+    hours = relay.store.activity.hours(["trade"], ["onec"], clock.now - timedelta(hours=3), clock.now)
 
-    assert [(hour.taken, hour.delivered, hour.dead) for hour in hours] == [(0, 0, 0), (1, 0, 0), (0, 0, 0), (1, 0, 1)]
+    assert (hours.taken, hours.delivered) == ({"trade": [0, 1, 0, 1]}, {"onec": [0, 0, 0, 0]})
+    assert hours.dead == {"onec": [0, 0, 0, 1]}
+
+
+# --- the settings, and a test call
+
+
+def test_the_settings_say_what_is_to_be_entered_in_the_cabinet_and_hide_secrets(
+    make_relay: Callable[..., Relay],
+) -> None:
+    relay = make_relay(more=ADMIN)
+    operator = Operator(create_app(relay).test_client())
+    operator.enter()
+    seen = operator.see("/admin/settings", headers={"Accept-Language": "en"})
+
+    for endpoint in ("in", "out", "rec"):
+        assert f"http://localhost/trade/hs/UIScom/{endpoint}?token=SECRET" in seen
+    secrets = [*relay.settings.sources["trade"].secrets, relay.settings.targets["onec"].password, PASSWORD]  # type: ignore[attr-defined]
+    assert all(secrets)
+    assert not [secret for secret in secrets if secret in seen]
+
+
+def test_a_test_call_says_first_where_it_goes_and_is_taken_only_then(operator: Operator, relay: Relay) -> None:
+    said = operator.see("/admin/test-call", headers={"Accept-Language": "en"})
+    assert "These are real: onec" in said
+    assert not list(relay.store.queries.events(Selection()))
+
+    answer = operator.do("/admin/test-call", source="trade", phone="+7 (900) 555-09-87", extension="101")
+
+    events = list(relay.store.queries.events(Selection()))
+    assert [event.kind for event in events] == ["incoming", "answered", "finished"]
+    assert {(event.call.client_number, event.call.scenario) for event in events if event.call} == {
+        ("+79005550987", simulated_call.MARK)
+    }
+    assert answer.location == f"/admin/calls/trade/{events[0].session}"
+    assert len(list(relay.store.queries.deliveries(Selection(target="onec")))) == 3
+
+
+@pytest.mark.parametrize("sent", [{"phone": "none"}, {"phone": ""}, {"phone": "1" * 80}, {}])
+def test_a_test_call_wants_a_phone(operator: Operator, relay: Relay, sent: dict[str, str]) -> None:
+    operator.do("/admin/test-call", code=400, source="trade", **sent)
+
+    assert not list(relay.store.queries.events(Selection()))
+
+
+def test_a_test_call_wants_a_source_that_there_is(operator: Operator) -> None:
+    operator.do("/admin/test-call", code=404, source="nobody", phone="+79005550987")

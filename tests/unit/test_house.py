@@ -35,7 +35,7 @@ ALLOWED: dict[str, set[str]] = {
     "wiring": VALUES
     | {"config", "uis", "store", "ingest", "delivery", "targets", "housekeeping", "observability", "alerts", "reports"},
     "bootstrap": VALUES | {"config", "hosting", "store"},
-    "operations": VALUES | {"config", "i18n", "uis", "store", "wiring", "routing"},
+    "operations": VALUES | {"config", "i18n", "uis", "store", "wiring", "routing", "alerts", "sandbox", "targets"},
     "web": VALUES | {"config", "i18n", "uis", "store", "ingest", "wiring", "operations", "observability"},
     "sandbox": VALUES | {"config", "uis"},
     "cli": VALUES
@@ -48,6 +48,7 @@ ALLOWED: dict[str, set[str]] = {
         "targets",
         "wiring",
         "bootstrap",
+        "hosting",
         "sandbox",
         "operations",
         "observability",

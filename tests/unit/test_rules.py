@@ -217,7 +217,7 @@ MISTAKES = [
     ('targets = ["b24"]\npipeline_id = 5', "rules[1].pipeline_id", "it is for amocrm"),
     ("default_user = 5", "rules[1].default_user", "something else in each CRM; name in targets"),
     ("default_user = 0", "rules[1].default_user", "at least 1"),
-    ('known = "no"\nskip = true', "rules[1].known", "bool"),
+    ('known = "no"\nskip = true', "rules[1].known", "true or false"),
 ]
 
 

@@ -10,9 +10,10 @@ from typing import Any
 
 import pytest
 
-from relay import config, wiring
+from relay import config, hosting, wiring
 from relay.config import ROOT
 from relay.errors import ConfigError
+from relay.i18n import in_language, said, translate
 
 SOURCE = '[sources.trade]\ntoken = "correct-horse"\ntargets = ["onec"]\n'
 TARGET = '[targets.onec]\nkind = "1c"\nurl = "https://1c.example.test/trade/hs/UIScom"\n'
@@ -131,7 +132,7 @@ def test_a_source_of_its_own_mind(read: Any) -> None:
 MISTAKES = [
     (SOURCE + TARGET + 'timeot = "3s"', "targets.onec.timeot", "did you mean timeout"),
     (SOURCE + TARGET + "timeout = 3", "targets.onec.timeout", '"30s"'),
-    (SOURCE + TARGET + 'concurrency = "a"', "targets.onec.concurrency", "int"),
+    (SOURCE + TARGET + 'concurrency = "a"', "targets.onec.concurrency", "a whole number, without quotes"),
     (SOURCE + TARGET + "concurrency = 0", "targets.onec.concurrency", "at least 1"),
     (SOURCE + TARGET + 'body = "x"', "targets.onec.body", "template, raw, normalised"),
     (SOURCE + TARGET + 'events = ["incoming", "foo"]', "targets.onec.events[1]", "incoming, answered"),
@@ -160,7 +161,7 @@ MISTAKES = [
     (SOURCE.replace('targets = ["onec"]', "") + TARGET, "sources.trade.targets", "missing"),
     (SOURCE + 'timezone = "Mars/Olympus"\n' + TARGET, "sources.trade.timezone", "Europe/Moscow"),
     (SOURCE + 'allow_from = ["home"]\n' + TARGET, "sources.trade.allow_from", "195.211.122.249"),
-    (SOURCE + 'open = "yes"\n' + TARGET, "sources.trade.open", "bool"),
+    (SOURCE + 'open = "yes"\n' + TARGET, "sources.trade.open", "true or false, without quotes"),
     (SOURCE + SOURCE.replace("trade", "shop") + 'path = "TRADE"\n' + TARGET, "sources.shop.path", "sources.trade"),
     ("[sources]\n" + TARGET, "sources", "[sources.NAME]"),
     ("colour = 1\n" + SOURCE + TARGET, "colour", "no such key"),
@@ -168,7 +169,39 @@ MISTAKES = [
     ("storage = 5\n" + SOURCE + TARGET, "storage", "[storage]"),
     ('[storage]\nurl = "mysql://x"\n' + SOURCE + TARGET, "storage.url", "sqlite:///relay.db"),
     ('[storage]\nkeep_dead = "long"\n' + SOURCE + TARGET, "storage.keep_dead", '"30d"'),
-    ("[sources.trade\n", "", "TOML"),
+    ("[sources.trade\n", "", "] is missing"),
+    (SOURCE.replace('"correct-horse"', "correct-horse") + TARGET, "", "text stands in quotes"),
+    (SOURCE.replace('"correct-horse"', '"correct-horse') + TARGET, "", "a quote is missing"),
+    (SOURCE.replace('"correct-horse"', "“correct-horse”") + TARGET, "", "straight quotes"),
+    (SOURCE + TARGET.replace("url =", "url"), "", "stands ="),
+    (SOURCE + TARGET + 'ca_file = "C:\\certs\\x.pem"', "", "backslash"),
+    (SOURCE + TARGET + SOURCE, "", "twice"),
+    (SOURCE + TARGET + TARGET.split("\n")[1], "", "this key stands there twice"),
+    (SOURCE + 'path = "a" timezone = "Europe/Moscow"\n' + TARGET, "", "one key a line"),
+    (SOURCE + 'путь = "a"\n' + TARGET, "", "Latin letters"),
+    (SOURCE.replace('["onec"]', '["onec"') + TARGET, "", "] is missing"),
+    (SOURCE.replace('["onec"]', '"onec"') + TARGET, "sources.trade.targets", "a list, like"),
+    (SOURCE.replace('"correct-horse"', '"$TRADE_TOKEN"') + TARGET, "sources.trade.token", '"env:TRADE_TOKEN"'),
+    (SOURCE + TARGET + 'password = "${ONEC_PASSWORD}"', "targets.onec.password", '"env:ONEC_PASSWORD"'),
+    (SOURCE + TARGET + 'password = "%ONEC_PASSWORD%"', "targets.onec.password", '"env:ONEC_PASSWORD"'),
+    (SOURCE + TARGET + 'password = "secret"', "targets.onec.username", "the password is not sent"),
+    *[
+        (SOURCE + TARGET.replace("/hs/UIScom", f"/hs/UIScom/{last}"), "targets.onec.url", "the relay adds that itself")
+        for last in ("in", "out", "rec", "any", "ping")
+    ],
+    *[
+        (SOURCE + TARGET.replace('"1c"', f'"{kind}"'), "targets.onec.kind", f'did you mean "{meant}"')
+        for kind, meant in {
+            "1C": "1c",
+            "1с": "1c",
+            "1С": "1c",
+            "Bitrix24": "bitrix24",
+            "битрикс24": "bitrix24",
+            "b24": "bitrix24",
+            "AmoCRM": "amocrm",
+            "webhook": "http",
+        }.items()
+    ],
     ('[admin]\npassword = ""\n' + SOURCE + TARGET, "admin.password", "is empty"),
     ('[admin]\npassword = " \\t "\n' + SOURCE + TARGET, "admin.password", "is empty"),
     ("[admin]\npassword = 5\n" + SOURCE + TARGET, "admin.password", "text"),
@@ -181,6 +214,10 @@ MISTAKES = [
 ]
 
 
+def test_forty_mistakes_are_known() -> None:
+    assert len(MISTAKES) >= 40
+
+
 @pytest.mark.parametrize(("text", "key", "remedy"), MISTAKES, ids=[f"{row[1]}-{row[2]}" for row in MISTAKES])
 def test_every_mistake_is_named_with_file_key_and_remedy(read: Any, text: str, key: str, remedy: str) -> None:
     with pytest.raises(ConfigError) as refused:
@@ -189,6 +226,44 @@ def test_every_mistake_is_named_with_file_key_and_remedy(read: Any, text: str, k
     sentence = str(refused.value)
     assert "relay.toml: " + key in sentence
     assert remedy in sentence
+    with in_language("ru"):
+        russian = translate(said(refused.value))
+    assert russian != sentence and re.search("[а-я]{3}", russian)
+
+
+def test_a_file_that_notepad_saved_is_read(read: Any, tmp_path: Path) -> None:
+    read(SOURCE + TARGET)
+    file = tmp_path / "relay.toml"
+    file.write_bytes(b"\xef\xbb\xbf" + file.read_bytes())
+
+    assert list(config.read({"RELAY_CONFIG": str(file)}).sources) == ["trade"]
+
+    file.write_bytes(("# Торговля\n" + SOURCE + TARGET).encode("cp1251"))
+    with pytest.raises(ConfigError, match="save it as UTF-8"):
+        config.read({"RELAY_CONFIG": str(file)})
+
+
+@pytest.mark.parametrize(
+    ("environ", "problem"),
+    [
+        ({}, None),
+        ({"PORT": "8080", "WEB_CONCURRENCY": "2", "LOG_LEVEL": "DEBUG", "RELAY_DISPATCH": "off", "PATH": "x"}, None),
+        ({"PORT": ""}, None),
+        ({"PORT": "http"}, "PORT is 'http'"),
+        ({"PORT": "80800"}, "65535"),
+        ({"PORT": "0"}, "from 1"),
+        ({"WEB_CONCURRENCY": "two"}, "WEB_CONCURRENCY is 'two'"),
+        ({"WEB_CONCURRENCY": "-1"}, "WEB_CONCURRENCY"),
+        ({"LOG_LEVEL": "all"}, "info, debug"),
+        ({"LOG_FORMAT": "xml"}, "text, json"),
+        ({"RELAY_DISPATCH": "no"}, "on, off"),
+        ({"RELAY_LANG": "de"}, "ru, en"),
+        ({"RELAY_LISTEN": "0.0.0.0:80"}, "the port as PORT"),
+    ],
+)
+def test_variables_that_are_no_values_are_named(environ: dict[str, str], problem: str | None) -> None:
+    found = hosting.environment_problem(environ)
+    assert found is None if problem is None else problem in (found or "")
 
 
 HOOK = "https://portal.bitrix24.ru/rest/1/very-secret-code/"
@@ -205,7 +280,7 @@ OTHER_MISTAKES = [
     (B24.replace("https:", "http:"), "webhook", "https://"),
     (B24.replace("/rest/1/very-secret-code/", "/"), "webhook", "/rest/1/code/"),
     (B24.replace("default_user = 1\n", ""), "default_user", "required"),
-    (B24.replace("default_user = 1", 'default_user = "1"'), "default_user", "int"),
+    (B24.replace("default_user = 1", 'default_user = "1"'), "default_user", "without quotes"),
     (B24.replace("default_user = 1", "default_user = 0"), "default_user", "at least 1"),
     (B24 + 'order = "none"', "order", "call"),
     (B24 + 'users = { "101" = "Ivan" }', "users", '"101" = 12'),
@@ -213,7 +288,7 @@ OTHER_MISTAKES = [
     (B24 + 'attach_record = "file"', "attach_record", "link, upload, off"),
     (B24 + 'record_hosts = ["https://records.example.ru/"]', "record_hosts[0]", "records.example.ru"),
     (B24 + 'record_hosts = ["a.example.ru", "b.example.ru:80"]', "record_hosts[1]", "alone"),
-    (B24 + 'record_hosts = "records.example.ru"', "record_hosts", "array"),
+    (B24 + 'record_hosts = "records.example.ru"', "record_hosts", "a list, like"),
     (B24 + 'record_ca_file = "certs/none.pem"', "record_ca_file", "there is no file"),
     (B24 + 'client_id = "x"\nclient_secret = "s"\nrefresh_token = "r"', "client_id", "webhook needs none"),
     (B24 + 'url = "https://x.test"', "url", "no such key"),
@@ -300,14 +375,15 @@ def test_an_admin_password_of_blanks_in_the_environment_is_refused(read: Any) ->
 
 @pytest.mark.parametrize(("password", "is_weak"), [("eleven-char", True), ("twelve-chars", False), ("пароль", True)])
 def test_a_short_admin_password_is_warned_of_and_not_said(read: Any, password: str, is_weak: bool) -> None:
-    found = config.warnings(read(f'[admin]\npassword = "{password}"\n' + SOURCE + TARGET))
+    source = SOURCE.replace("correct-horse", "correct-horse-battery")
+    found = config.warnings(read(f'[admin]\npassword = "{password}"\n' + source + TARGET))
 
     assert ["fewer than 12 characters" in warning for warning in found] == [True] * is_weak
     assert password not in "".join(found)
 
 
 def test_no_admin_page_needs_no_password(read: Any) -> None:
-    assert config.warnings(read(SOURCE + TARGET)) == []
+    assert config.warnings(read(SOURCE.replace("correct-horse", "correct-horse-battery") + TARGET)) == []
 
 
 def test_whom_the_metrics_are_for(read: Any) -> None:
@@ -325,7 +401,10 @@ def test_whom_the_metrics_are_for(read: Any) -> None:
 def test_a_secret_can_stand_in_a_file(read: Any, tmp_path: Path) -> None:
     (tmp_path / "secret").write_text("geheim\n")
 
-    assert read(SOURCE + TARGET + f'password = "file:{tmp_path / "secret"}"').targets["onec"].password == "geheim"
+    assert (
+        read(SOURCE + TARGET + f'username = "u"\npassword = "file:{tmp_path / "secret"}"').targets["onec"].password
+        == "geheim"
+    )
 
 
 def test_the_database_url_of_the_environment_wins(read: Any, tmp_path: Path) -> None:
@@ -335,7 +414,7 @@ def test_the_database_url_of_the_environment_wins(read: Any, tmp_path: Path) -> 
 
 
 def test_secrets_do_not_show_in_the_representation(read: Any) -> None:
-    found = read(SOURCE + TARGET + 'password = "geheim"')
+    found = read(SOURCE + TARGET + 'username = "u"\npassword = "geheim"')
 
     assert "geheim" not in repr(found)
     assert "correct-horse" not in repr(found)
@@ -389,3 +468,11 @@ def test_alerts_are_in_the_language_that_is_named_for_them_else_for_the_relay_el
     file = write_config(more=f"[alerts]\n{lines}\n")
 
     assert config.read({"RELAY_CONFIG": str(file), **environ}).alerts.language == language
+
+
+def test_what_is_probably_wrong_is_a_warning(read: Any) -> None:
+    short = config.warnings(read(SOURCE + TARGET.replace("/hs/UIScom", "/UIScom")))
+
+    assert len(short) == 2
+    assert "sources.trade.token" in short[0] and "correct-horse" not in short[0]
+    assert "no /hs/ in it" in short[1]

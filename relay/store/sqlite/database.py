@@ -168,8 +168,7 @@ class SqliteDatabase(Database):
         Begun and committed on the driver: SQLAlchemy's own cost more than a small commit's statements. Begun as
         immediate: a deferred transaction would check before it may insert.
         """
-        self._refuse_closed()
-        try:
+        with self._explained(begin_anew=True):
             connection = self._begin(deadline)
             driver = _driver(connection)
             try:
@@ -185,26 +184,12 @@ class SqliteDatabase(Database):
             finally:
                 if connection.in_transaction():  # begun by a Core statement; on the driver it has ended already
                     connection.rollback()
-        except (DBAPIError, sqlite3.Error) as exc:
-            error = self._explain(exc)
-            if error is None:
-                raise
-            if not isinstance(error, StoreBusy):
-                self._forget_connection()
-            raise error from exc
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
         """A connection that can only read. Keep it short: an open reader keeps the WAL from shrinking."""
-        self._refuse_closed()
-        try:
-            with self._reader.connect() as connection:
-                yield connection
-        except (DBAPIError, sqlite3.Error) as exc:
-            error = self._explain(exc)
-            if error is None:
-                raise
-            raise error from exc
+        with self._explained(), self._reader.connect() as connection:
+            yield connection
 
     def close(self) -> None:
         """Closes when the write that is under way has ended; afterwards nothing opens it again."""
@@ -216,9 +201,20 @@ class SqliteDatabase(Database):
         self.lock.close()
         self.presence.leave()
 
-    def _refuse_closed(self) -> None:
+    @contextmanager
+    def _explained(self, *, begin_anew: bool = False) -> Iterator[None]:
+        """Raises StoreError instead of the driver's errors; with `begin_anew` the next write opens the files again."""
         if self._closed:
             raise StoreError("the database %(path)s has been closed: the relay is stopping", path=self.path)
+        try:
+            yield
+        except (DBAPIError, sqlite3.Error) as exc:
+            error = self._explain(exc)
+            if error is None:
+                raise
+            if begin_anew and not isinstance(error, StoreBusy):
+                self._forget_connection()
+            raise error from exc
 
     def refuse_foreign_journal(self) -> None:
         """Raises StoreError where SQLite would bring another database's journal into this one."""

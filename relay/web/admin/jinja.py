@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from datetime import datetime
+from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
 
 from flask import Flask, request
@@ -27,7 +27,7 @@ def install(app: Flask) -> None:
         gettext, plural, newstyle=True
     )
     app.jinja_env.globals.update(language=language)
-    app.jinja_env.filters.update(moment=moment, clock=clock, took=took, age=age, without_links=without_links)
+    app.jinja_env.filters.update(moment=moment, clock=clock, took=took, age=age, span=span, without_links=without_links)
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
 
 
@@ -35,6 +35,11 @@ def clock(at: datetime, zone: ZoneInfo) -> str:
     """Write `12:45:59.863`, for a time line of one day."""
     local = at.astimezone(zone)
     return f"{local:%H:%M:%S}.{local.microsecond // 1000:03d}"
+
+
+def span(length: timedelta) -> str:
+    """Write how long something took or waited, exactly where it is short."""
+    return took(round(length / timedelta(milliseconds=1))) if length < timedelta(minutes=1) else age(length)
 
 
 def without_links(text: str) -> Markup:

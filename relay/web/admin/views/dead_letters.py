@@ -1,4 +1,4 @@
-"""The dead-letter queue: replay and discard in two steps, the first of which says how many."""
+"""The dead-letter queue: by what is wrong and one by one; replay and discard in two steps, the first says how many."""
 
 from __future__ import annotations
 
@@ -12,12 +12,14 @@ from werkzeug.exceptions import BadRequest
 
 from relay.i18n import gettext
 from relay.models import DEAD_LETTERS, KINDS, Delivery, Event
-from relay.operations import actions
+from relay.operations import actions, reason_groups
 from relay.operations.filters import DISCARDABLE, REPLAYABLE, Chosen, choose
+from relay.operations.reason_groups import ReasonGroup
 from relay.store import Selection
 from relay.web.admin.context import FILTERS, PAGE, before, filters, relay, selection, target_names, zone
 
 _STATES = (*DEAD_LETTERS, "quarantined")
+_FILTERS = (*FILTERS, "reason")  #: the last is the pattern of a group, and chosen by its link
 _ALLOWED = {"replay": REPLAYABLE, "discard": DISCARDABLE}
 
 
@@ -28,19 +30,32 @@ def register(pages: Blueprint) -> None:
 
 
 def dead() -> ResponseReturnValue:
-    page = relay().store.pages.dead_letters(selection(_STATES), before(), PAGE)
+    selected, reason = selection(_STATES), request.args.get("reason")
+    page = reason_groups.page(relay(), selected, reason, before(), PAGE)
+    groups = reason_groups.group(relay().store.dead_letters.reasons(selected))
+    if reason is not None:
+        groups = [group for group in groups if group.pattern == reason]
     return render_template(
         "admin/dead.html",
+        groups=groups,
+        group_filters=_group_filters,
+        count=sum(group.count for group in groups),
         letters=[_letter(letter, page.accepted_at) for letter in page.letters],
         next_before=page.next_before,
         zone=zone(),
-        filters=filters(FILTERS),
+        filters=filters(_FILTERS),
         kinds=KINDS,
         states=_STATES,
         targets=target_names(),
         sources=list(relay().settings.sources),
         done=request.args.get("done"),
     )
+
+
+def _group_filters(group: ReasonGroup) -> dict[str, str]:
+    """Return the filters that choose a group."""
+    of_target = {} if group.target is None else {"target": group.target}
+    return {**of_target, "state": group.state, "reason": group.pattern}
 
 
 def preview(action: str) -> ResponseReturnValue:
@@ -51,7 +66,7 @@ def preview(action: str) -> ResponseReturnValue:
         action=action,
         chosen=chosen,
         by_target=Counter(delivery.target for delivery in chosen.deliveries),
-        filters=filters(FILTERS),
+        filters=filters(_FILTERS),
         ids=request.form.getlist("id"),
         everything=request.form.get("everything"),
     )
@@ -77,15 +92,17 @@ def _chosen(action: str) -> Chosen:
     if selected.ids:  # an id is a delivery's or an event's: what is ticked is meant, and nothing else
         selected = Selection(ids=selected.ids)
     try:
-        return choose(relay(), selected, _ALLOWED[action])
+        chosen = choose(relay(), selected, _ALLOWED[action])
     except ValueError as exc:
         raise BadRequest(str(exc)) from exc
+    reason = None if selected.ids else request.form.get("reason")
+    return chosen if reason is None else reason_groups.only(chosen, reason)
 
 
 def _letter(letter: Delivery | Event, accepted_at: dict[str, datetime]) -> dict[str, Any]:
     """Return the row of a delivery, or of an event in quarantine, which stands for itself."""
     row = {name: getattr(letter, name) for name in ("id", "kind", "source", "session", "state")}
+    row["reason"] = reason_groups.reason_of(letter)
     if isinstance(letter, Delivery):
-        at = accepted_at[letter.event]
-        return {**row, "event": letter.event, "at": at, "target": letter.target, "reason": letter.reason}
-    return {**row, "event": letter.id, "at": letter.received_at, "target": None, "reason": letter.problem}
+        return {**row, "event": letter.event, "at": accepted_at[letter.event], "target": letter.target}
+    return {**row, "event": letter.id, "at": letter.received_at, "target": None}

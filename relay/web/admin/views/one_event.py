@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from zoneinfo import ZoneInfo
 
 from flask import Blueprint, redirect, render_template, request, url_for
@@ -10,10 +9,11 @@ from flask.typing import ResponseReturnValue
 from werkzeug.exceptions import BadRequest
 
 from relay.errors import Conflict
-from relay.i18n import field_label, gettext, moment
+from relay.i18n import gettext
 from relay.ingest.service import parse
-from relay.models import CallEvent, Event
+from relay.models import Event
 from relay.operations import serializers
+from relay.operations.call_fields import call_fields
 from relay.operations.explanations import Explanation, explain
 from relay.web.admin.context import relay
 
@@ -35,7 +35,7 @@ def event(event_id: str) -> ResponseReturnValue:
         zone=zone,
         raw=serializers.text(event.raw),
         edited=None if event.edited is None else serializers.text(event.edited),
-        understood=_fields(event.call, zone),
+        understood=call_fields(event.call, zone),
         explained=_explained(event),
         shows_links=request.args.get("links") == "shown",
     )
@@ -70,25 +70,7 @@ def edit(event_id: str) -> ResponseReturnValue:
         problem=result.problem,
         notes=result.notes,
         kind=result.call.kind if result.call else None,
-        understood=_fields(result.call, zone),
+        understood=call_fields(result.call, zone),
         raw=serializers.text(event.raw),
         zone=zone,
     )
-
-
-def _fields(call: CallEvent | None, zone: ZoneInfo) -> list[tuple[str, str]]:
-    """Return the names and values of what was understood; times in the account's zone."""
-    if call is None:
-        return []
-    values = {name: getattr(call, name) for name in CallEvent.__struct_fields__ if name != "notes"}
-    return [
-        (field_label(name), _in_words(value, zone)) for name, value in values.items() if value not in (None, (), {})
-    ]
-
-
-def _in_words(value: object, zone: ZoneInfo) -> str:
-    if isinstance(value, datetime):
-        return moment(value, zone)
-    if isinstance(value, bool):
-        return gettext("yes") if value else gettext("no")
-    return ", ".join(map(str, value)) if isinstance(value, tuple) else gettext(str(value))

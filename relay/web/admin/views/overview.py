@@ -1,22 +1,22 @@
-"""The overview: how each target and source is doing, and what happened in the last 24 hours."""
+"""The overview: what is wrong, how each target and source is doing, and what happened in the last 24 hours."""
 
 from __future__ import annotations
 
 from datetime import datetime, timedelta
 from typing import Any
 
-from flask import Blueprint, redirect, render_template, url_for
+from flask import Blueprint, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
-from relay.clock import EPOCH
 from relay.operations import stats
 from relay.operations.filters import refuse_unknown
-from relay.store import Hour
+from relay.operations.troubles import troubles
+from relay.store import Hours
+from relay.uis import cabinet
 from relay.web.admin.context import relay, target_names, zone
 
 _DAY = timedelta(hours=24)
-_WIDTH, _HEIGHT, _GAP = 720, 140, 4  # of the chart
-_SERIES = ("taken", "delivered", "dead")
+_HEIGHT, _BAR, _SLOT = 28, 4, 5  # of the small charts, in their own units
 
 
 def register(pages: Blueprint) -> None:
@@ -27,15 +27,28 @@ def register(pages: Blueprint) -> None:
 
 def overview() -> ResponseReturnValue:
     now = relay().clock()
-    targets = [_target(record, now) for record in stats.targets(relay(), now - _DAY)]
+    targets, sources = list(stats.targets(relay(), now - _DAY)), list(stats.sources(relay(), now - _DAY))
+    hours = relay().store.activity.hours(relay().settings.sources, target_names(), now - timedelta(hours=23), now)
     return render_template(
         "admin/overview.html",
-        targets=targets,
-        sources=[_source(record) for record in stats.sources(relay(), now - _DAY)],
+        troubles=troubles(relay(), targets, sources),
+        targets=[_target(record, hours, now) for record in targets],
+        sources=[_source(record, hours) for record in sources],
+        first_addresses=_first_addresses() if all(source["last_taken_at"] is None for source in sources) else [],
+        hours=_table(hours),
         zone=zone(),
-        chart=_chart(now),
-        dead=sum(target["dead"] for target in targets) + relay().store.pages.quarantined(),
     )
+
+
+def _first_addresses() -> list[str]:
+    """Return where the first notifications are to be sent to."""
+    sources = relay().settings.sources.values()
+    endpoints = dict.fromkeys(one.endpoint for one in cabinet.NOTIFICATIONS)
+    return [
+        cabinet.address(request.host_url, source.path, endpoint, has_secret=bool(source.secrets))
+        for source in sources
+        for endpoint in endpoints
+    ]
 
 
 def pause(name: str) -> ResponseReturnValue:
@@ -50,39 +63,52 @@ def resume(name: str) -> ResponseReturnValue:
     return redirect(url_for("admin.overview"))
 
 
-def _target(record: dict[str, Any], now: datetime) -> dict[str, Any]:
+def _target(record: dict[str, Any], hours: Hours, now: datetime) -> dict[str, Any]:
+    name = record["target"]
     oldest = record["oldest_due_at"] and datetime.fromisoformat(record["oldest_due_at"])
     is_unwell = record["state"] in ("down", "misconfigured")
-    since = relay().store.targets.health(record["target"]).since if is_unwell else None
-    return {**record, "oldest": None if oldest is None else now - oldest, "since": since}
-
-
-def _source(record: dict[str, Any]) -> dict[str, Any]:
-    last = record["last_taken_at"] and datetime.fromisoformat(record["last_taken_at"])
-    return {**record, "last": last, "refused": sum(record["refused_24h"].values())}
-
-
-def _chart(now: datetime) -> dict[str, Any]:
-    """Return the bars of each hour: places and sizes in the picture's own units."""
-    hours = relay().store.pages.hours(relay().settings.sources, target_names(), now - timedelta(hours=23), now)
-    most = max([1, *(max(hour.taken, hour.delivered, hour.dead) for hour in hours)])
-    slot = _WIDTH / len(hours)
     return {
-        "width": _WIDTH,
-        "height": _HEIGHT,
-        "most": most,
-        "totals": {name: sum(getattr(hour, name) for hour in hours) for name in _SERIES},
-        "hours": [_bars(hour, place * slot, slot, most) for place, hour in enumerate(hours)],
+        **record,
+        "oldest": None if oldest is None else now - oldest,
+        "since": relay().store.targets.health(name).since if is_unwell else None,
+        "delay": stats.delay(relay().store.activity.delays(name, now - _DAY)),
+        "chart": _chart({"delivered": hours.delivered[name], "dead": hours.dead[name]}),
     }
 
 
-def _bars(hour: Hour, left: float, slot: float, most: int) -> dict[str, Any]:
-    width = (slot - _GAP) / len(_SERIES)
+def _source(record: dict[str, Any], hours: Hours) -> dict[str, Any]:
+    last = record["last_taken_at"] and datetime.fromisoformat(record["last_taken_at"])
+    refused = sum(record["refused_24h"].values())
+    return {**record, "last": last, "refused": refused, "chart": _chart({"taken": hours.taken[record["source"]]})}
+
+
+def _chart(series: dict[str, list[int]]) -> dict[str, Any]:
+    """Return the bars of each hour, one series upon the other."""
+    sums = [sum(counts) for counts in zip(*series.values(), strict=True)]
+    most = max(1, *sums)
     bars = []
-    for place, name in enumerate(_SERIES):
-        count = getattr(hour, name)
-        size = count and max(2.0, count / most * _HEIGHT)  # what happened at all must be seen
-        x, y = left + place * width, _HEIGHT - size
-        bars.append({"name": name, "x": f"{x:.1f}", "y": f"{y:.1f}", "width": f"{width:.1f}", "height": f"{size:.1f}"})
-    at = (EPOCH + timedelta(hours=hour.at)).astimezone(zone())
-    return {"at": f"{at:%H:00}", "bars": bars, "x": f"{left:.1f}", **{name: getattr(hour, name) for name in _SERIES}}
+    ground = [float(_HEIGHT)] * len(sums)
+    for name, counts in series.items():
+        for place, count in enumerate(counts):
+            if count:
+                size = max(1.5, count / most * _HEIGHT)  # what happened at all must be seen
+                ground[place] = max(0.0, ground[place] - size)
+                bars.append({"name": name, "x": place * _SLOT, "y": f"{ground[place]:.1f}", "height": f"{size:.1f}"})
+    totals = {name: sum(counts) for name, counts in series.items()}
+    return {
+        "width": len(sums) * _SLOT,
+        "height": _HEIGHT,
+        "bar": _BAR,
+        "bars": bars,
+        "most": max(sums),
+        "totals": totals,
+    }
+
+
+def _table(hours: Hours) -> list[dict[str, Any]]:
+    """Return the sums over all sources and targets by the hour."""
+    series = {"taken": hours.taken, "delivered": hours.delivered, "dead": hours.dead}
+    return [
+        {"at": at, **{name: sum(counts[place] for counts in by_name.values()) for name, by_name in series.items()}}
+        for place, at in enumerate(hours.begin)
+    ]

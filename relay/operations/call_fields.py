@@ -1,0 +1,25 @@
+"""What was understood of a call, as people read it."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from zoneinfo import ZoneInfo
+
+from relay.i18n import field_label, gettext, moment
+from relay.models import CallEvent
+
+
+def call_fields(call: CallEvent | None, zone: ZoneInfo) -> list[tuple[str, str]]:
+    """Return the label and the value of each field that has one; times in the account's zone."""
+    if call is None:
+        return []
+    values = {name: getattr(call, name) for name in CallEvent.__struct_fields__ if name != "notes"}
+    return [(field_label(name), _in_words(each, zone)) for name, each in values.items() if each not in (None, (), {})]
+
+
+def _in_words(value: object, zone: ZoneInfo) -> str:
+    if isinstance(value, datetime):
+        return moment(value, zone)
+    if isinstance(value, bool):
+        return gettext("yes") if value else gettext("no")
+    return ", ".join(map(str, value)) if isinstance(value, tuple) else gettext(str(value))

@@ -1,0 +1,219 @@
+"""What is wrong now, the worst first: each in a sentence, with what to do about it.
+
+What counts as wrong, `relay/alerts/evaluate.py` says; here it is shown at once, and beside it what nobody is woken for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from datetime import datetime, timedelta
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from relay.alerts.evaluate import Condition, Snapshot, SourceStatus, TargetStatus, conditions
+from relay.clock import EPOCH
+from relay.errors import StoreError
+from relay.i18n import age, gettext, moment, ngettext
+from relay.operations.serializers import JSONDict
+from relay.wiring import Relay
+
+_RANKS = (
+    "unworked",
+    "disk",
+    "misconfigured",
+    "down",
+    "dead",
+    "unreadable",
+    "refused",
+    "report",
+    "backlog",
+    "silent",
+    "token",
+    "removed",
+    "paused",
+)
+"""The kinds of troubles, the worst first."""
+
+
+class Trouble(Struct, frozen=True):
+    kind: str
+    name: str  #: of the target or source, where there is one
+    sentence: str
+    advice: str
+    reason: str | None = None  #: in the words of the target
+
+
+def troubles(relay: Relay, targets: Sequence[JSONDict], sources: Sequence[JSONDict]) -> list[Trouble]:
+    """Return what is wrong by the records of `stats.targets` and `stats.sources`."""
+    now = relay.clock()
+    known = conditions(_snapshot(relay, targets, sources, now), replace(relay.settings.alerts, down_for=timedelta(0)))
+    present = [
+        *(_of_condition(relay, condition, now) for condition in known if condition.kind in _RANKS),
+        *_of_targets(targets),
+        *_of_sources(relay, now),
+        *_of_reports(relay),
+        *_of_processes(relay),
+    ]
+    return sorted(present, key=lambda trouble: _RANKS.index(trouble.kind))
+
+
+def _snapshot(relay: Relay, targets: Sequence[JSONDict], sources: Sequence[JSONDict], now: datetime) -> Snapshot:
+    """Return what alerts would see, as if it had been watched for ever; a source that never sent is no trouble yet."""
+    return Snapshot(
+        now=now,
+        targets=tuple(_target_status(relay, record) for record in targets if record["state"] != "removed"),
+        sources=tuple(
+            SourceStatus(
+                name=record["source"],
+                zone=relay.settings.sources[record["source"]].timezone,
+                last_at=_moment(record["last_taken_at"]),
+                watched_since=now,
+            )
+            for record in sources
+        ),
+        dead={record["target"]: record["dead"] for record in targets},
+        unreadable=relay.store.pages.quarantined(),
+        token_ends=relay.token_ends,
+        free_bytes=_free_bytes(relay),
+    )
+
+
+def _target_status(relay: Relay, record: JSONDict) -> TargetStatus:
+    name, is_unwell = record["target"], record["state"] in ("down", "misconfigured")
+    return TargetStatus(
+        name=name,
+        state=record["state"],
+        reason=record["reason"],
+        since=relay.store.targets.health(name).since if is_unwell else None,
+        open_since=EPOCH,
+        due=record["due"],
+        oldest_due_at=_moment(record["oldest_due_at"]),
+    )
+
+
+def _free_bytes(relay: Relay) -> int | None:
+    try:
+        return relay.store.database.free_bytes()
+    except OSError:  # the store's to complain of
+        return None
+
+
+def _moment(text: str | None) -> datetime | None:
+    return None if text is None else datetime.fromisoformat(text)
+
+
+def _of_condition(relay: Relay, condition: Condition, now: datetime) -> Trouble:
+    name, count = condition.name, condition.count
+    since = moment(condition.since, condition.zone or relay.settings.timezone)
+    sentence, advice = {
+        "down": lambda: (
+            _waiting(gettext("%(name)s has not answered since %(since)s", name=name, since=since), count),
+            gettext("Nothing is lost: the relay asks again by itself, and delivers when it answers."),
+        ),
+        "misconfigured": lambda: (
+            _waiting(gettext("%(name)s has taken nothing since %(since)s", name=name, since=since), count),
+            gettext("It answers, but refuses everything. Mend what it says, then try at once."),
+        ),
+        "backlog": lambda: (
+            _waiting(
+                gettext(
+                    "%(name)s does not keep up: the oldest has waited for %(span)s",
+                    name=name,
+                    span=_age(condition, now),
+                ),
+                count,
+            ),
+            gettext("Look whether it answers slowly; more `concurrency` or `rate` of the target may help."),
+        ),
+        "dead": lambda: (
+            ngettext(
+                "%(name)s: %(count)s notification was not delivered",
+                "%(name)s: %(count)s notifications were not delivered",
+                count,
+                name=name,
+            ),
+            gettext("Look at the reasons, mend the cause, then send them again."),
+        ),
+        "unreadable": lambda: (
+            ngettext("%(count)s notification cannot be read", "%(count)s notifications cannot be read", count),
+            gettext("Mend here, and the template in the UIS cabinet, or the next one will be the same."),
+        ),
+        "silent": lambda: (
+            gettext("%(name)s: nothing has come from UIS since %(since)s", name=name, since=since),
+            gettext("Look whether the notifications in the UIS cabinet are on, and go to the relay's address."),
+        ),
+        "token": lambda: (
+            gettext("%(name)s: the token is good until %(since)s", name=name, since=since),
+            gettext("Make a new one, set it in the configuration, and restart the relay."),
+        ),
+        "disk": lambda: (
+            gettext("%(count)s MB are left on the disk of the database", count=count),
+            gettext("Free some space: on a full disk no notification can be taken."),
+        ),
+    }[condition.kind]()
+    return Trouble(condition.kind, name, sentence, advice, condition.reason or None)
+
+
+def _waiting(sentence: str, count: int) -> str:
+    """Return the sentence with how many deliveries wait."""
+    waits = ngettext("%(count)s delivery waits", "%(count)s deliveries wait", count)
+    return f"{sentence}; {waits}" if count else sentence
+
+
+def _age(condition: Condition, now: datetime) -> str:
+    return age(now - (condition.since or now))
+
+
+def _of_targets(targets: Sequence[JSONDict]) -> Iterator[Trouble]:
+    for record in targets:
+        name, count = record["target"], record["due"]
+        if record["state"] == "paused":
+            sentence = _waiting(gettext("%(name)s is paused", name=name), count)
+            yield Trouble("paused", name, sentence, gettext("What comes is kept until you resume."))
+        elif record["state"] == "removed" and count:
+            sentence = _waiting(gettext("%(name)s is not in the configuration any more", name=name), count)
+            advice = gettext("Move them to another target: relay replay --target %(name)s --to TARGET", name=name)
+            yield Trouble("removed", name, sentence, advice)
+
+
+def _of_sources(relay: Relay, now: datetime) -> Iterator[Trouble]:
+    advice = {
+        401: gettext("The secret is missing or wrong. Compare the address in the UIS cabinet with the one here."),
+        403: gettext("The sender's address is not in `allow_from` of the source."),
+        413: gettext("The body is larger than `max_body`."),
+    }
+    other = gettext("Compare the address and the method in the UIS cabinet with those here.")
+    refused = relay.store.inbox.rejected_since(relay.settings.sources, now - timedelta(hours=1))
+    for name in relay.settings.sources:
+        for status, count in refused[name].items():
+            sentence = ngettext(
+                "%(name)s: %(count)s notification was refused lately with %(status)s",
+                "%(name)s: %(count)s notifications were refused lately with %(status)s",
+                count,
+                name=name,
+                status=status,
+            )
+            yield Trouble("refused", name, sentence, advice.get(int(status), other))
+
+
+def _of_reports(relay: Relay) -> Iterator[Trouble]:
+    for name, state in relay.store.reports.states().items():
+        source = relay.settings.sources.get(name)
+        if source is not None and source.report is not None and state.state != "open":
+            sentence = gettext("%(name)s: the report of calls cannot be read", name=name)
+            yield Trouble("report", name, sentence, gettext("The relay tries again by itself."), state.reason)
+
+
+def _of_processes(relay: Relay) -> Iterator[Trouble]:
+    try:
+        is_worked = relay.store.targets.is_worked(relay.settings.targets)
+    except StoreError:
+        return
+    if not is_worked:
+        yield Trouble(
+            "unworked",
+            "",
+            gettext("No process is delivering"),
+            gettext("Notifications are taken and kept. Start `relay work`, or the web process with RELAY_DISPATCH=on."),
+        )
