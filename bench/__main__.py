@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from bench import deliveries, load, neighbours, notifications, page, scale
+from bench import deliveries, engines, load, neighbours, notifications, page, scale
 from bench.figures import Figures
 
 FIGURES: dict[str, Callable[[Figures], None]] = {
@@ -24,6 +24,8 @@ FIGURES: dict[str, Callable[[Figures], None]] = {
     "hanging": deliveries.hanging,
     "memory": scale.memory,
     "million": scale.million,
+    "postgres": engines.postgres,
+    "processes": engines.processes,
     "page": page.page,
     "watched": page.watched,
     "others": neighbours.others,

@@ -36,11 +36,11 @@ def one(found: Figures) -> None:
     ):
         added = []
         for _ in range(2 if found.quick else 5):
-            ours, theirs = (_answer_ms(found, url, count) for url in (relay.url, silent.url))
+            ours, theirs = (answer_ms(found, url, count) for url in (relay.url, silent.url))
             added.append(ours - theirs)
     found.add("one request at a time, added at the median", f"{statistics.median(added):.2f} ms", "<= 0.8 ms")
 
 
-def _answer_ms(found: Figures, url: str, count: int) -> float:
+def answer_ms(found: Figures, url: str, count: int) -> float:
     answered = load.one_at_a_time(url, found.next_numbers(count), count, 50)
     return load.median_ms([done - sent for _, sent, done in answered])

@@ -42,6 +42,9 @@ def prepare(environ: Mapping[str, str], hosts: Iterable[str]) -> Settings:
     for warning in config.warnings(settings):
         log.warning("start.unwise", reason=warning)
     _migrate_apart(settings, environ)
+    with closing(Store(settings.storage.url)) as store:
+        for warning in store.database.start_warnings(now_utc()):
+            log.warning("start.unwise", reason=warning)
     return settings
 
 

@@ -5,6 +5,7 @@ Knows no JSON, no SQL and no HTTP.
 
 from __future__ import annotations
 
+import hashlib
 from datetime import datetime, timedelta
 from typing import Annotated, Any, Literal, get_args
 
@@ -96,6 +97,28 @@ class Event(Struct, frozen=True, kw_only=True):
         return self.raw if self.edited is None else self.edited
 
 
+class Shard(Struct, frozen=True):
+    """A part of a target's calls, which one lane delivers; all of them, unless the configuration splits them."""
+
+    target: str
+    number: int = 0
+    count: int = 1  #: of the parts that the target is split into
+
+    def part(self, whole: int) -> int:
+        """Return the shard's part of what the target may have in all; at least 1."""
+        each, odd = divmod(whole, self.count)
+        return max(1, each + (self.number < odd))
+
+
+def slot(source: str, session: str | None) -> int:
+    """Return the number by which a call is assigned to a shard: the same for all its events, everywhere and for ever.
+
+    Events without a session share one.
+    """
+    digest = hashlib.blake2b(f"{source} {session or ''}".encode(errors="replace"), digest_size=2).digest()
+    return int.from_bytes(digest)
+
+
 class Delivery(Struct, frozen=True, kw_only=True):
     """One event for one target."""
 
@@ -108,6 +131,7 @@ class Delivery(Struct, frozen=True, kw_only=True):
     source: str
     session: str | None
     ordered: bool  #: does it keep its place within the call?
+    slot: int = 0  #: of its call: which shard it belongs to
     state: DeliveryState
     attempts: int = 0  #: tries so far, counted anew by a replay
     failures: int = 0  #: those that count against the event itself

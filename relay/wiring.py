@@ -21,6 +21,7 @@ from relay.delivery.throttle import TokenBucket
 from relay.housekeeping import Housekeeping
 from relay.ingest.rejections import Rejections
 from relay.ingest.service import Intake
+from relay.models import Shard
 from relay.observability.metrics import Metrics
 from relay.reports.reconciler import ReportLoop
 from relay.store import Store
@@ -68,20 +69,20 @@ class Relay:
 def build(settings: Settings, *, clock: Clock = now_utc) -> Relay:
     store = Store(settings.storage.url)
     metrics = Metrics(settings, store, clock)
-    buckets = _buckets(settings)
     adapters = {
         name: targets.build(target, clock, store.token_store(name)) for name, target in settings.targets.items()
     }
     lanes = [
         Lane(
-            adapter,
+            adapters[shard.target],
             store,
             clock,
-            bucket=buckets[name],
+            bucket=bucket,
             observe=metrics.record_attempt,
+            shard=shard,
             keeps_exchanges=bool(settings.storage.keep_payloads),
         )
-        for name, adapter in adapters.items()
+        for shard, bucket in _buckets(settings).items()
     ]
     dispatcher = Dispatcher(lanes, store, clock)
     token_ends = {name: at for name, adapter in adapters.items() if (at := adapter.expires_at()) is not None}
@@ -111,17 +112,21 @@ def build(settings: Settings, *, clock: Clock = now_utc) -> Relay:
     )
 
 
-def _buckets(settings: Settings) -> dict[str, TokenBucket]:
-    """Return a bucket for each target; targets with a rate on one host share it, and the lower of their rates."""
-    slowest: dict[tuple[str, str], Rate] = {}
-    for target in settings.targets.values():
+def _buckets(settings: Settings) -> dict[Shard, TokenBucket]:
+    """Return a bucket for each lane, with its part of the target's rate; lanes of targets with a rate on one host share
+    it, and the lower of their rates.
+    """
+    slowest: dict[tuple[str, str, int], Rate] = {}
+    lanes = [(target, shard) for target in settings.targets.values() for shard in target.lanes]
+    for target, shard in lanes:
         if target.rate is not None:
-            host = _host(target)
-            slowest[host] = min(slowest.get(host, target.rate), target.rate, key=lambda rate: rate.per_second)
-    shared = {host: TokenBucket(rate, time.monotonic) for host, rate in slowest.items()}
+            part = Rate(target.rate.per_second / shard.count, shard.part(target.rate.burst))
+            shared = (*_host(target), shard.number)
+            slowest[shared] = min(slowest.get(shared, part), part, key=lambda rate: rate.per_second)
+    buckets = {shared: TokenBucket(rate, time.monotonic) for shared, rate in slowest.items()}
     return {
-        target.name: TokenBucket(None, time.monotonic) if target.rate is None else shared[_host(target)]
-        for target in settings.targets.values()
+        shard: TokenBucket(None, time.monotonic) if target.rate is None else buckets[*_host(target), shard.number]
+        for target, shard in lanes
     }
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Callable
+from datetime import timedelta
 from types import SimpleNamespace
 from typing import Any
 
@@ -16,13 +17,14 @@ from relay.delivery.maintenance import LaneMaintenance
 from relay.delivery.throttle import TokenBucket
 from relay.models import Delivery, Outcome
 from relay.sandbox.server import Sandbox
-from relay.store import Selection, Store
+from relay.store import NewEvent, Route, Selection, Store
 from relay.wiring import Relay
-from tests.calls import rendered
+from tests.calls import call_of, rendered
 from tests.fakes import FakeClock, Scripted
 from tests.stories import Notification
 
 TRADE = "trade"
+OWNER = "the test"
 
 
 def post(relay: Relay, body: bytes, endpoint: str = "in") -> str:
@@ -42,6 +44,27 @@ def post_call(relay: Relay, session: int) -> None:
         ("finished", "rec"),
     ):
         post(relay, rendered(kind, call_session_id=session), endpoint)
+
+
+def add(relay: Relay, *targets: str, session: int = 7, kind: str = "incoming", clock: Clock = wiring.now_utc) -> None:
+    """Store a notification for targets that the configuration need not have."""
+    endpoint = "rec" if kind == "finished" else "in"
+    call = call_of(rendered(kind, call_session_id=session), endpoint)  # type: ignore[arg-type]
+    new = NewEvent(
+        source=TRADE,
+        endpoint=endpoint,
+        raw=f"{session} {kind}".encode(),
+        is_query=False,
+        zone="UTC",
+        digest=session,
+        call=call,
+        problem=None,
+        notes=(),
+        received_at=clock(),
+        duplicate_window=timedelta(0),
+        routes=tuple(Route(target, ordered=True) for target in targets),
+    )
+    relay.store.inbox.add(new)
 
 
 def states(relay: Relay) -> list[str]:
@@ -70,7 +93,7 @@ def deliveries(relay: Relay, target: str) -> list[Delivery]:
 
 def own(lane: Lane, store: Store, clock: Clock) -> int:
     """Take the lane over as the dispatcher does; return the epoch. Its threads are not started."""
-    epoch = store.targets.take_over(lane.name, "the test", store.targets.leases().get(lane.name))
+    epoch = store.leases.take_over(lane.shard, OWNER, store.leases.all().get(lane.shard))
     assert epoch is not None
     LaneMaintenance(lane, store, clock, lambda: 0.0).take_over(epoch)
     lane.gain_ownership(epoch, lambda: True)
@@ -133,9 +156,9 @@ class SteppedLane:
 
     def _must_wait(self) -> bool:
         """Wait as the lane's threads would, if the target is well and only the pace keeps it from what is due."""
-        due_at, _ = self._queue.poll([self.lane.name])[self.lane.name]
+        due_us = self._queue.poll(OWNER)[self.lane.shard].due_us
         wait_s = self.lane.throttle.wait_s()
-        if due_at is None or due_at > to_us(self._clock()) or not wait_s or not self.lane.throttle.is_well:
+        if due_us is None or due_us > to_us(self._clock()) or not wait_s or not self.lane.throttle.is_well:
             return False
         self._stopping.wait(wait_s)
         return True

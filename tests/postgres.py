@@ -127,7 +127,7 @@ class Postgres(Server):
         super().__init__("postgres")
         self._programs, self._databases = folder, 0
         self._settings = {**SETTINGS, **({} if flushes else QUICK), **settings}
-        initdb = [folder / "initdb", "--pgdata", self.folder / "data", "--username", USER, "--auth", "trust"]
+        initdb = [str(folder / "initdb"), "--pgdata", str(self.folder / "data"), "--username", USER, "--auth", "trust"]
         # C.UTF-8: lower() knows Cyrillic letters, as on the platforms
         initdb += ["--encoding", "UTF8", "--locale", "C.UTF-8", "--no-sync", "--no-instructions"]
         subprocess.run([*_unprivileged(), *initdb], cwd=self.folder, check=True, capture_output=True, timeout=60)

@@ -15,13 +15,14 @@ from relay.alerts.notifier import Notifier
 from relay.alerts.snapshot import SnapshotCollector
 from relay.config import Settings
 from relay.errors import StoreError
+from relay.models import Shard
 from relay.store import LeaseRow, Store
 
 log = structlog.get_logger("relay.alerts")
 
 _EVERY_S = 30.0
 _PATIENCE_S = 20.0  # for channels that hang; after that the next check comes first
-_UNWORKED_AFTER_S = 15.0  # as a lane is taken over
+_UNWORKED_AFTER_S = 15.0  # by then another process has taken over a lane whose owner is gone
 
 
 Owned = Callable[[], list[str]]
@@ -31,7 +32,8 @@ Owned = Callable[[], list[str]]
 class AlertLoop:
     def __init__(self, settings: Settings, store: Store, owned: Owned, collector: SnapshotCollector) -> None:
         self._collector = collector
-        self._election = Election(next(iter(settings.targets), ""), store, owned)
+        first = next((target.lanes[0] for target in settings.targets.values()), Shard(""))
+        self._election = Election(first, store, owned)
         self._channels = channels.channels(settings.alerts)
         name = settings.alerts.name or socket.gethostname()
         self._notifiers = [Notifier(channel, settings, store, name, collector.summary) for channel in self._channels]
@@ -82,9 +84,9 @@ class Election:
     """Decides which process sends: the owner of the first lane; where nobody works it, whoever has a lock."""
 
     def __init__(
-        self, target: str, store: Store, owned: Owned, monotonic: Callable[[], float] = time.monotonic
+        self, lane: Shard, store: Store, owned: Owned, monotonic: Callable[[], float] = time.monotonic
     ) -> None:
-        self._target, self._store, self._owned, self._monotonic = target, store, owned, monotonic
+        self._lane, self._store, self._owned, self._monotonic = lane, store, owned, monotonic
         self._lock = store.database.role_lock("alerts")
         self._last_lease: LeaseRow | None = None
         self._renewed_at: float | None = None
@@ -93,11 +95,11 @@ class Election:
     def is_won(self) -> bool:
         """Is it this process that sends?"""
         with contextlib.suppress(StoreError):  # then nobody can say: as it was
-            self._was_won = self._target in self._owned() or (self._is_unworked() and self._lock.try_acquire())
+            self._was_won = self._lane.target in self._owned() or (self._is_unworked() and self._lock.try_acquire())
         return self._was_won
 
     def _is_unworked(self) -> bool:
-        lease, now = self._store.targets.leases().get(self._target), self._monotonic()
+        lease, now = self._store.leases.all().get(self._lane), self._monotonic()
         if self._renewed_at is None or lease != self._last_lease:
             self._last_lease, self._renewed_at = lease, now
             self._lock.close()

@@ -17,6 +17,7 @@ from relay.i18n import Message, gettext, said, translate
 from relay.store import Store
 from relay.store.tables import VERSION
 
+_WORKERS = 1  # `relay work` beside the web processes
 _PUSH_WAITS = timedelta(seconds=300)  # the time-out in the receiver's source
 
 
@@ -90,7 +91,7 @@ def _database_remarks(store: Store) -> list[str]:
     if not store.database.exists():
         return []
     try:
-        return store.database.remarks(now_utc())
+        return store.database.remarks(now_utc(), int(os.environ.get("WEB_CONCURRENCY") or 1) + _WORKERS)
     except StoreError as exc:
         return [said(exc)]
 

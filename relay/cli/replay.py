@@ -236,7 +236,7 @@ def _wait(relay: Relay, deliveries: list[Delivery]) -> None:
             progress.update(bar, completed=len(seqs) - open_)
             if not open_:
                 break
-            if not relay.store.targets.is_worked(targets):
+            if not relay.store.leases.is_worked(targets):
                 unworked_since = unworked_since or time.monotonic()
                 if time.monotonic() - unworked_since > _NOBODY_S:
                     raise Conflict(

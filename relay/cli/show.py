@@ -232,6 +232,8 @@ def _print_status(relay: Relay, targets: list[serializers.JSONDict], sources: li
             source=name,
         )
         _print_below(console, text, "yellow")
+    for warning in relay.store.database.upkeep_warnings():
+        _print_below(console, translate(warning, zone), "yellow")
 
 
 def _heartbeat(relay: Relay) -> str:

@@ -15,7 +15,7 @@ from relay.config.addresses import AllowList
 from relay.config.alerting import Alerts
 from relay.config.rule import Rule
 from relay.config.types import Positive, Rate, Secret, Size
-from relay.models import CALL_KINDS, KINDS, NOTIFIED_KINDS, Kind
+from relay.models import CALL_KINDS, KINDS, NOTIFIED_KINDS, Kind, Shard
 
 ROOT = Path(__file__).resolve().parents[2]  #: of the project: relative paths in the configuration start here
 UIS_HOSTS = ("uiscom.ru", "comagic.ru", "novofon.ru", "callgear.com")  #: the one platform under its four names
@@ -111,6 +111,7 @@ class Target(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, tag_
     events: tuple[Kind, ...] = KINDS
     concurrency: Annotated[int, Meta(ge=1, le=64)] = 2
     rate: Rate | None = None
+    shards: Annotated[int, Meta(ge=1, le=16)] = 1  #: lanes, which different processes may work; a call keeps to one
     timeout: timedelta = timedelta(seconds=30)
     connect_timeout: timedelta = timedelta(seconds=5)
     order: Literal["call", "none"] = "call"
@@ -134,6 +135,11 @@ class Target(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, tag_
     def address(self) -> str:
         """Return where its requests go; may hold a secret."""
         raise NotImplementedError
+
+    @property
+    def lanes(self) -> tuple[Shard, ...]:
+        """Return the parts that its calls are split into."""
+        return tuple(Shard(self.name, number, self.shards) for number in range(self.shards))
 
     @property
     def call_gap(self) -> timedelta:

@@ -140,6 +140,10 @@ def _every(target: Target) -> Problem | None:
         return "retry_first", Message("must be more than 0 and not more than retry_max")
     if not timedelta(0) < target.retry_after_max <= _RETRY_AFTER_MAX:
         return "retry_after_max", Message("must be more than 0 and at most %(days)sd", days=_RETRY_AFTER_MAX.days)
+    if target.shards > target.concurrency:
+        return "shards", Message(
+            "each of them delivers one at a time at least; set concurrency = %(shards)s or more", shards=target.shards
+        )
     if not target.timeout or not target.connect_timeout:
         return "timeout", Message("must be more than 0, as must connect_timeout")
     if any(status not in range(200, 600) for status in target.delivered_statuses):

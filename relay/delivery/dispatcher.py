@@ -16,9 +16,10 @@ import structlog
 from relay.clock import Clock
 from relay.delivery import maintenance
 from relay.delivery.lane import Lane
-from relay.delivery.lease import Lease
+from relay.delivery.lease import Lease, spread
 from relay.delivery.maintenance import LaneMaintenance
 from relay.errors import StoreError
+from relay.models import Shard
 from relay.store import ClaimedDelivery, Store
 
 log = structlog.get_logger("relay.delivery")
@@ -38,14 +39,15 @@ class Dispatcher:
     def __init__(
         self, lanes: Sequence[Lane], store: Store, clock: Clock, *, monotonic: Callable[[], float] = time.monotonic
     ) -> None:
-        self._lanes = {lane.name: lane for lane in lanes}
-        self._maintenance = {lane.name: LaneMaintenance(lane, store, clock, monotonic) for lane in lanes}
+        self._lanes = {lane.shard: lane for lane in lanes}
+        self._counts = {lane.name: lane.shard.count for lane in lanes}  # of lanes, by target
+        self._maintenance = {lane.shard: LaneMaintenance(lane, store, clock, monotonic) for lane in lanes}
         self._store, self._clock, self._monotonic = store, clock, monotonic
         self._clock_jumps = ClockJumpDetector(clock, monotonic)
         self._unfollowed: list[tuple[datetime, datetime]] = []  # jumps of the clock
         self._lease: Lease | None = None
         self._removed_at = float("-inf")
-        self._leaving: set[str] = set()  # lanes that are another's as soon as nothing of them is under way
+        self._leaving: set[Shard] = set()  # lanes that are another's as soon as nothing of them is under way
         self._keeps_until = float("-inf")  # what was left over by the others is not given to them again at once
         self._has_waiting = True  # had the last sweep seen anything that waits?
         self._has_new = False  # something was stored since the last sweep
@@ -64,34 +66,47 @@ class Dispatcher:
         return None if self._ticked_at is None else self._monotonic() - self._ticked_at
 
     def owned(self) -> list[str]:
-        """Return the targets whose lanes are this process's."""
-        return [name for name, lane in self._lanes.items() if lane.epoch is not None]
+        """Return the targets whose first lane is this process's: what is done once for a target is done here."""
+        return [shard.target for shard in self.owned_lanes() if shard.number == 0]
+
+    def owned_lanes(self) -> list[Shard]:
+        """Return the lanes that are this process's."""
+        return [shard for shard, lane in self._lanes.items() if lane.epoch is not None]
 
     # --- a notification that is being stored
 
-    def reserve(self, targets: Iterable[str]) -> dict[str, int]:
-        """Reserve a thread of each lane that has an idle one; return the epochs to claim under, by target."""
-        epochs = {name: lane.reserve() for name in targets if (lane := self._lanes.get(name)) is not None}
+    def reserve(self, targets: Iterable[str], slot: int) -> dict[str, int]:
+        """Reserve a thread of each lane that has an idle one; return the epochs to claim under, by target.
+
+        `slot`: of the call, here and in the following.
+        """
+        epochs = {name: lane.reserve() for name in targets if (lane := self._lane(name, slot)) is not None}
         return {name: epoch for name, epoch in epochs.items() if epoch is not None}
 
-    def release(self, targets: Iterable[str]) -> None:
+    def release(self, targets: Iterable[str], slot: int) -> None:
         """Release the threads that are not needed after all."""
         for name in targets:
-            self._lanes[name].release()
+            if (lane := self._lane(name, slot)) is not None:
+                lane.release()
 
-    def dispatch(self, claimed: Iterable[ClaimedDelivery], targets: Iterable[str]) -> None:
+    def dispatch(self, claimed: Iterable[ClaimedDelivery], targets: Iterable[str], slot: int) -> None:
         """Give what is claimed to the threads that were reserved for it; something new is due for the targets."""
         self._has_new = True
         if self._may_wait_long:
             self._store.database.changes.wake()
         for one in claimed:
-            self._lanes[one.delivery.target].assign(one)
+            if (lane := self._lane(one.delivery.target, slot)) is not None:
+                lane.assign(one)
         for target in targets:
-            lane = self._lanes.get(target)
+            lane = self._lane(target, slot)
             if lane is not None and lane.epoch is not None:
                 lane.wake()
             else:
                 self._store.database.changes.tell_others()
+
+    def _lane(self, target: str, slot: int) -> Lane | None:
+        count = self._counts.get(target)
+        return None if count is None else self._lanes.get(Shard(target, slot % count, count))
 
     # --- stopping
 
@@ -153,16 +168,20 @@ class Dispatcher:
         if self._monotonic() - self._removed_at >= _REMOVED_EVERY_S:
             self._removed_at = self._monotonic()
             self._hold_removed(self._lease)
-        self._sweep([name for name in self.owned() if name not in self._leaving])
+        self._sweep(self._lease)
 
-    def _sweep(self, names: Sequence[str]) -> None:
-        """Let the lanes see what is due, and what the operator wants."""
+    def _sweep(self, lease: Lease) -> None:
+        """Let the lanes see what is due, what the operator wants, and what other lanes have learned of the target."""
         self._has_new = False
-        seen = self._store.queue.poll(names)
-        for name in names:
-            due_at, flags = seen[name]
-            self._maintenance[name].sweep(due_at, flags)
-        self._has_waiting = any(due_at is not None for due_at, _ in seen.values())
+        lanes = [self._lanes[shard] for shard in self.owned_lanes() if shard not in self._leaving]
+        known = {lane.shard: lane.known() for lane in lanes}
+        views = self._store.queue.poll(lease.owner) if lanes else {}
+        for lane in lanes:
+            view = views.get(lane.shard)
+            if view is not None:  # else another has taken it over: the next renewal says so
+                lane.adopt(view.health, known[lane.shard])
+                self._maintenance[lane.shard].sweep(view)
+        self._has_waiting = any(view.due_us is not None for view in views.values())
 
     def _wait(self) -> None:
         """Wait for the next sweep: long where nothing waits and nothing is under way, so that nothing can fall due."""
@@ -173,78 +192,88 @@ class Dispatcher:
         self._may_wait_long = False
 
     def _renew(self, lease: Lease) -> None:
-        still = lease.renew() if self.owned() else None
+        still = lease.renew() if self.owned_lanes() else None
         if still is None:
             return
-        for name in set(self.owned()) - still:
-            self._lanes[name].lose_ownership()
-            log.warning("dispatcher.lane_lost", target=name, reason="another process has taken it over")
+        for shard in set(self.owned_lanes()) - still:
+            self._lanes[shard].lose_ownership()
+            log.warning("dispatcher.lane_lost", **_log_fields(shard), reason="another process has taken it over")
 
     def _rebalance(self, lease: Lease) -> None:
         """Give away lanes that another process should have; first what is under way ends."""
-        owned = [name for name in self.owned() if name not in self._leaving]
-        beyond = len(owned) - lease.quota(len(self._lanes), self._store.targets.leases())
+        owned = [shard for shard in self.owned_lanes() if shard not in self._leaving]
+        beyond = len(owned) - lease.quota(len(self._lanes), self._store.leases.all())
         if beyond > 0 and self._monotonic() >= self._keeps_until:
-            for name in owned[-beyond:]:
-                self._lanes[name].throttle.set_paused(True)
-                self._leaving.add(name)
+            for shard in spread(owned)[-beyond:]:
+                self._lanes[shard].throttle.set_paused(True)
+                self._leaving.add(shard)
 
     def _give_away(self, lease: Lease) -> None:
-        for name in [*self._leaving]:
-            lane = self._lanes[name]
-            if lane.epoch is not None and lane.claimed():
+        for shard in [*self._leaving]:
+            lane = self._lanes[shard]
+            if lane.epoch is not None and not lane.is_idle():
                 continue
             lane.lose_ownership()
-            lease.release(name)  # where that fails, it is tried again
-            self._leaving.discard(name)
-            log.info("dispatcher.lane_given", target=name, reason="another process has fewer")
+            lease.release(shard)  # where that fails, it is tried again
+            self._leaving.discard(shard)
+            log.info("dispatcher.lane_given", **_log_fields(shard), reason="another process has fewer")
 
     def _follow_clock(self) -> None:
         """Let the lanes that were this process's at a jump follow it; one that is taken over now is checked whole."""
         while self._unfollowed:
             before, after = self._unfollowed[0]
-            epochs = {name: epoch for name, lane in self._lanes.items() if (epoch := lane.epoch) is not None}
-            gaps = {name: self._lanes[name].config.call_gap for name in epochs}
+            epochs = {shard: epoch for shard, lane in self._lanes.items() if (epoch := lane.epoch) is not None}
+            gaps = {shard: self._lanes[shard].config.call_gap for shard in epochs}
             self._store.waits.follow_clock(epochs, before, after, gaps)
             self._unfollowed.pop(0)
-            for name in epochs:
-                self._maintenance[name].clock_jumped(before, after)
+            for shard in epochs:
+                self._maintenance[shard].clock_jumped(before, after)
 
     def _contend(self, lease: Lease) -> None:
         """Take over the lanes that are nobody's; at once when their owner has ended."""
-        missing = [lane for lane in self._lanes.values() if lane.epoch is None]
+        missing = [shard for shard, lane in self._lanes.items() if lane.epoch is None and shard not in self._leaving]
         if not missing:
             return
         lease.observe()
-        rows = self._store.targets.leases()
-        room = lease.quota(len(self._lanes), rows) - len(self.owned())
-        gained: list[str] = []
-        for lane in missing:
-            row = rows.get(lane.name)
-            lease.watch(lane.name, row)
+        rows = self._store.leases.all()
+        lease.look(self._lanes, rows)
+        room = lease.quota(len(self._lanes), rows) - len(self.owned_lanes())
+        gained: list[Shard] = []
+        for shard in spread(missing, self.owned_lanes()):
+            row = rows.get(shard)
             is_ours = row is not None and row.owner == lease.owner  # taken over, but something failed then
-            if lane.name in self._leaving:
+            if len(gained) >= room and not is_ours and not lease.is_left_over(shard, rows):
                 continue
-            if len(gained) >= room and not is_ours and not lease.is_left_over(lane.name, row):
-                continue
-            epoch = lease.contend(lane.name, row)
+            epoch = lease.contend(shard, rows)
             if epoch is not None:
-                self._maintenance[lane.name].take_over(epoch)
-                lane.gain_ownership(epoch, partial(lease.is_valid, lane.name))
-                lane.start()
-                gained.append(lane.name)
+                self._begin(shard, epoch, lease, lease.former_holds_until(shard, rows))
+                gained.append(shard)
                 if len(gained) > room:
                     self._keeps_until = self._monotonic() + _KEEPS_S
         if gained:
-            log.info("dispatcher.delivering", targets=gained)
+            log.info("dispatcher.delivering", targets=list(dict.fromkeys(shard.target for shard in gained)))
+
+    def _begin(self, shard: Shard, epoch: int, lease: Lease, former_holds_until: float) -> None:
+        lane = self._lanes[shard]
+        self._maintenance[shard].take_over(epoch, former_holds_until)
+        lane.gain_ownership(epoch, partial(lease.is_valid, shard))
+        lane.start()
 
     def _hold_removed(self, lease: Lease) -> None:
         """Hold what was in flight to targets that are no longer configured, once nobody works their lanes any more."""
-        for name, row in self._store.targets.leases().items():
-            if name not in self._lanes and self._store.queue.in_flight(name) and lease.contend(name, row) is not None:
-                for delivery, epoch in self._store.queue.in_flight(name):
+        rows = self._store.leases.all()
+        lease.look(self._lanes, rows)
+        for target in {shard.target for shard in rows} - self._counts.keys():
+            whole = Shard(target)
+            if self._store.queue.in_flight(whole) and lease.contend(whole, rows) is not None:
+                for delivery, epoch in self._store.queue.in_flight(whole):
                     maintenance.hold(self._store, delivery, epoch, self._clock())
-                lease.release(name)
+                lease.release(whole)
+
+
+def _log_fields(shard: Shard) -> dict[str, object]:
+    """Return what the log says of a lane: which one it is, where the target has several."""
+    return {"target": shard.target} | ({"shard": shard.number, "shards": shard.count} if shard.count > 1 else {})
 
 
 class ClockJumpDetector:

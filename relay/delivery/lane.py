@@ -1,4 +1,5 @@
-"""A lane: the deliveries of one target. Its threads claim, send and record; each works on one delivery at a time.
+"""A lane: the deliveries of one target, or of a shard of it. Its threads claim, send and record; each works on one
+delivery at a time.
 
 No request goes out before its delivery stands as `sending` on disk, so a kill leaves at most as many
 unclear deliveries as the lane has threads.
@@ -21,9 +22,9 @@ from relay.delivery import retry_policy
 from relay.delivery.runner import AttemptRunner, log_attempt, log_fields
 from relay.delivery.throttle import Permit, Throttle, TokenBucket
 from relay.errors import Interrupted, OwnershipLost, StoreError
-from relay.i18n import Message
-from relay.models import ClaimedDelivery, Delivery, Outcome, TargetHealth
-from relay.store import AttemptResult, Claim, Store
+from relay.i18n import Message, said
+from relay.models import ClaimedDelivery, Delivery, Outcome, Shard, TargetHealth
+from relay.store import AttemptResult, Claim, Probe, Store
 from relay.targets.base import Adapter
 
 log = structlog.get_logger("relay.delivery")
@@ -49,10 +50,13 @@ class Lane:
         monotonic: Callable[[], float] = time.monotonic,
         observe: Observer = lambda *_: None,
         stopping: threading.Event | None = None,
+        shard: Shard | None = None,
         keeps_exchanges: bool = True,
     ) -> None:
         self.adapter, self.config, self._observe = adapter, adapter.settings, observe
-        self.name = self.config.name
+        self.name = self.config.name  #: the target's
+        self.shard = shard or Shard(self.name)
+        self._concurrency = self.shard.part(self.config.concurrency)
         self.throttle = Throttle(bucket or TokenBucket(self.config.rate, monotonic), clock, monotonic)
         self.epoch: int | None = None  #: under which the lane is this process's
         self.in_flight: dict[int, tuple[ClaimedDelivery, datetime]] = {}  #: and since when, by delivery seq
@@ -64,6 +68,7 @@ class Lane:
             adapter, store, self.throttle, clock, self._stopping, keeps_exchanges=keeps_exchanges
         )
         self._saved = TargetHealth()  # what the store knows of the target
+        self._unsaved = 0  # threads that have learned something of it which is not in the store yet
         self._condition = threading.Condition()
         self._wakeups = 0  # reasons to look for something due
         self._idle = 0  # threads that wait for something to do
@@ -86,15 +91,28 @@ class Lane:
 
     def start(self) -> None:
         """Start the lane's threads, unless they run."""
-        while len(self._threads) < self.config.concurrency:
-            name = f"lane-{self.name}-{len(self._threads)}"
+        while len(self._threads) < self._concurrency:
+            name = f"lane-{self.name}-{self.shard.number}-{len(self._threads)}"
             self._threads.append(threading.Thread(target=self._run, name=name, daemon=True))
             self._threads[-1].start()
+
+    def known(self) -> int | None:
+        """Return a mark of what is known of the target before the store is asked; None: the store does not know it."""
+        with self._condition:
+            return None if self._unsaved else self.throttle.learned
+
+    def adopt(self, health: TargetHealth, known: int | None) -> None:
+        """Think of the target as its other lanes do: the store has this of it, asked after `known`."""
+        if known is None or health == self._saved:
+            return
+        believable = retry_policy.believable(health, self._clock(), self.config.retry_after_max)
+        if self.throttle.adopt(believable, known):
+            self._saved = health
 
     def wake(self) -> None:
         """Let a thread look for something due."""
         with self._condition:
-            self._wakeups = min(self._wakeups + 1, self.config.concurrency)
+            self._wakeups = min(self._wakeups + 1, self._concurrency)
             self._condition.notify()
 
     # --- a notification that is just being stored, and a thread that has nothing to do
@@ -128,6 +146,12 @@ class Lane:
         with self._condition:
             self._inbox.append((claimed, self._reserved.pop()))
             self._condition.notify()
+
+    def is_idle(self) -> bool:
+        """Is nothing under way: neither a delivery, nor a claim, nor a notification that may be claimed at once?"""
+        with self._condition:
+            waiting = not (self._reserved or self._inbox or self.in_flight)
+            return waiting and self._idle == len(self._threads)
 
     def claimed(self) -> set[int]:
         """Return what is in flight or waits for its thread, by delivery seq."""
@@ -209,19 +233,24 @@ class Lane:
             self.wake()  # a neighbour was quicker: somebody looks again when there is a permit
             return None
         with permit:
-            claimed = self._store.queue.claim(self._claim(permit, epoch))
+            claim = self._claim(permit, epoch, self._saved)
+            claimed = self._store.queue.claim(claim)
             if claimed is None:
                 return None
+            self._saved = _with_probe(self._saved, claim)
             self.wake()  # where there was one there may be more, for a neighbour
             return claimed, permit.keep()
 
-    def _claim(self, permit: Permit, epoch: int) -> Claim:
+    def _claim(self, permit: Permit, epoch: int, stored: TargetHealth) -> Claim:
+        """Return what to ask for; `stored`: the target's health, as the store has it then."""
         now = self._clock()
         self._claims += 1
         has_backlog = self._monotonic() - self._backlog_at < _BACKLOG_FOR_S
         rather_fresh = has_backlog and self._claims % 2 and not permit.probe
         fresh_since = now.replace(microsecond=0) - _FRESH if rather_fresh else None
-        return Claim(self.name, epoch, now, fresh_since, permit.probe)
+        answered_by = now + self.config.connect_timeout + self.config.timeout
+        probe = Probe(stored.probe_at, answered_by) if permit.probe else None
+        return Claim(self.shard, epoch, now, fresh_since, probe)
 
     def _is_ours(self, claimed: ClaimedDelivery) -> bool:
         """May a request for it still be made by this process?"""
@@ -244,8 +273,10 @@ class Lane:
             self.in_flight[delivery.seq] = (claimed, began)
             try:
                 self._send(claimed, permit, began)
-            except OwnershipLost as exc:  # as `sending` it is found by whoever has the lane now
+            except OwnershipLost as exc:  # no request is under way any more: whoever has the lane now need not wait
                 log.warning("delivery.lane_lost", **log_fields(delivery), reason=str(exc))
+                lost = Outcome(name="unclear", reason=said(exc))
+                self._store.queue.record(self.attempts.result(delivery, claimed.epoch, began, lost))
             except Interrupted:  # between two requests: what was done is remembered
                 self._unclaim(claimed)
             except BaseException:  # whatever it was: it may have been sent
@@ -258,6 +289,16 @@ class Lane:
         started, permit.is_used = self._monotonic(), True
         outcome = self.attempts.send(claimed, lambda: self._is_ours(claimed))
         took_ms = int((self._monotonic() - started) * 1000)
+        with self._condition:
+            self._unsaved += 1
+        try:
+            self._learn(claimed, permit, outcome, began, took_ms)
+        finally:
+            with self._condition:
+                self._unsaved -= 1
+
+    def _learn(self, claimed: ClaimedDelivery, permit: Permit, outcome: Outcome, began: datetime, took_ms: int) -> None:
+        """Record what the attempt came to, and what that says of the target."""
         before, after = self.throttle.record_outcome(permit, outcome, retry_policy.call_of(claimed.delivery))
         if before.state != after.state:
             level = log.info if after.state == "open" else log.error
@@ -292,9 +333,11 @@ class Lane:
             self.wake()  # somebody may go on when there is a permit again
             return
         with permit:
-            following = self._store.queue.record(replace(result, claim_next=self._claim(permit, epoch)))
+            claim = self._claim(permit, epoch, health)
+            following = self._store.queue.record(replace(result, claim_next=claim))
             self._saved = health
             if following is not None:
+                self._saved = _with_probe(health, claim)
                 with self._condition:
                     self._inbox.append((following, permit.keep()))
 
@@ -308,3 +351,8 @@ class Lane:
             self._store.queue.unclaim(claimed.delivery, claimed.epoch)
         except StoreError as exc:
             log.error("delivery.not_put_back", **log_fields(claimed.delivery), reason=str(exc))
+
+
+def _with_probe(stored: TargetHealth, claim: Claim) -> TargetHealth:
+    """Return the health as the store has it after this claim."""
+    return stored if claim.probe is None else replace(stored, probe_at=claim.probe.until)

@@ -1,11 +1,13 @@
 """This process's hold on lanes: taken over when nobody else has it, renewed while it lives, checked before each send.
 
-An owner that is alive and able renews every 4 s. A contender takes over at once when the owner has ended, and when
-owner, epoch and renewals have not moved for 15 s of the contender's own monotonic clock. The owner stops sending
-after 12 s without a renewal: so nobody sends while another already may.
+An owner that is alive and able renews every 3 s. A contender takes over at once when the owner has ended or let go,
+and when owner, epoch and renewals have not moved for 12 s of the contender's own monotonic clock. The owner begins no
+request after 9 s without a renewal. So nobody begins one while another already may. A request that was begun before
+may outlast the lease: what was in flight is left alone until it must have ended.
 
 Lanes are spread evenly over the processes that announce themselves: each has its quota, and lets go of what is beyond
-it. A lane that nobody takes (not every process need have the same configuration) is taken beyond the quota.
+it. A lane that nobody takes (not every process need have the same configuration) is taken beyond the quota. Lanes that
+split a target otherwise than present ones are taken when all of those are free.
 """
 
 from __future__ import annotations
@@ -14,12 +16,16 @@ import uuid
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 
-from relay.store import LeaseRow, Store
+from relay.models import Shard
+from relay.store import LeaseRow, LeaseWatch, Store
+from relay.store.leases import TAKEN_OVER_AFTER_S
 
-_RENEW_EVERY_S = 4.0
-_HOLDS_FOR_S = 12.0
-_TAKEN_OVER_AFTER_S = 15.0
+_RENEW_EVERY_S = 3.0
+HOLDS_FOR_S = 9.0
 _FORGOTTEN_AFTER_S = 120.0
+
+Rows = Mapping[Shard, LeaseRow]
+"""All leases, as they were seen at one look."""
 
 
 class Lease:
@@ -29,8 +35,8 @@ class Lease:
         self.owner = uuid.uuid4().hex[:12]
         self._store, self._monotonic = store, monotonic
         self._lock = store.database.owner_lock(self.owner)
-        self._renewed_at: dict[str, float] = {}  # by lane: one that another has taken over is not among them
-        self._seen: dict[str, tuple[LeaseRow | None, float]] = {}  # a lane's lease, and since when it has not moved
+        self._renewed_at: dict[Shard, float] = {}  # by lane: one that another has taken over is not among them
+        self._watch = LeaseWatch(store.database, monotonic)
         self._announced_at = float("-inf")
         self._others: dict[str, tuple[int, float]] = {}  # other processes' beats, and since when they have not moved
 
@@ -38,27 +44,27 @@ class Lease:
         """Let others see from now on that this process lives. Raises StoreError."""
         self._lock.try_acquire()
 
-    def is_valid(self, target: str) -> bool:
-        """May this process still send to the target?"""
-        return self._monotonic() - self._renewed_at.get(target, float("-inf")) < _HOLDS_FOR_S
+    def is_valid(self, shard: Shard) -> bool:
+        """May this process still begin a request for the lane?"""
+        return self._monotonic() - self._renewed_at.get(shard, float("-inf")) < HOLDS_FOR_S
 
     def announce(self) -> bool:
         """Say that this process lives and see who else does, every few seconds. Raises StoreError."""
         now = self._monotonic()
         if now - self._announced_at < _RENEW_EVERY_S:
             return False
-        self._store.targets.announce(self.owner)
+        self._store.leases.announce(self.owner)
         self._announced_at = now
         self.observe()
         for name, (_, since) in self._others.items():
             if now - since > _FORGOTTEN_AFTER_S:
-                self._store.targets.forget_dispatcher(name)
+                self._store.leases.forget_dispatcher(name)
         return True
 
     def observe(self) -> None:
         """See which other processes live. Raises StoreError."""
         now = self._monotonic()
-        beats = self._store.targets.dispatchers()
+        beats = self._store.leases.dispatchers()
         beats.pop(self.owner, None)
         before = self._others
         self._others = {
@@ -66,71 +72,79 @@ class Lease:
             for name, beat in beats.items()
         }
 
-    def quota(self, lanes: int, present: Mapping[str, LeaseRow]) -> int:
+    def quota(self, lanes: int, present: Rows) -> int:
         """Return how many of the lanes should be this process's."""
         living = [name for name in self._others if self._lives(name)]
         return share(self.owner, living, lanes, Counter(row.owner for row in present.values()))
 
-    def watch(self, target: str, present: LeaseRow | None) -> None:
-        """Note since when the lane's lease has not moved; to be called at each look at it."""
-        if target not in self._seen or self._seen[target][0] != present:
-            self._seen[target] = present, self._monotonic()
+    def look(self, lanes: Iterable[Shard], present: Rows) -> None:
+        """Note since when the leases have not moved; to be called at each look at them."""
+        self._watch.look({**dict.fromkeys(lanes), **present})
 
-    def is_left_over(self, target: str, present: LeaseRow | None) -> bool:
+    def is_left_over(self, shard: Shard, present: Rows) -> bool:
         """Has nobody taken this free lane for long?"""
-        if present is not None and present.owner is not None:
+        row = present.get(shard)
+        if row is not None and row.owner is not None:
             return False
-        return self._unchanged_s(target, present) >= _TAKEN_OVER_AFTER_S
+        return self._monotonic() - self._watch.since(shard) >= TAKEN_OVER_AFTER_S
 
-    def contend(self, target: str, present: LeaseRow | None) -> int | None:
+    def contend(self, shard: Shard, present: Rows) -> int | None:
         """Take the lane over if it is free; return the epoch, None while it is another's. Raises StoreError."""
-        if not self._is_free(target, present):
+        former = self._former(shard, present)
+        if any(row.owner != self.owner and self._watch.holds(row) for row in former):
             return None
         began = self._monotonic()
-        epoch = self._store.targets.take_over(target, self.owner, present)
+        instead = [row for row in former if row.shard != shard]
+        epoch = self._store.leases.take_over(shard, self.owner, present.get(shard), instead)
         if epoch is not None:
-            self._renewed_at[target] = began
+            self._renewed_at[shard] = began
         return epoch
 
-    def renew(self) -> set[str] | None:
+    def former_holds_until(self, shard: Shard, present: Rows) -> float:
+        """Return until when a former owner of the lane's calls may begin requests, if it lives: by this process's
+        monotonic clock.
+        """
+        rows = [row for row in self._former(shard, present) if not self._is_dead(row.owner)]
+        return max((self._watch.since(row.shard) + HOLDS_FOR_S for row in rows), default=float("-inf"))
+
+    def renew(self) -> set[Shard] | None:
         """Return the lanes that are still this process's; None when it is not time yet. Raises StoreError."""
         began = self._monotonic()
         if began - min(self._renewed_at.values(), default=began) < _RENEW_EVERY_S:
             return None
-        still = self._store.targets.renew(self.owner)
+        still = self._store.leases.renew(self.owner)
         self._renewed_at = dict.fromkeys(still, began)
         return still
 
-    def release(self, target: str) -> None:
+    def release(self, shard: Shard) -> None:
         """Let another take over this lane at once. Raises StoreError."""
-        self._renewed_at.pop(target, None)
-        self._store.targets.release(self.owner, target)
+        self._renewed_at.pop(shard, None)
+        self._store.leases.release(self.owner, shard)
 
     def end(self) -> None:
         """Let another take over all lanes at once. Raises StoreError."""
         self._renewed_at = {}
         try:
-            self._store.targets.release(self.owner)
-            self._store.targets.forget_dispatcher(self.owner)
+            self._store.leases.release(self.owner)
+            self._store.leases.forget_dispatcher(self.owner)
         finally:
             self._lock.remove()
             self._lock.close()
 
-    def _is_free(self, target: str, present: LeaseRow | None) -> bool:
-        if present is None or present.owner is None or present.owner == self.owner:
-            return True
-        if self._store.database.is_dead(present.owner):
-            return True
-        return self._unchanged_s(target, present) >= _TAKEN_OVER_AFTER_S
+    def _former(self, shard: Shard, present: Rows) -> list[LeaseRow]:
+        """Return the leases that must not hold any more: the lane's own, and those that split the target otherwise."""
+        return [
+            row
+            for row in present.values()
+            if row.shard.target == shard.target and (row.shard == shard or row.shard.count != shard.count)
+        ]
 
-    def _unchanged_s(self, target: str, present: LeaseRow | None) -> float:
-        """Return for how long the lane's lease has not moved, as far as this process has seen."""
-        self.watch(target, present)
-        return self._monotonic() - self._seen[target][1]
+    def _is_dead(self, owner: str | None) -> bool:
+        return owner is not None and self._store.database.is_dead(owner)
 
     def _lives(self, owner: str) -> bool:
         _, since = self._others[owner]
-        return self._monotonic() - since < _TAKEN_OVER_AFTER_S and not self._store.database.is_dead(owner)
+        return self._monotonic() - since < TAKEN_OVER_AFTER_S and not self._is_dead(owner)
 
 
 def share(owner: str, others: Iterable[str], lanes: int, owned: Mapping[str | None, int]) -> int:
@@ -138,3 +152,16 @@ def share(owner: str, others: Iterable[str], lanes: int, owned: Mapping[str | No
     ranks = sorted({owner, *others}, key=lambda name: (-owned.get(name, 0), name))
     each, odd = divmod(lanes, len(ranks))
     return each + (ranks.index(owner) < odd)
+
+
+def spread(shards: Iterable[Shard], owned: Iterable[Shard] = ()) -> list[Shard]:
+    """Return the lanes in the order in which a process should have them: each target once, then each twice, …
+
+    Of the targets that it has equally often, those with the most shards come first: others may have only these left.
+    """
+    had = Counter(shard.target for shard in owned)
+    ranks: dict[Shard, tuple[int, int]] = {}
+    for shard in shards:
+        ranks[shard] = had[shard.target], -shard.count
+        had[shard.target] += 1
+    return sorted(ranks, key=ranks.__getitem__)

@@ -16,7 +16,7 @@ from relay.delivery.retry_policy import Verdict
 from relay.delivery.runner import attempt_result, log_fields
 from relay.i18n import Message, join
 from relay.models import Delivery, DeliveryState, Kind, Outcome
-from relay.store import Expiry, OperatorFlags, Store
+from relay.store import Expiry, LaneView, OperatorFlags, Store
 
 log = structlog.get_logger("relay.delivery")
 
@@ -32,26 +32,32 @@ class LaneMaintenance:
         self._lane, self._store, self._clock, self._monotonic = lane, store, clock, monotonic
         self._flags: OperatorFlags | None = None
         self._suspects: set[int] = set()  # `sending` on disk, but no thread works on it
+        self._former_ends_at: float | None = None  # until then a former owner's requests may be under way
         self._orphans_at = self._overdue_at = float("-inf")
         self._is_new = False  # there may be waits left of a clock that was ahead
 
-    def take_over(self, epoch: int) -> None:
-        """Begin with a lane that was another's: what its former owner had in flight may have arrived."""
-        for delivery, theirs in self._store.queue.in_flight(self._lane.name):
-            if theirs != epoch and delivery.seq not in self._lane.in_flight:
-                self._recover(delivery, theirs, "the relay was killed while the answer was awaited")
-        _, self._flags = self._store.queue.poll([self._lane.name])[self._lane.name]
+    def take_over(self, epoch: int, former_holds_until: float = float("-inf")) -> None:
+        """Begin with a lane that was another's: what its former owner had in flight may have arrived.
+
+        While that one may live (until then it may have begun requests), so may its requests; what they are about waits.
+        """
+        longest = self._lane.config.connect_timeout + self._lane.config.timeout
+        self._former_ends_at = former_holds_until + longest.total_seconds()
+        self._recover_former(epoch)
+        self._flags = self._store.targets.flags(self._lane.name)
         self._lane.throttle.set_paused(self._flags.paused)
         self._suspects, self._is_new = set(), True
         self._orphans_at, self._overdue_at = self._monotonic(), float("-inf")
 
-    def sweep(self, due_at: int | None, flags: OperatorFlags) -> None:
-        """Do what is to be done now: the lane's next delivery is due then, and the operator wants this."""
+    def sweep(self, seen: LaneView) -> None:
+        """Do what is to be done now that the lane stands like this."""
         if self._is_new:
             self._is_new = self._shorten_waits()
-        if flags != self._flags:
-            self._obey(flags)
-        if due_at is not None and due_at <= to_us(self._clock()):
+        if seen.flags != self._flags:
+            self._obey(seen.flags)
+        if self._lane.epoch is not None:
+            self._recover_former(self._lane.epoch)
+        if seen.due_us is not None and seen.due_us <= to_us(self._clock()):
             self._lane.wake()
         if self._monotonic() - self._orphans_at >= _ORPHANS_EVERY_S:
             self._orphans_at = self._monotonic()
@@ -67,7 +73,7 @@ class LaneMaintenance:
     def _shorten_waits(self) -> bool:
         """End waits that nothing explains but a clock that was ahead. Are there more?"""
         longest = retry_policy.longest_wait(self._lane.config)
-        shortened = self._store.waits.shorten(self._lane.name, self._clock(), longest)
+        shortened = self._store.waits.shorten(self._lane.shard, self._clock(), longest)
         if shortened:
             log.warning("delivery.wait_shortened", target=self._lane.name, count=shortened, reason=_CLOCK_WAS_AHEAD)
         return shortened > 0
@@ -79,21 +85,31 @@ class LaneMaintenance:
             self._lane.throttle.resume()
             self._lane.wake()
 
+    def _recover_former(self, epoch: int) -> None:
+        """Recover what a former owner had in flight, once its requests must have ended."""
+        if self._former_ends_at is None or self._monotonic() < self._former_ends_at:
+            return
+        for delivery, theirs in self._store.queue.in_flight(self._lane.shard):
+            if theirs != epoch and delivery.seq not in self._lane.in_flight:
+                self._recover(delivery, theirs, Message("the relay was killed while the answer was awaited"))
+        self._former_ends_at = None
+
     def _recover_orphans(self) -> None:
         """Recover what stands as `sending` but no thread works on: a claim whose commit was not confirmed, or worse.
 
         It is one only when it was one a while ago already: no thread has begun with what was just claimed.
         """
         claimed = self._lane.claimed()
-        orphans = {
-            d.seq: (d, epoch) for d, epoch in self._store.queue.in_flight(self._lane.name) if d.seq not in claimed
-        }
+        in_flight = self._store.queue.in_flight(self._lane.shard)
+        if self._former_ends_at is not None:
+            in_flight = [(delivery, epoch) for delivery, epoch in in_flight if epoch == self._lane.epoch]
+        orphans = {delivery.seq: (delivery, epoch) for delivery, epoch in in_flight if delivery.seq not in claimed}
         for seq in self._suspects & orphans.keys():
             delivery, epoch = orphans[seq]
             if epoch == self._lane.epoch and seq not in self._lane.unrecorded:
                 self._store.queue.unclaim(delivery, epoch)  # surely not sent
             else:
-                self._recover(delivery, epoch, "the relay lost hold of it; it may have been sent")
+                self._recover(delivery, epoch, Message("the relay lost hold of it; it may have been sent"))
             self._lane.unrecorded.discard(seq)
         self._suspects = set(orphans)
 
@@ -123,7 +139,7 @@ class LaneMaintenance:
     def _end(self, limit: timedelta, kind: Kind | None, state: DeliveryState, reason: str) -> bool:
         """Has it ended something? Then there may be more."""
         now, gap = self._clock(), self._lane.config.call_gap
-        overdue = self._store.waits.list_overdue(self._lane.name, now - limit, kind)
+        overdue = self._store.waits.list_overdue(self._lane.shard, now - limit, kind)
         if not overdue:
             return False
         ended = self._store.waits.expire(

@@ -92,6 +92,7 @@ class Throttle:
         self._bucket, self._clock, self._monotonic = bucket, clock, monotonic
         self._mutex = threading.Lock()
         self._state = HealthState()
+        self.learned = 0  #: counts what was learned of the target here
         self._paused = False
         self._permits: set[Permit] = set()  # that are out
         self._gap_s = 0.0  # between requests, after the target asked for time
@@ -111,6 +112,14 @@ class Throttle:
         with self._mutex:
             self._state = HealthState(health=retry_policy.at_start(health, self._clock()))
             self._permits.clear()
+
+    def adopt(self, health: TargetHealth, learned: int) -> bool:
+        """Think of the target as another of its lanes does, unless something was learned here since then."""
+        with self._mutex:
+            if learned != self.learned:
+                return False
+            self._state = replace(self._state, health=health)
+            return True
 
     def set_paused(self, paused: bool) -> None:
         """Do as the operator wants."""
@@ -164,6 +173,7 @@ class Throttle:
         with self._mutex:
             self._permits.discard(permit)
             before = self.health
+            self.learned += 1
             self._state = retry_policy.health_after(
                 self._state,
                 outcome,

@@ -21,7 +21,7 @@ from relay.config import Settings, Source
 from relay.delivery.dispatcher import Dispatcher
 from relay.errors import MalformedEvent
 from relay.i18n import Message, said
-from relay.models import CallEvent, Event, Kind
+from relay.models import CallEvent, Event, Kind, slot
 from relay.store import ClaimedDelivery, InsertResult, NewEvent, Reacceptance, Route, Store
 from relay.uis import parser
 from relay.uis.normalise import normalise
@@ -130,7 +130,7 @@ class Intake:
 
     def dispatch(self, receipt: Receipt) -> None:
         """Give what was stored to the lanes of this process; another process finds it by itself."""
-        self._dispatcher.dispatch(receipt.claimed, receipt.targets)
+        self._dispatcher.dispatch(receipt.claimed, receipt.targets, slot(receipt.source, receipt.session))
         level = log.info if receipt.problem is None else log.warning
         level(
             f"notification.{receipt.status}",
@@ -144,7 +144,8 @@ class Intake:
 
     def _add(self, new: NewEvent) -> InsertResult:
         """Where a lane has an idle thread, its delivery is claimed in the event's own commit."""
-        epochs = self._dispatcher.reserve([route.target for route in new.routes])
+        call_slot = slot(new.source, new.call.session_id if new.call else None)
+        epochs = self._dispatcher.reserve([route.target for route in new.routes], call_slot)
         claimed: set[str] = set()
         try:
             if epochs:
@@ -154,7 +155,7 @@ class Intake:
             claimed = {one.delivery.target for one in stored.claimed}
             return stored
         finally:
-            self._dispatcher.release(epochs.keys() - claimed)
+            self._dispatcher.release(epochs.keys() - claimed, call_slot)
 
     def reprocess(self, event: Event, edited: bytes | None = None) -> ParseResult:
         """Parse a quarantined event anew, as it is or as the operator mended it, and deliver it if that succeeds.

@@ -207,7 +207,7 @@ def _of_reports(relay: Relay) -> Iterator[Trouble]:
 
 def _of_processes(relay: Relay) -> Iterator[Trouble]:
     try:
-        is_worked = relay.store.targets.is_worked(relay.settings.targets)
+        is_worked = relay.store.leases.is_worked(relay.settings.targets)
     except StoreError:
         return
     if not is_worked:

@@ -14,12 +14,13 @@ from relay.store.dead_letter_queue import DeadLetterPage, DeadLetters, ReasonCou
 from relay.store.engine import Database
 from relay.store.group_commit import GroupCommit
 from relay.store.inbox import Inbox, InsertResult, NewEvent, Route
+from relay.store.leases import LeaseRow, Leases, LeaseWatch
 from relay.store.operator_actions import Discard, OperatorActions, Reacceptance, Replay, Reroute
 from relay.store.queries import CallCounts, Queries, Selection, TargetFigures
-from relay.store.queue import AttemptResult, Claim, DeliveryQueue
+from relay.store.queue import AttemptResult, Claim, DeliveryQueue, LaneView, Probe
 from relay.store.reports import KnownCall, Reports, ReportState
 from relay.store.sessions import AdminSessions
-from relay.store.target_state import LeaseRow, OperatorFlags, Targets
+from relay.store.target_state import OperatorFlags, Targets
 from relay.store.tokens import TokenStore
 from relay.store.waits import Expiry, Waits
 
@@ -37,9 +38,12 @@ __all__ = [
     "Hours",
     "InsertResult",
     "KnownCall",
+    "LaneView",
     "LeaseRow",
+    "LeaseWatch",
     "NewEvent",
     "OperatorFlags",
+    "Probe",
     "Reacceptance",
     "ReasonCount",
     "Replay",
@@ -73,6 +77,7 @@ class Store:
         self.queue = DeliveryQueue(self.database, commits)
         self.calls = Calls(self.database, commits)
         self.waits = Waits(self.database)
+        self.leases = Leases(self.database)
         self.targets = Targets(self.database)
         self.operator = OperatorActions(self.database)
         self.queries = Queries(self.database)

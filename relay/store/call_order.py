@@ -18,18 +18,18 @@ from sqlalchemy import Connection
 
 from relay.clock import span_us
 from relay.models import Delivery
-from relay.store.statement import ManyRows
+from relay.store.statement import ManyRows, Row
 from relay.store.tables import UNFINISHED, deliveries
 
 _KEY = {name: deliveries.c[name] for name in ("target", "source", "session")}
-# CROSS JOIN: SQLite must begin with the few calls
+# LEFT JOIN: every engine must begin with the few calls; one of which nothing is left has a row without `seq`
 _unfinished = ManyRows(
     _KEY,
     f"""
     WITH call (target, source, session) AS (VALUES :rows)
     SELECT deliveries.target, deliveries.source, deliveries.session, seq, state, turn, due_at
-    FROM call CROSS JOIN deliveries
-    WHERE deliveries.target = call.target AND deliveries.source = call.source AND deliveries.session = call.session
+    FROM call LEFT JOIN deliveries
+      ON deliveries.target = call.target AND deliveries.source = call.source AND deliveries.session = call.session
       AND ordered AND {UNFINISHED}
     ORDER BY event_seq
     """,
@@ -74,7 +74,7 @@ def order_key(delivery: Delivery) -> OrderKey:
 
 def waiting(connection: Connection, keys: Iterable[OrderKey]) -> set[OrderKey]:
     """Return those of the keys of which something still waits, or is being sent."""
-    return {OrderKey(*key) for *key, _, _, _, _ in _unfinished.run(connection, _rows(keys))}
+    return {OrderKey(*row[:3]) for row in _unfinished_rows(connection, keys)}
 
 
 def free_at(connection: Connection, gaps: Mapping[OrderKey, timedelta], now: int) -> dict[OrderKey, int]:
@@ -96,7 +96,7 @@ def promote_next(
     """
     changes: list[dict[str, Any]] = []
     passed: set[OrderKey] = set()  # calls whose turn has been given
-    rows = [(OrderKey(*row[:3]), *row[3:]) for row in _unfinished.run(connection, _rows(keys))]
+    rows = [(OrderKey(*row[:3]), *row[3:]) for row in _unfinished_rows(connection, keys)]
     busy = {key for key, _, state, *_ in rows if state == "sending"}
     for key, seq, state, has_turn, due_at in rows:
         if state != "due":
@@ -107,6 +107,11 @@ def promote_next(
             earliest = free_at.get(key, due_at) if gets_turn else due_at
             changes.append({"seq": seq, "turn": gets_turn, "due_at": max(due_at, earliest)})
     _set_turns.run(connection, changes)
+
+
+def _unfinished_rows(connection: Connection, keys: Iterable[OrderKey]) -> list[Row]:
+    """Return key, seq, state, turn and `due_at` of what waits, or is being sent, of these calls; in order."""
+    return [row for row in _unfinished.run(connection, _rows(keys)) if row[3] is not None]
 
 
 def _rows(keys: Iterable[OrderKey]) -> list[dict[str, Any]]:

@@ -29,7 +29,7 @@ _upsert = Statement(
     ON CONFLICT (target, source, session) DO UPDATE SET done = :done
     """
 )
-_has_epoch = Statement("SELECT 1 FROM targets WHERE name = :target AND epoch = :epoch")
+_has_epoch = Statement("SELECT 1 FROM leases WHERE target = :target AND epoch = :epoch")
 _forget = Statement(
     """
     DELETE FROM call_links WHERE source = :source AND session = :session

@@ -135,9 +135,17 @@ class Database(ABC):
     def forget_copies(self, now: datetime) -> int:
         """Delete copies that have been kept for long enough; how many files. Raises StoreError."""
 
+    def start_warnings(self, now: datetime) -> list[str]:  # noqa: ARG002  most engines are set up by the relay itself
+        """Return what makes the engine lose what it has confirmed, or tell another time. Raises StoreError."""
+        return []
+
+    def upkeep_warnings(self) -> list[str]:
+        """Return what makes the engine slower than it should be. Raises StoreError."""
+        return []
+
     @abstractmethod
-    def remarks(self, now: datetime) -> list[str]:
-        """Return what an operator should know of the way the engine runs. Raises StoreError."""
+    def remarks(self, now: datetime, processes: int) -> list[str]:
+        """Return what an operator should know of the way the engine runs, for so many processes. Raises StoreError."""
 
     @abstractmethod
     def close(self) -> None:

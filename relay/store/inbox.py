@@ -16,11 +16,11 @@ from sqlalchemy import Connection
 
 from relay.clock import EPOCH, from_us, new_id, to_us
 from relay.i18n import Message
-from relay.models import CallEvent, ClaimedDelivery, Delivery, Event
+from relay.models import CallEvent, ClaimedDelivery, Delivery, Event, slot
 from relay.store import call_order
 from relay.store.engine import Database
 from relay.store.group_commit import GroupCommit
-from relay.store.statement import ManyRows, Statement, next_seqs
+from relay.store.statement import ManyRows, Row, Statement, next_seqs
 from relay.store.tables import DELIVERY, EVENT, deliveries, events
 
 _LINGER_S = 0.003  # that a commit waits for others under load
@@ -35,7 +35,7 @@ _alike = ManyRows(
     """
     WITH body (digest) AS (VALUES :rows)
     SELECT source, endpoint, raw, seq, id, received_at, repeats, repeated
-    FROM body CROSS JOIN events WHERE events.digest = body.digest ORDER BY seq
+    FROM body LEFT JOIN events ON events.digest = body.digest ORDER BY seq
     """,
 )
 _count_repeat = Statement("UPDATE events SET repeated = :repeated, repeats = :repeats WHERE seq = :seq")
@@ -46,7 +46,7 @@ _ends_of_call = Statement(
     """
 )
 _with_id = Statement("SELECT 1 FROM events WHERE id = :id")
-_epochs = Statement("SELECT name, epoch FROM targets")
+_epochs = Statement("SELECT target, epoch FROM leases")
 _insert_events = ManyRows.insert(events)
 _insert_deliveries = ManyRows.insert(deliveries)
 
@@ -262,6 +262,7 @@ def _latest_alike(connection: Connection, batch: Sequence[PendingInsert]) -> dic
         for source, endpoint, raw, seq, event_id, received_at, repeats, repeated in _alike.run(
             connection, [{"digest": digest} for digest in digests]
         )
+        if seq is not None
     }
 
 
@@ -320,6 +321,7 @@ def _delivery(event: Event, call: CallEvent, route: Route, now: datetime) -> Del
         source=event.source,
         session=call.session_id,
         ordered=route.ordered,
+        slot=slot(event.source, call.session_id),
         state="due",
         due_at=now,
         age_started_at=now,
@@ -340,12 +342,12 @@ def _insert_behind(connection: Connection, batch: Sequence[PendingDelivery], seq
         accepted_at = row["aged_from"]
         row["due_at"] = max(accepted_at, free_at.get(key, 0))
         may_go = row["turn"] and row["due_at"] == accepted_at
-        is_claimed = may_go and epoch is not None and epoch == epochs.get(key.target)
+        is_claimed = may_go and (key.target, epoch) in epochs
         row["state"], row["epoch"] = ("sending", epoch) if is_claimed else ("due", 0)
         row["tried_at"] = accepted_at if is_claimed else None
     _insert_deliveries.run(connection, [pending.row for pending in batch])
 
 
-def _present_epochs(connection: Connection, batch: Iterable[PendingDelivery]) -> dict[str, int]:
+def _present_epochs(connection: Connection, batch: Iterable[PendingDelivery]) -> set[Row]:
     """Return them where a lane wants its delivery at once: one that has been taken over meanwhile gets nothing."""
-    return dict(_epochs.rows(connection)) if any(pending.route.epoch is not None for pending in batch) else {}
+    return set(_epochs.rows(connection)) if any(pending.route.epoch is not None for pending in batch) else set()

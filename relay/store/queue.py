@@ -11,6 +11,7 @@ from datetime import datetime
 from typing import Any
 
 from msgspec import Struct
+from msgspec.structs import asdict
 from sqlalchemy import Connection
 
 from relay.clock import to_us
@@ -22,6 +23,7 @@ from relay.models import (
     Delivery,
     DeliveryState,
     Exchange,
+    Shard,
     TargetHealth,
 )
 from relay.store import call_order, target_state
@@ -35,6 +37,8 @@ from relay.store.tables import (
     DUE,
     EVENT,
     EXCHANGES,
+    HEALTH,
+    IN_LANE,
     UNFINISHED,
     attempts,
     deliveries,
@@ -47,9 +51,9 @@ def _select_due(condition: str = "TRUE") -> Statement:
         f"""
         SELECT {DELIVERY.sql}, {EVENT.sql}
         FROM deliveries JOIN events ON events.seq = deliveries.event_seq
-        WHERE deliveries.target = :target AND {DUE} AND deliveries.due_at <= :now AND {condition}
-          AND EXISTS (SELECT 1 FROM targets WHERE targets.name = :target AND targets.epoch = :epoch)
-        ORDER BY deliveries.due_at, deliveries.event_seq LIMIT :count
+        WHERE {IN_LANE} AND {DUE} AND deliveries.due_at <= :now AND {condition}
+          AND EXISTS (SELECT 1 FROM leases WHERE leases.target = :target AND leases.epoch = :epoch)
+        ORDER BY deliveries.due_at, deliveries.event_seq LIMIT :limit
         """
     )
 
@@ -104,16 +108,20 @@ _unclaim = Statement(
 _in_flight = Statement(
     f"""
     SELECT epoch, {DELIVERY.sql} FROM deliveries
-    WHERE target = :target AND {UNFINISHED} AND state = 'sending'
+    WHERE {IN_LANE} AND {UNFINISHED} AND state = 'sending'
     """
 )
 _poll = Statement(
     f"""
     SELECT
-      name,
-      (SELECT due_at FROM deliveries WHERE target = name AND {DUE} ORDER BY due_at, event_seq LIMIT 1),
-      paused_at, resumes
-    FROM targets WHERE name IN :targets
+      leases.target, shard, shards,
+      (
+        SELECT due_at FROM deliveries
+        WHERE deliveries.target = leases.target AND deliveries.slot % leases.shards = leases.shard AND {DUE}
+        ORDER BY due_at, event_seq LIMIT 1
+      ),
+      paused_at, resumes, {HEALTH.sql}
+    FROM leases JOIN targets ON targets.name = leases.target WHERE leases.owner = :owner
     """
 )
 _other_call_delivered = Statement(
@@ -128,14 +136,29 @@ _other_call_delivered = Statement(
 _LINGER_S = 0.0015  # that a commit waits for other lanes' under load
 
 
-class Claim(Struct, frozen=True):
-    """Asks for the next due delivery of a target, under the epoch of the lane's owner."""
+class Probe(Struct, frozen=True):
+    """The right to probe a target, which one of its lanes has at a time."""
 
-    target: str
+    seen_at: datetime | None  #: when the next probe was to be sent, as the store said
+    until: datetime  #: then, at the latest, the lane has learned what came of it
+
+
+class LaneView(Struct, frozen=True):
+    """What a lane has to know of others' doing."""
+
+    due_us: int | None = None  #: when its next delivery is due; None: there is none
+    flags: target_state.OperatorFlags = target_state.OperatorFlags()
+    health: TargetHealth = TargetHealth()
+
+
+class Claim(Struct, frozen=True):
+    """Asks for the next due delivery of a lane, under the epoch of its owner."""
+
+    shard: Shard
     epoch: int
     now: datetime
     fresh_since: datetime | None = None  #: rather one that was accepted since then
-    probe: bool = False  #: rather one that cannot have arrived yet
+    probe: Probe | None = None  #: rather one that cannot have arrived yet, and only if no other lane was quicker
 
 
 class AttemptResult(Struct, frozen=True, kw_only=True):
@@ -166,7 +189,8 @@ class DeliveryQueue:
     def claim(self, claim: Claim) -> ClaimedDelivery | None:
         """Return the next due delivery of the target, now `sending`; None when nothing is due."""
         return _claimed(
-            self._commits.run(_claim, claim, PATIENT_TIMEOUT_S, alone_for=(f"target:{claim.target}",)), claim.epoch
+            self._commits.run(_claim, claim, PATIENT_TIMEOUT_S, alone_for=(f"target:{claim.shard.target}",)),
+            claim.epoch,
         )
 
     def record(self, result: AttemptResult) -> ClaimedDelivery | None:
@@ -180,25 +204,21 @@ class DeliveryQueue:
         """Put back what was claimed under this epoch, without counting: its request was not begun."""
         return self._commits.run(_unclaim_all, (delivery, epoch), PATIENT_TIMEOUT_S, alone_for=_lane(delivery))
 
-    def in_flight(self, target: str) -> list[tuple[Delivery, int]]:
+    def in_flight(self, shard: Shard) -> list[tuple[Delivery, int]]:
         """Return what stands as `sending`, with the epoch of the owner that claimed it."""
         with self._database.read() as connection:
-            return [(DELIVERY.value(row), epoch) for epoch, *row in _in_flight.rows(connection, target=target)]
+            return [(DELIVERY.value(row), epoch) for epoch, *row in _in_flight.rows(connection, **asdict(shard))]
 
-    def poll(self, targets: Sequence[str]) -> dict[str, tuple[int | None, target_state.OperatorFlags]]:
-        """Return when each one's next delivery is due, in microseconds (None: there is none), and what the operator
-        wants.
-        """
-        none: tuple[int | None, target_state.OperatorFlags] = (None, target_state.OperatorFlags())
-        if not targets:
-            return {}
+    def poll(self, owner: str) -> dict[Shard, LaneView]:
+        """Return how the lanes of this owner stand."""
         with self._database.read() as connection:
-            rows = _poll.rows(connection, targets=targets)
-        seen = {
-            name: (due_at, target_state.OperatorFlags(paused_at is not None, resumes))
-            for name, due_at, paused_at, resumes in rows
+            rows = _poll.rows(connection, owner=owner)
+        return {
+            Shard(*key): LaneView(
+                due_us, target_state.OperatorFlags(paused_at is not None, resumes), HEALTH.value(health)
+            )
+            for *key, due_us, paused_at, resumes, health in ((*row[:6], row[6:]) for row in rows)
         }
-        return {name: seen.get(name, none) for name in targets}
 
     def another_was_delivered(self, delivery: Delivery, since: datetime) -> bool:
         """Has the target taken another call since then? Then a failure is the event's own."""
@@ -224,9 +244,9 @@ def _claimed(row: Row | None, epoch: int) -> ClaimedDelivery | None:
 def _claim(connection: Connection, batch: Sequence[Claim]) -> list[Row | None]:
     """Return for each the row of the next due delivery of its target, now `sending`; None when nothing is due."""
     claimed: list[Row | None] = [None] * len(batch)
-    alike: dict[tuple[str, int, datetime | None, bool], list[int]] = {}
+    alike: dict[tuple[Shard, int, datetime | None, Probe | None], list[int]] = {}
     for place, claim in enumerate(batch):
-        alike.setdefault((claim.target, claim.epoch, claim.fresh_since, claim.probe), []).append(place)
+        alike.setdefault((claim.shard, claim.epoch, claim.fresh_since, claim.probe), []).append(place)
     for places in alike.values():
         rows = _claim_alike(connection, batch[places[-1]], len(places))
         for place, row in zip(places, rows, strict=False):
@@ -236,16 +256,20 @@ def _claim(connection: Connection, batch: Sequence[Claim]) -> list[Row | None]:
 
 def _claim_alike(connection: Connection, claim: Claim, count: int) -> list[Row]:
     now = to_us(claim.now)
-    lane = {"target": claim.target, "epoch": claim.epoch, "now": now}
+    lane = {**asdict(claim.shard), "epoch": claim.epoch, "now": now}
     rows: list[Row] = []
     if claim.fresh_since is not None:
-        rows = _due_fresh.rows(connection, **lane, count=count, since=to_us(claim.fresh_since))
-    elif claim.probe:
-        rows = _due_never_unclear.rows(connection, **lane, count=count)
+        rows = _due_fresh.rows(connection, **lane, limit=count, since=to_us(claim.fresh_since))
+    elif claim.probe is not None:
+        rows = _due_never_unclear.rows(connection, **lane, limit=count)
     if len(rows) < count:
         preferred = {seq for seq, *_ in rows}
-        others = [row for row in _due.rows(connection, **lane, count=count) if row[0] not in preferred]
+        others = [row for row in _due.rows(connection, **lane, limit=count) if row[0] not in preferred]
         rows += others[: count - len(rows)]
+    if rows and claim.probe is not None:
+        target, probe = claim.shard.target, claim.probe
+        if not target_state.begin_probe(connection, target, probe.seen_at, probe.until):
+            return []
     _set_sending.run(connection, [{"seq": seq, "epoch": claim.epoch, "tried_at": now} for seq, *_ in rows])
     return rows
 

@@ -1,7 +1,7 @@
 """Where SQL and Python meet: statements as text, run on the driver's own cursor, and rows as values.
 
 Every engine takes the text. What engines write differently, a dialect supplies: how a named value is bound, how a list
-is passed, and a value of many rows.
+is passed, and how many rows.
 """
 
 from __future__ import annotations
@@ -24,6 +24,9 @@ from relay.store.sqlite import dialect as sqlite_dialect
 
 Model = TypeVar("Model", bound=msgspec.Struct)
 Row = tuple[Any, ...]
+RowsBinding = Callable[[Sequence[Mapping[str, Any]]], tuple[str, Sequence[Any]]]
+"""Returns what a statement has instead of `VALUES :rows`, and the driver's parameters for it."""
+_MANY = "VALUES :rows"
 
 
 class Dialect(Protocol):
@@ -35,8 +38,8 @@ class Dialect(Protocol):
     def bind_list(self, sql: str, name: str, values: dict[str, Any]) -> tuple[str, dict[str, Any]]:
         """Return the text and the values with the list of this name, `IN :name`, as the driver wants it."""
 
-    def placeholder(self, column: Column[Any], connection: Connection) -> str:
-        """Return what stands for a value of the column in a row of VALUES."""
+    def bind_rows(self, columns: Mapping[str, Column[Any]], connection: Connection) -> RowsBinding:
+        """Return what binds rows with a value for each of these columns, by name."""
 
     def next_seqs(self, connection: Connection, events: int, deliveries: int) -> tuple[Sequence[int], Sequence[int]]:
         """Return so many new numbers for events and deliveries, each above all that its source has had."""
@@ -76,35 +79,30 @@ class Statement:
 class ManyRows:
     """One statement for many rows: a call of the driver gives up the GIL, and to get it back costs more than a row.
 
-    In the text `:rows` stands for the rows of VALUES. Each has the values of these names, of these columns' types.
+    In the text they stand as `VALUES :rows`. Each has the values of these names, of these columns' types.
     """
 
     def __init__(self, columns: Mapping[str, Column[Any]], sql: str) -> None:
-        self._columns, (self._head, self._tail) = columns, sql.split(":rows")
-        self._row: dict[str, str] = {}
+        self._columns, (self._head, self._tail) = columns, sql.split(_MANY)
+        self._bindings: dict[str, RowsBinding] = {}
 
     @classmethod
     def insert(cls, table: Table, *, without: Sequence[str] = ()) -> ManyRows:
         """Return the statement that inserts rows with a value for each column."""
         columns = {column.name: column for column in table.c if column.name not in without}
-        return cls(columns, f"INSERT INTO {table.name} ({', '.join(columns)}) VALUES :rows")
+        return cls(columns, f"INSERT INTO {table.name} ({', '.join(columns)}) {_MANY}")
 
     def run(self, connection: Connection, rows: Sequence[Mapping[str, Any]]) -> list[Row]:
         """Return what the statement's RETURNING names."""
         if not rows:
             return []
-        values = [row[name] for row in rows for name in self._columns]
-        one = self._row_for(connection)
-        cursor = _driver(connection).execute(self._head + ",".join([one] * len(rows)) + self._tail, values)
-        return list(cursor.fetchall()) if cursor.description else []
-
-    def _row_for(self, connection: Connection) -> str:
         engine = connection.dialect.name
-        row = self._row.get(engine)
-        if row is None:
-            placeholders = [_DIALECTS[engine].placeholder(column, connection) for column in self._columns.values()]
-            row = self._row[engine] = f"({','.join(placeholders)})"
-        return row
+        bind = self._bindings.get(engine)
+        if bind is None:
+            bind = self._bindings[engine] = _DIALECTS[engine].bind_rows(self._columns, connection)
+        many, values = bind(rows)
+        cursor = _driver(connection).execute(self._head + many + self._tail, values)
+        return list(cursor.fetchall()) if cursor.description else []
 
 
 def next_seqs(connection: Connection, events: int, deliveries: int) -> tuple[Sequence[int], Sequence[int]]:

@@ -26,7 +26,7 @@ from relay import models
 from relay.models import Attempt, AttemptExchanges, Delivery, Event, TargetHealth, TokenPair
 from relay.store.statement import RowMapper
 
-VERSION = "0009"
+VERSION = "0010"
 """The newest migration: what this program expects of a database."""
 
 metadata = MetaData()
@@ -44,6 +44,9 @@ DUE = "deliveries.state = 'due' AND deliveries.turn"
 DELIVERED = "deliveries.state = 'delivered'"
 UNFINISHED = _in_state("deliveries", *models.UNFINISHED)
 DEAD = _in_state("deliveries", *models.DEAD_LETTERS)
+
+IN_LANE = "deliveries.target = :target AND deliveries.slot % :count = :number"
+"""Condition of what one lane delivers: its values are a Shard's."""
 
 
 def _where(condition: str) -> dict[str, Any]:
@@ -96,6 +99,7 @@ deliveries = Table(
     Column("session", Text),
     Column("ordered", Boolean, nullable=False),  # does it keep its place within the call?
     Column("state", Text, nullable=False),
+    Column("slot", Integer, nullable=False, server_default="0"),  # of its call: which shard it belongs to
     Column("turn", Boolean, nullable=False),  # of its call, is it the one that may go next?
     Column("epoch", Integer, nullable=False),  # of the owner that has it in `sending`
     Column("attempts", Integer, nullable=False),
@@ -150,11 +154,9 @@ targets = Table(
     Column("name", Text, primary_key=True),
     Column("state", Text, nullable=False),
     Column("reason", Text),
-    Column("epoch", Integer, nullable=False),
+    Column("epoch", Integer, nullable=False),  # the last one that was given to a lease of it
     Column("last_error", Text),
     Column("last_error_at", BigInteger),
-    Column("owner", Text),  # of the lane: unique for each start of a process; none when it was let go
-    Column("renewals", Integer, nullable=False, server_default="0"),  # moves while the owner lives
     Column("since", BigInteger),
     Column("probes", Integer, nullable=False, server_default="0"),
     Column("probe_at", BigInteger),
@@ -164,6 +166,17 @@ targets = Table(
     Column("pause_ends_at", BigInteger),  # it is being resumed, or was when the process was killed
     Column("pause_counted_to", BigInteger, nullable=False, server_default="0"),  # seq of the last delivery made younger
     Column("resumes", Integer, nullable=False, server_default="0"),  # counts `resume`: it asks for a probe at once
+)
+
+leases = Table(
+    "leases",
+    metadata,
+    Column("target", Text, primary_key=True),
+    Column("shard", Integer, primary_key=True),
+    Column("shards", Integer, primary_key=True),  # into which its owner splits the target
+    Column("owner", Text),  # unique for each start of a process; none when it was let go
+    Column("epoch", Integer, nullable=False),
+    Column("renewals", Integer, nullable=False),  # moves while the owner lives
     Column("clock_stepped_to", BigInteger),  # by the last step of the wall clock that the lane has followed
 )
 

@@ -14,7 +14,7 @@ from tests.acceptance.posting import Posting, arrived, assert_in_order, wait_for
 from tests.acceptance.process import Process
 from tests.waiting import eventually
 
-TAKEN_OVER_WITHIN_S = 20.0
+TAKEN_OVER_WITHIN_S = 15.0
 
 
 def assert_once_and_in_order(onec: Sandbox) -> None:
@@ -71,7 +71,7 @@ def test_work_beside_a_web_server_that_only_takes(
     assert_once_and_in_order(onec)
 
 
-def test_an_owner_that_is_stopped_is_replaced_in_20_s_and_one_that_is_killed_at_once(
+def test_an_owner_that_is_stopped_is_replaced_in_15_s_and_one_that_is_killed_at_once(
     make_process: Callable[..., Process], beside: Callable[..., Process], onec: Sandbox
 ) -> None:
     web = make_process(onec.onec_url, environ={"RELAY_DISPATCH": "off"}).start()

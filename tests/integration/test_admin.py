@@ -15,7 +15,7 @@ from urllib.parse import parse_qs, urljoin, urlsplit
 import pytest
 from flask.testing import FlaskClient
 
-from relay.models import DeliveryState
+from relay.models import DeliveryState, Shard
 from relay.operations import simulated_call
 from relay.store import Claim, Selection
 from relay.store import queue as store_work
@@ -88,13 +88,13 @@ def record(
 ) -> None:
     """Accept a notification, and record the result of its delivery after a while."""
     epoch = (
-        relay.store.targets.leases()["onec"].epoch
-        if "onec" in relay.store.targets.leases()
-        else relay.store.targets.take_over("onec", "me")
+        relay.store.leases.all()[Shard("onec")].epoch
+        if Shard("onec") in relay.store.leases.all()
+        else relay.store.leases.take_over(Shard("onec"), "me")
     )
     assert epoch is not None
     post(relay, incoming(session)[1])
-    job = relay.store.queue.claim(Claim("onec", epoch, relay.clock()))
+    job = relay.store.queue.claim(Claim(Shard("onec"), epoch, relay.clock()))
     assert job is not None
     if clock is not None:
         clock.forward(seconds=after.total_seconds())
@@ -455,7 +455,7 @@ def test_before_the_first_notification_the_overview_says_where_it_is_to_go(opera
 
 def test_a_target_that_was_removed_is_still_shown(make_relay: Callable[..., Relay], clock: FakeClock) -> None:
     relay = make_relay(more=ADMIN)
-    relay.store.targets.take_over("old-one", "me")
+    relay.store.leases.take_over(Shard("old-one"), "me")
     operator = Operator(create_app(relay).test_client())
     operator.enter()
 

@@ -22,7 +22,7 @@ from relay.alerts.snapshot import SnapshotCollector
 from relay.cli import main
 from relay.clock import to_us
 from relay.config import ROOT
-from relay.models import TargetHealth
+from relay.models import Shard, TargetHealth
 from relay.store import tables
 from relay.store import target_state as health_rows
 from relay.store.alert_state import Alert
@@ -112,7 +112,7 @@ def relay(make_relay: Callable[..., Relay], place: Place) -> Relay:
 
 def made_relay(make_relay: Callable[..., Relay], *places: Place, more: str = "") -> Relay:
     found = make_relay(more=config(*places, more=more))
-    assert found.store.targets.take_over("onec", "me") == 1
+    assert found.store.leases.take_over(Shard("onec"), "me") == 1
     return found
 
 
@@ -398,12 +398,12 @@ def test_of_several_processes_the_owner_of_the_lane_tells(relay: Relay, place: P
 def test_where_nobody_delivers_one_of_those_who_take_tells(relay: Relay) -> None:
     """With RELAY_DISPATCH=off everywhere, or when `relay work` has ended or hangs."""
     seconds = [0.0]
-    first, second = (Election("onec", relay.store, list, lambda: seconds[0]) for _ in range(2))
+    first, second = (Election(Shard("onec"), relay.store, list, lambda: seconds[0]) for _ in range(2))
     assert (first.is_won(), second.is_won()) == (False, False)  # perhaps somebody works
     seconds[0] += 30
     assert (first.is_won(), second.is_won()) == (True, False)
 
-    assert relay.store.targets.renew("me") == {"onec"}  # somebody does
+    assert relay.store.leases.renew("me") == {Shard("onec")}  # somebody does
     assert (first.is_won(), second.is_won()) == (False, False)
     seconds[0] += 30
     assert (second.is_won(), first.is_won()) == (True, False)

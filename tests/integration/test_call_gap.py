@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from relay import wiring
-from relay.models import Delivery, Outcome
+from relay.models import Delivery, Outcome, Shard
 from relay.operations import actions
 from relay.operations.filters import Chosen
 from relay.sandbox.server import Sandbox
@@ -157,7 +157,7 @@ def _new(relay: Relay, clock: FakeClock, session: str) -> NewEvent:
         notes=(),
         received_at=clock(),
         duplicate_window=timedelta(0),
-        routes=(Route("onec", True, relay.store.targets.leases()["onec"].epoch, SPAN),),
+        routes=(Route("onec", True, relay.store.leases.all()[Shard("onec")].epoch, SPAN),),
     )
 
 
@@ -181,7 +181,7 @@ def test_without_order_or_without_a_session_nothing_waits(
 
 
 def _claimed(relay: Relay, clock: FakeClock, epoch: int) -> ClaimedDelivery:
-    job = relay.store.queue.claim(Claim("onec", epoch, clock()))
+    job = relay.store.queue.claim(Claim(Shard("onec"), epoch, clock()))
     assert job is not None
     return job
 
@@ -313,7 +313,7 @@ def test_a_step_of_the_clock_neither_shortens_the_gap_nor_makes_an_hour_of_it(
     clock.forward(seconds=noticed_s)
     before = clock()
     clock.forward(seconds=step_s)
-    spaced.store.waits.follow_clock({"onec": lane.epoch}, before, clock(), {"onec": SPAN})
+    spaced.store.waits.follow_clock({Shard("onec"): lane.epoch}, before, clock(), {Shard("onec"): SPAN})
     passed += noticed_s
 
     left = (waiting(spaced).due_at - clock()).total_seconds()
@@ -334,7 +334,9 @@ def test_what_got_its_turn_after_the_step_but_before_it_was_noticed_waits_as_it_
     post(spaced, rendered("answered", call_session_id=7))
     _record(spaced, lane, job, Outcome(name="delivered"))
     clock.forward(seconds=0.2)
-    spaced.store.waits.follow_clock({"onec": lane.epoch}, expected + timedelta(seconds=0.2), clock(), {"onec": SPAN})
+    spaced.store.waits.follow_clock(
+        {Shard("onec"): lane.epoch}, expected + timedelta(seconds=0.2), clock(), {Shard("onec"): SPAN}
+    )
 
     assert (waiting(spaced).due_at - clock()).total_seconds() == pytest.approx(0.9, abs=0.001)
 

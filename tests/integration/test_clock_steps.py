@@ -13,7 +13,7 @@ from msgspec.structs import replace
 
 from relay.delivery import retry_policy
 from relay.errors import StoreBusy
-from relay.models import Delivery, Outcome
+from relay.models import Delivery, Outcome, Shard
 from relay.store import AttemptResult, Claim, Discard, Replay, Selection, Store, target_state
 from relay.wiring import Relay
 from tests.calls import rendered
@@ -46,14 +46,14 @@ def test_a_step_whose_commit_was_not_confirmed_is_followed_once(relay: Relay, cl
         eventually(lambda: only(relay).due_at != was_due, "the step is followed")
         eventually(lambda: not dispatcher._unfollowed and store._left == 0, "and confirmed at last")
         assert only(relay).due_at == was_due + step
-        assert dispatcher._lanes["onec"].throttle.health.retry_not_before == was_due + step
+        assert dispatcher._lanes[Shard("onec")].throttle.health.retry_not_before == was_due + step
     finally:
         dispatcher.stop(5)
 
 
 def waiting(relay: Relay, target: str, epoch: int, now: datetime) -> Delivery:
     """A delivery that was tried and waits for ten minutes."""
-    job = relay.store.queue.claim(Claim(target, epoch, now))
+    job = relay.store.queue.claim(Claim(Shard(target), epoch, now))
     assert job is not None
     relay.store.queue.record(
         AttemptResult(
@@ -75,32 +75,32 @@ def waiting(relay: Relay, target: str, epoch: int, now: datetime) -> Delivery:
 @pytest.mark.sqlite
 def test_all_lanes_follow_a_step_or_none_does(make_relay: Callable[..., Relay], clock: Any) -> None:
     relay = make_relay(more=SIDE)
-    lanes = {name: relay.store.targets.take_over(name, "me") or 0 for name in ("onec", "other")}
+    lanes = {Shard(name): relay.store.leases.take_over(Shard(name), "me") or 0 for name in ("onec", "other")}
     for source in ("trade", "side"):
         relay.intake.accept(relay.settings.sources[source], "in", rendered("incoming"), is_query=False)
-    before = {name: waiting(relay, name, epoch, clock()) for name, epoch in lanes.items()}
+    before = {shard.target: waiting(relay, shard.target, epoch, clock()) for shard, epoch in lanes.items()}
     step = clock(), clock() + HOUR
-    trigger = "BEFORE UPDATE ON targets WHEN NEW.name = 'other' BEGIN SELECT RAISE(ABORT, 'no'); END"
+    trigger = "BEFORE UPDATE ON leases WHEN NEW.target = 'other' BEGIN SELECT RAISE(ABORT, 'no'); END"
     with relay.store.database.write() as connection:
         connection.exec_driver_sql(f"CREATE TRIGGER other_fails {trigger}")
     with pytest.raises(sqlite3.IntegrityError):
         relay.store.waits.follow_clock(lanes, *step, {})
-    assert {name: only(relay, name) for name in lanes} == before
+    assert {name: only(relay, name) for name in before} == before
 
     with relay.store.database.write() as connection:
         connection.exec_driver_sql("DROP TRIGGER other_fails")
     for _ in range(3):
         relay.store.waits.follow_clock(lanes, *step, {})
-    assert {name: only(relay, name).due_at for name in lanes} == {name: d.due_at + HOUR for name, d in before.items()}
-    assert {name: only(relay, name).age_started_at for name in lanes} == {
+    assert {name: only(relay, name).due_at for name in before} == {name: d.due_at + HOUR for name, d in before.items()}
+    assert {name: only(relay, name).age_started_at for name in before} == {
         name: d.age_started_at + HOUR for name, d in before.items()
     }
 
 
 def test_a_step_back_is_followed_once_too_but_is_no_time_that_stood_still(relay: Relay, clock: Any) -> None:
-    lanes = {"onec": relay.store.targets.take_over("onec", "me") or 0}
+    lanes = {Shard("onec"): relay.store.leases.take_over(Shard("onec"), "me") or 0}
     post(relay, rendered("incoming"))
-    before = waiting(relay, "onec", lanes["onec"], clock())
+    before = waiting(relay, "onec", lanes[Shard("onec")], clock())
     for _ in range(3):
         relay.store.waits.follow_clock(lanes, clock(), clock() - HOUR, {})
 
@@ -115,7 +115,7 @@ def age(relay: Relay, now: datetime) -> timedelta:
 @pytest.mark.parametrize("step", [HOUR, 30 * HOUR, -HOUR])
 def test_a_step_within_a_pause_does_not_count_twice(relay: Relay, clock: FakeClock, step: timedelta) -> None:
     """What waits was ten minutes old when the pause began, by the clock that was right then."""
-    lanes = {"onec": relay.store.targets.take_over("onec", "me") or 0}
+    lanes = {Shard("onec"): relay.store.leases.take_over(Shard("onec"), "me") or 0}
     post(relay, rendered("incoming"))
     clock.forward(minutes=10)
     relay.store.targets.pause("onec", clock())
@@ -149,7 +149,7 @@ def test_an_answer_that_came_after_a_step_forward_does_not_give_up_what_was_sent
         assert awaited.wait(20)
         eventually(lambda: dispatcher._clock_jumps._last is not None, "the clock has been looked at")
         clock.now += 2 * HOUR
-        eventually(lambda: len(dispatcher._lanes["onec"].attempts.clock_jumps) == 1, "the step is followed")
+        eventually(lambda: len(dispatcher._lanes[Shard("onec")].attempts.clock_jumps) == 1, "the step is followed")
         answer.set()
         eventually(lambda: only(relay).attempts == 1, "recorded")
         assert only(relay).state == "due"
@@ -254,7 +254,7 @@ def test_what_a_clock_that_was_ahead_has_stored_is_delivered_at_once(
 
 def test_a_wait_is_shortened_to_what_was_told_and_one_that_is_right_stays(relay: Relay, clock: FakeClock) -> None:
     longest = retry_policy.longest_wait(POLICY)
-    epoch = relay.store.targets.take_over("onec", "me") or 0
+    epoch = relay.store.leases.take_over(Shard("onec"), "me") or 0
 
     def stored(session: int) -> Delivery:
         post(relay, rendered("incoming", call_session_id=session))
@@ -267,8 +267,10 @@ def test_a_wait_is_shortened_to_what_was_told_and_one_that_is_right_stays(relay:
     clock.now += YEAR
     fresh, tried, spaced = stored(3), stored(4), stored(5)
     relay.store.operator.discard([Discard(fresh, clock()), Discard(right, clock())])
-    assert relay.store.queue.claim(Claim("onec", epoch, clock())) is not None  # the replayed one, then: both were due
-    job = relay.store.queue.claim(Claim("onec", epoch, clock()))
+    assert (
+        relay.store.queue.claim(Claim(Shard("onec"), epoch, clock())) is not None
+    )  # the replayed one, then: both were due
+    job = relay.store.queue.claim(Claim(Shard("onec"), epoch, clock()))
     assert job is not None
     assert job.delivery.id == tried.id
     relay.store.queue.record(
@@ -291,7 +293,7 @@ def test_a_wait_is_shortened_to_what_was_told_and_one_that_is_right_stays(relay:
     clock.now -= YEAR
 
     shortened = 0
-    while count := relay.store.waits.shorten("onec", clock(), longest):
+    while count := relay.store.waits.shorten(Shard("onec"), clock(), longest):
         shortened += count
     found = {d.id: d for d in relay.store.queries.deliveries(Selection())}
     assert shortened == 3

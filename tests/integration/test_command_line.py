@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from relay import bootstrap, wiring
+from relay import bootstrap, config, wiring
 from relay.cli import main
 from relay.config import ROOT, Settings
 from relay.errors import ConfigError
-from relay.models import Attempt
+from relay.models import Attempt, Shard
 from relay.observability import logging
 from relay.sandbox.server import Sandbox
 from relay.store import AttemptResult, Claim, Selection
@@ -49,7 +49,7 @@ class Operator:
     def end(self, state: Any, reason: str = "400: нет") -> None:
         """What a lane would do: the next due delivery comes to this."""
         now = wiring.now_utc()
-        job = self.relay.store.queue.claim(Claim("onec", 1, now))
+        job = self.relay.store.queue.claim(Claim(Shard("onec"), 1, now))
         assert job is not None
         attempt = Attempt(number=1, at=now, took_ms=12, status=400, outcome="refused", reason=reason)
         self.relay.store.queue.record(
@@ -76,7 +76,7 @@ def operator(make_settings: Callable[..., Settings], tmp_path: Path) -> Any:
     settings = make_settings()
     databases.create(settings)
     relay = wiring.build(settings)
-    relay.store.targets.take_over("onec", "somebody")
+    relay.store.leases.take_over(Shard("onec"), "somebody")
     yield Operator(relay, {"RELAY_CONFIG": str(tmp_path / "relay.toml")})
     relay.close()
 
@@ -310,7 +310,7 @@ def test_wait_shows_how_it_ended(
     bootstrap.migrate(settings)
     relay = wiring.build(settings)
     running = Operator(relay, {"RELAY_CONFIG": str(tmp_path / "relay.toml")})
-    relay.store.targets.take_over("onec", "somebody")
+    relay.store.leases.take_over(Shard("onec"), "somebody")
     running.post(rendered("incoming"))
     running.end("dead")
     onec.onec.fail(mode, 1)
@@ -487,3 +487,42 @@ def test_the_changelog_knows_the_version() -> None:
     from relay import __version__
 
     assert f"[{__version__}]" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+
+
+# --- init
+
+
+ANSWERS = {
+    "1c": "trade\nEurope/Samara\nhttps://relay.example.test/\n1c\nhttps://1c.example.test/trade/hs/UIScom\nuis\nsecret\n",
+    "bitrix24": "trade\n\n\nbitrix24\nhttps://portal.bitrix24.ru/rest/1/code/\n\n",
+    "amocrm": "trade\n\n\namocrm\nhttps://example.amocrm.ru\nlong-lived\n504141\n",
+    "http": "trade\n\n\nhttp\nhttps://crm.example.test/hook\n",
+}
+
+
+@pytest.mark.parametrize("kind", ANSWERS)
+def test_init_writes_a_configuration_that_passes_check(kind: str, tmp_path: Path) -> None:
+    file = tmp_path / "my.toml"
+
+    done = CliRunner().invoke(main, ["init", "--file", str(file)], input=ANSWERS[kind])
+
+    assert done.exit_code == 0, done.output
+    settings = config.read({"RELAY_CONFIG": str(file)})
+    (token,) = settings.sources["trade"].token
+    assert [target.kind for target in settings.targets.values()] == [kind]
+    assert config.warnings(settings) == []
+    assert f"/trade/hs/UIScom/rec?token={token}" in done.output
+    assert file.stat().st_mode & 0o077 == 0
+
+
+def test_init_overwrites_nothing_unasked_and_says_what_was_typed_wrong(tmp_path: Path) -> None:
+    file = tmp_path / "my.toml"
+    wrong = ANSWERS["1c"].replace("/trade/hs/UIScom", "/trade/hs/UIScom/in")
+
+    done = CliRunner().invoke(main, ["init", "--file", str(file)], input=wrong)
+    assert done.exit_code == 2 and "the relay adds that itself" in done.output
+    assert list(tmp_path.iterdir()) == []
+
+    file.write_text("mine")
+    done = CliRunner().invoke(main, ["init", "--file", str(file)], input="n\n")
+    assert done.exit_code == 1 and file.read_text() == "mine"

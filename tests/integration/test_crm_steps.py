@@ -14,7 +14,7 @@ from relay.config.types import Rate
 from relay.delivery.runner import LaneContext
 from relay.delivery.throttle import Throttle, TokenBucket
 from relay.errors import Interrupted
-from relay.models import Outcome, TargetHealth
+from relay.models import Outcome, Shard, TargetHealth
 from relay.sandbox.amocrm.api import AmoCrm
 from relay.sandbox.bitrix24.portal import Bitrix24
 from relay.sandbox.server import Sandbox
@@ -126,10 +126,10 @@ def test_each_further_request_takes_a_token(relay: Relay, clock: FakeClock) -> N
     throttle = Throttle(TokenBucket(Rate(2, 1), seconds), clock, seconds)
     seconds.now = 10.0
     assert throttle.try_acquire()
-    epoch = relay.store.targets.take_over("onec", "me")
+    epoch = relay.store.leases.take_over(Shard("onec"), "me")
     assert epoch is not None
     post(relay, rendered("incoming"))
-    job = relay.store.queue.claim(Claim("onec", epoch, clock()))
+    job = relay.store.queue.claim(Claim(Shard("onec"), epoch, clock()))
     assert job is not None
     steps = LaneContext(job, relay.store, throttle, Waits(seconds.forward), lambda: True)
 
@@ -141,10 +141,10 @@ def test_each_further_request_takes_a_token(relay: Relay, clock: FakeClock) -> N
 
 
 def test_no_leave_without_the_lease(relay: Relay, clock: FakeClock) -> None:
-    epoch = relay.store.targets.take_over("onec", "me")
+    epoch = relay.store.leases.take_over(Shard("onec"), "me")
     assert epoch is not None
     post(relay, rendered("incoming"))
-    job = relay.store.queue.claim(Claim("onec", epoch, clock()))
+    job = relay.store.queue.claim(Claim(Shard("onec"), epoch, clock()))
     assert job is not None
     throttle = Throttle(TokenBucket(None, lambda: 0.0), clock, lambda: 0.0)
     steps = LaneContext(job, relay.store, throttle, threading.Event(), lambda: False)
@@ -180,7 +180,7 @@ def test_what_is_remembered_adds_up_and_stays_apart(relay: Relay) -> None:
         post(relay, rendered("incoming", call_session_id=session))
     first, second = relay.store.queries.deliveries(Selection())
 
-    epoch = relay.store.targets.take_over("onec", "me") or 0
+    epoch = relay.store.leases.take_over(Shard("onec"), "me") or 0
     relay.store.calls.save_progress(first, epoch, {"a": 1, "b": 1})
     relay.store.calls.save_progress(first, epoch, {"b": None, "c": [1, "x"]})
 
@@ -204,7 +204,7 @@ def test_an_event_without_a_session_is_a_call_of_its_own(relay: Relay) -> None:
     for name in ("a", "b"):
         post(relay, rendered("incoming", call_session_id=None, scenario_name=name))
     first, second = relay.store.queries.deliveries(Selection())
-    relay.store.calls.save_progress(first, relay.store.targets.take_over("onec", "me") or 0, {"a": 1})
+    relay.store.calls.save_progress(first, relay.store.leases.take_over(Shard("onec"), "me") or 0, {"a": 1})
 
     assert [len(relay.store.calls.history(one)) for one in (first, second)] == [1, 1]
     assert relay.store.calls.progress(second) == {}

@@ -15,10 +15,10 @@ from relay import bootstrap, wiring
 from relay.delivery.dispatcher import Dispatcher
 from relay.delivery.lane import Lane
 from relay.delivery.maintenance import LaneMaintenance
-from relay.models import Delivery, Outcome
+from relay.models import Delivery, Outcome, Shard
 from relay.sandbox.onec import OneC
 from relay.sandbox.server import Sandbox
-from relay.store import Claim, ClaimedDelivery, OperatorFlags, Selection
+from relay.store import Claim, ClaimedDelivery, LaneView, Selection
 from relay.wiring import Relay
 from tests.calls import STANDARD, rendered
 from tests.factories import POLICY
@@ -152,7 +152,9 @@ def test_what_a_killed_process_had_in_flight_is_delivered_after_the_restart(
     killed = wiring.build(settings)
     post(killed, rendered("incoming"))
     assert (
-        killed.store.queue.claim(Claim("onec", killed.store.targets.take_over("onec", "killed") or 0, wiring.now_utc()))
+        killed.store.queue.claim(
+            Claim(Shard("onec"), killed.store.leases.take_over(Shard("onec"), "killed") or 0, wiring.now_utc())
+        )
         is not None
     )
     killed.close()  # as a kill leaves it: `sending` on disk, no owner
@@ -296,25 +298,25 @@ def test_the_quick_tries_are_for_what_was_not_connected_only(stored: Relay) -> N
 
 def test_what_stands_as_sending_in_nobodys_hands_goes_back(stored: Relay) -> None:
     """What a claim leaves whose commit was made but not confirmed: surely not sent."""
-    epoch = stored.store.targets.take_over("onec", "me")
+    epoch = stored.store.leases.take_over(Shard("onec"), "me")
     assert epoch == 1
-    assert stored.store.queue.claim(Claim("onec", epoch, wiring.now_utc())) is not None
+    assert stored.store.queue.claim(Claim(Shard("onec"), epoch, wiring.now_utc())) is not None
     ticks = iter(range(0, 1000, 20))
     lane = Lane(Scripted(POLICY, lambda _: Outcome(name="delivered")), stored.store, wiring.now_utc)
     lane.epoch = epoch  # its threads do not run
     maintenance = LaneMaintenance(lane, stored.store, wiring.now_utc, lambda: next(ticks))
 
-    maintenance.sweep(None, OperatorFlags())
+    maintenance.sweep(LaneView())
     assert states(stored).count("sending") == 1  # it may only just have been claimed
-    maintenance.sweep(None, OperatorFlags())
+    maintenance.sweep(LaneView())
     assert states(stored).count("sending") == 0
     assert [d.unclear for d in stored.store.queries.deliveries(Selection())] == [0, 0, 0]
 
 
 def test_what_could_not_be_recorded_may_have_arrived(stored: Relay) -> None:
-    epoch = stored.store.targets.take_over("onec", "me")
+    epoch = stored.store.leases.take_over(Shard("onec"), "me")
     assert epoch == 1
-    job = stored.store.queue.claim(Claim("onec", epoch, wiring.now_utc()))
+    job = stored.store.queue.claim(Claim(Shard("onec"), epoch, wiring.now_utc()))
     assert job is not None
     ticks = iter(range(0, 1000, 20))
     lane = Lane(Scripted(POLICY, lambda _: Outcome(name="delivered")), stored.store, wiring.now_utc)
@@ -322,6 +324,6 @@ def test_what_could_not_be_recorded_may_have_arrived(stored: Relay) -> None:
     lane.unrecorded.add(job.delivery.seq)
     maintenance = LaneMaintenance(lane, stored.store, wiring.now_utc, lambda: next(ticks))
 
-    maintenance.sweep(None, OperatorFlags())
-    maintenance.sweep(None, OperatorFlags())
+    maintenance.sweep(LaneView())
+    maintenance.sweep(LaneView())
     assert [d.unclear for d in stored.store.queries.deliveries(Selection())] == [1, 0, 0]

@@ -157,7 +157,7 @@ def test_readers_however_many_and_slow_hold_up_nobody_elses_reading(relay: Relay
     with contextlib.ExitStack() as slow:
         for _ in range(40):
             slow.enter_context(relay.store.database.read())
-        assert relay.store.targets.leases() == {}
+        assert relay.store.leases.all() == {}
 
 
 def test_a_journal_that_a_slow_reader_made_grow_shrinks_again(relay: Relay) -> None:

@@ -15,9 +15,9 @@ from relay.delivery.lane import Lane
 from relay.delivery.maintenance import LaneMaintenance
 from relay.delivery.throttle import TokenBucket
 from relay.errors import StoreBusy, StoreError
-from relay.models import Outcome, TargetHealth
+from relay.models import Outcome, Shard, TargetHealth
 from relay.operations import stats
-from relay.store import ClaimedDelivery, OperatorFlags, Selection, target_state
+from relay.store import ClaimedDelivery, LaneView, Selection, target_state
 from relay.wiring import Relay
 from tests.calls import rendered
 from tests.factories import POLICY
@@ -30,7 +30,7 @@ ONE = replace(POLICY, concurrency=1, retry_first=timedelta(milliseconds=1), retr
 
 def make_ill(relay: Relay, target: str = "onec") -> None:
     """A target that is down, with a probe that may go out at once."""
-    epoch = relay.store.targets.take_over(target, "a former owner") or 0
+    epoch = relay.store.leases.take_over(Shard(target), "a former owner") or 0
     ill = TargetHealth(state="down", reason="it was", since=relay.clock(), probe_at=relay.clock())
     with relay.store.database.write() as connection:
         target_state.save_health(connection, target, epoch, ill)
@@ -189,7 +189,7 @@ def test_a_backlog_that_has_outlived_its_time_ends_by_the_page(make_relay: Calla
 
     ended = []
     while "due" in (found := states(relay)):
-        maintenance.sweep(None, OperatorFlags())
+        maintenance.sweep(LaneView())
         ended.append(found.count("due") - states(relay).count("due"))
         assert ended[-1] > 0
     assert sum(ended) == 450
@@ -199,5 +199,5 @@ def test_a_backlog_that_has_outlived_its_time_ends_by_the_page(make_relay: Calla
 def owned(relay: Relay, target: Target, clock: Any) -> LaneMaintenance:
     """Return the maintenance of a lane whose threads do not run."""
     lane = Lane(Scripted(target, lambda _: Outcome(name="delivered")), relay.store, clock)
-    lane.epoch = relay.store.targets.take_over(target.name, "me")
+    lane.epoch = relay.store.leases.take_over(Shard(target.name), "me")
     return LaneMaintenance(lane, relay.store, clock, lambda: 0.0)

@@ -17,7 +17,7 @@ from sqlalchemy import event, func, select
 from relay import bootstrap, wiring
 from relay.cli import main
 from relay.clock import from_us, to_us
-from relay.models import Attempt
+from relay.models import Attempt, Shard
 from relay.store import AttemptResult, Claim, Replay, Selection, migrate, retention, tables
 from relay.wiring import Relay
 from tests.calls import rendered
@@ -26,8 +26,8 @@ from tests.lanes import post, states
 
 def end(relay: Relay, state: Any) -> None:
     """Brings the next delivery to an end, an hour's work of the lane aside."""
-    epoch = relay.store.targets.leases()["onec"].epoch
-    job = relay.store.queue.claim(Claim("onec", epoch, relay.clock()))
+    epoch = relay.store.leases.all()[Shard("onec")].epoch
+    job = relay.store.queue.claim(Claim(Shard("onec"), epoch, relay.clock()))
     assert job is not None
     now = relay.clock()
     relay.store.queue.record(
@@ -49,7 +49,7 @@ def end(relay: Relay, state: Any) -> None:
 @pytest.fixture
 def kept(relay: Relay, clock: Any) -> Relay:
     """A relay with events 20 days old in every state: keep_delivered is 30 days, keep_dead 180."""
-    relay.store.targets.take_over("onec", "me")
+    relay.store.leases.take_over(Shard("onec"), "me")
     for number, state in enumerate(("delivered", "delivered", "dead", "held", "expired"), 1):
         post(relay, rendered("incoming", call_session_id=number))
         end(relay, state)
@@ -110,7 +110,7 @@ def test_no_attempt_or_delivery_is_left_without_its_event(kept: Relay, clock: An
 
 
 def test_the_file_gives_its_space_back(relay: Relay, clock: Any) -> None:
-    relay.store.targets.take_over("onec", "me")
+    relay.store.leases.take_over(Shard("onec"), "me")
     for number in range(400):
         post(relay, rendered("incoming", call_session_id=number, external_id="x" * 2000))
         end(relay, "delivered")
@@ -207,7 +207,7 @@ def test_a_database_of_the_first_version_is_brought_up_with_everything_in_it(
     assert len(list(tmp_path.glob("relay.db.bak-0001-*"))) == 1
     relay = wiring.build(settings)
     post(relay, rendered("incoming"))
-    assert relay.store.targets.leases()["onec"].epoch == 5
+    assert relay.store.leases.all()[Shard("onec")].epoch == 5
     assert states(relay) == ["due"]
     relay.close()
 
@@ -269,9 +269,9 @@ def test_after_a_step_of_the_clock_waits_have_their_length_and_ages_their_value(
     relay: Relay, clock: Any, hours: int
 ) -> None:
     """A wait of ten minutes lasts for ten minutes; what came in before is not an hour older."""
-    epoch = relay.store.targets.take_over("onec", "me") or 0
+    epoch = relay.store.leases.take_over(Shard("onec"), "me") or 0
     post(relay, rendered("incoming", call_session_id=1))
-    job = relay.store.queue.claim(Claim("onec", epoch, clock()))
+    job = relay.store.queue.claim(Claim(Shard("onec"), epoch, clock()))
     assert job is not None
     relay.store.queue.record(
         AttemptResult(
@@ -292,7 +292,7 @@ def test_after_a_step_of_the_clock_waits_have_their_length_and_ages_their_value(
     before, after = clock(), clock() + timedelta(hours=hours)
     clock.now = after
     post(relay, rendered("incoming", call_session_id=3))  # since the step, before it was noticed
-    relay.store.waits.follow_clock({"onec": epoch}, before, after, {})
+    relay.store.waits.follow_clock({Shard("onec"): epoch}, before, after, {})
 
     first, second, third = relay.store.queries.deliveries(Selection())
     assert first.due_at - after == timedelta(minutes=9)
@@ -304,10 +304,10 @@ def test_after_a_step_of_the_clock_waits_have_their_length_and_ages_their_value(
 
 
 def test_a_step_is_followed_by_the_owner_alone(relay: Relay, clock: Any) -> None:
-    relay.store.targets.take_over("onec", "me")
+    relay.store.leases.take_over(Shard("onec"), "me")
     post(relay, rendered("incoming"))
     before = list(relay.store.queries.deliveries(Selection()))
-    relay.store.waits.follow_clock({"onec": 7}, clock(), clock() + timedelta(hours=1), {})
+    relay.store.waits.follow_clock({Shard("onec"): 7}, clock(), clock() + timedelta(hours=1), {})
     assert list(relay.store.queries.deliveries(Selection())) == before
 
 
@@ -318,7 +318,7 @@ def test_what_people_ask_is_found_by_index_and_never_by_walking_through_everythi
     assert len(list(kept.store.queries.dead_letters(Selection()))) == 3
     kept.store.queries.target_figures("onec", kept.clock())
     kept.store.queries.taken_since("trade", kept.clock())
-    kept.store.queue.poll(["onec"])
+    kept.store.queue.poll("me")
     plans = [_plan(kept, statement) for statement in asked if statement.strip().startswith("SELECT")]
     assert len(plans) >= 6
     for steps in plans:

@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from sqlalchemy import Connection
 
+from relay import bootstrap
 from relay.cli import main
+from relay.clock import now_utc
+from relay.config import Settings
 from relay.errors import StoreBusy, StoreError
-from relay.store import Selection, Store, migrate
+from relay.store import Selection, Store, call_order, migrate
+from relay.store.call_order import OrderKey
 from relay.store.engine import Database
+from relay.store.postgres import diagnostics
 from relay.store.statement import Statement
 from relay.wiring import Relay
 from tests.calls import STANDARD, rendered
@@ -128,6 +136,111 @@ def _applications(database: Database) -> list[str]:
         return [name for (name,) in rows]
 
 
+def test_what_lies_between_may_keep_processes_from_being_told(
+    database: Database, bouncer: Bouncer, postgres_database: str
+) -> None:
+    pooled = Store(bouncer.url(postgres_database)).database
+    assert diagnostics.NOT_TOLD not in database.upkeep_warnings()
+    assert pooled.upkeep_warnings() == [diagnostics.NOT_TOLD]
+    pooled.close()
+
+
+def test_what_keeps_dead_rows_is_said(
+    database: Database, postgres: Postgres, postgres_database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(diagnostics, "_OLD_SNAPSHOT_S", -1)
+    monkeypatch.setattr(diagnostics, "_DEAD_ROWS", 5)
+    with postgres.connect(postgres_database) as connection:
+        connection.execute("INSERT INTO heartbeats SELECT g::text, 1 FROM generate_series(1, 20) g")
+        connection.execute("UPDATE heartbeats SET at = 2")
+        connection.execute("SELECT pg_stat_force_next_flush()")
+    eventually(lambda: len(database.upkeep_warnings()) == 2, "both are said")
+
+    rows, transaction = database.upkeep_warnings()
+    assert "heartbeats has 20 dead rows" in rows
+    assert "a transaction has been open" in transaction
+
+
+def test_a_server_that_would_lose_what_it_confirmed_is_warned_of_at_the_start(
+    database: Database,
+    postgres: Postgres,
+    postgres_database: str,
+    make_settings: Callable[..., Settings],
+    logged: list[dict[str, str]],
+) -> None:
+    """The tests' server runs without fsync; its clock is the relay's."""
+    with postgres.connect("postgres") as connection:
+        connection.execute(f"ALTER DATABASE {postgres_database} SET synchronous_commit = off")
+    postgres.terminate_backends(postgres_database)
+    environ = {"RELAY_CONFIG": str(make_settings().file), "DATABASE_URL": postgres.url(postgres_database)}
+    bootstrap.prepare({**os.environ, **environ}, ["127.0.0.1"])
+
+    reasons = [line["reason"] for line in logged if line["event"] == "start.unwise"]
+    assert [word for word in ("fsync = off", "synchronous_commit = off") if any(word in one for one in reasons)] == [
+        "fsync = off",
+        "synchronous_commit = off",
+    ]
+    assert not any("clocks" in one for one in reasons)
+    assert "differ by 90." in database.start_warnings(now_utc() - timedelta(seconds=90))[-1]
+
+
+@pytest.mark.parametrize(
+    ("limit", "says"),
+    [
+        ("", []),
+        ("ALTER ROLE relay_few CONNECTION LIMIT 12", ["ALTER ROLE relay_few CONNECTION LIMIT 20"]),
+        ("ALTER DATABASE {name} CONNECTION LIMIT 9", ["ALTER DATABASE {name} CONNECTION LIMIT 20"]),
+    ],
+)
+def test_limits_that_two_processes_twice_would_reach_are_said(
+    postgres: Postgres, postgres_database: str, limit: str, says: list[str]
+) -> None:
+    with postgres.connect(postgres_database) as connection:
+        connection.execute("DROP ROLE IF EXISTS relay_few")
+        connection.execute("CREATE ROLE relay_few LOGIN")
+        if limit:
+            connection.execute(limit.format(name=postgres_database))
+    store = Store(postgres.url(postgres_database).replace("relay:", "relay_few:"))
+    remarks = [one for one in store.database.remarks(now_utc(), processes=2) if "CONNECTION LIMIT" in one]
+    many = store.database.remarks(now_utc(), processes=20)
+    store.close()
+
+    assert len(remarks) == len(says)
+    assert all(text.format(name=postgres_database) in one for text, one in zip(says, remarks, strict=True))
+    assert any("up to 200 connections" in one for one in many)
+    assert any("raise max_connections by" in one for one in many)
+
+
+def test_a_commit_reads_its_few_rows_alone_whatever_the_statistics_say(database: Database) -> None:
+    """Without statistics, as after an hour's backlog, PostgreSQL takes a thousand rows for ten and reads them all."""
+    with database.write() as connection:
+        connection.exec_driver_sql(_FILL_EVENTS)
+        connection.exec_driver_sql(_FILL_DELIVERIES)
+    key = OrderKey("onec", "trade", "7")
+    with database.write(alone_for=("source:trade",)) as connection:
+        before = _rows_read(connection)
+        assert call_order.waiting(connection, [key, key._replace(session="none")]) == {key}
+        assert _rows_read(connection) - before == 3
+
+
+def _rows_read(connection: Connection) -> int:
+    counts = "SELECT sum(seq_tup_read + coalesce(idx_tup_fetch, 0)) FROM pg_stat_xact_user_tables"
+    return int(connection.exec_driver_sql(counts).scalar_one())
+
+
+_FILL_EVENTS = """
+    INSERT INTO events (seq, id, source, endpoint, kind, state, session, received_at, raw, is_query, zone, notes,
+      digest, repeated, repeats)
+    SELECT g, g::text, 'trade', 'rec', 'finished', 'accepted', (g / 3)::text, 1, '', false, 'Europe/Moscow', '[]', g,
+      0, '[]' FROM generate_series(1, 3000) g
+"""
+_FILL_DELIVERIES = """
+    INSERT INTO deliveries (seq, id, event_seq, event, target, kind, source, session, ordered, state, turn, epoch,
+      attempts, failures, unclear, due_at, aged_from, replayed)
+    SELECT seq, id, seq, id, 'onec', kind, source, session, true, 'due', false, 0, 0, 0, 0, 1, 1, false FROM events
+"""
+
+
 def test_tokens_are_exchanged_by_one_process_at_a_time(database: Database, address: str) -> None:
     other = Store(address).database
     mine, theirs = database.token_lock("amo"), other.token_lock("amo")
@@ -147,8 +260,8 @@ def test_everything_works_behind_a_pooler_of_transactions(
     store = Store(bouncer.url(postgres_database))
     assert migrate.migrate(store.database, FakeClock()()) is None
     assert migrate.migrate(store.database, FakeClock()()) is not None
-    store.targets.announce("me")
-    assert store.targets.dispatchers() == {"me": 1}
+    store.leases.announce("me")
+    assert store.leases.dispatchers() == {"me": 1}
     store.close()
 
 

@@ -47,7 +47,7 @@ def test_a_dispatcher_that_hangs_makes_the_relay_unready_and_one_that_goes_on_re
     eventually(lambda: client.get("/readyz").status_code == 200, "it is ready")
 
     poll = relay.store.queue.poll
-    monkeypatch.setattr(relay.store.queue, "poll", lambda target: (stuck(), poll(target))[1])
+    monkeypatch.setattr(relay.store.queue, "poll", lambda owner: (stuck(), poll(owner))[1])
     assert stuck.hangs.wait(20)
     eventually(lambda: client.get("/readyz").status_code == 503, "it is no longer ready")
     answer = client.get("/readyz")

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from relay.clock import now_utc
 from relay.errors import SchemaMismatch, StoreBusy, StoreError
-from relay.models import Attempt, CallEvent
+from relay.models import Attempt, CallEvent, Shard
 from relay.store import AttemptResult, Claim, Discard, NewEvent, Replay, Route, Selection, Store, tables
 from relay.store.group_commit import GroupCommit
 from relay.store.migrate import expect_current, migrate
@@ -29,7 +29,7 @@ NOON = datetime(2026, 3, 2, 9, 45, tzinfo=UTC)
 def store(database_url: str) -> Any:
     databases.create_at(database_url)
     made = Store(database_url)
-    assert made.targets.take_over("onec", "me") == 1
+    assert made.leases.take_over(Shard("onec"), "me") == 1
     yield made
     made.close()
 
@@ -60,7 +60,7 @@ def notification(
 
 
 def claim(store: Store, at: datetime = NOON + timedelta(seconds=1)) -> Any:
-    return store.queue.claim(Claim("onec", 1, at))
+    return store.queue.claim(Claim(Shard("onec"), 1, at))
 
 
 def result(job: Any, state: Any = "delivered", *, due_at: datetime = NOON) -> AttemptResult:
@@ -385,7 +385,9 @@ def test_the_next_one_is_claimed_in_the_commit_that_records_the_last(store: Stor
     job = claim(store)
     from msgspec.structs import replace
 
-    following = store.queue.record(replace(result(job), claim_next=Claim("onec", 1, NOON + timedelta(seconds=1))))
+    following = store.queue.record(
+        replace(result(job), claim_next=Claim(Shard("onec"), 1, NOON + timedelta(seconds=1)))
+    )
 
     assert following is not None
     assert following.delivery.event_seq == 2
@@ -395,12 +397,12 @@ def test_the_next_one_is_claimed_in_the_commit_that_records_the_last(store: Stor
 def test_a_result_under_an_old_epoch_does_not_overwrite(store: Store) -> None:
     store.inbox.add(notification())
     job = claim(store)
-    recovered = store.queue.in_flight("onec")
+    recovered = store.queue.in_flight(Shard("onec"))
     assert [epoch for _, epoch in recovered] == [1]
     store.queue.record(result(job, "due"))  # the new owner took it for unclear
-    assert store.targets.take_over("onec", "another", store.targets.leases()["onec"]) == 2
+    assert store.leases.take_over(Shard("onec"), "another", store.leases.all()[Shard("onec")]) == 2
     assert claim(store) is None  # nothing is claimed under the old epoch
-    assert store.queue.claim(Claim("onec", 2, NOON + timedelta(seconds=1))) is not None
+    assert store.queue.claim(Claim(Shard("onec"), 2, NOON + timedelta(seconds=1))) is not None
     store.queue.record(result(job, "dead"))  # the old one's late answer
 
     assert states(store) == ["sending"]

@@ -17,7 +17,7 @@ from relay import bootstrap, wiring
 from relay import config as settings_room
 from relay.cli import main
 from relay.delivery.lease import Lease
-from relay.models import Outcome, TargetHealth
+from relay.models import Outcome, Shard, TargetHealth
 from relay.sandbox.server import Sandbox
 from relay.store import Claim, ClaimedDelivery, Selection
 from relay.wiring import Relay
@@ -41,8 +41,8 @@ def records(printed: Result) -> Iterator[dict[str, Any]]:
 
 def is_held(relay: Relay) -> bool:
     """Does the lane take nothing?"""
-    promised = relay.dispatcher.reserve(["onec"])
-    relay.dispatcher.release(promised)
+    promised = relay.dispatcher.reserve(["onec"], 0)
+    relay.dispatcher.release(promised, 0)
     return not promised
 
 
@@ -125,7 +125,7 @@ def test_ages_stand_still_while_a_target_is_paused(make_relay: Callable[..., Rel
 def test_what_has_outlived_its_time_ends_though_nothing_is_tried(make_relay: Callable[..., Relay], clock: Any) -> None:
     """A target that is down for longer than that: one probe a minute would never get through them."""
     relay = make_relay(target='expire = { incoming = "10m" }\ngive_up_after = "14d"')
-    relay.store.targets.take_over("onec", "a former owner")
+    relay.store.leases.take_over(Shard("onec"), "a former owner")
     for session in range(40):
         post(relay, rendered("incoming", call_session_id=session))
         post(relay, rendered("answered", call_session_id=session))
@@ -153,8 +153,8 @@ def test_the_backlog_of_a_removed_target_is_shown_and_moves_to_another(
     relay = wiring.build(before)
     post_call(relay, 7)
     post(relay, rendered("incoming", call_session_id=8))
-    epoch = relay.store.targets.take_over("onec", "killed")
-    job = relay.store.queue.claim(Claim("onec", epoch or 0, relay.clock()))
+    epoch = relay.store.leases.take_over(Shard("onec"), "killed")
+    job = relay.store.queue.claim(Claim(Shard("onec"), epoch or 0, relay.clock()))
     assert job is not None  # it is being sent when the process is killed
     relay.close()
 
@@ -187,8 +187,8 @@ def test_what_a_removed_target_had_in_flight_is_held_when_its_owner_dies_later(
     seconds = Seconds()
     old = Lease(relay.store, seconds)
     old.start()
-    epoch = old.contend("onec", None)
-    assert relay.store.queue.claim(Claim("onec", epoch or 0, clock())) is not None
+    epoch = old.contend(Shard("onec"), {})
+    assert relay.store.queue.claim(Claim(Shard("onec"), epoch or 0, clock())) is not None
     new = Scripted(replace(relay.settings.targets["onec"], name="new"), lambda _: Outcome(name="delivered"))
     dispatcher = dispatch(relay, new, clock=clock, monotonic=seconds)
     try:
@@ -197,7 +197,7 @@ def test_what_a_removed_target_had_in_flight_is_held_when_its_owner_dies_later(
         old._lock.close()  # as the kernel does for a killed process
         seconds.now += 16
         eventually(lambda: states(relay) == ["held"], "it may have arrived: it waits for the operator")
-        eventually(lambda: relay.store.targets.leases()["onec"].owner is None, "let go: it may be configured again")
+        eventually(lambda: relay.store.leases.all()[Shard("onec")].owner is None, "let go: it may be configured again")
     finally:
         dispatcher.stop(5)
 
@@ -298,9 +298,9 @@ def test_while_a_backlog_drains_new_calls_get_every_second_slot(make_relay: Call
 
 def test_a_poisonous_event_cannot_hold_the_rest_and_what_is_unclear_is_not_a_probe(stored: Relay) -> None:
     """The target is down; of three calls one is unclear: the probe goes with another."""
-    epoch = stored.store.targets.take_over("onec", "killed") or 0
+    epoch = stored.store.leases.take_over(Shard("onec"), "killed") or 0
     assert (
-        stored.store.queue.claim(Claim("onec", epoch, stored.clock())) is not None
+        stored.store.queue.claim(Claim(Shard("onec"), epoch, stored.clock())) is not None
     )  # call 0: unclear to the next owner
     ill = TargetHealth(state="down", reason="it was", since=stored.clock(), probe_at=stored.clock())
     with stored.store.database.write() as connection:

@@ -14,6 +14,7 @@ from relay import config, hosting, wiring
 from relay.config import ROOT
 from relay.errors import ConfigError
 from relay.i18n import in_language, said, translate
+from relay.models import Shard
 
 SOURCE = '[sources.trade]\ntoken = "correct-horse"\ntargets = ["onec"]\n'
 TARGET = '[targets.onec]\nkind = "1c"\nurl = "https://1c.example.test/trade/hs/UIScom"\n'
@@ -275,6 +276,8 @@ APP = B24.replace(
 AMO = '[targets.onec]\nkind = "amocrm"\nurl = "https://example.amocrm.ru"\ntoken = "t"\ndefault_user = 5\n'
 HTTP = '[targets.onec]\nkind = "http"\nurl = "https://crm.example.test/hook"\n'
 OTHER_MISTAKES = [
+    (B24 + "shards = 3", "shards", "concurrency = 3 or more"),
+    (B24 + "shards = 17", "shards", "at most 16"),
     (B24.replace(f'webhook = "{HOOK}"\n', ""), "webhook", "is missing"),
     (B24 + 'portal = "https://portal.bitrix24.ru"', "webhook", "exclude one another"),
     (B24.replace("https:", "http:"), "webhook", "https://"),
@@ -360,8 +363,27 @@ def test_targets_of_one_kind_on_one_host_share_its_rate(read: Any) -> None:
     )
     found = wiring._buckets(read(SOURCE.replace('["onec"]', '["onec", "second", "amo"]') + targets))
 
-    assert found["onec"] is found["second"]
-    assert found["onec"] is not found["amo"]
+    assert found[Shard("onec")] is found[Shard("second")]
+    assert found[Shard("onec")] is not found[Shard("amo")]
+
+
+def test_a_split_target_keeps_its_rate_and_concurrency_in_all(read: Any) -> None:
+    found = read(SOURCE + B24 + 'shards = 3\nconcurrency = 5\nrate = "6/s burst 10"\n')
+    lanes = found.targets["onec"].lanes
+    rates = [bucket._rate for bucket in wiring._buckets(found).values()]
+
+    assert lanes == tuple(Shard("onec", number, 3) for number in range(3))
+    assert [lane.part(5) for lane in lanes] == [2, 2, 1]
+    assert [(rate.per_second, rate.burst) for rate in rates if rate] == [(2, 4), (2, 3), (2, 3)]
+
+
+def test_targets_on_one_host_keep_its_rate_however_they_are_split(read: Any) -> None:
+    text = SOURCE.replace('["onec"]', '["onec", "second"]') + B24 + "shards = 2\n" + B24.replace("onec", "second")
+    buckets = wiring._buckets(read(text))
+
+    assert buckets[Shard("onec", 0, 2)] is buckets[Shard("second")]
+    assert buckets[Shard("onec", 1, 2)] is not buckets[Shard("second")]
+    assert sum(bucket._rate.per_second for bucket in set(buckets.values()) if bucket._rate) <= 1.9
 
 
 def test_an_unset_admin_password_only_means_no_admin_page(read: Any) -> None:

@@ -25,10 +25,10 @@ from relay.cli import main
 from relay.errors import RelayError
 from relay.i18n import Message, age, decode, encode, gettext, join, language_of, ngettext, set_language, translate
 from relay.models import DELIVERY_STATES, EVENT_STATES, KINDS
+from tests.catalogue import CATALOGUE
 
 FOLDER = Path(relay.__file__).parent
 ERRORS = [name for name, each in vars(errors).items() if isinstance(each, type) and issubclass(each, RelayError)]
-CATALOGUE = FOLDER / "translations/ru/LC_MESSAGES/relay.po"
 
 
 @pytest.fixture(scope="module")

@@ -22,6 +22,8 @@ log = structlog.get_logger("relay.store")
 _CHANNEL = "relay_due"
 NOTIFY = f"NOTIFY {_CHANNEL}"
 """Tells the others with the transaction that it is part of."""
+_PROBE = "relay_probe"
+_PROBE_S = 1.0
 _ECHO_EVERY_S = 5.0
 _ECHO_LATE_S = 12.0
 _TELL_EVERY_S = 0.25  # a NOTIFY takes a lock that all commits of the server share
@@ -47,6 +49,13 @@ class Wakeups(Changes):
     def hears(self) -> bool:
         """Has the listening connection heard its own call lately?"""
         return time.monotonic() - self._echoed_at < _ECHO_LATE_S
+
+    def echoes(self) -> bool:
+        """Does LISTEN bring anything at this address? Asked with two connections of its own, whoever waits."""
+        with _connect(self._conninfo) as listening, _connect(self._conninfo) as telling:
+            listening.execute(f"LISTEN {_PROBE}")
+            telling.execute(f"NOTIFY {_PROBE}")
+            return any(listening.notifies(timeout=_PROBE_S, stop_after=1))
 
     def wait(self, at_most_s: float) -> None:
         self._start("listener", self._listen)

@@ -15,7 +15,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from relay.errors import StoreError
-from relay.i18n import said
+from relay.i18n import Message, said
 from relay.store.sqlite.lock import open_private
 
 KEPT_FOR = timedelta(days=30)
@@ -143,8 +143,18 @@ def remarks(database: Path) -> list[str]:
         for path in (database, *journal, *(copy.path for copy in copies))
         if path.exists()
     }
-    return [f"{copy.path} is a copy of the database, kept until {copy.kept_until:%Y-%m-%d}" for copy in copies] + [
-        f"{path} is open to other users of this machine (mode {mode:04o}), and it holds phones: chmod 600 {path}"
+    kept: list[str] = [
+        Message(
+            "%(path)s is a copy of the database, kept until %(day)s", path=copy.path, day=f"{copy.kept_until:%Y-%m-%d}"
+        )
+        for copy in copies
+    ]
+    return kept + [
+        Message(
+            "%(path)s is open to other users of this machine (mode %(mode)s), and it holds phones: chmod 600 %(path)s",
+            path=path,
+            mode=f"{mode:04o}",
+        )
         for path, mode in modes.items()
         if mode & _FOR_OTHERS
     ]

@@ -21,7 +21,7 @@ from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.exc import DBAPIError
 
 from relay.errors import StoreBusy, StoreError
-from relay.i18n import said
+from relay.i18n import Message, said
 from relay.store.engine import WRITE_TIMEOUT_S, Changes, Database
 from relay.store.sqlite import backup, journal
 from relay.store.sqlite.lock import FileLock, Presence, WriteLock
@@ -135,9 +135,12 @@ class SqliteDatabase(Database):
     def forget_copies(self, now: datetime) -> int:
         return backup.delete_outdated(self.path, now)
 
-    def remarks(self, now: datetime) -> list[str]:  # noqa: ARG002  the clock is the same
+    def remarks(self, now: datetime, processes: int) -> list[str]:  # noqa: ARG002  clock and machine are the same
         old = sqlite3.sqlite_version_info < _SAFE_SQLITE
-        library = f"SQLite {sqlite3.sqlite_version} is older than 3.51.3: let no other program write to the database"
+        library = Message(
+            "SQLite %(version)s is older than 3.51.3: let no other program write to the database",
+            version=sqlite3.sqlite_version,
+        )
         return [*([library] if old else []), *backup.remarks(self.path)]
 
     def changed_elsewhere(self) -> bool:
@@ -304,7 +307,7 @@ class SqliteDatabase(Database):
         if _is_busy(exc):
             return StoreBusy("the database %(path)s is locked by another program", path=self.path)
         message = str(original)
-        remedy = next((what for words, what in _REMEDIES.items() if words in message), "look at the disk")
+        remedy = next((what for words, what in _REMEDIES.items() if words in message), Message("look at the disk"))
         return StoreError(
             "the database %(path)s cannot be used: %(message)s; %(remedy)s",
             path=self.path,
@@ -368,11 +371,11 @@ def _is_busy(exc: Exception) -> bool:
 
 
 _REMEDIES = {
-    "full": "free some space; the relay goes on by itself",
-    "readonly": "let the user that runs the relay write to it; the relay goes on by itself",
-    "read-only": "let the user that runs the relay write to it; the relay goes on by itself",
-    "unable to open": "let the user that runs the relay open it",
-    "malformed": "stop the relay, and go back to a copy with `relay restore FILE`",
+    "full": Message("free some space; the relay goes on by itself"),
+    "readonly": Message("let the user that runs the relay write to it; the relay goes on by itself"),
+    "read-only": Message("let the user that runs the relay write to it; the relay goes on by itself"),
+    "unable to open": Message("let the user that runs the relay open it"),
+    "malformed": Message("stop the relay, and go back to a copy with `relay restore FILE`"),
 }
 
 _WRITER_PRAGMAS = (

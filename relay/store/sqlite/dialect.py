@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import Column, Connection
@@ -18,8 +19,16 @@ def bind_list(sql: str, name: str, values: dict[str, Any]) -> tuple[str, dict[st
     return sql.replace(f"IN :{name}", f"IN ({names})"), values | each
 
 
-def placeholder(_column: Column[Any], _connection: Connection) -> str:
-    return "?"
+def bind_rows(
+    columns: Mapping[str, Column[Any]], _connection: Connection
+) -> Callable[[Sequence[Mapping[str, Any]]], tuple[str, list[Any]]]:
+    """A parameter for each value."""
+    one = f"({','.join('?' * len(columns))})"
+
+    def bind(rows: Sequence[Mapping[str, Any]]) -> tuple[str, list[Any]]:
+        return "VALUES " + ",".join([one] * len(rows)), [row[name] for row in rows for name in columns]
+
+    return bind
 
 
 def next_seqs(connection: Connection, events: int, deliveries: int) -> tuple[range, range]:
