@@ -68,7 +68,7 @@ class Condition(Struct, frozen=True, kw_only=True):
         return f"{'target' if self.kind in _OF_A_TARGET else self.kind} {self.name}".strip()
 
 
-class Message(Struct, frozen=True):
+class Notice(Struct, frozen=True):
     """One line of what is sent."""
 
     transition: Transition
@@ -76,13 +76,13 @@ class Message(Struct, frozen=True):
 
 
 class Evaluation(Struct, frozen=True):
-    messages: tuple[Message, ...]
+    notices: tuple[Notice, ...]
     with_summary: bool
-    sent: dict[str, Alert]  #: the state when the messages have arrived
+    sent: dict[str, Alert]  #: the state when the notices have arrived
     unsent: dict[str, Alert]  #: the state when they have not
 
 
-_Step = tuple[Message | None, Alert | None]  # what to say of a condition, and what to remember of it
+_Step = tuple[Notice | None, Alert | None]  # what to say of a condition, and what to remember of it
 
 
 def evaluate(snapshot: Snapshot, state: Mapping[str, Alert], settings: Alerts) -> Evaluation:
@@ -93,16 +93,16 @@ def evaluate(snapshot: Snapshot, state: Mapping[str, Alert], settings: Alerts) -
     }
     for key in sorted(state.keys() - steps.keys() - _unknown(snapshot, settings, state)):
         steps[key] = _of_absent(state[key], snapshot)
-    messages = tuple(message for message, _ in steps.values() if message is not None)
+    notices = tuple(notice for notice, _ in steps.values() if notice is not None)
     after = {**state, **{key: alert for key, (_, alert) in steps.items()}}
     sent = {key: alert for key, alert in after.items() if alert is not None}
-    unsent = {**sent, **{message.condition.key: _unsent(message, state, sent) for message in messages}}
+    unsent = {**sent, **{notice.condition.key: _unsent(notice, state, sent) for notice in notices}}
     with_summary = _is_summary_due(snapshot, state.get(SUMMARY))
     if with_summary:
         sent[SUMMARY] = Alert(kind=SUMMARY, name="", last_sent=snapshot.now)
-    if (messages or with_summary) and _has_just_sent(state, snapshot.now):
+    if (notices or with_summary) and _has_just_sent(state, snapshot.now):
         return Evaluation((), False, unsent, unsent)
-    return Evaluation(messages, with_summary, sent, unsent)
+    return Evaluation(notices, with_summary, sent, unsent)
 
 
 def summary_moment(at: time, zone: ZoneInfo, now: datetime) -> datetime:
@@ -130,7 +130,7 @@ def _of_present(condition: Condition, before: Alert | None, settings: Alerts, no
         alert = Alert(
             kind=condition.kind, name=condition.name, since=condition.since, count=condition.count, last_sent=now
         )
-        return Message(transition, condition), alert
+        return Notice(transition, condition), alert
     if before is not None and condition.kind in _COUNTED and condition.count < before.count:
         return None, replace(before, count=condition.count)  # some were replayed: more are counted from here
     return None, before
@@ -167,7 +167,7 @@ def _of_absent(before: Alert, snapshot: Snapshot) -> _Step:
     if before.resolved_at is not None:  # that it was there again was never said
         return None, resolved
     condition = Condition(kind=before.kind, name=before.name, since=before.since)
-    return Message(_ending(before, snapshot), condition), replace(resolved, last_sent=now)
+    return Notice(_ending(before, snapshot), condition), replace(resolved, last_sent=now)
 
 
 def _ending(before: Alert, snapshot: Snapshot) -> Transition:
@@ -181,11 +181,11 @@ def _ending(before: Alert, snapshot: Snapshot) -> Transition:
     return "gone" if before.name and before.name not in names else "resolved"
 
 
-def _unsent(message: Message, state: Mapping[str, Alert], sent: Mapping[str, Alert]) -> Alert:
-    """Return what to remember when a message did not arrive: what was, or that its beginning is still to be told."""
-    before = state.get(message.condition.key)
-    if before is None or (message.transition == "firing" and before.resolved_at is not None):
-        return replace(sent[message.condition.key], last_sent=None)
+def _unsent(notice: Notice, state: Mapping[str, Alert], sent: Mapping[str, Alert]) -> Alert:
+    """Return what to remember when a notice did not arrive: what was, or that its beginning is still to be told."""
+    before = state.get(notice.condition.key)
+    if before is None or (notice.transition == "firing" and before.resolved_at is not None):
+        return replace(sent[notice.condition.key], last_sent=None)
     return before
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from zoneinfo import ZoneInfo
 
-from relay.alerts.evaluate import Condition, Message
+from relay.alerts.evaluate import Condition, Notice
 from relay.alerts.snapshot import Summary
 from relay.i18n import gettext, in_language, ngettext, translate
 from relay.observability.logging import redact
@@ -28,12 +28,12 @@ def test(language: str) -> str:
         return gettext("a test: troubles will be told here")
 
 
-def body(messages: tuple[Message, ...], language: str, zone: ZoneInfo) -> str:
-    """Return one text for all messages."""
+def body(notices: tuple[Notice, ...], language: str, zone: ZoneInfo) -> str:
+    """Return one text for all notices."""
     with in_language(language):
-        lines = [_line(message, zone) for message in messages[:LINES_MAX]]
-        if len(messages) > LINES_MAX:
-            lines.append(gettext("and %(count)s more. See: relay status", count=len(messages) - LINES_MAX))
+        lines = [_line(notice, zone) for notice in notices[:LINES_MAX]]
+        if len(notices) > LINES_MAX:
+            lines.append(gettext("and %(count)s more. See: relay status", count=len(notices) - LINES_MAX))
     return "\n".join(lines)
 
 
@@ -45,8 +45,8 @@ def summary(day: Summary, language: str) -> str:
         return "\n".join([gettext("The last 24 hours:"), *lines])
 
 
-def _line(message: Message, zone: ZoneInfo) -> str:
-    condition, transition = message.condition, message.transition
+def _line(notice: Notice, zone: ZoneInfo) -> str:
+    condition, transition = notice.condition, notice.transition
     name, since = condition.name, _when(condition, zone)
     if transition == "paused":
         return gettext("%(name)s: paused by the operator", name=name)
@@ -57,12 +57,12 @@ def _line(message: Message, zone: ZoneInfo) -> str:
     if transition == "past":
         ended = _resolved(condition)
         return f"✔ {gettext('%(end)s (this could not be told before; it began %(since)s)', end=ended, since=since)}"
-    text = _firing(condition, since)
+    text = _firing(condition, since, zone)
     return f"✖ {gettext('still: %(trouble)s', trouble=text) if transition == 'still' else text}"
 
 
-def _firing(condition: Condition, since: str) -> str:
-    name, count, reason = condition.name, condition.count, _redacted(translate(condition.reason, condition.zone))
+def _firing(condition: Condition, since: str, zone: ZoneInfo) -> str:
+    name, count, reason = condition.name, condition.count, _redacted(translate(condition.reason, zone))
     texts: Mapping[ConditionKind, str] = {
         "down": ngettext(
             "%(name)s: down since %(since)s; %(count)s waits and will be delivered when it answers. "

@@ -38,7 +38,7 @@ class Notifier:
         if self._sending is not None and self._sending.is_alive():
             return
         evaluation = evaluate(snapshot, self._load(), self._settings.alerts)
-        if not evaluation.messages and not evaluation.with_summary:
+        if not evaluation.notices and not evaluation.with_summary:
             self._save(evaluation.sent)
             return
         self._sending = threading.Thread(target=self._send, args=(evaluation,), name="alert", daemon=True)
@@ -66,7 +66,7 @@ class Notifier:
     def _body(self, evaluation: Evaluation) -> str:
         """Raises StoreError where there is a summary to make."""
         language, zone = self._settings.alerts.language, self._settings.timezone
-        parts = [messages.body(evaluation.messages, language, zone)] if evaluation.messages else []
+        parts = [messages.body(evaluation.notices, language, zone)] if evaluation.notices else []
         if evaluation.with_summary:
             parts.append(messages.summary(self._summarise(), language))
         return "\n\n".join(parts)

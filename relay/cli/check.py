@@ -4,21 +4,18 @@ from __future__ import annotations
 
 import os
 import socket
-from datetime import timedelta
 
 import click
 
-from relay import bootstrap, config, hosting, targets
+from relay import bootstrap, config, hosting
 from relay.alerts import channels, messages
 from relay.clock import now_utc
-from relay.config import OneCTarget, Settings
-from relay.errors import ConfigError, Conflict, StoreError
-from relay.i18n import Message, gettext, said, translate
+from relay.config import Settings
+from relay.errors import ConfigError, Conflict
+from relay.i18n import Message, gettext, translate
+from relay.operations import readiness
 from relay.store import Store
 from relay.store.tables import VERSION
-
-_WORKERS = 1  # `relay work` beside the web processes
-_PUSH_WAITS = timedelta(seconds=300)  # the time-out in the receiver's source
 
 
 @click.command()
@@ -45,7 +42,7 @@ def check(online: bool) -> None:
             targets=", ".join(settings.targets),
         )
     )
-    for warning in (*warnings, *_remarks(settings), *_database_remarks(store)):
+    for warning in (*warnings, *readiness.remarks(settings), *readiness.database_remarks(store, now_utc(), os.environ)):
         click.echo(gettext("note: %(text)s", text=warning))
     if online:
         failed = _ask_targets(settings, store) + _send_test_alerts(settings)
@@ -53,54 +50,10 @@ def check(online: bool) -> None:
             raise Conflict("%(failed)s of them would not take what they are sent", failed=failed)
 
 
-def _remarks(settings: Settings) -> list[str]:
-    remarks = config.warnings(settings)
-    for name, target in settings.targets.items():
-        if config.is_sandbox(target):
-            remarks.append(Message("targets.%(name)s is the sandbox: calls end nowhere", name=name))
-        elif target.address.startswith("http://"):
-            remarks.append(
-                Message("targets.%(name)s is reached over plain http: fine inside your own network only", name=name)
-            )
-        if isinstance(target, OneCTarget) and target.timeout <= _PUSH_WAITS and not config.is_sandbox(target):
-            remarks.append(
-                Message(
-                    "targets.%(name)s: a UIScom service waits for Centrifugo for up to %(seconds)s s, and "
-                    'writes the call even so: with timeout = "310s" it is not sent again meanwhile',
-                    name=name,
-                    seconds=_PUSH_WAITS.seconds,
-                )
-            )
-        if not target.verify_tls:
-            remarks.append(
-                Message(
-                    "targets.%(name)s: verify_tls is off; ca_file with the company's certificate is better", name=name
-                )
-            )
-    remarks += [
-        Message("sources.%(name)s is open: anybody may send to it", name=name)
-        for name, source in settings.sources.items()
-        if source.open
-    ]
-    remarks.append(Message("on a plain server put nginx in front: it takes the TLS (see docs/en/deployment.md)"))
-    return remarks
-
-
-def _database_remarks(store: Store) -> list[str]:
-    """Return what the engine is asked to say of itself; a new database has nothing to say yet."""
-    if not store.database.exists():
-        return []
-    try:
-        return store.database.remarks(now_utc(), int(os.environ.get("WEB_CONCURRENCY") or 1) + _WORKERS)
-    except StoreError as exc:
-        return [said(exc)]
-
-
 def _ask_targets(settings: Settings, store: Store) -> int:
     """Return how many would not take a delivery."""
     failed = 0
-    for name, target in settings.targets.items():
-        outcome = targets.build(target, now_utc, store.token_store(name)).check()
+    for name, outcome in readiness.ask_targets(settings, store, now_utc):
         is_ready = outcome.name == "delivered"
         failed += not is_ready
         verdict = gettext("ready") if is_ready else gettext(outcome.name)

@@ -16,8 +16,11 @@ def keys_of_target(target: Target) -> list[tuple[str, str]]:
     return [(key, mask.text(value)) for key, value in given(target) if key not in _SHOWN_APART]
 
 
-def keys_of_source(source: Source) -> list[tuple[str, str]]:
-    return [(key, value) for key, value in given(source) if key not in _SHOWN_APART]
+def keys_of_source(source: Source, settings: Settings) -> list[tuple[str, str]]:
+    """Return the keys that the file gives it, but for what is the same as above all tables."""
+    inherited = {"path": source.name, "timezone": settings.timezone, "duplicate_window": settings.duplicate_window}
+    own = [key for key, value in inherited.items() if getattr(source, key) == value]
+    return [(key, value) for key, value in given(source) if key not in (*_SHOWN_APART, *own)]
 
 
 def real_targets(settings: Settings, source: Source) -> list[str]:

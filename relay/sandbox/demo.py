@@ -1,6 +1,7 @@
 """Runs `make run`: the relay as the Procfile starts it, with the sandbox beside it where a target is one.
 
-If, and only if, every target is the sandbox, one simulated call is placed, so that something is seen at once.
+If, and only if, every target is the sandbox, one simulated call is placed, and a table fills: what became of each
+notification at each target. The log goes into a file then; without a terminal it is written as it comes.
 """
 
 from __future__ import annotations
@@ -11,14 +12,24 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import closing
 from pathlib import Path
 
 import requests
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
 
 from relay import config
-from relay.config import ROOT
+from relay.config import ROOT, Settings
 from relay.errors import RelayError
+from relay.i18n import gettext, language_of, said, set_language
+from relay.models import UNFINISHED
+from relay.store import Selection, Store
 
+LOG = ROOT / "relay.log"
+_NOTIFICATIONS = 5  # of a simulated call
+_DELIVERED_WITHIN_S = 20.0
 _READY_WITHIN_S = 30.0
 _STOPS_WITHIN_S = 25.0
 
@@ -27,25 +38,32 @@ def main() -> int:
     try:
         settings = config.read()
     except RelayError as exc:
-        print(f"Error: {exc}", file=sys.stderr)
+        print(gettext("Error: %(why)s", why=said(exc)), file=sys.stderr)
         return 2
+    set_language(language_of(os.environ))
     sandboxes = [name for name, target in settings.targets.items() if config.is_sandbox(target)]
+    shows_table = sys.stdout.isatty() and len(sandboxes) == len(settings.targets)
     environ = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"}
     children: list[subprocess.Popen[bytes]] = []
     signal.signal(signal.SIGTERM, _interrupt)
     try:
         if sandboxes:
             children.append(subprocess.Popen([sys.executable, "-m", "relay", "sandbox"], cwd=ROOT, env=environ))
-        children.append(subprocess.Popen(_web_command(), cwd=ROOT, env=environ))
+        log = LOG.open("ab") if shows_table else None
+        children.append(subprocess.Popen(_web_command(), cwd=ROOT, env=environ, stdout=log, stderr=log))
         address = f"http://127.0.0.1:{os.environ.get('PORT', '8000')}"
         if not _becomes_ready(address, children):
+            if shows_table:
+                print(gettext("the log says why: %(file)s", file=LOG), file=sys.stderr)
             return 1
-        print(f"the relay serves {address}; Ctrl-C ends it", flush=True)
+        print(gettext("the relay serves %(address)s; Ctrl-C ends it", address=address), flush=True)
         if len(sandboxes) == len(settings.targets):
-            print("every target is the sandbox: here is one simulated call", flush=True)
-            subprocess.run(
-                [sys.executable, "-m", "relay", "simulate", "--url", address], cwd=ROOT, env=environ, check=False
-            )
+            print(gettext("every target is the sandbox: here is one simulated call"), flush=True)
+            simulate = [sys.executable, "-m", "relay", "simulate", "--url", address]
+            subprocess.run(simulate, cwd=ROOT, env=environ, check=False)
+        if shows_table:
+            _show_deliveries(settings)
+            _say_what_to_try(address)
         return _serve(children)
     except KeyboardInterrupt:
         return 0
@@ -58,6 +76,38 @@ def _web_command() -> list[str]:
     lines = (ROOT / "Procfile").read_text(encoding="utf-8").splitlines()
     command = next(line.partition(":")[2] for line in lines if line.startswith("web:"))
     return shlex.split(command)
+
+
+def _show_deliveries(settings: Settings) -> None:
+    """Fill a table with what becomes of the call's notifications, until all have arrived or it takes too long."""
+    store, ends = Store(settings.storage.url), time.monotonic() + _DELIVERED_WITHIN_S
+    with closing(store), Live(console=Console(), refresh_per_second=8) as live:
+        while True:
+            table, waiting = Table(box=None, header_style="bold"), 0
+            for heading in (gettext("notification"), *settings.targets):
+                table.add_column(heading)
+            for event in store.queries.events(Selection(), newest=_NOTIFICATIONS):
+                found = {delivery.target: delivery for delivery, _ in store.queries.deliveries_of(event)}
+                waiting += sum(delivery.state in UNFINISHED for delivery in found.values())
+                marks = [_mark(found[name].state) if name in found else "–" for name in settings.targets]
+                table.add_row(gettext(event.kind) if event.kind else "–", *marks)
+            live.update(table)
+            if not waiting or time.monotonic() > ends:
+                return
+            time.sleep(0.1)
+
+
+def _mark(state: str) -> str:
+    style = {"delivered": "green", "dead": "red", "held": "red"}.get(state, "yellow")
+    return f"[{style}]{gettext(state)}[/]"
+
+
+def _say_what_to_try(address: str) -> None:
+    print(gettext("\nThe log: %(file)s", file=LOG))
+    print(gettext("What to try next, in a second terminal:"))
+    print("  .venv/bin/relay status --watch")
+    print(f"  curl -X POST 'http://127.0.0.1:{config.SANDBOX_PORT}/_fail?target=onec&mode=bad_request&count=1'")
+    print(f"  .venv/bin/relay simulate --url {address}", flush=True)
 
 
 def _becomes_ready(address: str, children: list[subprocess.Popen[bytes]]) -> bool:

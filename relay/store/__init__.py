@@ -12,6 +12,7 @@ from relay.store.alert_state import AlertStateStore
 from relay.store.call_progress import Calls
 from relay.store.dead_letter_queue import DeadLetterPage, DeadLetters, ReasonCount
 from relay.store.engine import Database
+from relay.store.erasure import Erased, Erasure, Traces
 from relay.store.group_commit import GroupCommit
 from relay.store.inbox import Inbox, InsertResult, NewEvent, Route
 from relay.store.leases import LeaseRow, Leases, LeaseWatch
@@ -34,6 +35,7 @@ __all__ = [
     "ClaimedDelivery",
     "DeadLetterPage",
     "Discard",
+    "Erased",
     "Expiry",
     "Hours",
     "InsertResult",
@@ -53,6 +55,7 @@ __all__ = [
     "Selection",
     "Store",
     "TargetFigures",
+    "Traces",
 ]
 
 
@@ -80,6 +83,7 @@ class Store:
         self.leases = Leases(self.database)
         self.targets = Targets(self.database)
         self.operator = OperatorActions(self.database)
+        self.erasure = Erasure(self.database)
         self.queries = Queries(self.database)
         self.pages = Pages(self.database)
         self.dead_letters = DeadLetters(self.database)

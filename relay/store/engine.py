@@ -132,6 +132,14 @@ class Database(ABC):
         """Return some free space to the file system; False: there is no more than will be needed."""
 
     @abstractmethod
+    def wipe_deleted(self, timeout: float) -> bool:
+        """See to it that nothing of deleted rows is left in the files; False: there still is. Raises StoreError."""
+
+    @abstractmethod
+    def copies(self) -> list[str]:
+        """Return the copies of it that are known, wherever they are."""
+
+    @abstractmethod
     def forget_copies(self, now: datetime) -> int:
         """Delete copies that have been kept for long enough; how many files. Raises StoreError."""
 

@@ -114,10 +114,15 @@ def _delete(connection: Connection, seqs: Sequence[int]) -> int:
     """Those of them that still do not wait: a replay may have come between."""
     waiting = {seq for (seq,) in _waiting.rows(connection, seqs=seqs)}
     outdated = [seq for seq in seqs if seq not in waiting]
-    calls = _calls.rows(connection, seqs=outdated)
-    _delete_exchanges.run(connection, seqs=outdated)
-    _delete_attempts.run(connection, seqs=outdated)
-    _delete_deliveries.run(connection, seqs=outdated)
-    deleted = _delete_events.run(connection, seqs=outdated)
+    return delete(connection, outdated)
+
+
+def delete(connection: Connection, seqs: Sequence[int]) -> int:
+    """Delete these events with all that came of them; return how many. What was done for a call goes with its last."""
+    calls = _calls.rows(connection, seqs=seqs)
+    _delete_exchanges.run(connection, seqs=seqs)
+    _delete_attempts.run(connection, seqs=seqs)
+    _delete_deliveries.run(connection, seqs=seqs)
+    deleted = _delete_events.run(connection, seqs=seqs)
     call_progress.forget(connection, [(source, session) for source, session in calls])
     return deleted

@@ -17,6 +17,7 @@ from flask.testing import FlaskClient
 
 from relay.models import DeliveryState, Shard
 from relay.operations import simulated_call
+from relay.sandbox.server import Sandbox
 from relay.store import Claim, Selection
 from relay.store import queue as store_work
 from relay.web import create_app
@@ -134,6 +135,7 @@ ACTIONS = [
     "/admin/targets/onec/resume",
     "/admin/events/x/edit",
     "/admin/test-call",
+    "/admin/settings/ask",
     "/admin/logout",
 ]
 
@@ -786,3 +788,73 @@ def test_a_test_call_wants_a_phone(operator: Operator, relay: Relay, sent: dict[
 
 def test_a_test_call_wants_a_source_that_there_is(operator: Operator) -> None:
     operator.do("/admin/test-call", code=404, source="nobody", phone="+79005550987")
+
+
+def test_targets_are_asked_whether_they_would_take_a_delivery(make_relay: Callable[..., Relay], onec: Sandbox) -> None:
+    operator = Operator(create_app(make_relay(onec.onec_url, more=ADMIN)).test_client())
+    operator.client.environ_base["HTTP_ACCEPT_LANGUAGE"] = "en"
+    operator.enter()
+
+    ready = operator.do("/admin/settings/ask", code=200).text
+    assert re.search(r'onec</th>\s+<td[^>]*><span class="state open">ready', ready)
+    onec.onec.fail("unauthorized", -1)
+    refused = operator.do("/admin/settings/ask", code=200).text
+    assert re.search(r'onec</th>\s+<td[^>]*><span class="state down">misconfigured', refused)
+    assert "401" in refused
+
+
+def test_the_settings_say_what_the_next_start_would_refuse(operator: Operator, relay: Relay) -> None:
+    assert 'role="alert"' not in operator.see("/admin/settings")
+    with relay.settings.file.open("a", encoding="utf-8") as file:
+        file.write("\n[no_such_table]\n")
+
+    assert "no_such_table" in operator.see("/admin/settings")
+
+
+def test_the_settings_of_every_kind_of_target_are_shown_without_their_secrets(
+    make_relay: Callable[..., Relay],
+) -> None:
+    every_kind = """
+    [sources.all]
+    token = "S3CRET-source"
+    targets = ["b24", "amo", "crm"]
+    allow_from = ["192.0.2.0/24"]
+    [[sources.all.rules]]
+    line = ["74950000001"]
+    targets = ["b24"]
+    default_user = 7
+    [targets.b24]
+    kind = "bitrix24"
+    webhook = "https://portal.example.test/rest/1/S3CRET-hook/"
+    default_user = 1
+    users = { "101" = 12 }
+    proxy = "http://user:S3CRET-proxy@proxy.example.test:3128"
+    [targets.amo]
+    kind = "amocrm"
+    url = "https://example.amocrm.ru"
+    token = "S3CRET-amo"
+    default_user = 504141
+    expire = { incoming = "10m" }
+    [targets.crm]
+    kind = "http"
+    url = "https://crm.example.test/hook?key=S3CRET-key"
+    headers = { "X-Key" = "S3CRET-header" }
+    query = { key = "S3CRET-query" }
+    secrets = ["whsec_UzNDUkVUIFMzQ1JFVCBTM0NSRVQ="]
+    """
+    operator = Operator(create_app(make_relay(more=ADMIN + every_kind)).test_client())
+    operator.enter()
+    seen = html.unescape(operator.see("/admin/settings", headers={"Accept-Language": "en"}))
+
+    assert "S3CRET" not in seen
+    assert "UzNDUkVU" not in seen
+    for said in (
+        "<code>{ 101 = 12 }</code>",
+        "https://crm.example.test/hook",
+        "proxy.example.test:3128",
+        '<code>{ incoming = "10m" }</code>',
+        "<code>192.0.2.0/24</code>",
+        "<code>line = 74950000001</code>",
+        "<code>targets = b24, default_user = 7</code>",
+    ):
+        assert said in seen, said

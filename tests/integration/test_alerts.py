@@ -483,7 +483,7 @@ def test_the_extra_is_the_version_that_is_tested() -> None:
         ('language = "de"', "alerts.language", "ru, en"),
         ("dead = 0", "alerts.dead", "at least 1"),
         ('disk_free = "much"', "alerts.disk_free", '"64KB"'),
-        ('store_down = "yes"', "alerts.store_down", "bool"),
+        ('store_down = "yes"', "alerts.store_down", "true or false"),
         ('url = "json://x"', "alerts.url", "did you mean urls"),
     ],
 )

@@ -18,7 +18,7 @@ from relay.alerts.evaluate import (
     SUMMARY,
     SUMMARY_WITHIN,
     Condition,
-    Message,
+    Notice,
     Snapshot,
     SourceStatus,
     TargetStatus,
@@ -30,6 +30,7 @@ from relay.alerts.evaluate import (
 from relay.alerts.snapshot import Summary
 from relay.config import Alerts
 from relay.config.alerting import working_hours
+from relay.i18n import Message
 from relay.store import CallCounts, TargetFigures
 from relay.store.alert_state import Alert, ConditionKind
 
@@ -136,7 +137,7 @@ class People:
     def hear(self, facts: Snapshot, *, deaf: bool = False) -> list[str]:
         evaluation = evaluate(facts, self.told, self._limits)
         self.told = evaluation.unsent if deaf else evaluation.sent
-        said = [f"{message.transition} {message.condition.key}" for message in evaluation.messages]
+        said = [f"{message.transition} {message.condition.key}" for message in evaluation.notices]
         return [] if deaf else said + [SUMMARY] * evaluation.with_summary
 
 
@@ -394,9 +395,7 @@ DOWN = Condition(kind="down", name="onec", since=NOW, count=3)
 @pytest.mark.parametrize("transition", TRANSITIONS)
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_trouble_and_its_end_have_words(kind: ConditionKind, transition: Transition, language: str) -> None:
-    said = messages.body(
-        (Message(transition, Condition(kind=kind, name="onec", since=NOW, count=3)),), language, MOSCOW
-    )
+    said = messages.body((Notice(transition, Condition(kind=kind, name="onec", since=NOW, count=3)),), language, MOSCOW)
 
     assert "{" not in said
     assert "  " not in said
@@ -407,7 +406,7 @@ def test_every_trouble_and_its_end_have_words(kind: ConditionKind, transition: T
 
 def test_numbers_have_their_russian_forms() -> None:
     said = [
-        messages.body((Message("firing", replace(DOWN, count=count)),), "ru", MOSCOW).split("; ")[1].split(",")[0]
+        messages.body((Notice("firing", replace(DOWN, count=count)),), "ru", MOSCOW).split("; ")[1].split(",")[0]
         for count in (1, 3, 11)
     ]
 
@@ -417,15 +416,15 @@ def test_numbers_have_their_russian_forms() -> None:
 def test_the_time_is_that_of_the_account() -> None:
     silent = Condition(kind="silent", name="trade", since=NOW, zone=SAMARA)
 
-    assert "02.03 12:45" in messages.body((Message("firing", DOWN),), "ru", MOSCOW)
-    assert "02.03 13:45" in messages.body((Message("firing", silent),), "ru", MOSCOW)
+    assert "02.03 12:45" in messages.body((Notice("firing", DOWN),), "ru", MOSCOW)
+    assert "02.03 13:45" in messages.body((Notice("firing", silent),), "ru", MOSCOW)
     assert "02.03.2026" in messages.body(
-        (Message("firing", Condition(kind="token", name="amo", since=NOW)),), "ru", MOSCOW
+        (Notice("firing", Condition(kind="token", name="amo", since=NOW)),), "ru", MOSCOW
     )
 
 
 def test_many_lines_are_summed_up() -> None:
-    items = tuple(Message("firing", Condition(kind="down", name=f"t{number}", since=NOW)) for number in range(25))
+    items = tuple(Notice("firing", Condition(kind="down", name=f"t{number}", since=NOW)) for number in range(25))
 
     said = messages.body(items, "en", MOSCOW)
 
@@ -433,11 +432,18 @@ def test_many_lines_are_summed_up() -> None:
     assert "and 15 more" in said
 
 
+def test_a_reason_is_in_the_readers_language_and_by_the_accounts_clock() -> None:
+    reason = Message("paused by the operator since %(at)s", at=NOW)
+
+    assert "приостановлен" in messages.body((Notice("firing", replace(DOWN, reason=reason)),), "ru", MOSCOW)
+    assert "12:45:00" in messages.body((Notice("firing", replace(DOWN, reason=reason)),), "ru", MOSCOW)
+
+
 def test_a_targets_own_words_are_told_on_one_line_without_phones_links_and_secrets() -> None:
     reason = (
         "403 for +7 900 555-09-87\r\nat https://portal.example.test/rest/1/S3CRET/ token=S3CRET {name} " + "x" * 500
     )
-    said = messages.body((Message("firing", replace(DOWN, reason=reason)),), "ru", MOSCOW)
+    said = messages.body((Notice("firing", replace(DOWN, reason=reason)),), "ru", MOSCOW)
 
     assert "S3CRET" not in said
     assert "555" not in said

@@ -132,6 +132,9 @@ class SqliteDatabase(Database):
     def free_bytes(self) -> int:
         return shutil.disk_usage(self.path.parent).free
 
+    def copies(self) -> list[str]:
+        return [str(copy.path) for copy in backup.copies_beside(self.path)]
+
     def forget_copies(self, now: datetime) -> int:
         return backup.delete_outdated(self.path, now)
 
@@ -163,6 +166,22 @@ class SqliteDatabase(Database):
             if free > _PAGES_KEPT:
                 driver.execute(f"PRAGMA incremental_vacuum({_PAGES_GIVEN_BACK})").fetchall()  # each row is a step
         return bool(free > _PAGES_KEPT)
+
+    def wipe_deleted(self, timeout: float) -> bool:
+        """Give all free pages back, and bring the journal into the file: a reader may keep it from that."""
+        with self.write(timeout) as connection:
+            _driver(connection).execute("PRAGMA incremental_vacuum").fetchall()
+        deadline = time.monotonic() + timeout
+        while not self._empty_journal(timeout):
+            if time.monotonic() >= deadline:
+                return False
+            time.sleep(_POLL_S)
+        return True
+
+    def _empty_journal(self, timeout: float) -> bool:
+        with self.lock.held(timeout):
+            busy, *_ = _driver(self._writing()).execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        return not busy
 
     @contextmanager
     def transaction(self, deadline: float) -> Iterator[Connection]:
@@ -384,6 +403,7 @@ _WRITER_PRAGMAS = (
     "PRAGMA synchronous=FULL",
     "PRAGMA foreign_keys=ON",
     "PRAGMA mmap_size=0",
+    "PRAGMA secure_delete=ON",  # what is deleted is gone from the file: it was somebody's phone
     f"PRAGMA journal_size_limit={16 * 1024 * 1024}",  # what a long reader made it grow to is given back
 )
 _READER_PRAGMAS = (

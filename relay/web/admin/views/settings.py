@@ -2,29 +2,46 @@
 
 from __future__ import annotations
 
+import os
 import platform
+from datetime import timedelta
 from typing import Any
 
 from flask import Blueprint, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 from werkzeug.exceptions import BadRequest, NotFound
 
-from relay import __version__
+from relay import __version__, config
 from relay.config import Source
-from relay.i18n import gettext
-from relay.operations import configuration, simulated_call
+from relay.errors import ConfigError
+from relay.i18n import gettext, said, translate
+from relay.models import Outcome
+from relay.operations import configuration, readiness, simulated_call
 from relay.store.tables import VERSION
 from relay.uis import cabinet
 from relay.uis.rendering import template_text
 from relay.web.admin.context import relay
 
+_PATIENCE = timedelta(seconds=10)  # of a person before a page
+
 
 def register(pages: Blueprint) -> None:
     pages.add_url_rule("/settings", "settings", settings)
+    pages.add_url_rule("/settings/ask", "ask_targets", ask_targets, methods=["POST"])
     pages.add_url_rule("/test-call", "test_call", test_call, methods=["GET", "POST"])
 
 
 def settings() -> ResponseReturnValue:
+    return _page([])
+
+
+def ask_targets() -> ResponseReturnValue:
+    """Ask each target as `check --online` does; that takes as long as the slowest, or what a person waits for."""
+    own = relay()
+    return _page(list(readiness.ask_targets(own.settings, own.store, own.clock, _PATIENCE)))
+
+
+def _page(answers: list[tuple[str, Outcome]]) -> ResponseReturnValue:
     own = relay()
     return render_template(
         "admin/settings.html",
@@ -32,8 +49,20 @@ def settings() -> ResponseReturnValue:
         sources=[_source(source) for source in own.settings.sources.values()],
         targets=[(target, configuration.keys_of_target(target)) for target in own.settings.targets.values()],
         templates={one: template_text(one.kind) for one in cabinet.NOTIFICATIONS},
+        remarks=[*readiness.remarks(own.settings), *readiness.database_remarks(own.store, own.clock(), os.environ)],
+        problem=_problem_of_file(),
+        answers=answers,
         facts=_facts(),
     )
+
+
+def _problem_of_file() -> str | None:
+    """Return why the next start would refuse the configuration, which may have been changed since this one."""
+    try:
+        config.read({**os.environ, "RELAY_CONFIG": str(relay().settings.file)})
+    except ConfigError as exc:
+        return translate(said(exc))
+    return None
 
 
 def _source(source: Source) -> dict[str, Any]:
@@ -42,7 +71,12 @@ def _source(source: Source) -> dict[str, Any]:
         for one in cabinet.NOTIFICATIONS
     ]
     rules = [configuration.rule_in_words(rule) for rule in source.rules]
-    return {"source": source, "rows": rows, "rules": rules, "given": configuration.keys_of_source(source)}
+    return {
+        "source": source,
+        "rows": rows,
+        "rules": rules,
+        "given": configuration.keys_of_source(source, relay().settings),
+    }
 
 
 def _facts() -> list[tuple[str, str]]:

@@ -1,0 +1,82 @@
+"""What `check` says: of the configuration, of the database, and of each target when it is asked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime, timedelta
+
+from msgspec.structs import replace
+
+from relay import config, targets
+from relay.clock import Clock
+from relay.config import OneCTarget, Settings, Target
+from relay.errors import StoreError
+from relay.i18n import Message, said
+from relay.models import Outcome
+from relay.store import Store
+
+_WORKERS = 1  # `relay work` beside the web processes
+_PUSH_WAITS = timedelta(seconds=300)  # the time-out in the receiver's source
+_TOGETHER = 8  # targets that are asked at once
+
+
+def remarks(settings: Settings) -> list[str]:
+    """Return what is allowed but unwise."""
+    remarks = config.warnings(settings)
+    for name, target in settings.targets.items():
+        if config.is_sandbox(target):
+            remarks.append(Message("targets.%(name)s is the sandbox: calls end nowhere", name=name))
+        elif target.address.startswith("http://"):
+            remarks.append(
+                Message("targets.%(name)s is reached over plain http: fine inside your own network only", name=name)
+            )
+        if isinstance(target, OneCTarget) and target.timeout <= _PUSH_WAITS and not config.is_sandbox(target):
+            remarks.append(
+                Message(
+                    "targets.%(name)s: a UIScom service waits for Centrifugo for up to %(seconds)s s, and "
+                    'writes the call even so: with timeout = "310s" it is not sent again meanwhile',
+                    name=name,
+                    seconds=_PUSH_WAITS.seconds,
+                )
+            )
+        if not target.verify_tls:
+            remarks.append(
+                Message(
+                    "targets.%(name)s: verify_tls is off; ca_file with the company's certificate is better", name=name
+                )
+            )
+    remarks += [
+        Message("sources.%(name)s is open: anybody may send to it", name=name)
+        for name, source in settings.sources.items()
+        if source.open
+    ]
+    remarks.append(Message("on a plain server put nginx in front: it takes the TLS (see docs/en/deployment.md)"))
+    return remarks
+
+
+def database_remarks(store: Store, now: datetime, environ: Mapping[str, str]) -> list[str]:
+    """Return what the engine is asked to say of itself; a new database has nothing to say yet."""
+    if not store.database.exists():
+        return []
+    try:
+        return store.database.remarks(now, int(environ.get("WEB_CONCURRENCY") or 1) + _WORKERS)
+    except StoreError as exc:
+        return [said(exc)]
+
+
+def ask_targets(
+    settings: Settings, store: Store, clock: Clock, patience: timedelta = timedelta.max
+) -> Iterator[tuple[str, Outcome]]:
+    """Ask each target whether it would take a delivery, several at once; none for longer than the patience."""
+
+    def ask(target: Target) -> Outcome:
+        hasty = replace(target, timeout=min(target.timeout, patience))
+        adapter = targets.build(hasty, clock, store.token_store(target.name))
+        try:
+            return adapter.check()
+        finally:
+            adapter.close()
+
+    with ThreadPoolExecutor(min(_TOGETHER, len(settings.targets) or 1)) as pool:
+        yield from zip(settings.targets, pool.map(ask, settings.targets.values()), strict=True)
