@@ -41,12 +41,13 @@ class Housekeeping:
     def prune(self, *, breather_s: float = 0.0) -> int:
         """Delete what has been kept for long enough, old copies of the database too; return how many events."""
         now = self._clock()
-        deleted = retention.prune(
-            self._store.database,
-            now - self._storage.keep_delivered,
-            now - self._storage.keep_dead,
-            should_stop=lambda: self._stopping.wait(breather_s),
-        )
+        database, storage = self._store.database, self._storage
+
+        def should_stop() -> bool:
+            return self._stopping.wait(breather_s)
+
+        retention.forget_exchanges(database, now - storage.keep_payloads, should_stop)
+        deleted = retention.prune(database, now - storage.keep_delivered, now - storage.keep_dead, should_stop)
         if files := self._store.database.forget_copies(now):
             log.info("retention.copies_deleted", files=files)
         return deleted

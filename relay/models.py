@@ -153,6 +153,21 @@ class ClaimedDelivery(Struct, frozen=True):
     epoch: int
 
 
+class Exchange(Struct, frozen=True, kw_only=True):
+    """One request to a target and its answer, as people are shown them: without secrets, long bodies cut."""
+
+    method: str
+    url: str
+    headers: dict[str, str]
+    body: str = ""
+    is_cut: bool = False  #: was the request's body longer?
+    status: int | None = None  #: None: there was no answer
+    phrase: str = ""  #: of the status line, where it is not the usual one
+    answer_headers: dict[str, str] = {}  #: those that say something
+    answer: str = ""
+    took_ms: int
+
+
 class Outcome(Struct, frozen=True, kw_only=True):
     """What an attempt came to, in the words that the schedule acts on."""
 
@@ -164,6 +179,7 @@ class Outcome(Struct, frozen=True, kw_only=True):
     health_hint: Literal["well", "not_asked", "perhaps_restarting"] | None = None
     """What it shows of the target, where that is not what the name says: `well`, it works, and only this event it
     does not take now; `not_asked`, no request was needed; `perhaps_restarting`, it may be misconfigured."""
+    exchanges: tuple[Exchange, ...] = ()  #: what was sent and answered, in order
 
 
 class Attempt(Struct, frozen=True, kw_only=True):
@@ -175,6 +191,14 @@ class Attempt(Struct, frozen=True, kw_only=True):
     status: int | None
     outcome: OutcomeName
     reason: Words
+
+
+class AttemptExchanges(Struct, frozen=True, kw_only=True):
+    """What was sent and answered in the last attempt of a delivery, as it stands in the store."""
+
+    delivery_seq: int
+    at: datetime  #: the attempt's
+    exchanges: tuple[Exchange, ...]
 
 
 class TargetHealth(Struct, frozen=True, kw_only=True):

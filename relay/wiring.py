@@ -73,7 +73,15 @@ def build(settings: Settings, *, clock: Clock = now_utc) -> Relay:
         name: targets.build(target, clock, store.token_store(name)) for name, target in settings.targets.items()
     }
     lanes = [
-        Lane(adapters[shard.target], store, clock, bucket=bucket, observe=metrics.record_attempt, shard=shard)
+        Lane(
+            adapters[shard.target],
+            store,
+            clock,
+            bucket=bucket,
+            observe=metrics.record_attempt,
+            shard=shard,
+            keeps_exchanges=bool(settings.storage.keep_payloads),
+        )
         for shard, bucket in _buckets(settings).items()
     ]
     dispatcher = Dispatcher(lanes, store, clock)

@@ -34,6 +34,7 @@ CONFIG = """
 timezone = "Europe/Moscow"
 [storage]
 url = "{database}"
+{storage}
 [sources.trade]
 token = ["correct-horse", "battery-staple"]
 targets = ["onec"]
@@ -109,12 +110,13 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path, with_tables: st
 
 @pytest.fixture
 def write_config(tmp_path: Path, database_url: str) -> Callable[..., Path]:
-    """Writes a configuration: one source `trade`, one target `onec`; more lines for either."""
+    """Writes a configuration: one source `trade`, one target `onec`; more lines for each part."""
 
     def write(
         url: str = "http://127.0.0.1:9/trade/hs/UIScom",
         *,
         top: str = "",
+        storage: str = "",
         source: str = "",
         target: str = "",
         more: str = "",
@@ -123,7 +125,9 @@ def write_config(tmp_path: Path, database_url: str) -> Callable[..., Path]:
         # only the tests of the gap wait for it
         call_gap = "" if "call_gap" in target else 'call_gap = "0s"'
         database = database_url
-        text = CONFIG.format(top=top, database=database, url=url, source=source, target=target, call_gap=call_gap)
+        text = CONFIG.format(
+            top=top, storage=storage, database=database, url=url, source=source, target=target, call_gap=call_gap
+        )
         file.write_text(text + more, encoding="utf-8")
         return file
 

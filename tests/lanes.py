@@ -139,6 +139,7 @@ class SteppedLane:
             "bucket": TokenBucket(None, lambda: 0.0),
             "monotonic": lambda: clock().timestamp(),
             "observe": lambda _, outcome, __: self._outcomes.append(outcome),
+            "keeps_exchanges": bool(relay.settings.storage.keep_payloads),
             "stopping": Waits(lambda seconds: clock.forward(seconds=seconds)),
             **more,
         }

@@ -69,7 +69,7 @@ def events(json_lines: bool, limit: int | None, **options: Any) -> None:
 @click.argument("id")
 @as_json
 def show(id: str, json_lines: bool) -> None:
-    """Shows one event whole: what came, what was understood, each delivery and each attempt."""
+    """Shows one event whole: what came, what was understood, each attempt, what was sent and answered."""
     relay = open_relay()
     event = relay.store.queries.event(id)
     deliveries = relay.store.queries.deliveries_of(event)
@@ -77,6 +77,7 @@ def show(id: str, json_lines: bool) -> None:
         print_json(serializers.whole_record(event, deliveries))
         return
     console, zone = _console(), ZoneInfo(event.zone)
+    kept = relay.store.queries.exchanges_of(event)
     table = _table("event", event.id)
     for name in ("source", "endpoint", "kind", "state", "session", "problem"):
         table.add_row(gettext(name), _cell(name, getattr(event, name), zone))
@@ -104,6 +105,9 @@ def show(id: str, json_lines: bool) -> None:
             )
             table.add_row(f"{_local(attempt.at, zone)} #{attempt.number}", "  ".join(filter(None, answer)))
         console.print(table)
+        for exchange in kept[delivery.seq].exchanges if delivery.seq in kept else ():
+            for text in (serializers.request_text(exchange), serializers.answer_text(exchange)):
+                console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
 @click.command()

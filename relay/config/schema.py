@@ -27,6 +27,7 @@ class Storage(Struct, frozen=True, forbid_unknown_fields=True):
     url: str = "sqlite:///relay.db"
     keep_delivered: timedelta = timedelta(days=30)
     keep_dead: timedelta = timedelta(days=180)
+    keep_payloads: timedelta = timedelta(days=7)
 
     @property
     def is_file(self) -> bool:

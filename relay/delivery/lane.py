@@ -51,6 +51,7 @@ class Lane:
         observe: Observer = lambda *_: None,
         stopping: threading.Event | None = None,
         shard: Shard | None = None,
+        keeps_exchanges: bool = True,
     ) -> None:
         self.adapter, self.config, self._observe = adapter, adapter.settings, observe
         self.name = self.config.name  #: the target's
@@ -63,7 +64,9 @@ class Lane:
         self._store, self._clock, self._monotonic = store, clock, monotonic
         self._lease_valid: Callable[[], bool] = lambda: True
         self._stopping = stopping or threading.Event()
-        self.attempts = AttemptRunner(adapter, store, self.throttle, clock, self._stopping)
+        self.attempts = AttemptRunner(
+            adapter, store, self.throttle, clock, self._stopping, keeps_exchanges=keeps_exchanges
+        )
         self._saved = TargetHealth()  # what the store knows of the target
         self._unsaved = 0  # threads that have learned something of it which is not in the store yet
         self._condition = threading.Condition()

@@ -21,7 +21,7 @@ from relay.delivery.retry_policy import Verdict
 from relay.delivery.throttle import Throttle
 from relay.errors import Interrupted, StoreError
 from relay.i18n import Message, said
-from relay.models import Attempt, CallEvent, ClaimedDelivery, Delivery, Outcome
+from relay.models import Attempt, CallEvent, ClaimedDelivery, Delivery, Exchange, Outcome
 from relay.store import AttemptResult, Store
 from relay.targets.base import Adapter, CallContext
 
@@ -29,14 +29,23 @@ log = structlog.get_logger("relay.delivery")
 
 _QUICK_TRIES = 3
 _QUICK_WAIT_MAX_S = 2.0
+_EXCHANGES_KEPT = 16  # of an attempt: a call at a CRM takes fewer steps
 
 
 class AttemptRunner:
     """Makes attempts at one target."""
 
     def __init__(
-        self, adapter: Adapter, store: Store, throttle: Throttle, clock: Clock, stopping: threading.Event
+        self,
+        adapter: Adapter,
+        store: Store,
+        throttle: Throttle,
+        clock: Clock,
+        stopping: threading.Event,
+        *,
+        keeps_exchanges: bool,
     ) -> None:
+        self._keeps_exchanges = keeps_exchanges
         self._adapter, self._config, self._throttle = adapter, adapter.settings, throttle
         self._store, self._clock, self._stopping = store, clock, stopping
         self.clock_jumps: deque[tuple[datetime, datetime]] = deque(maxlen=20)  #: of the wall clock: from and to
@@ -47,6 +56,9 @@ class AttemptRunner:
         `lease_valid` is asked before each request. Raises StoreError, and Interrupted when the work must end.
         """
         context = LaneContext(claimed, self._store, self._throttle, self._stopping, lease_valid)
+        exchanges: deque[Exchange] = deque(maxlen=_EXCHANGES_KEPT)
+        if self._keeps_exchanges:
+            context.report = exchanges.append
         quick_tries = Retrying(
             retry=retry_if_result(lambda outcome: outcome.name == "unreachable"),
             stop=stop_after_attempt(_QUICK_TRIES) | stop_when_event_set(self._stopping),
@@ -58,7 +70,7 @@ class AttemptRunner:
             outcome: Outcome = self._adapter.send(claimed, context)
             if outcome.name == "unreachable":
                 outcome = quick_tries(self._send_again, claimed, context, [outcome])
-            return retry_policy.limit_wait(outcome, self._config.retry_after_max)
+            outcome = retry_policy.limit_wait(outcome, self._config.retry_after_max)
         except (StoreError, Interrupted):
             raise
         except Exception as exc:  # a fault of ours: the delivery keeps its place, and the reason is seen
@@ -66,7 +78,8 @@ class AttemptRunner:
             reason = Message(
                 "the relay failed on it (%(name)s: %(why)s); please report it", name=type(exc).__name__, why=said(exc)
             )
-            return Outcome(name="failed", reason=reason)
+            outcome = Outcome(name="failed", reason=reason)
+        return replace(outcome, exchanges=tuple(exchanges))
 
     def result(
         self, delivery: Delivery, epoch: int, began: datetime, outcome: Outcome, *, took_ms: int = 0
@@ -176,6 +189,7 @@ def attempt_result(
         reason=verdict.reason,
         remote_id=(outcome and outcome.remote_id) or delivery.remote_id,
         attempt=attempt,
+        exchanges=() if outcome is None else outcome.exchanges,
         call_free_at=call_free_at,
     )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from relay.clock import iso
-from relay.models import Attempt, Delivery, Event
+from relay.models import Attempt, Delivery, Event, Exchange
 from relay.uis.parser import decode
 from relay.uis.rendering import as_record
 
@@ -53,6 +53,21 @@ def attempt_record(attempt: Attempt) -> JSONDict:
         "outcome": attempt.outcome,
         "reason": attempt.reason,
     }
+
+
+def request_text(exchange: Exchange) -> str:
+    """Return a request as it went out, for people."""
+    lines = [f"{exchange.method} {exchange.url}", *(f"{name}: {value}" for name, value in exchange.headers.items())]
+    return "\n".join([*lines, "", exchange.body] if exchange.body else lines)
+
+
+def answer_text(exchange: Exchange) -> str:
+    """Return the answer to it; empty when there was none."""
+    if exchange.status is None:
+        return ""
+    lines = [f"{exchange.status} {exchange.phrase}".rstrip()]
+    lines += [f"{name}: {value}" for name, value in exchange.answer_headers.items()]
+    return "\n".join([*lines, "", exchange.answer] if exchange.answer else lines)
 
 
 def dead_letter_record(letter: Delivery | Event) -> JSONDict:

@@ -16,7 +16,16 @@ from sqlalchemy import Connection
 
 from relay.clock import to_us
 from relay.i18n import encode
-from relay.models import Attempt, ClaimedDelivery, Delivery, DeliveryState, Shard, TargetHealth
+from relay.models import (
+    Attempt,
+    AttemptExchanges,
+    ClaimedDelivery,
+    Delivery,
+    DeliveryState,
+    Exchange,
+    Shard,
+    TargetHealth,
+)
 from relay.store import call_order, target_state
 from relay.store.engine import PATIENT_TIMEOUT_S, Database
 from relay.store.group_commit import GroupCommit
@@ -27,11 +36,13 @@ from relay.store.tables import (
     DELIVERY,
     DUE,
     EVENT,
+    EXCHANGES,
     HEALTH,
     IN_LANE,
     UNFINISHED,
     attempts,
     deliveries,
+    exchanges,
 )
 
 
@@ -80,6 +91,13 @@ _same_attempt = Statement(
     "SELECT 1 FROM attempts WHERE delivery_seq = :seq AND number = :number AND at = :at AND outcome = :outcome"
 )
 _insert_attempts = ManyRows.insert(attempts, without=("seq",))
+_save_exchanges = ManyRows(
+    {column.name: column for column in exchanges.c},
+    """
+    INSERT INTO exchanges (delivery_seq, at, exchanges) VALUES :rows
+    ON CONFLICT (delivery_seq) DO UPDATE SET at = excluded.at, exchanges = excluded.exchanges
+    """,
+)
 _note_error = Statement("UPDATE targets SET last_error = :error, last_error_at = :at WHERE name = :target")
 _unclaim = Statement(
     """
@@ -156,6 +174,7 @@ class AttemptResult(Struct, frozen=True, kw_only=True):
     reason: str | None
     remote_id: str | None
     attempt: Attempt | None
+    exchanges: tuple[Exchange, ...] = ()  #: what was sent and answered; replaces that of the attempt before
     call_free_at: datetime | None = None  #: no other delivery of its call before
     health: TargetHealth | None = None  #: the target's, if this attempt has changed it
     claim_next: Claim | None = None  #: claim the lane's next one in the same commit
@@ -272,6 +291,7 @@ def _record(connection: Connection, batch: Sequence[AttemptResult]) -> list[Row 
         connection,
         [{**ATTEMPT.row(result.attempt), "delivery_seq": result.delivery.seq} for result in new if result.attempt],
     )
+    _save_exchanges.run(connection, [kept for result in new if (kept := _exchanges_row(result)) is not None])
     for result in batch:
         if result.attempt is not None and result.attempt.outcome != "delivered":
             at = to_us(result.attempt.at)
@@ -302,6 +322,14 @@ def _result_row(result: AttemptResult) -> dict[str, Any]:
         "remote": result.remote_id,
         "tries": delivery.attempts,
     }
+
+
+def _exchanges_row(result: AttemptResult) -> dict[str, Any] | None:
+    if result.attempt is None or not result.exchanges:
+        return None
+    return EXCHANGES.row(
+        AttemptExchanges(delivery_seq=result.delivery.seq, at=result.attempt.at, exchanges=result.exchanges)
+    )
 
 
 def _save_late(connection: Connection, result: AttemptResult) -> bool:

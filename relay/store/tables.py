@@ -23,10 +23,10 @@ from sqlalchemy import (
 )
 
 from relay import models
-from relay.models import Attempt, Delivery, Event, TargetHealth, TokenPair
+from relay.models import Attempt, AttemptExchanges, Delivery, Event, TargetHealth, TokenPair
 from relay.store.statement import RowMapper
 
-VERSION = "0009"
+VERSION = "0010"
 """The newest migration: what this program expects of a database."""
 
 metadata = MetaData()
@@ -140,6 +140,14 @@ attempts = Table(
     Index("attempts_delivery", "delivery_seq"),
 )
 
+exchanges = Table(
+    "exchanges",
+    metadata,
+    Column("delivery_seq", _Seq, ForeignKey("deliveries.seq"), primary_key=True, autoincrement=False),
+    Column("at", BigInteger, nullable=False),  # of the attempt
+    Column("exchanges", LargeBinary, nullable=False),  # JSON without secrets; compressed where it is long
+)
+
 targets = Table(
     "targets",
     metadata,
@@ -243,5 +251,6 @@ heartbeats = Table(
 EVENT = RowMapper(Event, events)
 DELIVERY = RowMapper(Delivery, deliveries)
 ATTEMPT = RowMapper(Attempt, attempts)
+EXCHANGES = RowMapper(AttemptExchanges, exchanges)
 HEALTH = RowMapper(TargetHealth, targets)
 TOKENS = RowMapper(TokenPair, tokens)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from datetime import datetime
 from typing import Any, Literal, Protocol
@@ -13,7 +14,7 @@ from zoneinfo import ZoneInfo
 from relay.clock import Clock
 from relay.config import Target
 from relay.i18n import Message
-from relay.models import CallEvent, ClaimedDelivery, Event, Outcome, TokenPair
+from relay.models import CallEvent, ClaimedDelivery, Event, Exchange, Outcome, TokenPair
 from relay.targets.http_client import Client, TargetError, unthrottled
 from relay.uis import parser, rendering
 from relay.uis.parser import charset
@@ -24,6 +25,8 @@ _FORM = "application/x-www-form-urlencoded"
 
 class CallContext(ABC):
     """Lends an adapter, for one delivery, what is known of its call, and lets it make requests."""
+
+    report: Callable[[Exchange], None] | None = None  #: is told of each request with its answer
 
     @abstractmethod
     def history(self) -> tuple[CallEvent, ...]:
@@ -73,13 +76,13 @@ class Adapter(ABC):
         call = claimed.event.call
         if call is None:
             return Outcome(name="refused", reason=Message("the event is quarantined: there is nothing to send"))
-        self.client.acquire = context.acquire
+        self.client.acquire, self.client.report = context.acquire, context.report
         try:
             return self._deliver(claimed, call, context)
         except TargetError as exc:
             return exc.outcome
         finally:
-            self.client.acquire = unthrottled
+            self.client.acquire, self.client.report = unthrottled, None
 
     def check(self) -> Outcome:
         """Ask the target whether it would take a delivery, without making one. Well or not, the reason has remarks."""

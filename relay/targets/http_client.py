@@ -29,9 +29,10 @@ from urllib3.exceptions import NameResolutionError, NewConnectionError
 from relay.config import ROOT, Target
 from relay.errors import RelayError
 from relay.i18n import Message, change, join
-from relay.models import Outcome
+from relay.models import Exchange, Outcome
 from relay.targets import error_text
 from relay.targets.error_text import REMEDIES, Mask, secrets_of
+from relay.targets.exchange_record import exchange_of, without_content
 
 _BODY_MAX = 64 * 1024
 _SLOW_LINE = 256 * 1024  # bytes a second
@@ -86,6 +87,7 @@ class Client:
 
     The target's own secrets are hidden in what it answers, before anything reads it. `admit` says to which addresses
     it may connect; without it, to all. `acquire` is asked before each request, and raises when none may be made.
+    `report` is told of each request with its answer.
     """
 
     def __init__(self, settings: Target, *, mask: Mask | None = None, admit: Admit | None = None) -> None:
@@ -96,6 +98,7 @@ class Client:
         self._mask = Mask(secrets_of(settings)) if mask is None else mask
         self._admit = admit
         self.acquire: Callable[[], None] = unthrottled
+        self.report: Callable[[Exchange], None] | None = None
         self.requests_made = 0
         # a session adds hooks, redirects and the environment's proxies, which we do not have, for half the speed
         self._adapter = _TrackingAdapter()
@@ -114,17 +117,32 @@ class Client:
         *,
         body_max: int = _BODY_MAX,
         secrets: tuple[str, ...] = (),
+        is_of_tokens: bool = False,
     ) -> Response:
         """Make one request, and return its answer with at most `body_max` bytes of the body. Raises NoAnswer.
 
         `secrets` are in this request beside those of the settings, and are hidden in the answer as well.
+        `is_of_tokens`: the answer holds new secrets, and neither it nor the request is reported but for its address.
         """
         self.acquire()
         self.requests_made += 1
         if time.monotonic() - self._used_at > _IDLE_MAX_S:
             self._adapter.forget_connections()
         prepared = self._prepare(method, url, headers, body)
-        exchange = _THREAD.exchange = _Exchange(self._time_limit(body, body_max), self._admit)
+        response, began = None, time.monotonic()
+        try:
+            response = self._send(prepared, self._time_limit(body, body_max), body_max, secrets)
+        finally:
+            if self.report is not None:
+                took_ms = int((time.monotonic() - began) * 1000)
+                exchange = exchange_of(prepared, response, self._mask, secrets, took_ms=took_ms)
+                self.report(without_content(exchange) if is_of_tokens else exchange)
+        return response
+
+    def _send(
+        self, prepared: requests.PreparedRequest, time_limit_s: float, body_max: int, secrets: tuple[str, ...]
+    ) -> Response:
+        exchange = _THREAD.exchange = _Exchange(time_limit_s, self._admit)
         try:
             response = self._adapter.send(
                 prepared, timeout=self._timeout, stream=True, verify=self._verify, proxies=self._proxies

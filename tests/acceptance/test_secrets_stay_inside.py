@@ -5,7 +5,13 @@ from __future__ import annotations
 import base64
 import http.client
 import json
+import os
+import sqlite3
+import subprocess
+import sys
+import zlib
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +26,7 @@ from tests.calls import rendered
 from tests.stories import finished, incoming, not_taken
 from tests.waiting import eventually
 
+ROOT = Path(__file__).parents[2]
 MARK = "S3CRETMARK"
 PHONE = "79005550987"
 LINK = "https://media.example.test/record/S3CRETLINK"
@@ -118,6 +125,24 @@ def assert_clean(text: str, what: str) -> None:
         )
 
 
+def assert_kept_without_secrets(database: Path, config: Path) -> None:
+    """Look through what was sent and answered, as it lies on the disk and as `show` prints it."""
+    with closing(sqlite3.connect(database)) as connection:
+        kept = [bytes(content) for (content,) in connection.execute("SELECT exchanges FROM exchanges")]
+        events = [event for (event,) in connection.execute("SELECT DISTINCT event FROM deliveries LIMIT 3")]
+    texts = [(zlib.decompress(content) if content[:1] == b"x" else content).decode() for content in kept]
+    for kind in ("/hs/UIScom/", "telephony.externalcall.register", "/api/v4/"):
+        assert any(kind in text for text in texts), f"something of {kind} is kept"
+    for event in events:
+        environ = {**os.environ, "RELAY_CONFIG": str(config)}
+        command = [sys.executable, "-m", "relay", "show", event]
+        texts.append(subprocess.run(command, env=environ, cwd=ROOT, capture_output=True, text=True, check=True).stdout)
+    basic = base64.b64encode(f"uis:{MARK}-onec".encode()).decode()
+    for text in texts:
+        for secret in (MARK, basic):
+            assert secret not in text, text
+
+
 @pytest.mark.parametrize("form", ["text", "json"])
 def test_secrets_phones_and_links_reach_no_log_no_metric_no_answer_and_no_process_list(
     form: str, systems: Sandbox, tmp_path: Path, unused_port: int
@@ -147,6 +172,7 @@ def test_secrets_phones_and_links_reach_no_log_no_metric_no_answer_and_no_proces
     log = process.log.read_text()
     assert "notification.accepted" in log
     assert "GET /metrics" in access.read_text()
+    assert_kept_without_secrets(tmp_path / "relay.db", config)
     assert_clean(log, "the log")
     assert_clean(access.read_text(), "the access log")
     assert_clean(lines, "the process list")

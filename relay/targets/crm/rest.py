@@ -61,7 +61,7 @@ class CrmRest(ABC):
     def _exchange(self, refresh: str, fingerprint: str) -> TokenPair:
         now: datetime = self._clock()
         try:
-            response = self._client().request(*self._token_request(refresh), secrets=(refresh,))
+            response = self._client().request(*self._token_request(refresh), secrets=(refresh,), is_of_tokens=True)
         except TargetError as exc:  # whatever became of the exchange, the delivery was surely not taken
             raise TargetError(
                 replace(exc.outcome, name="unreachable", reason=Message("OAuth: %(reason)s", reason=exc.outcome.reason))
