@@ -7,7 +7,6 @@ is passed, and how many rows.
 from __future__ import annotations
 
 import re
-import zlib
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from types import NoneType
@@ -127,23 +126,6 @@ def _json(type_: Any) -> _Conversion:
     return _Conversion(msgspec.json.Decoder(type_).decode, lambda value: _encoder.encode(value).decode())
 
 
-_COMPRESSED_FROM = 4096  # bytes: to compress what is short costs more time than its space is worth
-
-
-def _compressed(type_: Any) -> _Conversion:
-    """Return the conversion of what may be long: to JSON, compressed where it is. JSON never begins with an `x`."""
-    decode = msgspec.json.Decoder(type_).decode
-
-    def read(content: bytes) -> Any:
-        return decode(zlib.decompress(content) if content[:1] == b"x" else content)
-
-    def write(value: Any) -> bytes:
-        content = _encoder.encode(value)
-        return content if len(content) < _COMPRESSED_FROM else zlib.compress(content, 1)
-
-    return _Conversion(read, write)
-
-
 def _said(text: str) -> str:
     return i18n.decode(text) if text.startswith(i18n.MARK) else text
 
@@ -156,7 +138,7 @@ _CONVERSIONS: Mapping[Any, _Conversion] = {
     bool: _Conversion(bool, None),
     datetime: _Conversion(from_us, to_us),
     CallEvent: _json(CallEvent),
-    tuple[Exchange, ...]: _compressed(tuple[Exchange, ...]),
+    tuple[Exchange, ...]: _Conversion(msgspec.json.Decoder(tuple[Exchange, ...]).decode, _encoder.encode),
     Words: _Conversion(_said, _kept),
     tuple[Words, ...]: _Conversion(
         lambda text: tuple(map(_said, msgspec.json.decode(text))),

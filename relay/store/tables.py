@@ -145,7 +145,7 @@ exchanges = Table(
     metadata,
     Column("delivery_seq", _Seq, ForeignKey("deliveries.seq"), primary_key=True, autoincrement=False),
     Column("at", BigInteger, nullable=False),  # of the attempt
-    Column("exchanges", LargeBinary, nullable=False),  # JSON without secrets; compressed where it is long
+    Column("exchanges", LargeBinary, nullable=False),  # JSON without secrets
 )
 
 targets = Table(
