@@ -24,6 +24,7 @@ from tests.waiting import eventually
 ROUNDS = 48 if SOAK else 4  # in each four: a kill, cut connections, a kill, a restart of the server
 BATCH = 90
 CONCURRENCY = 3
+SHARDS = 2  # of one of the two targets
 
 
 @pytest.fixture(params=["direct", "pooled"])
@@ -58,12 +59,14 @@ def processes(
 ) -> Iterator[list[Process]]:
     """Three web processes, which deliver too, and two workers."""
     more = ANOTHER_1C.format(name="second", url=bases[1].onec_url)
-    config = write_config(bases[0].onec_url, target=f"concurrency = {CONCURRENCY}", more=more)
+    split = f'concurrency = {CONCURRENCY}\nshards = {SHARDS}\ntimeout = "10s"'
+    config = write_config(bases[0].onec_url, target=split, more=more)
     text = config.read_text(encoding="utf-8").replace('targets = ["onec"]', 'targets = ["onec", "second"]')
     config.write_text(text, encoding="utf-8")
     address = {"DATABASE_URL": server[1]}
     made = [Process(config, unused_port(), tmp_path / f"web-{number}.log", **address) for number in range(3)]
-    made += [Process(config, 0, tmp_path / f"work-{number}.log", "work", **address) for number in range(2)]
+    unasked = {"PORT": "8000"}  # a worker listens nowhere, but does not start with a port that is none
+    made += [Process(config, 0, tmp_path / f"work-{n}.log", "work", **address, **unasked) for n in range(2)]
     store = Store(server[1])
     migrate.migrate(store.database, FakeClock()())
     store.close()

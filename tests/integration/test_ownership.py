@@ -19,7 +19,7 @@ from relay.errors import OwnershipLost, StoreBusy, StoreError
 from relay.models import Outcome, Shard
 from relay.sandbox.server import Sandbox
 from relay.store import Claim, ClaimedDelivery, Selection
-from relay.store.leases import TAKEN_OVER_AFTER_S
+from relay.store.leases import TAKEN_OVER_AFTER_S, Leases
 from relay.wiring import Relay
 from tests.calls import rendered
 from tests.factories import POLICY
@@ -433,3 +433,25 @@ def test_nothing_is_claimed_under_the_epoch_of_a_lane_that_was_let_go(stored: Re
         stored.store.calls.save_progress(claimed.delivery, epoch, {"a": 1})
     assert stored.store.leases.all()[ONEC].epoch > epoch
     lease.end()
+
+
+def test_whether_anybody_delivers_is_seen_from_the_leases_on_every_engine(relay: Relay) -> None:
+    """Of a process that was killed on another machine the leases only stand still."""
+    seconds = Seconds()
+    looks = Leases(relay.store.database, seconds)
+    assert not looks.is_worked(["onec"])
+    lease = Lease(relay.store, seconds)
+    lease.start()
+    assert contend(lease, relay)
+    for _ in range(10):
+        assert looks.is_worked(["other", "onec"])
+        assert not looks.is_worked(["other"])
+        seconds.now += 4
+        lease.renew()
+    assert looks.is_worked(["onec"])
+    seconds.now += TAKEN_OVER_AFTER_S
+    assert not looks.is_worked(["onec"])
+    lease.renew()
+    assert looks.is_worked(["onec"])
+    lease.end()
+    assert not looks.is_worked(["onec"])
