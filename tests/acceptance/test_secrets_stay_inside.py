@@ -9,7 +9,6 @@ import os
 import sqlite3
 import subprocess
 import sys
-import zlib
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -130,7 +129,7 @@ def assert_kept_without_secrets(database: Path, config: Path) -> None:
     with closing(sqlite3.connect(database)) as connection:
         kept = [bytes(content) for (content,) in connection.execute("SELECT exchanges FROM exchanges")]
         events = [event for (event,) in connection.execute("SELECT DISTINCT event FROM deliveries LIMIT 3")]
-    texts = [(zlib.decompress(content) if content[:1] == b"x" else content).decode() for content in kept]
+    texts = [content.decode() for content in kept]
     for kind in ("/hs/UIScom/", "telephony.externalcall.register", "/api/v4/"):
         assert any(kind in text for text in texts), f"something of {kind} is kept"
     for event in events:
