@@ -12,6 +12,7 @@ import pytest
 from relay.models import AttemptExchanges
 from relay.sandbox.server import Sandbox
 from relay.store import Selection
+from relay.web import create_app
 from relay.wiring import Relay
 from tests.calls import rendered
 from tests.fakes import FakeClock
@@ -119,3 +120,20 @@ def test_nothing_is_kept_where_the_setting_says_so(
 
     assert deliveries(relay, "onec")[0].state == "delivered"
     assert not exchanges(relay, event_id)
+
+
+def test_the_page_of_an_event_shows_what_was_sent_and_answered(
+    make_relay: Callable[..., Relay], base: Sandbox, clock: FakeClock
+) -> None:
+    relay = make_relay(base.onec_url, more='[admin]\npassword = "a long enough one"\n')
+    event_id = post(relay, rendered("incoming"))
+    SteppedLane(relay, "onec", clock).deliver()
+    page = create_app(relay, delivers=False).test_client()
+    form = page.get("/admin/login").get_data(as_text=True).split('name="form" value="')[1].split('"')[0]
+    page.post("/admin/login", data={"password": "a long enough one", "form": form})
+
+    text = page.get(f"/admin/events/{event_id}", headers={"Accept-Language": "en"}).get_data(as_text=True)
+
+    assert "What was sent, and what was answered" in text
+    assert "Authorization: Basic ***" in text
+    assert "417 Error Centrifugo send to channel: !" in text

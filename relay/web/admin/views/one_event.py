@@ -37,8 +37,18 @@ def event(event_id: str) -> ResponseReturnValue:
         edited=None if event.edited is None else serializers.text(event.edited),
         understood=call_fields(event.call, zone),
         explained=_explained(event),
+        exchanges=_exchanges(event),
         shows_links=request.args.get("links") == "shown",
     )
+
+
+def _exchanges(event: Event) -> dict[int, list[tuple[str, str]]]:
+    """Return the requests of each delivery's last attempt with their answers, by the delivery's seq."""
+    kept = relay().store.queries.exchanges_of(event)
+    return {
+        seq: [(serializers.request_text(one), serializers.answer_text(one)) for one in each.exchanges]
+        for seq, each in kept.items()
+    }
 
 
 def _explained(event: Event) -> list[Explanation]:
