@@ -91,9 +91,9 @@ def refuse_unused_targets(settings: Settings, store: Store) -> list[str]:
     idle = [name for name in unused if not (has_tables and store.queries.has_backlog(name))]
     if idle:
         raise ConfigError(
-            "%(file)s: targets.%(idle)s: no source uses it; name it in some [sources.*] targets, or remove it",
+            "%(file)s: targets.%(name)s: no source uses it; name it in some [sources.*] targets, or remove it",
             file=settings.file,
-            idle=idle[0],
+            name=idle[0],
         )
     return [
         Message(

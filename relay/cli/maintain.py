@@ -53,10 +53,11 @@ def prune() -> None:
     kept = relay.settings.storage
     click.echo(
         gettext(
-            "deleted %(deleted)s events; delivered ones are kept for %(days)s days, dead letters for %(days2)s",
-            deleted=deleted,
-            days=kept.keep_delivered.days,
-            days2=kept.keep_dead.days,
+            "deleted %(count)s events; delivered ones are kept for %(delivered_days)s days,"
+            " dead letters for %(dead_days)s",
+            count=deleted,
+            delivered_days=kept.keep_delivered.days,
+            dead_days=kept.keep_dead.days,
         )
     )
 
@@ -69,10 +70,10 @@ def backup(file: Path) -> None:
     count = back_up(_sqlite(relay.store, "pg_dump").path, file).events
     click.echo(
         gettext(
-            "%(file)s: %(count)s events, %(st_size)s MB, checked",
+            "%(file)s: %(count)s events, %(size)s MB, checked",
             file=file,
             count=count,
-            st_size=f"{file.stat().st_size / 1000000.0:.1f}",
+            size=f"{file.stat().st_size / 1000000.0:.1f}",
         )
     )
 
@@ -107,9 +108,9 @@ def restore(file: Path) -> None:
     if done.content.version != VERSION:
         click.echo(
             gettext(
-                "it is of version %(version)s: the relay brings it to %(version2)s at its start",
+                "it is of version %(version)s: the relay brings it to %(newest)s at its start",
                 version=done.content.version,
-                version2=VERSION,
+                newest=VERSION,
             )
         )
 

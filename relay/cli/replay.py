@@ -72,7 +72,7 @@ def replay(
         _list(chosen, json_lines)
         return
     replayed = actions.replay(relay, chosen, rate)
-    click.echo(gettext("replayed %(count)s of %(count2)s", count=replayed.count, count2=chosen.count), err=json_lines)
+    click.echo(gettext("replayed %(count)s of %(all)s", count=replayed.count, all=chosen.count), err=json_lines)
     for event in replayed.unreadable:
         click.echo(
             gettext(
@@ -99,7 +99,7 @@ def discard(ids: tuple[str, ...], everything: bool, **options: Any) -> None:
     """Takes deliveries and quarantined events out of the queue for good."""
     relay = open_relay()
     chosen = _chosen(relay, ids, everything, options, DISCARDABLE)
-    click.echo(gettext("discarded %(chosen)s of %(count)s", chosen=actions.discard(relay, chosen), count=chosen.count))
+    click.echo(gettext("discarded %(done)s of %(count)s", done=actions.discard(relay, chosen), count=chosen.count))
 
 
 @click.command()
@@ -168,7 +168,7 @@ def _list(chosen: Chosen, json_lines: bool) -> None:
             print_json(record)
         else:
             click.echo(" ".join(str(record[name] or "–") for name in ("id", "target", "kind", "state", "reason")))
-    click.echo(gettext("would replay %(letters)s", letters=len(letters)), err=json_lines)
+    click.echo(gettext("would replay %(count)s", count=len(letters)), err=json_lines)
 
 
 # --- replaying
@@ -195,14 +195,12 @@ def _move(relay: Relay, deliveries: list[Delivery], other: str) -> list[Delivery
     moved = relay.store.operator.reroute(
         [Reroute(delivery, other, target.order == "call", target.call_gap, now) for delivery in fitting]
     )
-    click.echo(
-        gettext("moved %(moved)s of %(deliveries)s to %(other)s", moved=moved, deliveries=len(deliveries), other=other)
-    )
+    click.echo(gettext("moved %(moved)s of %(all)s to %(other)s", moved=moved, all=len(deliveries), other=other))
     if len(fitting) < len(deliveries):
         click.echo(
             gettext(
-                "%(fitting)s stay: %(other)s does not take events of their kind",
-                fitting=len(deliveries) - len(fitting),
+                "%(count)s stay: %(other)s does not take events of their kind",
+                count=len(deliveries) - len(fitting),
                 other=other,
             ),
             err=True,
@@ -210,8 +208,8 @@ def _move(relay: Relay, deliveries: list[Delivery], other: str) -> list[Delivery
     if moved < len(fitting):
         click.echo(
             gettext(
-                "%(moved)s stay: %(other)s has these events already, or they have changed",
-                moved=len(fitting) - moved,
+                "%(count)s stay: %(other)s has these events already, or they have changed",
+                count=len(fitting) - moved,
                 other=other,
             ),
             err=True,
@@ -248,4 +246,4 @@ def _wait(relay: Relay, deliveries: list[Delivery]) -> None:
     click.echo(", ".join(f"{count} {state}" for state, count in sorted(states.items())))
     dead_again = sum(states.get(state, 0) for state in DEAD_LETTERS)
     if dead_again:
-        raise Conflict("%(dead_again)s are dead again; `relay dead` says why", dead_again=dead_again)
+        raise Conflict("%(count)s are dead again; `relay dead` says why", count=dead_again)

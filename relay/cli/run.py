@@ -71,7 +71,8 @@ def simulate(
     real = [name for name in source.targets if not config.is_sandbox(settings.targets[name])]
     if real and not yes:
         click.confirm(
-            gettext("%(real)s will get %(calls)s invented calls. Go on?", real=", ".join(real), calls=calls), abort=True
+            gettext("%(targets)s will get %(calls)s invented calls. Go on?", targets=", ".join(real), calls=calls),
+            abort=True,
         )
     address = (url or f"http://127.0.0.1:{os.environ.get('PORT', '8000')}").rstrip("/")
     pause = 0.0 if rate is None else 1 / _per_second(rate)
@@ -80,9 +81,9 @@ def simulate(
         raise click.BadParameter(
             gettext(
                 'there is no simulated report: set [sources.%(name)s.report] with key = "sandbox-key", '
-                'url = "http://127.0.0.1:%(sandbox_port)s/v2.0"',
+                'url = "http://127.0.0.1:%(port)s/v2.0"',
                 name=source.name,
-                sandbox_port=SANDBOX_PORT,
+                port=SANDBOX_PORT,
             ),
             param_hint="--drop",
         )
@@ -91,8 +92,8 @@ def simulate(
     refused = sum(count for status, count in answers.items() if status.isdigit() or status == "not sent")
     if refused:
         raise Conflict(
-            "%(refused)s notifications were not taken; is the relay running at %(address)s?",
-            refused=refused,
+            "%(count)s notifications were not taken; is the relay running at %(address)s?",
+            count=refused,
             address=address,
         )
 

@@ -402,7 +402,7 @@ def _as_it_is(kind: type, value: Any) -> Any:
     """Check where secrets, zones, networks and rates stand; they were made before."""
     if isinstance(value, kind):
         return value
-    raise ValueError(Message("Expected %(name)s, got %(name2)s", name=kind.__name__, name2=type(value).__name__))
+    raise ValueError(Message("Expected %(expected)s, got %(got)s", expected=kind.__name__, got=type(value).__name__))
 
 
 def _words(hint: Any) -> tuple[str, ...]:

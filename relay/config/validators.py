@@ -117,7 +117,7 @@ def rule_problem(rule: Rule, source: Source, concerned: Sequence[Target]) -> Pro
         return "skip", Message("the rule does nothing; give it skip = true, targets, or a setting like default_user")
     if rule.skip and rule.settings:
         return "skip", Message(
-            "what is left out needs no %(settings)s; remove one of the two", settings=next(iter(rule.settings))
+            "what is left out needs no %(setting)s; remove one of the two", setting=next(iter(rule.settings))
         )
     kinds = {target.kind for target in concerned if isinstance(target, CrmTarget)}
     for key in rule.settings:
@@ -205,7 +205,7 @@ def _record_hosts(target: Bitrix24Target) -> Problem | None:
 def _access(target: Bitrix24Target) -> Problem | None:
     if (target.webhook is None) == (target.portal is None):
         ways = 'webhook = "env:B24_WEBHOOK", or portal, client_id, client_secret and refresh_token of a local app'
-        return "webhook", Message("%(portal)s; set %(ways)s", portal=_one_of(target.webhook, "portal"), ways=ways)
+        return "webhook", Message("%(problem)s; set %(ways)s", problem=_one_of(target.webhook, "portal"), ways=ways)
     if target.webhook is None:
         if target.client_id is None:
             return "client_id", Message("is missing; with portal go client_id, client_secret and refresh_token")
@@ -220,7 +220,7 @@ def _access(target: Bitrix24Target) -> Problem | None:
 def _amocrm(target: AmoCrmTarget) -> Problem | None:
     if (target.token is None) == (target.client_id is None):
         ways = 'token = "env:AMO_TOKEN" (long-lived), or client_id, client_secret, redirect_uri and refresh_token'
-        return "token", Message("%(client_id)s; set %(ways)s", client_id=_one_of(target.token, "client_id"), ways=ways)
+        return "token", Message("%(problem)s; set %(ways)s", problem=_one_of(target.token, "client_id"), ways=ways)
     if target.token is not None and not _fits_a_header(target.token):
         return "token", Message("holds letters that no token has; copy it again")
     if target.client_id is not None and target.redirect_uri is None:

@@ -151,8 +151,8 @@ def _again(verdict: Verdict, outcome: Outcome, delivery: Delivery, config: Targe
             verdict,
             state="dead",
             reason=Message(
-                "given up after %(give_up_after)s; last: %(reason)s",
-                give_up_after=config.give_up_after,
+                "given up after %(span)s; last: %(reason)s",
+                span=config.give_up_after,
                 reason=outcome.reason,
             ),
         )

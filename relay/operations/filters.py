@@ -45,10 +45,10 @@ def refuse_unknown(relay: Relay, target: str | None, source: str | None) -> None
     for noun, name, names in (("target", target, targets), ("source", source, relay.settings.sources)):
         if name is not None and name not in names:
             raise NotFound(
-                "there is no %(noun)s %(name)s; there are: %(none)s",
+                "there is no %(noun)s %(name)s; there are: %(names)s",
                 noun=noun,
                 name=name,
-                none=", ".join(sorted(names)) or "none",
+                names=", ".join(sorted(names)) or "none",
             )
 
 

@@ -67,11 +67,11 @@ def refuse_newer(name: str, version: str) -> None:
     """Raises SchemaMismatch when a newer program has made this database."""
     if version > VERSION:
         raise SchemaMismatch(
-            "%(name)s is of version %(version)s, newer than this program's %(version2)s; start the "
+            "%(name)s is of version %(version)s, newer than this program's %(own)s; start the "
             "newer program, or go back to the copy it made",
             name=name,
             version=version,
-            version2=VERSION,
+            own=VERSION,
         )
 
 

@@ -169,7 +169,7 @@ def _unglue(piece: bytes, notes: list[str]) -> list[bytes]:
         if piece[start - 1 : start] != b"_":
             parts.append(piece[start:end])
             end = start
-            notes.append(Message("before %(match)s an & was missing", match=match[1][::-1].decode()))
+            notes.append(Message("before %(name)s an & was missing", name=match[1][::-1].decode()))
     return [piece[:end], *reversed(parts)]
 
 

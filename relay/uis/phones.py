@@ -30,7 +30,7 @@ def parse(text: str) -> Phone:
     Raises ValueError for a text that is too long to be a phone: no pattern sees it, and no cache keeps it.
     """
     if len(text) > _LENGTH_MAX:
-        raise ValueError(Message("is longer than %(length_max)s characters", length_max=_LENGTH_MAX))
+        raise ValueError(Message("is longer than %(most)s characters", most=_LENGTH_MAX))
     return _parse(text)
 
 

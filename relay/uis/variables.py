@@ -172,7 +172,7 @@ def to_key(value: JSON) -> str:
     """Return a text by which something is found: a session, an extension. Short: no index or cache swells."""
     text = to_text(value)
     if len(text) > _KEY_MAX:
-        raise ValueError(Message("is longer than %(key_max)s characters", key_max=_KEY_MAX))
+        raise ValueError(Message("is longer than %(most)s characters", most=_KEY_MAX))
     return text
 
 
@@ -307,13 +307,13 @@ def _items(value: JSON) -> list[JSON]:
         raise ValueError(Message("is not a list"))
     items = value if isinstance(value, list) else [value]
     if len(items) > _ITEMS_MAX:
-        raise ValueError(Message("holds more than %(items_max)s items", items_max=_ITEMS_MAX))
+        raise ValueError(Message("holds more than %(most)s items", most=_ITEMS_MAX))
     return items
 
 
 def _split(text: str) -> list[JSON]:
     if text.count(",") > _ITEMS_MAX:
-        raise ValueError(Message("holds more than %(items_max)s items", items_max=_ITEMS_MAX))
+        raise ValueError(Message("holds more than %(most)s items", most=_ITEMS_MAX))
     return [item.strip() for item in text.split(",") if item.strip()]
 
 

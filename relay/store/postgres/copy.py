@@ -95,11 +95,11 @@ def _copy_table(table: Table, source: SqliteDatabase, destination: Database, rep
         report(table.name, done, total)
     if done != total:
         raise StoreError(
-            "%(done)s of %(total)s rows of %(name)s stand in %(name2)s; begin with an empty one",
+            "%(done)s of %(total)s rows of %(table)s stand in %(database)s; begin with an empty one",
             done=done,
             total=total,
-            name=table.name,
-            name2=destination.name,
+            table=table.name,
+            database=destination.name,
         )
     return done
 

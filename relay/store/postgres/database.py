@@ -236,10 +236,10 @@ class PostgresDatabase(Database):
         remedy = next((what for code, what in _REMEDIES.items() if state.startswith(code)), None)
         message = next(iter(str(original).strip().splitlines()), type(original).__name__)
         return StoreError(
-            "the database %(name)s cannot be used: %(message)s; %(itself)s",
+            "the database %(name)s cannot be used: %(message)s; %(remedy)s",
             name=self.name,
             message=message,
-            itself=remedy or Message("see whether its server runs and can be reached; the relay goes on by itself"),
+            remedy=remedy or Message("see whether its server runs and can be reached; the relay goes on by itself"),
         )
 
     def _engine(self, *, pool_size: int, timeout: float) -> Engine:

@@ -246,10 +246,10 @@ class SqliteDatabase(Database):
         raise StoreError(
             "the journal %(path)s is not the database's: %(what)s, and nothing was touched. Stop "
             "every process of the relay, then `relay restore FILE` puts the copy FILE there rightly "
-            "and keeps the journal aside; for the file that is there now, FILE is %(path2)s",
+            "and keeps the journal aside; for the file that is there now, FILE is %(database)s",
             path=journal.path_of(self.path),
             what=what,
-            path2=self.path,
+            database=self.path,
         )
 
     def _admit(self, *_: Any) -> None:

@@ -139,7 +139,7 @@ def _write(lock: Path, text: str) -> None:
             os.close(descriptor)
     except OSError as exc:
         raise StoreError(
-            "the lock file %(lock)s cannot be written: %(strerror)s; look at the disk", lock=lock, strerror=exc.strerror
+            "the lock file %(lock)s cannot be written: %(why)s; look at the disk", lock=lock, why=exc.strerror
         ) from exc
 
 

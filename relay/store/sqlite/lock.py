@@ -52,7 +52,7 @@ class FileLock:
                 self._fd = open_private(self.path)
             except OSError as exc:
                 raise StoreError(
-                    "the lock file %(path)s cannot be opened: %(strerror)s", path=self.path, strerror=exc.strerror
+                    "the lock file %(path)s cannot be opened: %(why)s", path=self.path, why=exc.strerror
                 ) from exc
             self._pid = os.getpid()
         try:

@@ -98,7 +98,7 @@ def _at_the_end(state: CallState, target: AmoCrmTarget, *, is_unknown: bool) -> 
     if _is_posted(state):
         return _record(state)
     if state.history.client is None:
-        return Reject(Message("%(no_number)s; amoCRM takes no call without one", no_number=NO_NUMBER))
+        return Reject(Message("%(reason)s; amoCRM takes no call without one", reason=NO_NUMBER))
     if state.done.get("posting") and target.look_up and not state.has_asked:
         return LookUp()
     if not is_unknown:

@@ -49,8 +49,8 @@ class Bitrix24(Adapter):
         if self.rest.moved_to is not None:
             remarks.append(
                 Message(
-                    "the portal has been renamed to %(moved_to)s: put that into the configuration",
-                    moved_to=self.rest.moved_to,
+                    "the portal has been renamed to %(host)s: put that into the configuration",
+                    host=self.rest.moved_to,
                 )
             )
         return Outcome(name="delivered", reason="; ".join(remarks))

@@ -80,7 +80,7 @@ def next_step(state: CallState, target: Bitrix24Target) -> Decision:
     if state.history.client is None and not state.done.get("call_id"):
         is_over = state.history.phase == "over"
         return (
-            Reject(Message("%(no_number)s; Bitrix24 takes no call without one", no_number=NO_NUMBER))
+            Reject(Message("%(reason)s; Bitrix24 takes no call without one", reason=NO_NUMBER))
             if is_over
             else Done(NO_NUMBER)
         )

@@ -42,7 +42,7 @@ def as_file(link: str, name: str, target: Bitrix24Target) -> dict[str, Any]:
         raise TargetError(
             Outcome(
                 name="refused",
-                reason=Message("the recording is longer than %(max)s MB", max=_MAX >> 20),
+                reason=Message("the recording is longer than %(most)s MB", most=_MAX >> 20),
                 health_hint="well",
             )
         )

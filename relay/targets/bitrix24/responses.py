@@ -34,9 +34,9 @@ _BY_CODE: dict[str, Rule] = {
     "error_unexpected_answer": Rule("failed"),
     "no_auth_found": Rule("misconfigured", _WEBHOOK),
     "invalid_credentials": Rule(
-        "misconfigured", Message("the webhook is wrong, deleted or expired; %(webhook)s", webhook=_WEBHOOK)
+        "misconfigured", Message("the webhook is wrong, deleted or expired; %(remedy)s", remedy=_WEBHOOK)
     ),
-    "insufficient_scope": Rule("misconfigured", Message("a right is missing; %(webhook)s", webhook=_WEBHOOK)),
+    "insufficient_scope": Rule("misconfigured", Message("a right is missing; %(remedy)s", remedy=_WEBHOOK)),
     "wrong_auth_type": Rule(
         "misconfigured",
         Message(
@@ -48,7 +48,7 @@ _BY_CODE: dict[str, Rule] = {
         "misconfigured", Message("the portal's tariff has no REST, or the employee has no right to it")
     ),
     "authorization_error": Rule(
-        "misconfigured", Message("the employee who made the webhook is dismissed; %(webhook)s", webhook=_WEBHOOK)
+        "misconfigured", Message("the employee who made the webhook is dismissed; %(remedy)s", remedy=_WEBHOOK)
     ),
     "user_access_error": Rule("misconfigured", Message("give the employee access to the application")),
     "expired_token": Rule("misconfigured", Message("authorise the application again"), code="expired_token"),
