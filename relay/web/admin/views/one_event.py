@@ -6,16 +6,20 @@ from zoneinfo import ZoneInfo
 
 from flask import Blueprint, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
+from msgspec.structs import replace
 from werkzeug.exceptions import BadRequest
 
 from relay.errors import Conflict
 from relay.i18n import gettext
 from relay.ingest.service import parse
-from relay.models import Event
+from relay.models import Event, Exchange
 from relay.operations import serializers
 from relay.operations.call_fields import call_fields
+from relay.operations.curl import curl_command
 from relay.operations.explanations import Explanation, explain
+from relay.operations.next_attempt import next_attempt
 from relay.web.admin.context import relay
+from relay.web.admin.jinja import hide_links
 
 _BODY_MAX = 1024 * 1024
 
@@ -26,19 +30,41 @@ def register(pages: Blueprint) -> None:
 
 
 def event(event_id: str) -> ResponseReturnValue:
-    event = relay().store.queries.event(event_id)
-    zone = ZoneInfo(event.zone)
+    store, event = relay().store, relay().store.queries.event(event_id)
+    zone, shows_links = ZoneInfo(event.zone), request.args.get("links") == "shown"
+    deliveries, kept = store.queries.deliveries_of(event), store.queries.exchanges_of(event)
+    of_call = store.pages.call(event.source, event.session).deliveries if event.session else []
+    raw, understood = serializers.text(event.raw), call_fields(event.call, zone)
+    edited = None if event.edited is None else serializers.text(event.edited)
+    exchanges = [exchange for each in kept.values() for exchange in each.exchanges]
+    texts = [raw, edited or "", *(text for _, text in understood), *(exchange.body for exchange in exchanges)]
     return render_template(
         "admin/event.html",
         event=event,
-        deliveries=relay().store.queries.deliveries_of(event),
+        deliveries=deliveries,
+        waits={delivery.id: next_attempt(relay(), delivery, of_call) for delivery, _ in deliveries},
+        exchanges={
+            delivery.id: [_shown(exchange, shows_links=shows_links) for exchange in kept[delivery.seq].exchanges]
+            for delivery, _ in deliveries
+            if delivery.seq in kept
+        },
         zone=zone,
-        raw=serializers.text(event.raw),
-        edited=None if event.edited is None else serializers.text(event.edited),
-        understood=call_fields(event.call, zone),
+        raw=raw,
+        edited=edited,
+        understood=understood,
         explained=_explained(event),
-        shows_links=request.args.get("links") == "shown",
+        has_links=any(hide_links(text) != text for text in texts),
+        shows_links=shows_links,
     )
+
+
+def _shown(exchange: Exchange, *, shows_links: bool) -> tuple[Exchange, str | None]:
+    """Return an exchange with the command that repeats it; links as they are shown."""
+    if not shows_links:
+        headers = {name: hide_links(value) for name, value in exchange.answer_headers.items()}
+        body, answer = hide_links(exchange.body), hide_links(exchange.answer)
+        exchange = replace(exchange, body=body, answer=answer, answer_headers=headers)
+    return exchange, curl_command(exchange)
 
 
 def _explained(event: Event) -> list[Explanation]:
