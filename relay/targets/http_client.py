@@ -15,6 +15,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
+from urllib.parse import urlsplit
 
 import requests
 import urllib3
@@ -32,7 +33,6 @@ from relay.i18n import Message, change, join
 from relay.models import Exchange, Outcome
 from relay.targets import error_text
 from relay.targets.error_text import REMEDIES, Mask, secrets_of
-from relay.targets.exchange_record import exchange_of, without_content
 
 _BODY_MAX = 64 * 1024
 _SLOW_LINE = 256 * 1024  # bytes a second
@@ -135,8 +135,8 @@ class Client:
         finally:
             if self.report is not None:
                 took_ms = int((time.monotonic() - began) * 1000)
-                exchange = exchange_of(prepared, response, self._mask, secrets, took_ms=took_ms)
-                self.report(without_content(exchange) if is_of_tokens else exchange)
+                exchange = _exchange_of(prepared, response, self._mask, secrets, took_ms=took_ms)
+                self.report(_without_content(exchange) if is_of_tokens else exchange)
         return response
 
     def _send(
@@ -233,6 +233,74 @@ def _read(response: requests.Response, body_max: int) -> tuple[bytes, bool]:
     except (urllib3.exceptions.HTTPError, OSError):
         ended = False  # the status has decided; what there is of the body is enough
     return b"".join(parts)[:body_max], ended
+
+
+# --- what is reported of a request: without secrets, and short enough to be kept
+
+_SHOWN_MAX = 8 * 1024  # characters of a body that are reported
+_LOOKED_AT = 64 * 1024  # bytes of a body in which secrets are hidden; far more than is shown, so that none is halved
+_LOGINS = ("authorization", "proxy-authorization", "cookie")
+_TELLING_HEADERS = ("content-type", "location", "retry-after", "server", "www-authenticate")
+
+
+def _exchange_of(
+    request: requests.PreparedRequest, answer: Response | None, mask: Mask, secrets: tuple[str, ...], *, took_ms: int
+) -> Exchange:
+    """Return a request and its answer without the target's secrets, and without `secrets`."""
+    headers = {name: _scheme(value) if name.lower() in _LOGINS else value for name, value in request.headers.items()}
+    said = {} if answer is None else {name: answer.headers[name] for name in _TELLING_HEADERS if name in answer.headers}
+    body = request.body if isinstance(request.body, bytes) else b""
+    origin, path = _parts(request.url or "")
+    lines = "\n".join([path, *headers.values(), *said.values()])
+    masked = mask(lines.encode("utf-8", "replace") + b"\n" + body[:_LOOKED_AT], *secrets)  # once: each look costs
+    hidden_path, *values, sent = masked.split(b"\n", 1 + len(headers) + len(said))
+    texts = [value.decode("utf-8", "replace") for value in values]
+    text = _text(sent)
+    return Exchange(
+        method=request.method or "",
+        url=origin + hidden_path.decode("utf-8", "replace"),
+        headers=dict(zip(headers, texts, strict=False)),
+        body=_short(text),
+        is_cut=len(text) > _SHOWN_MAX or len(body) > _LOOKED_AT,
+        status=None if answer is None else answer.status,
+        phrase="" if answer is None else answer.phrase,
+        answer_headers=dict(zip(said, texts[len(headers) :], strict=True)),
+        answer="" if answer is None else _short(_text(answer.body)),
+        took_ms=took_ms,
+    )
+
+
+def _without_content(exchange: Exchange) -> Exchange:
+    """Return of an exchange of tokens that there was one, and where: all else in it is secret."""
+    return Exchange(
+        method=exchange.method,
+        url=exchange.url.partition("?")[0],
+        headers={},
+        status=exchange.status,
+        took_ms=exchange.took_ms,
+    )
+
+
+def _parts(url: str) -> tuple[str, str]:
+    """Return where a request goes, without a login, and the rest: a webhook is a secret, the host in it is none."""
+    parts = urlsplit(url)
+    origin = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
+    return origin, url[url.find(parts.netloc) + len(parts.netloc) :]
+
+
+def _scheme(login: str) -> str:
+    """Return a login's header without the login."""
+    scheme, _, rest = login.partition(" ")
+    return f"{scheme} {error_text.MASK}" if rest and "=" not in scheme else error_text.MASK
+
+
+def _text(body: bytes) -> str:
+    """Decode a body; one that was cut may end within a character."""
+    return error_text.decoded(body) if len(body) < _LOOKED_AT else body[:_LOOKED_AT].decode("utf-8", "replace")
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= _SHOWN_MAX else f"{text[:_SHOWN_MAX]}…"
 
 
 # --- foreign errors to outcomes; the first match wins

@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from relay.config import Bitrix24Target, HttpTarget, OneCTarget, Secret
 from relay.models import Exchange
-from relay.targets import exchange_record
+from relay.targets import http_client
 from relay.targets.http_client import Client, NoAnswer
 
 URL = "https://crm.example.test/hooks/calls"
@@ -115,13 +115,13 @@ def test_of_an_exchange_of_tokens_only_its_address_stays(web: responses.Requests
 def test_a_long_body_is_cut_and_no_secret_is_halved(web: responses.RequestsMock) -> None:
     secret = "a-header-that-is-secret"
     web.post(URL, body="ж" * 20_000)
-    edge = exchange_record._BODY_MAX - len(secret) // 2
+    edge = http_client._SHOWN_MAX - len(secret) // 2
 
     exchange = exchanged(body=b"x" * edge + secret.encode() + b"y" * 100_000)
 
     assert exchange.is_cut
-    assert exchange.body == f"{'x' * edge}***{'y' * (exchange_record._BODY_MAX - edge - 3)}…"
-    assert exchange.answer == "ж" * exchange_record._BODY_MAX + "…"
+    assert exchange.body == f"{'x' * edge}***{'y' * (http_client._SHOWN_MAX - edge - 3)}…"
+    assert exchange.answer == "ж" * http_client._SHOWN_MAX + "…"
 
 
 def test_a_request_without_an_answer_is_reported(web: responses.RequestsMock) -> None:
