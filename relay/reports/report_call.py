@@ -13,7 +13,7 @@ from zoneinfo import ZoneInfo
 
 from msgspec import Struct
 
-from relay.targets.crm.call_result import text_of_reason
+from relay.calls.call_result import text_of_reason
 from relay.uis.rendering import dump
 
 CALL_FIELDS = (

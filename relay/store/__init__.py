@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from relay.models import ClaimedDelivery
 from relay.store.activity import Activity, Hours
-from relay.store.admin_pages import Call, CallPage, Pages
+from relay.store.admin_pages import Call, CallPage, CallSearch, Pages, Place
 from relay.store.alert_state import AlertStateStore
 from relay.store.call_progress import Calls
 from relay.store.dead_letter_queue import DeadLetterPage, DeadLetters, ReasonCount
@@ -31,6 +31,7 @@ __all__ = [
     "Call",
     "CallCounts",
     "CallPage",
+    "CallSearch",
     "Claim",
     "ClaimedDelivery",
     "DeadLetterPage",
@@ -45,6 +46,7 @@ __all__ = [
     "LeaseWatch",
     "NewEvent",
     "OperatorFlags",
+    "Place",
     "Probe",
     "Reacceptance",
     "ReasonCount",

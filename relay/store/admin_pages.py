@@ -2,35 +2,61 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import json
+from collections.abc import Callable, Iterator, Sequence
+from datetime import datetime
+from typing import Any, NamedTuple
 
 from msgspec import Struct
-from sqlalchemy import Connection, and_, exists, select
+from sqlalchemy import Connection, and_, exists, func, or_, select
 
-from relay.models import Event
+from relay.clock import from_us, to_us
+from relay.models import DEAD_LETTERS, UNFINISHED, Delivery, Event
 from relay.store import queries
 from relay.store.engine import Database
-from relay.store.queries import Selection
 from relay.store.statement import Statement
-from relay.store.tables import EVENT, QUARANTINED, events
+from relay.store.tables import DELIVERY, EVENT, QUARANTINED, deliveries, events
+
+_LOOKED_THROUGH = 50_000  # notifications, for one page: to look through all would take seconds
+_READ_FOR_PAGE = 1_000  # calls
+_NOT_DELIVERED = (*UNFINISHED, *DEAD_LETTERS, "expired")
 
 _count_quarantined = Statement(f"SELECT count(*) FROM events WHERE {QUARANTINED}")
 _events_of_call = Statement(
     f"SELECT {EVENT.sql} FROM events WHERE source = :source AND session = :session ORDER BY seq"
 )
-_notifications = Statement("SELECT count(*) FROM events WHERE source = :source AND session = :session")
+_deliveries_of_events = Statement(
+    f"SELECT {DELIVERY.sql} FROM deliveries WHERE event_seq IN :seqs ORDER BY deliveries.seq"
+)
+
+
+class CallSearch(Struct, frozen=True, kw_only=True):
+    """Which calls are asked for. Empty: all."""
+
+    text: str = ""  #: a part of a number or of a session, an extension, or words that UIS said
+    source: str | None = None
+    since: datetime | None = None  #: when they began
+    until: datetime | None = None
+    kinds: tuple[str, ...] = ()  #: that have a notification of one of these kinds
+    is_undelivered: bool = False  #: of which a target lacks something
+
+
+class Place(NamedTuple):
+    """Where in the list of calls a page ends."""
+
+    began_us: int
+    seq: int
 
 
 class Call(Struct, frozen=True):
-    """One call, by the newest of its notifications that was asked for."""
-
-    newest: Event
-    notifications: int
+    events: list[Event]  #: in the order of acceptance
+    deliveries: list[Delivery]
 
 
 class CallPage(Struct, frozen=True):
     calls: list[Call]
-    next_before: int | None
+    next_before: Place | None  #: of the next page; None: this is the last one
+    searched_to: datetime | None  #: further back was not looked: there may be more
 
 
 class Pages:
@@ -39,10 +65,12 @@ class Pages:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def calls(self, selection: Selection, before: int | None, count: int) -> CallPage:
-        """The newest first. A call stands where the newest of its notifications stands that fits the filters."""
+    def calls(
+        self, search: CallSearch, keeps: Callable[[list[Event]], bool], before: Place | None, count: int
+    ) -> CallPage:
+        """Return the calls that began last, of those that are asked for and that `keeps` takes."""
         with self._database.read() as connection:
-            return _calls(connection, selection, before, count)
+            return _page(connection, search, keeps, before, count)
 
     def quarantined(self) -> int:
         """How many events are waiting to be mended."""
@@ -50,32 +78,123 @@ class Pages:
             [(count,)] = _count_quarantined.rows(connection)
         return int(count)
 
-    def events_of_call(self, source: str, session: str) -> list[Event]:
-        """In the order of acceptance."""
+    def call(self, source: str, session: str) -> Call:
+        """Return one call; without events when nobody has told of it."""
         with self._database.read() as connection:
-            return [EVENT.value(row) for row in _events_of_call.rows(connection, source=source, session=session)]
+            of_call = _events(connection, source, session)
+            return Call(of_call, _deliveries(connection, of_call))
 
 
-def _calls(connection: Connection, selection: Selection, before: int | None, count: int) -> CallPage:
-    later = events.alias("later")
-    fits_too = queries.phone_conditions(selection, later.c.phones)
-    same_call = and_(later.c.source == events.c.source, later.c.session == events.c.session)
-    has_later = exists().where(same_call, later.c.seq > events.c.seq, *fits_too)
-    conditions = [*queries.event_conditions(selection), events.c.session.is_not(None), ~has_later]
-    newest = _newest_events(connection, conditions, before, count + 1)
-    page = [Call(event, _count_notifications(connection, event)) for event in newest[:count]]
-    return CallPage(page, page[-1].newest.seq if len(newest) > count else None)
+class _Head(NamedTuple):
+    """The notification by which a call stands in the list: the first one that fits."""
+
+    place: Place
+    source: str
+    session: str
 
 
-def _newest_events(
-    connection: Connection, conditions: Iterable[queries.Condition], before: int | None, count: int
-) -> list[Event]:
-    statement = select(*EVENT.columns).where(*conditions)
-    if before is not None:
-        statement = statement.where(events.c.seq < before)
-    return [EVENT.value(row) for row in connection.execute(statement.order_by(events.c.seq.desc()).limit(count))]
+def _page(
+    connection: Connection,
+    search: CallSearch,
+    keeps: Callable[[list[Event]], bool],
+    before: Place | None,
+    count: int,
+) -> CallPage:
+    end = _end_of_search(connection, search, before)
+    kept: list[tuple[Place, list[Event]]] = []
+    last_read: Place | None = None
+    for number, head in enumerate(_heads(connection, search, before, end, count + 1)):
+        if len(kept) > count or number >= _READ_FOR_PAGE:
+            break
+        last_read = head.place
+        of_call = _events(connection, head.source, head.session)
+        if keeps(of_call):
+            kept.append((head.place, of_call))
+    else:
+        last_read = end
+    calls = [Call(of_call, _deliveries(connection, of_call)) for _, of_call in kept[:count]]
+    if len(kept) > count:
+        return CallPage(calls, kept[count - 1][0], None)
+    return CallPage(calls, last_read, None if last_read is None else from_us(last_read.began_us))
 
 
-def _count_notifications(connection: Connection, event: Event) -> int:
-    [(count,)] = _notifications.rows(connection, source=event.source, session=event.session)
-    return int(count)
+def _end_of_search(connection: Connection, search: CallSearch, before: Place | None) -> Place | None:
+    """Return how far back is looked for one page; None: to the end."""
+    began = _began(events)
+    statement = select(began, events.c.seq).where(*_between(search, before, None))
+    statement = statement.order_by(began.desc(), events.c.seq.desc()).offset(_LOOKED_THROUGH).limit(1)
+    row = connection.execute(statement).first()
+    return None if row is None else Place(*row)
+
+
+def _heads(
+    connection: Connection, search: CallSearch, before: Place | None, end: Place | None, count: int
+) -> Iterator[_Head]:
+    """Yield the calls that are asked for, those that began last first; so many with each statement."""
+    earlier, began = events.alias("earlier"), _began(events)
+    same_call = and_(earlier.c.source == events.c.source, earlier.c.session == events.c.session)
+    has_earlier = exists().where(same_call, earlier.c.seq < events.c.seq, *_fits(search, earlier))
+    columns = (began, events.c.seq, events.c.source, events.c.session)
+    while True:
+        statement = select(*columns).where(
+            *_between(search, before, end), events.c.session.is_not(None), *_fits(search, events), ~has_earlier
+        )
+        rows = connection.execute(statement.order_by(began.desc(), events.c.seq.desc()).limit(count)).all()
+        for began_us, seq, source, session in rows:
+            before = Place(began_us, seq)
+            yield _Head(before, source, session)
+        if len(rows) < count:
+            return
+
+
+def _began(of: Any) -> Any:
+    """Return when a notification's call began, word for word as the index has it."""
+    return func.coalesce(of.c.began_at, of.c.received_at)
+
+
+def _between(search: CallSearch, before: Place | None, end: Place | None) -> Iterator[queries.Condition]:
+    began = _began(events)
+    if search.since:
+        yield began >= to_us(search.since)
+    if search.until:
+        yield began < to_us(search.until)
+    if before:
+        yield began <= before.began_us
+        yield or_(began < before.began_us, events.c.seq < before.seq)
+    if end:
+        yield began >= end.began_us
+        yield or_(began > end.began_us, events.c.seq >= end.seq)
+
+
+def _fits(search: CallSearch, of: Any) -> Iterator[queries.Condition]:
+    if search.source:
+        yield of.c.source == search.source
+    if search.kinds:
+        yield of.c.kind.in_(search.kinds)
+    if search.is_undelivered:
+        yield exists().where(deliveries.c.event_seq == of.c.seq, deliveries.c.state.in_(_NOT_DELIVERED))
+    if search.text:
+        yield or_(*_says(search.text, of))
+
+
+def _says(text: str, of: Any) -> Iterator[queries.Condition]:
+    """Yield where a text may stand in an event: engines know no case of Cyrillic letters, so each is tried."""
+    yield of.c.session.contains(text, autoescape=True)
+    digits = queries.digits_of_phone(text)
+    if digits and not any(sign.isalpha() for sign in text):
+        yield of.c.phones.contains(digits)
+        yield of.c.call.contains(f'"extension":"{digits}"')
+        return
+    for word in dict.fromkeys((text, text.lower(), text.upper(), text.capitalize(), text.title())):
+        yield of.c.call.contains(json.dumps(word, ensure_ascii=False)[1:-1], autoescape=True)
+
+
+def _events(connection: Connection, source: str, session: str) -> list[Event]:
+    return [EVENT.value(row) for row in _events_of_call.rows(connection, source=source, session=session)]
+
+
+def _deliveries(connection: Connection, of_call: Sequence[Event]) -> list[Delivery]:
+    if not of_call:
+        return []
+    rows = _deliveries_of_events.rows(connection, seqs=[event.seq for event in of_call])
+    return [DELIVERY.value(row) for row in rows]

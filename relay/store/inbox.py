@@ -26,6 +26,8 @@ from relay.store.tables import DELIVERY, EVENT, deliveries, events
 _LINGER_S = 0.003  # that a commit waits for others under load
 _REPEATS_SHOWN = 20
 _HOUR = timedelta(hours=1)
+_OLDEST_CALL = timedelta(days=31)  # that a notification, or the report, may tell of
+_CLOCK_AHEAD_MAX = timedelta(days=1)  # of the account against ours: a zone that is set wrongly
 _REJECTIONS_KEPT = timedelta(days=8)
 _CAME_LATE = Message("UIS's report had brought this call already: it adds nothing, and is not delivered")
 _NO_DIGIT = re.compile(r"\D")
@@ -148,7 +150,9 @@ class PendingInsert:
         self.new = new
         self.event = _event(new)
         self.row = EVENT.row(self.event)
-        self.row.update(phones=new.call and phones(new.call), digest=new.digest)
+        self.row.update(
+            phones=new.call and phones(new.call), digest=new.digest, began_at=began_us(new.call, new.received_at)
+        )
         self.deliveries = _pending_deliveries(self.event, new.call, new.routes, new.received_at)
         self.original: Original | None = None  # the event that it repeats
 
@@ -295,6 +299,14 @@ def phones(call: CallEvent) -> str:
     """Return the digits of every number of a call, for the search by phone."""
     numbers = {call.caller, call.callee, call.client_number, call.employee_number, call.virtual_number}
     return " ".join([_NO_DIGIT.sub("", number) for number in numbers if number])
+
+
+def began_us(call: CallEvent | None, received_at: datetime) -> int | None:
+    """Return when a call began, for the list of calls; None where UIS does not say it, or its clock must be wrong."""
+    began_at = None if call is None else call.started_at
+    if began_at is None or not received_at - _OLDEST_CALL <= began_at <= received_at + _CLOCK_AHEAD_MAX:
+        return None
+    return to_us(began_at)
 
 
 def deliver(connection: Connection, event: Event, call: CallEvent, routes: Sequence[Route], now: datetime) -> None:

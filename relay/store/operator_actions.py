@@ -34,7 +34,7 @@ _accept = Statement(
     """
     UPDATE events
     SET state = 'accepted', kind = :kind, session = :session, call = :call, phones = :phones, edited = :edited,
-        notes = :notes, problem = NULL
+        notes = :notes, problem = NULL, began_at = :began_at
     WHERE seq = :seq AND state = 'quarantined'
     """
 )
@@ -178,7 +178,8 @@ def _reaccept(connection: Connection, reacceptance: Reacceptance) -> bool:
         edited=reacceptance.edited,
         notes=reacceptance.notes,
     )
-    if not _accept.run(connection, phones=inbox.phones(call), **EVENT.row(event)):
+    began_us = inbox.began_us(call, event.received_at)
+    if not _accept.run(connection, phones=inbox.phones(call), began_at=began_us, **EVENT.row(event)):
         return False
     inbox.deliver(connection, event, call, routes, reacceptance.now)
     keys = [OrderKey(route.target, event.source, call.session_id if route.ordered else None) for route in routes]

@@ -327,10 +327,13 @@ def phone_conditions(selection: Selection, phones: ColumnElement[str]) -> list[C
     """That a number, or a part of it, is among the phones of an event."""
     if not selection.phone:
         return []
-    digits = re.sub(r"\D", "", selection.phone)
-    if len(digits) == 11 and digits[0] == "8":
-        digits = digits[1:]  # +7 and 8 are the same line
-    return [phones.contains(digits or selection.phone, autoescape=True)]
+    return [phones.contains(digits_of_phone(selection.phone) or selection.phone, autoescape=True)]
+
+
+def digits_of_phone(text: str) -> str:
+    """Return the digits by which a number, or a part of it, is found."""
+    digits = re.sub(r"\D", "", text)
+    return digits[1:] if len(digits) == 11 and digits[0] == "8" else digits  # +7 and 8 are the same line
 
 
 def with_states(selection: Selection, only: tuple[str, ...], states: tuple[str, ...]) -> Selection:

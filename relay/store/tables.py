@@ -26,7 +26,7 @@ from relay import models
 from relay.models import Attempt, AttemptExchanges, Delivery, Event, TargetHealth, TokenPair
 from relay.store.statement import RowMapper
 
-VERSION = "0010"
+VERSION = "0011"
 """The newest migration: what this program expects of a database."""
 
 metadata = MetaData()
@@ -79,9 +79,11 @@ events = Table(
     Column("repeated", Integer, key="duplicate_count", nullable=False),
     Column("repeats", Text, key="duplicate_times", nullable=False),  # JSON list of times, the latest of them
     Column("origin", Text),
+    Column("began_at", BigInteger),  # its call, as UIS says; none: not said, or it cannot be
     Index("events_digest", "digest"),
     Index("events_call", "source", "session"),
     Index("events_source", "source", "received_at"),
+    Index("events_began", text("coalesce(began_at, received_at)"), "seq"),
     Index("events_quarantined", "seq", **_where(QUARANTINED)),
     Index("events_reported", "source", "received_at", **_where(REPORTED)),
 )

@@ -66,7 +66,7 @@ def test_a_wrong_password_is_refused_and_the_right_one_lets_in(open_page: Open) 
 
 
 def test_the_page_that_was_wanted_comes_after_the_password(open_page: Open) -> None:
-    page = open_page("/admin/calls?phone=987")
+    page = open_page("/admin/calls?q=987")
 
     expect(page.get_by_role("heading", level=1)).to_have_text("Calls")
     expect(page.get_by_label("Phone")).to_have_value("987")

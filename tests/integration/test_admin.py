@@ -25,7 +25,7 @@ from relay.wiring import Relay
 from tests.calls import rendered
 from tests.fakes import FakeClock
 from tests.lanes import post
-from tests.stories import LINK, answered, finished, incoming
+from tests.stories import LINK, answered, finished, incoming, not_taken, own
 
 PASSWORD = "open-sesame"
 FORM = "application/x-www-form-urlencoded"
@@ -384,7 +384,7 @@ def test_whoever_is_in_is_not_kept_out_by_a_neighbour_at_his_address(operator: O
 @pytest.mark.parametrize(
     ("to", "goes"),
     [
-        ("/admin/calls?phone=1", "/admin/calls?phone=1"),
+        ("/admin/calls?q=1", "/admin/calls?q=1"),
         ("https://elsewhere.example.test/", "/admin/"),
         ("//elsewhere.example.test/admin/", "/admin/"),
         ("/admin/\\elsewhere", "/admin/"),
@@ -503,7 +503,7 @@ def test_the_calls_come_by_page_each_of_them_once(operator: Operator, relay: Rel
     while path is not None:
         page = operator.see(path)
         seen += re.findall(r'href="/admin/calls/trade/(\d+)"', page)
-        found = re.search(r'href="(/admin/calls\?before=\d+)"', page)
+        found = re.search(r'href="(/admin/calls\?before=\d+-\d+)"', page)
         path = None if found is None else found[1]
 
     assert seen == [str(session) for session in reversed(range(1000, 1060))]
@@ -512,22 +512,32 @@ def test_the_calls_come_by_page_each_of_them_once(operator: Operator, relay: Rel
 @pytest.mark.parametrize(
     ("query", "sessions"),
     [
-        ("phone=0987", ["2"]),
-        ("phone=8 (900) 555-09-87", ["2"]),
-        ("session=1", ["1"]),
-        ("source=trade", ["2", "1"]),
+        ("q=0987", ["2"]),
+        ("q=8 (900) 555-09-87", ["2"]),
+        ("q=1", ["3", "2", "1"]),  # the line's number has it
+        ("q=сидоров", ["2"]),
+        ("q=102", ["2"]),
+        ("q=%", []),
+        ("q=nobody", []),
+        ("source=trade", ["3", "2", "1"]),
         ("source=shop", []),
-        ("since=2026-03-02T12:46", ["2"]),
+        ("since=2026-03-02T12:46", ["3", "2"]),
         ("until=2026-03-02T12:46", ["1"]),
-        ("phone=0987&since=2026-03-03", []),
+        ("q=0987&since=2026-03-03", []),
+        ("show=missed", ["3"]),
+        ("show=missed&until=2026-03-02T12:46", []),
+        ("show=undelivered", ["3", "2"]),
     ],
 )
 def test_calls_are_found(operator: Operator, relay: Relay, clock: FakeClock, query: str, sessions: list[str]) -> None:
-    post(relay, incoming(1)[1])
-    clock.forward(minutes=5)
+    record(relay, 1, state="delivered")
+    client, began = "79005550987", "2026-03-02 12:50:00"
+    talk = {"direction": "in", "talk_time_duration": 51, "total_time_duration": 63}
     for endpoint, body in (
-        incoming(2, calling_phone_number="79005550987"),
-        finished(2, calling_phone_number="79005550987"),
+        incoming(2, calling_phone_number=client, start_time=began),
+        finished(2, extension="102", calling_phone_number=client, start_time=began),
+        own("Завершение звонка", 2, employee_full_name="Иван Сидоров", start_time=began, **talk),
+        not_taken(3, start_time="2026-03-02 12:51:00"),
     ):
         post(relay, body, endpoint)
 
@@ -543,6 +553,8 @@ def test_calls_are_found(operator: Operator, relay: Relay, clock: FakeClock, que
         ("/admin/dead?before=x", 400),
         ("/admin/dead?before=99999999999999999999", 400),
         ("/admin/calls?until=soon", 400),
+        ("/admin/calls?show=nonsense", 400),
+        ("/admin/calls?before=1", 400),
         ("/admin/calls/trade/404", 404),
         ("/admin/events/nothing", 404),
         ("/admin/calls?since=99999999999d", 400),

@@ -10,8 +10,9 @@ import pytest
 from relay.config import AmoCrmTarget
 from relay.targets.amocrm.plan import CALL_STATUSES
 from relay.targets.bitrix24.plan import STATUS_CODES
-from relay.targets.crm.call_result import call_result
-from relay.targets.crm.history import CallHistory, users
+from relay.calls.call_result import call_result
+from relay.calls.history import CallHistory
+from relay.targets.crm.users import users
 from tests import stories
 from tests.factories import understood
 from tests.stories import CLIENT_E164, LINK, OUT, STORIES, answered, finished, incoming, lost, not_taken, outgoing

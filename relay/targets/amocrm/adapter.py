@@ -18,7 +18,7 @@ from relay.targets.amocrm import bodies, plan, responses
 from relay.targets.amocrm.lookup import Lookup
 from relay.targets.amocrm.rest import Rest, jwt_expires_at
 from relay.targets.base import Adapter, CallContext, TokenStore
-from relay.targets.crm.history import users
+from relay.targets.crm.users import users
 from relay.targets.crm.workflow import CallWorkflow
 from relay.targets.http_client import Response, TargetError
 

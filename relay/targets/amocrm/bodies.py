@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from relay.calls.call_result import call_result
+from relay.calls.history import CallHistory
 from relay.config import AmoCrmTarget
 from relay.models import Event
 from relay.targets.amocrm.plan import CALL_STATUSES
-from relay.targets.crm.call_result import call_result
-from relay.targets.crm.history import CallHistory
 from relay.uis import phones
 
 PLURAL = {"contact": "contacts", "lead": "leads", "company": "companies", "customer": "customers"}

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from msgspec import Struct
 
+from relay.calls.call_result import ResultCode
 from relay.config import AmoCrmTarget
 from relay.i18n import Message
-from relay.targets.crm.call_result import ResultCode
 from relay.targets.crm.workflow import NO_NUMBER, CallState, Done, Reject, StashRecording, after_the_call, stashed
 
 # 4 talked, 5 wrong number, 6 no connection, 7 busy (amocrm.ru, calls-api; the choice is that of telephony bridges)

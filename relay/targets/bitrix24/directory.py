@@ -5,11 +5,12 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import Any
 
+from relay.calls.history import CallHistory
 from relay.clock import Clock
 from relay.config import Bitrix24Target
 from relay.i18n import WITH_REASON, Message
 from relay.targets.bitrix24.rest import Rest
-from relay.targets.crm.history import CallHistory, users
+from relay.targets.crm.users import users
 from relay.targets.http_client import TargetError
 
 _LEARNT_FOR = timedelta(hours=1)

@@ -11,10 +11,10 @@ from collections.abc import Sequence
 
 from msgspec import Struct
 
+from relay.calls.call_result import ResultCode, call_result
+from relay.calls.history import CallHistory
 from relay.config import Bitrix24Target
 from relay.i18n import Message
-from relay.targets.crm.call_result import ResultCode, call_result
-from relay.targets.crm.history import CallHistory
 from relay.targets.crm.workflow import NO_NUMBER, CallState, Done, Reject, StashRecording, after_the_call, stashed
 
 STATUS_CODES: dict[ResultCode, str] = {

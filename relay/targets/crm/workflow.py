@@ -11,10 +11,10 @@ from typing import Any, Generic, Literal, TypeVar
 from msgspec import Struct
 from msgspec.structs import replace
 
+from relay.calls.history import CallHistory
 from relay.i18n import Message
 from relay.models import ClaimedDelivery, Outcome
 from relay.targets.base import Adapter, CallContext
-from relay.targets.crm.history import CallHistory
 from relay.targets.http_client import TargetError
 
 NO_NUMBER = Message("UIS gave no number of the client")

@@ -55,8 +55,8 @@ def selection(states: tuple[str, ...]) -> Selection:
         kind=kind,
         session=values.get("session"),
         phone=values.get("phone"),
-        since=_moment(values.get("since")),
-        until=_moment(values.get("until")),
+        since=moment_of(values.get("since")),
+        until=moment_of(values.get("until")),
         states=(state,) if state else (),
     )
 
@@ -69,7 +69,8 @@ def before() -> int | None:
     return int(text) if text else None
 
 
-def _moment(text: str | None) -> datetime | None:
+def moment_of(text: str | None) -> datetime | None:
+    """Return the moment that a field has, by the account's clock. Raises BadRequest."""
     if text is None:
         return None
     try:

@@ -44,5 +44,9 @@ def span(length: timedelta) -> str:
 
 def without_links(text: str) -> Markup:
     """Return the text in the reader's language, links hidden but for their hosts: recordings open without a login."""
-    text = translate(text)
-    return Markup(escape(_LINK.sub(lambda match: "/".join(match[0].split("/")[:3]) + "/…", text)))  # noqa: S704  escaped
+    return Markup(escape(hide_links(translate(text))))  # noqa: S704  escaped
+
+
+def hide_links(text: str) -> str:
+    """Return the text with only the host of each link."""
+    return _LINK.sub(lambda match: "/".join(match[0].split("/")[:3]) + "/…", text)

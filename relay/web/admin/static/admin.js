@@ -33,7 +33,7 @@ for (const cell of document.querySelectorAll("[data-copy]")) {
   button.className = "quiet";
   button.textContent = cell.dataset.copy;
   button.addEventListener("click", async () => {
-    await navigator.clipboard.writeText(cell.querySelector("code").textContent);
+    await navigator.clipboard.writeText(cell.querySelector("code, pre").textContent);
     button.textContent = cell.dataset.copied;
   });
   if (navigator.clipboard) cell.append(button);

@@ -14,8 +14,11 @@ from relay.ingest.service import parse
 from relay.models import Event
 from relay.operations import serializers
 from relay.operations.call_fields import call_fields
+from relay.operations.curl import curl_command
 from relay.operations.explanations import Explanation, explain
+from relay.operations.next_attempt import next_attempt
 from relay.web.admin.context import relay
+from relay.web.admin.jinja import hide_links
 
 _BODY_MAX = 1024 * 1024
 
@@ -26,29 +29,35 @@ def register(pages: Blueprint) -> None:
 
 
 def event(event_id: str) -> ResponseReturnValue:
-    event = relay().store.queries.event(event_id)
-    zone = ZoneInfo(event.zone)
+    store, event = relay().store, relay().store.queries.event(event_id)
+    zone, shows_links = ZoneInfo(event.zone), request.args.get("links") == "shown"
+    deliveries, kept = store.queries.deliveries_of(event), store.queries.exchanges_of(event)
+    of_call = store.pages.call(event.source, event.session).deliveries if event.session else []
+    raw, understood = serializers.text(event.raw), call_fields(event.call, zone)
+    edited = None if event.edited is None else serializers.text(event.edited)
+    exchanges = {
+        seq: [
+            (serializers.request_text(one), serializers.answer_text(one), one.took_ms, curl_command(one))
+            for one in each.exchanges
+        ]
+        for seq, each in kept.items()
+    }
+    shown = [raw, edited or "", *(text for _, text in understood)]
+    shown += [text for of_delivery in exchanges.values() for one in of_delivery for text in one[:2]]
     return render_template(
         "admin/event.html",
         event=event,
-        deliveries=relay().store.queries.deliveries_of(event),
+        deliveries=deliveries,
+        waits={delivery.id: next_attempt(relay(), delivery, of_call) for delivery, _ in deliveries},
+        exchanges=exchanges,
         zone=zone,
-        raw=serializers.text(event.raw),
-        edited=None if event.edited is None else serializers.text(event.edited),
-        understood=call_fields(event.call, zone),
+        raw=raw,
+        edited=edited,
+        understood=understood,
         explained=_explained(event),
-        exchanges=_exchanges(event),
-        shows_links=request.args.get("links") == "shown",
+        has_links=any(hide_links(text) != text for text in shown),
+        shows_links=shows_links,
     )
-
-
-def _exchanges(event: Event) -> dict[int, list[tuple[str, str]]]:
-    """Return the requests of each delivery's last attempt with their answers, by the delivery's seq."""
-    kept = relay().store.queries.exchanges_of(event)
-    return {
-        seq: [(serializers.request_text(one), serializers.answer_text(one)) for one in each.exchanges]
-        for seq, each in kept.items()
-    }
 
 
 def _explained(event: Event) -> list[Explanation]:
@@ -62,7 +71,7 @@ def edit(event_id: str) -> ResponseReturnValue:
     event = relay().store.queries.event(event_id)
     zone = ZoneInfo(event.zone)
     if event.state != "quarantined":
-        raise Conflict(gettext("Only an event in quarantine can be mended; this one is not any more."))
+        raise Conflict("Only an event in quarantine can be mended; this one is not any more.")
     body = request.form.get("body") if request.method == "POST" else serializers.text(event.body)
     if body is None or len(body) > _BODY_MAX:
         raise BadRequest(gettext("The body is missing, or too long."))

@@ -1,13 +1,29 @@
-"""Calls: found by phone, session or time; one as a time line of notifications and what became of each."""
+"""Calls: found by phone, session, employee or time; one as a time line of notifications and what became of each."""
 
 from __future__ import annotations
 
-from flask import Blueprint, render_template
-from flask.typing import ResponseReturnValue
+from collections.abc import Iterable
+from datetime import date, timedelta
+from typing import Any
+from urllib.parse import urlencode
 
+from flask import Blueprint, render_template, request, url_for
+from flask.typing import ResponseReturnValue
+from werkzeug.exceptions import BadRequest
+
+from relay.calls.summary import CallSummary, summarise
 from relay.errors import NotFound
 from relay.i18n import gettext
-from relay.web.admin.context import PAGE, before, filters, relay, selection, zone
+from relay.models import Delivery, DeliveryState, Event
+from relay.operations.next_attempt import next_attempt
+from relay.store import Call, CallSearch, Place
+from relay.web.admin.context import PAGE, filters, moment_of, relay, zone
+
+_FILTERS = ("q", "source", "since", "until", "show")
+_TEXT_MAX = 100
+_WORST_FIRST: tuple[DeliveryState, ...] = ("dead", "held", "sending", "due", "expired", "discarded", "delivered")
+_ENDS = ("lost", "finished")
+_GOES_ON = timedelta(hours=2)  # a call whose end has not come by then: nobody will tell of it
 
 
 def register(pages: Blueprint) -> None:
@@ -16,29 +32,126 @@ def register(pages: Blueprint) -> None:
 
 
 def calls() -> ResponseReturnValue:
-    page = relay().store.pages.calls(selection(()), before(), PAGE)
+    asked = filters(_FILTERS)
+    page = relay().store.pages.calls(
+        _search(asked), _is_missed if asked.get("show") == "missed" else _any, _before(), PAGE
+    )
+    place = page.next_before
     return render_template(
         "admin/calls.html",
-        calls=page.calls,
-        next_before=page.next_before,
+        calls=[_row(call) for call in page.calls],
+        next_before=place and f"{place.began_us}-{place.seq}",
+        searched_to=page.searched_to,
         zone=zone(),
-        filters=filters(("phone", "session", "source", "since", "until")),
+        filters=asked,
         sources=list(relay().settings.sources),
+        days=_days(asked),
     )
 
 
 def call(source: str, session: str) -> ResponseReturnValue:
     """Show the events of a call. Raises NotFound for a call that nobody has told of."""
-    events = relay().store.pages.events_of_call(source, session)
-    if not events:
+    call = relay().store.pages.call(source, session)
+    if not call.events:
         raise NotFound(gettext("There is no call %(session)s.", session=session))
-    rows = [(event, relay().store.queries.deliveries_of(event)) for event in events]
+    rows = [(event, relay().store.queries.deliveries_of(event)) for event in call.events]
+    waits = {delivery.id: next_attempt(relay(), delivery, call.deliveries) for delivery in call.deliveries}
     return render_template(
         "admin/call.html",
         session=session,
         source=source,
+        call=_row(call),
         lines=[(event, {delivery.target: (delivery, tries) for delivery, tries in parts}) for event, parts in rows],
         targets=list(dict.fromkeys(delivery.target for _, parts in rows for delivery, _ in parts)),
-        first=events[0],
+        waits=waits,
         zone=zone(),
     )
+
+
+def _search(asked: dict[str, str]) -> CallSearch:
+    """Raises BadRequest."""
+    show = asked.get("show")
+    if show not in (None, "missed", "undelivered"):
+        raise BadRequest(f"there is no choice {show!r}")
+    return CallSearch(
+        text=asked.get("q", "")[:_TEXT_MAX],
+        source=asked.get("source"),
+        since=moment_of(asked.get("since")),
+        until=moment_of(asked.get("until")),
+        kinds=_ENDS if show == "missed" else (),
+        is_undelivered=show == "undelivered",
+    )
+
+
+def _before() -> Place | None:
+    """Return the place in the list that the page begins before. Raises BadRequest."""
+    text = request.args.get("before", "")
+    began, _, seq = text.partition("-")
+    if text and not all(part.isascii() and part.isdigit() and len(part) < 19 for part in (began, seq)):
+        raise BadRequest("`before` must be two numbers")
+    return Place(int(began), int(seq)) if text else None
+
+
+def _days(asked: dict[str, str]) -> list[tuple[str, str]]:
+    """Return the names and addresses of the days that people ask about, with the other filters as they are."""
+    today = relay().clock().astimezone(zone()).date()
+    others = {name: value for name, value in asked.items() if name not in ("since", "until")}
+    days = ((gettext("Today"), today), (gettext("Yesterday"), today - timedelta(days=1)))
+    return [(name, f"{url_for('admin.calls')}?{urlencode({**others, **_whole(day)})}") for name, day in days]
+
+
+def _whole(day: date) -> dict[str, str]:
+    return {"since": f"{day}T00:00", "until": f"{day + timedelta(days=1)}T00:00"}
+
+
+def _any(_: list[Event]) -> bool:
+    return True
+
+
+def _is_missed(events: list[Event]) -> bool:
+    return _summary(events).is_missed
+
+
+def _summary(events: list[Event]) -> CallSummary:
+    return summarise([event.call for event in events if event.call is not None])
+
+
+def _row(call: Call) -> dict[str, Any]:
+    first, summary = call.events[0], _summary(call.events)
+    return {
+        "source": first.source,
+        "session": first.session,
+        "began_at": summary.began_at or first.received_at,
+        "summary": summary,
+        "ending": _ending(summary, relay().clock() - call.events[-1].received_at),
+        "reason": summary.result and summary.result.reason,
+        "marks": _marks(call.deliveries),
+    }
+
+
+def _ending(summary: CallSummary, silent_for: timedelta) -> str:
+    """Return in a few words how a call ended."""
+    result = summary.result
+    if result is None:
+        return gettext("in progress") if silent_for < _GOES_ON else gettext("its end was not notified")
+    if result.result == "talked":
+        minutes, seconds = divmod(result.seconds, 60)
+        return gettext("talked %(span)s", span=f"{minutes}:{seconds:02d}")
+    if result.result == "declined":
+        return gettext("hung up by the employee")
+    if summary.direction == "in":
+        return gettext("missed")
+    return {
+        "missed": gettext("nobody answered"),
+        "busy": gettext("busy"),
+        "wrong_number": gettext("wrong number"),
+        "unavailable": gettext("not available"),
+    }.get(result.result, gettext("no talk"))
+
+
+def _marks(deliveries: Iterable[Delivery]) -> list[tuple[str, DeliveryState]]:
+    """Return of each target the state of what went worst there."""
+    states: dict[str, DeliveryState] = {}
+    for delivery in deliveries:
+        states[delivery.target] = min(states.get(delivery.target, "delivered"), delivery.state, key=_WORST_FIRST.index)
+    return sorted(states.items())

@@ -8,7 +8,6 @@ from typing import Literal
 
 from msgspec import Struct
 
-from relay.config import CrmTarget
 from relay.models import CallEvent
 
 _CALL_BACKS = ("sitephone", "callapi")
@@ -94,13 +93,3 @@ def _links(call: CallEvent) -> Iterator[str]:
     for link in (call.record_link, call.extra.get("file_link"), *extra, *call.wav_records):
         if isinstance(link, str) and link.startswith(("http://", "https://")):
             yield link
-
-
-def users(history: CallHistory, target: CrmTarget) -> Iterator[int | str]:
-    """Yield whose call it may be, the latest first: a user of the CRM, or an extension that no setting names."""
-    for call in reversed(history.calls):
-        if call.extension is not None:
-            yield target.users.get(call.extension, call.extension)
-        for employee in reversed(call.employee_ids):  # the one who came last
-            if str(employee) in target.employees:
-                yield target.employees[str(employee)]

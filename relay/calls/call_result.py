@@ -11,8 +11,8 @@ from typing import Literal
 
 from msgspec import Struct
 
+from relay.calls.history import CallHistory
 from relay.models import CallEvent
-from relay.targets.crm.history import CallHistory
 
 ResultCode = Literal["talked", "missed", "busy", "declined", "wrong_number", "unavailable", "other"]
 

@@ -1,0 +1,1 @@
+"""What the notifications of a call say together: who, when, how it ended. Pure; knows no CRM."""
