@@ -7,11 +7,11 @@ import tracemalloc
 from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 
+from relay.calls.history import CallHistory
 from relay.config import Bitrix24Target, Secret
 from relay.models import CallEvent
 from relay.targets.bitrix24.directory import Directory
 from relay.targets.bitrix24.rest import Rest
-from relay.calls.history import CallHistory
 
 SETTINGS = Bitrix24Target(name="b24", webhook=Secret("https://portal.example.test/rest/1/code/"), default_user=1)
 NOW = datetime(2026, 3, 2, 9, 45, tzinfo=UTC)

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
+from relay.calls.call_result import call_result
+from relay.calls.history import CallHistory
 from relay.config import AmoCrmTarget
 from relay.targets.amocrm.plan import CALL_STATUSES
 from relay.targets.bitrix24.plan import STATUS_CODES
-from relay.calls.call_result import call_result
-from relay.calls.history import CallHistory
 from relay.targets.crm.users import users
 from tests import stories
 from tests.factories import understood
