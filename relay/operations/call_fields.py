@@ -13,7 +13,9 @@ def call_fields(call: CallEvent | None, zone: ZoneInfo) -> list[tuple[str, str]]
     """Return the label and the value of each field that has one; times in the account's zone."""
     if call is None:
         return []
-    values = {name: getattr(call, name) for name in CallEvent.__struct_fields__ if name != "notes"}
+    values = {
+        name: getattr(call, name) for name in CallEvent.__struct_fields__ if name not in ("notes", "talk_derived")
+    }
     return [(field_label(name), _in_words(each, zone)) for name, each in values.items() if each not in (None, (), {})]
 
 

@@ -134,6 +134,7 @@ def test_the_page_of_an_event_shows_what_was_sent_and_answered(
 
     text = page.get(f"/admin/events/{event_id}", headers={"Accept-Language": "en"}).get_data(as_text=True)
 
-    assert "What was sent, and what was answered" in text
+    assert "<h4>Sent</h4>" in text
+    assert "curl -i -X POST" in text
     assert "Authorization: Basic ***" in text
     assert "417 Error Centrifugo send to channel: !" in text

@@ -9,7 +9,9 @@ from zoneinfo import ZoneInfo
 from flask import Flask, request
 from markupsafe import Markup, escape
 
+from relay.clock import iso
 from relay.i18n import LANGUAGES, age, gettext, language, moment, plural, set_language, set_zone, took, translate
+from relay.web.admin.context import relay
 
 _LINK = re.compile(r"https?://[^\s\"'<>\\]+")
 
@@ -27,7 +29,9 @@ def install(app: Flask) -> None:
         gettext, plural, newstyle=True
     )
     app.jinja_env.globals.update(language=language)
-    app.jinja_env.filters.update(moment=moment, clock=clock, took=took, age=age, span=span, without_links=without_links)
+    app.jinja_env.filters.update(
+        moment=moment, ago=ago, clock=clock, took=took, age=age, span=span, without_links=without_links
+    )
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
 
 
@@ -35,6 +39,15 @@ def clock(at: datetime, zone: ZoneInfo) -> str:
     """Write `12:45:59.863`, for a time line of one day."""
     local = at.astimezone(zone)
     return f"{local:%H:%M:%S}.{local.microsecond // 1000:03d}"
+
+
+def ago(at: datetime | None, zone: ZoneInfo) -> Markup:
+    """Write how far a moment of these 24 hours is from now, the moment itself on hover; any other moment as it is."""
+    exact, now = moment(at, zone), relay().clock()
+    if at is None or abs(now - at) >= timedelta(days=1):
+        return escape(exact)
+    words = gettext("%(age)s ago", age=age(now - at)) if at <= now else gettext("in %(age)s", age=age(at - now))
+    return Markup('<time datetime="{}" title="{}">{}</time>').format(iso(at), exact, words)
 
 
 def span(length: timedelta) -> str:
