@@ -36,7 +36,8 @@ ALLOWED: dict[str, set[str]] = {
     "wiring": VALUES
     | {"config", "uis", "store", "ingest", "delivery", "targets", "housekeeping", "observability", "alerts", "reports"},
     "bootstrap": VALUES | {"config", "hosting", "store"},
-    "operations": VALUES | {"config", "i18n", "uis", "store", "wiring", "routing", "alerts", "sandbox", "targets"},
+    "operations": VALUES
+    | {"config", "i18n", "uis", "store", "wiring", "routing", "alerts", "reports", "sandbox", "targets"},
     "web": VALUES | {"calls", "config", "i18n", "uis", "store", "ingest", "wiring", "operations", "observability"},
     "sandbox": VALUES | {"config", "store", "uis"},
     "cli": VALUES
