@@ -29,14 +29,15 @@ ALLOWED: dict[str, set[str]] = {
     "ingest": VALUES | {"config", "store", "uis", "routing", "delivery"},
     "housekeeping": VALUES | {"config", "store"},
     "observability": VALUES | {"config", "store"},
-    "alerts": VALUES | {"config", "i18n", "store", "observability"},
+    "alerts": VALUES | {"calls", "config", "i18n", "store", "observability"},
     "reports": VALUES | {"calls", "config", "store", "ingest", "targets", "uis"},
     "delivery": VALUES | {"config", "store", "targets"},
     "targets": VALUES | {"calls", "config", "uis", "routing"},
     "wiring": VALUES
     | {"config", "uis", "store", "ingest", "delivery", "targets", "housekeeping", "observability", "alerts", "reports"},
     "bootstrap": VALUES | {"config", "hosting", "store"},
-    "operations": VALUES | {"config", "i18n", "uis", "store", "wiring", "routing", "alerts", "sandbox", "targets"},
+    "operations": VALUES
+    | {"calls", "config", "i18n", "uis", "store", "wiring", "routing", "alerts", "sandbox", "targets"},
     "web": VALUES | {"calls", "config", "i18n", "uis", "store", "ingest", "wiring", "operations", "observability"},
     "sandbox": VALUES | {"config", "store", "uis"},
     "cli": VALUES
