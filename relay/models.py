@@ -69,6 +69,15 @@ class CallEvent(Struct, frozen=True, kw_only=True):
     notes: tuple[str, ...] = ()  #: what was repaired or is contradictory
 
 
+class ToldCall(Struct, frozen=True):
+    """A call as its notifications tell it."""
+
+    source: str
+    session: str
+    first_at: datetime  #: acceptance of the first of them
+    events: tuple[CallEvent, ...]  #: in the order of acceptance
+
+
 class Event(Struct, frozen=True, kw_only=True):
     """A notification as it stands in the store."""
 

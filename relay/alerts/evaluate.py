@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import datetime, time, timedelta
 from typing import Literal
 from zoneinfo import ZoneInfo
@@ -21,7 +21,7 @@ STORE_DOWN_FOR = timedelta(seconds=20)  # one snapshot may fall into a moment in
 Transition = Literal["firing", "more", "still", "resolved", "past", "paused", "gone"]
 _OF_A_TARGET: tuple[ConditionKind, ...] = ("down", "misconfigured")  # one condition, that changes its face
 SUMMARY: ConditionKind = "summary"  # under it is kept when the last one was sent
-_COUNTED: tuple[ConditionKind, ...] = ("dead", "unreadable")
+_COUNTED: tuple[ConditionKind, ...] = ("dead", "unreadable", "missed")
 
 
 class TargetStatus(Struct, frozen=True, kw_only=True):
@@ -47,6 +47,7 @@ class Snapshot(Struct, frozen=True, kw_only=True):
     sources: tuple[SourceStatus, ...] = ()
     dead: Mapping[str, int] = {}  #: dead and held, by target
     unreadable: int = 0  #: notifications in quarantine
+    missed: Mapping[str, Sequence[datetime]] = {}  #: since when clients wait for a call back, by source
     token_ends: Mapping[str, datetime] = {}  #: by target
     free_bytes: int | None = None  #: on the database's disk
     store_down_since: datetime | None = None  #: all else is not known then
@@ -256,6 +257,15 @@ def _of_sources(snapshot: Snapshot, settings: Alerts) -> Iterator[Condition]:
         worked = settings.working_hours.between(since.astimezone(source.zone), snapshot.now.astimezone(source.zone))
         if settings.silent_for and worked >= settings.silent_for:
             yield Condition(kind="silent", name=source.name, since=since, zone=source.zone)
+        waits = [at for at in snapshot.missed.get(source.name, ()) if _is_due(at, source.zone, snapshot.now, settings)]
+        if waits:
+            yield Condition(kind="missed", name=source.name, since=min(waits), count=len(waits), zone=source.zone)
+
+
+def _is_due(missed_at: datetime, zone: ZoneInfo, now: datetime, settings: Alerts) -> bool:
+    """Has a client waited for a call back for too long? Only working time counts."""
+    worked = settings.working_hours.between(missed_at.astimezone(zone), now.astimezone(zone))
+    return bool(settings.missed_for) and worked >= settings.missed_for
 
 
 def _of_the_rest(snapshot: Snapshot, settings: Alerts) -> Iterator[Condition]:

@@ -40,7 +40,7 @@ def body(notices: tuple[Notice, ...], language: str, zone: ZoneInfo) -> str:
 def summary(day: Summary, language: str) -> str:
     """Return the text of a summary: a line for each source and each target."""
     with in_language(language):
-        lines = [_of_source(name, counts) for name, counts in day.sources]
+        lines = [_of_source(*each) for each in day.sources]
         lines += [_of_target(figures, failed) for figures, failed in day.targets]
         return "\n".join([gettext("The last 24 hours:"), *lines])
 
@@ -99,6 +99,13 @@ def _firing(condition: Condition, since: str, zone: ZoneInfo) -> str:
             "notifications that could not be read: %(count)s. See: relay dead --state quarantined; mend: relay edit ID",
             count=count,
         ),
+        "missed": ngettext(
+            "%(name)s: %(count)s client waits for a call back, since %(since)s. See: relay missed --waiting",
+            "%(name)s: %(count)s clients wait for a call back, the first since %(since)s. See: relay missed --waiting",
+            count,
+            name=name,
+            since=since,
+        ),
         "silent": gettext(
             "%(name)s: nothing has come since %(since)s. Look at the notifications in the UIS cabinet",
             name=name,
@@ -126,6 +133,7 @@ def _resolved(condition: Condition) -> str:
         "backlog": gettext("%(name)s: has caught up", name=name),
         "dead": gettext("%(name)s: no dead letters any more", name=name),
         "unreadable": gettext("no unread notifications any more"),
+        "missed": gettext("%(name)s: nobody waits for a call back any more", name=name),
         "silent": gettext("%(name)s: notifications come again", name=name),
         "token": gettext("%(name)s: the token is in order", name=name),
         "disk": gettext("there is room on the disk again"),
@@ -134,16 +142,17 @@ def _resolved(condition: Condition) -> str:
     return texts[condition.kind]
 
 
-def _of_source(name: str, counts: CallCounts) -> str:
+def _of_source(name: str, counts: CallCounts, missed: int, waiting: int) -> str:
     line = ngettext(
         "%(name)s: %(count)s call, missed: %(missed)s",
         "%(name)s: %(count)s calls, missed: %(missed)s",
         counts.calls,
         name=name,
-        missed=counts.missed,
+        missed=missed,
     )
+    waits = gettext("wait for a call back: %(count)s", count=waiting) if waiting else ""
     unreadable = gettext("could not be read: %(count)s", count=counts.unreadable) if counts.unreadable else ""
-    return "; ".join(filter(None, (line, unreadable)))
+    return "; ".join(filter(None, (line, waits, unreadable)))
 
 
 def _of_target(figures: TargetFigures, failed: int) -> str:

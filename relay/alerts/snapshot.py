@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 
 from msgspec import Struct
 
 from relay.alerts.evaluate import Snapshot, SourceStatus, TargetStatus, summary_moment
-from relay.clock import Clock
+from relay.calls.missed_calls import missed_calls, waiting_clients
+from relay.clock import EPOCH, Clock
 from relay.config import Settings
 from relay.errors import StoreError
 from relay.store import CallCounts, Store, TargetFigures
+
+_MISSED_WITHIN = timedelta(days=4)  # a call that waits for longer than over a weekend is no news
+_MISSED_EVERY = timedelta(minutes=1)
 
 
 class Summary(Struct, frozen=True):
     """What was in the last 24 hours."""
 
-    sources: tuple[tuple[str, CallCounts], ...]
+    sources: tuple[tuple[str, CallCounts, int, int], ...]  #: with missed calls, and clients who wait for a call back
     targets: tuple[tuple[TargetFigures, int], ...]  #: with the number of attempts that failed
 
 
@@ -30,6 +35,8 @@ class SnapshotCollector:
         self._started_at: datetime | None = None
         self._open_since: dict[str, datetime] = {}
         self._store_down_since: datetime | None = None
+        self._waiting: Mapping[str, Sequence[datetime]] = {}
+        self._missed_at = EPOCH
 
     def collect(self) -> Snapshot:
         now = self._clock()
@@ -62,18 +69,29 @@ class SnapshotCollector:
             sources=sources,
             dead={name: each.dead for name, each in figures.items() if each.dead or name in settings.targets},
             unreadable=store.pages.quarantined(),
+            missed=self._missed(now),
             token_ends=self._token_ends,
             free_bytes=self._free_bytes(),
             summary_at=self._summary_at(now),
         )
 
+    def _missed(self, now: datetime) -> Mapping[str, Sequence[datetime]]:
+        """Return since when clients wait for a call back; found anew once a minute, for it reads all calls of days."""
+        if self._settings.alerts.missed_for and now - self._missed_at >= _MISSED_EVERY:
+            self._waiting, self._missed_at = clients_who_wait(self._store, now), now
+        return self._waiting
+
     def summary(self) -> Summary:
         """Return what was in the last 24 hours. Raises StoreError."""
         store, settings, now = self._store, self._settings, self._clock()
         since = now - timedelta(hours=24)
-        failed = store.queries.failed_attempts(since)
+        failed, missed = store.queries.failed_attempts(since), missed_calls(store.queries.told_calls(since))
+        counts, waiting = Counter(call.source for call in missed), waiting_clients(missed)
         return Summary(
-            sources=tuple((name, store.queries.calls_since(name, since)) for name in settings.sources),
+            sources=tuple(
+                (name, store.queries.calls_since(name, since), counts[name], len(waiting.get(name, ())))
+                for name in settings.sources
+            ),
             targets=tuple(
                 (store.queries.target_figures(name, since), failed.get(name, 0)) for name in settings.targets
             ),
@@ -104,3 +122,8 @@ class SnapshotCollector:
             return self._store.database.free_bytes()
         except OSError:  # the store's to complain of
             return None
+
+
+def clients_who_wait(store: Store, now: datetime) -> Mapping[str, Sequence[datetime]]:
+    """Return by source since when clients wait for a call back. Raises StoreError."""
+    return waiting_clients(missed_calls(store.queries.told_calls(now - _MISSED_WITHIN)))

@@ -62,6 +62,7 @@ class Alerts(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     dead: Positive = 1  #: so many dead letters more since the last word
     backlog_older: timedelta = timedelta(minutes=30)
     silent_for: timedelta = timedelta(hours=4)  #: of working time; 0: never
+    missed_for: timedelta = timedelta(0)  #: of working time that a client may wait for a call back; 0: never told
     working_hours: WorkingHours = WorkingHours((0, 1, 2, 3, 4), time(9), time(18))
     token_ends_in: timedelta = timedelta(days=30)
     disk_free: Size = Size(500 * 1024 * 1024)  #: bytes, on the disk of the database

@@ -12,6 +12,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from relay.alerts.evaluate import Condition, Snapshot, SourceStatus, TargetStatus, conditions
+from relay.alerts.snapshot import clients_who_wait
 from relay.clock import EPOCH
 from relay.errors import StoreError
 from relay.i18n import age, gettext, moment, ngettext
@@ -29,6 +30,7 @@ _RANKS = (
     "report",
     "backlog",
     "silent",
+    "missed",
     "token",
     "removed",
     "paused",
@@ -74,6 +76,7 @@ def _snapshot(relay: Relay, targets: Sequence[JSONDict], sources: Sequence[JSOND
         ),
         dead={record["target"]: record["dead"] for record in targets},
         unreadable=relay.store.pages.quarantined(),
+        missed=clients_who_wait(relay.store, now) if relay.settings.alerts.missed_for else {},
         token_ends=relay.token_ends,
         free_bytes=_free_bytes(relay),
     )
@@ -138,6 +141,16 @@ def _of_condition(relay: Relay, condition: Condition, now: datetime) -> Trouble:
         "unreadable": lambda: (
             ngettext("%(count)s notification cannot be read", "%(count)s notifications cannot be read", count),
             gettext("Mend here, and the template in the UIS cabinet, or the next one will be the same."),
+        ),
+        "missed": lambda: (
+            ngettext(
+                "%(name)s: %(count)s client waits for a call back since %(since)s",
+                "%(name)s: %(count)s clients wait for a call back, the first since %(since)s",
+                count,
+                name=name,
+                since=since,
+            ),
+            gettext("They called in vain, and nobody has talked to them since."),
         ),
         "silent": lambda: (
             gettext("%(name)s: nothing has come from UIS since %(since)s", name=name, since=since),

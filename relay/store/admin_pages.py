@@ -18,7 +18,7 @@ from relay.store.statement import Statement
 from relay.store.tables import DELIVERY, EVENT, QUARANTINED, deliveries, events
 
 _LOOKED_THROUGH = 50_000  # notifications, for one page: to look through all would take seconds
-_READ_FOR_PAGE = 1_000  # calls
+_READ_FOR_PAGE = 3_000  # calls
 _NOT_DELIVERED = (*UNFINISHED, *DEAD_LETTERS, "expired")
 
 _count_quarantined = Statement(f"SELECT count(*) FROM events WHERE {QUARANTINED}")

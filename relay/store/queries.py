@@ -10,14 +10,24 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 
-from msgspec import Struct
+from msgspec import Struct, json
 from msgspec.structs import replace
 from sqlalchemy import ColumnElement, TextClause, exists, or_, select, text
 
 from relay.clock import from_us, to_us
 from relay.errors import NotFound
 from relay.i18n import Message, decode
-from relay.models import DEAD_LETTERS, DELIVERY_STATES, EVENT_STATES, Attempt, AttemptExchanges, Delivery, Event
+from relay.models import (
+    DEAD_LETTERS,
+    DELIVERY_STATES,
+    EVENT_STATES,
+    Attempt,
+    AttemptExchanges,
+    CallEvent,
+    Delivery,
+    Event,
+    ToldCall,
+)
 from relay.store.engine import Database
 from relay.store.statement import Statement
 from relay.store.tables import (
@@ -41,6 +51,8 @@ _exchanges = Statement(
     f"SELECT {EXCHANGES.sql} FROM exchanges JOIN deliveries ON seq = delivery_seq WHERE event_seq = :event_seq"
 )
 _deliveries = Statement(f"SELECT {DELIVERY.sql} FROM deliveries WHERE event_seq = :event_seq ORDER BY seq")
+_call_decoder = json.Decoder(CallEvent)
+
 _event = Statement(
     f"""
     SELECT {EVENT.sql} FROM events
@@ -71,9 +83,14 @@ _taken = Statement(
 _calls_since = Statement(
     """
     SELECT count(*), count(DISTINCT CASE WHEN state = 'accepted' THEN coalesce(session, id) END),
-      count(DISTINCT CASE WHEN kind = 'lost' THEN coalesce(session, id) END),
       count(CASE WHEN state = 'quarantined' THEN 1 END)
     FROM events WHERE source = :source AND received_at >= :since
+    """
+)
+_told_since = Statement(
+    """
+    SELECT source, session, received_at, call FROM events
+    WHERE coalesce(began_at, received_at) >= :since AND state = 'accepted' AND session IS NOT NULL ORDER BY seq
     """
 )
 _failed_attempts = Statement(
@@ -125,7 +142,6 @@ class CallCounts(Struct, frozen=True, kw_only=True):
 
     notifications: int
     calls: int
-    missed: int  #: of them
     unreadable: int  #: notifications that are in quarantine
 
 
@@ -202,10 +218,20 @@ class Queries:
 
     def calls_since(self, source: str, since: datetime) -> CallCounts:
         with self._database.read() as connection:
-            [(notifications, calls, missed, unreadable)] = _calls_since.rows(
-                connection, source=source, since=to_us(since)
-            )
-        return CallCounts(notifications=notifications, calls=calls, missed=missed, unreadable=unreadable)
+            [(notifications, calls, unreadable)] = _calls_since.rows(connection, source=source, since=to_us(since))
+        return CallCounts(notifications=notifications, calls=calls, unreadable=unreadable)
+
+    def told_calls(self, since: datetime) -> list[ToldCall]:
+        """Return the calls that began since then."""
+        with self._database.read() as connection:
+            rows = _told_since.rows(connection, since=to_us(since))
+        told: dict[tuple[str, str], list[tuple[int, CallEvent]]] = {}
+        for source, session, received_us, said in rows:
+            told.setdefault((source, session), []).append((received_us, _call_decoder.decode(said)))
+        return [
+            ToldCall(source, session, from_us(of_call[0][0]), tuple(call for _, call in of_call))
+            for (source, session), of_call in told.items()
+        ]
 
     def failed_attempts(self, since: datetime) -> dict[str, int]:
         """Return by target how many attempts came to something else than a delivery. Reads all attempts."""

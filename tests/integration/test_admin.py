@@ -123,6 +123,8 @@ VIEWS = [
     "/admin/test-call",
     "/admin/calls",
     "/admin/calls/trade/7",
+    "/admin/missed",
+    "/admin/missed.csv",
     "/admin/events/x",
     "/admin/events/x/edit",
 ]
@@ -146,7 +148,7 @@ ACTIONS = [
 def test_without_a_password_in_the_configuration_there_is_no_page(make_relay: Callable[..., Relay]) -> None:
     client = create_app(make_relay()).test_client()
 
-    assert [client.get(path).status_code for path in ("/admin", *VIEWS, "/admin/login")] == [404] * 10
+    assert [client.get(path).status_code for path in ("/admin", *VIEWS, "/admin/login")] == [404] * (len(VIEWS) + 2)
 
 
 @pytest.mark.parametrize("path", VIEWS)
@@ -415,6 +417,7 @@ def test_pages_are_not_kept_by_anybody_and_have_no_inline_script_or_style(operat
         "/admin/test-call",
         "/admin/calls",
         "/admin/calls/trade/1",
+        "/admin/missed",
     ):
         answer = operator.client.get(path)
         assert answer.headers["Cache-Control"] == "no-store"
@@ -555,6 +558,8 @@ def test_calls_are_found(operator: Operator, relay: Relay, clock: FakeClock, que
         ("/admin/calls?until=soon", 400),
         ("/admin/calls?show=nonsense", 400),
         ("/admin/calls?before=1", 400),
+        ("/admin/missed?days=2", 400),
+        ("/admin/missed?show=nonsense", 400),
         ("/admin/calls/trade/404", 404),
         ("/admin/events/nothing", 404),
         ("/admin/calls?since=99999999999d", 400),
@@ -574,6 +579,32 @@ def test_a_call_at_the_edge_of_the_calendar_is_shown(operator: Operator, relay: 
 
     operator.see(f"/admin/events/{event}")
     operator.see("/admin/calls/trade/1")
+
+
+def test_the_whole_number_of_a_call_opens_it(operator: Operator, relay: Relay) -> None:
+    post(relay, incoming(3360109114)[1])
+
+    assert operator.client.get("/admin/calls?q=3360109114").location == "/admin/calls/trade/3360109114"
+    assert "/admin/calls/trade/3360109114" in operator.see("/admin/calls?q=336010911")
+
+
+def test_missed_calls_stand_on_a_page_and_in_a_table(operator: Operator, relay: Relay) -> None:
+    client = {"calling_phone_number": "79005550987", "start_time": "2026-03-02 12:30:00"}
+    endpoint, body = not_taken(5, **client)
+    post(relay, body, endpoint)
+    waiting = operator.see("/admin/missed", headers={"Accept-Language": "en"})
+    assert re.findall(r'href="/admin/calls/trade/(\d+)"', waiting) == ["5"]
+    assert "has waited for 15 min" in waiting
+
+    talk = {"direction": "in", "talk_time_duration": 51, "total_time_duration": 63, "call_session_id": 6}
+    own_number = {"contact_phone_number": "79005550987", "start_time": "2026-03-02 12:40:00"}
+    post(relay, own("Завершение звонка", 6, **{**talk, **own_number})[1], "any")
+
+    assert "called again after 10 min" in operator.see("/admin/missed", headers={"Accept-Language": "en"})
+    assert "No missed calls." in operator.see("/admin/missed?show=waiting", headers={"Accept-Language": "en"})
+    assert operator.see("/admin/missed?source=shop&days=1", headers={"Accept-Language": "en"}).count("<tbody>") == 0
+    table = operator.see("/admin/missed.csv?days=1")
+    assert "02.03.2026 12:30:00;+79005550987;" in table
 
 
 def of_call(session: str) -> bytes:

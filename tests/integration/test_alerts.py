@@ -354,7 +354,7 @@ def test_a_summary_counts_the_calls_and_deliveries_of_a_day(
     [said] = place.said
     assert said.split("\n\n")[-1].splitlines() == [
         "The last 24 hours:",
-        "trade: 2 calls, missed: 1; could not be read: 1",
+        "trade: 2 calls, missed: 1; wait for a call back: 1; could not be read: 1",
         "onec: delivered: 0, waiting: 3, dead letters: 0",
     ]
 

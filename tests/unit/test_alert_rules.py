@@ -109,6 +109,26 @@ def test_silence_counts_in_working_time_of_the_sources_zone(last: str, now: str,
 
 
 @pytest.mark.parametrize(
+    ("missed", "now", "count", "remark"),
+    [
+        (["2026-03-02T10:00"], "2026-03-02T10:14", 0, "not yet"),
+        (["2026-03-02T10:00", "2026-03-02T10:05"], "2026-03-02T10:15", 1, "the other has waited for ten minutes"),
+        (["2026-03-02T20:00"], "2026-03-03T09:14", 0, "the night does not count"),
+        (["2026-03-02T20:00", "2026-02-27T17:50"], "2026-03-03T09:15", 2, "in the morning, one since Friday"),
+    ],
+)
+def test_who_was_not_called_back_counts_by_working_time(missed: list[str], now: str, count: int, remark: str) -> None:
+    *calls, until = (datetime.fromisoformat(each).replace(tzinfo=SAMARA).astimezone(UTC) for each in (*missed, now))
+    source = SourceStatus(name="trade", last_at=until, watched_since=until, zone=SAMARA)
+    facts = Snapshot(now=until, sources=(source,), missed={"trade": calls})
+
+    found = conditions(facts, Alerts(missed_for=15 * MINUTE))
+
+    assert [(each.key, each.count) for each in found] == ([("missed trade", count)] if count else []), remark
+    assert conditions(facts, Alerts()) == []
+
+
+@pytest.mark.parametrize(
     ("given", "days"),
     [("Mon-Fri 09:00-18:00", 5), ("Sat-Mon 10:00-12:00", 3), ("08:30-20:00", 7), ("sat 10:00-14:00", 1)],
 )
@@ -370,20 +390,23 @@ def test_a_summary_has_a_line_for_each_source_and_each_target() -> None:
     )
     day = Summary(
         sources=(
-            ("trade", CallCounts(notifications=90, calls=21, missed=4, unreadable=2)),
-            ("service", CallCounts(notifications=0, calls=0, missed=0, unreadable=0)),
+            ("trade", CallCounts(notifications=90, calls=21, unreadable=2), 4, 1),
+            ("service", CallCounts(notifications=0, calls=0, unreadable=0), 0, 0),
         ),
         targets=((figures, 7), (replace(figures, name="b24", state="open", dead=0), 0)),
     )
 
     assert messages.summary(day, "ru").splitlines() == [
         "За последние сутки:",
-        "trade: 21 звонок, из них пропущено: 4; не удалось разобрать уведомлений: 2",
+        "trade: 21 звонок, из них пропущено: 4; ждут звонка: 1; не удалось разобрать уведомлений: 2",
         "service: 0 звонков, из них пропущено: 0",
         "onec: доставлено: 118, в очереди: 3, не доставлено: 1; неудачных попыток: 7; состояние сейчас: не отвечает",
         "b24: доставлено: 118, в очереди: 3, не доставлено: 0",
     ]
-    assert messages.summary(day, "en").splitlines()[1] == "trade: 21 calls, missed: 4; could not be read: 2"
+    assert (
+        messages.summary(day, "en").splitlines()[1]
+        == "trade: 21 calls, missed: 4; wait for a call back: 1; could not be read: 2"
+    )
 
 
 # --- the words

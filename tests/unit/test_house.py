@@ -29,7 +29,7 @@ ALLOWED: dict[str, set[str]] = {
     "ingest": VALUES | {"config", "store", "uis", "routing", "delivery"},
     "housekeeping": VALUES | {"config", "store"},
     "observability": VALUES | {"config", "store"},
-    "alerts": VALUES | {"config", "i18n", "store", "observability"},
+    "alerts": VALUES | {"calls", "config", "i18n", "store", "observability"},
     "reports": VALUES | {"calls", "config", "store", "ingest", "targets", "uis"},
     "delivery": VALUES | {"config", "store", "targets"},
     "targets": VALUES | {"calls", "config", "uis", "routing"},
@@ -37,7 +37,7 @@ ALLOWED: dict[str, set[str]] = {
     | {"config", "uis", "store", "ingest", "delivery", "targets", "housekeeping", "observability", "alerts", "reports"},
     "bootstrap": VALUES | {"config", "hosting", "store"},
     "operations": VALUES
-    | {"config", "i18n", "uis", "store", "wiring", "routing", "alerts", "reports", "sandbox", "targets"},
+    | {"calls", "config", "i18n", "uis", "store", "wiring", "routing", "alerts", "reports", "sandbox", "targets"},
     "web": VALUES | {"calls", "config", "i18n", "uis", "store", "ingest", "wiring", "operations", "observability"},
     "sandbox": VALUES | {"config", "store", "uis"},
     "cli": VALUES

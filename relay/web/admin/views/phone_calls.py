@@ -7,7 +7,7 @@ from datetime import date, timedelta
 from typing import Any
 from urllib.parse import urlencode
 
-from flask import Blueprint, render_template, request, url_for
+from flask import Blueprint, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 from werkzeug.exceptions import BadRequest
 
@@ -21,6 +21,7 @@ from relay.web.admin.context import PAGE, filters, moment_of, relay, zone
 
 _FILTERS = ("q", "source", "since", "until", "show")
 _TEXT_MAX = 100
+_SESSION_MIN = 6  # digits of UIS's; what is shorter may be meant as a part of a number
 _WORST_FIRST: tuple[DeliveryState, ...] = ("dead", "held", "sending", "due", "expired", "discarded", "delivered")
 _ENDS = ("lost", "finished")
 _GOES_ON = timedelta(hours=2)  # a call whose end has not come by then: nobody will tell of it
@@ -33,6 +34,8 @@ def register(pages: Blueprint) -> None:
 
 def calls() -> ResponseReturnValue:
     asked = filters(_FILTERS)
+    if (known := _known(asked.get("q", ""))) is not None:
+        return redirect(url_for("admin.call", source=known, session=asked["q"]))
     page = relay().store.pages.calls(
         _search(asked), _is_missed if asked.get("show") == "missed" else _any, _before(), PAGE
     )
@@ -47,6 +50,14 @@ def calls() -> ResponseReturnValue:
         sources=list(relay().settings.sources),
         days=_days(asked),
     )
+
+
+def _known(text: str) -> str | None:
+    """Return the source of the call that is named so in full."""
+    if len(text) < _SESSION_MIN:
+        return None
+    sources = relay().settings.sources
+    return next((source for source in sources if relay().store.pages.call(source, text).events), None)
 
 
 def call(source: str, session: str) -> ResponseReturnValue:

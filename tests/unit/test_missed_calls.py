@@ -1,0 +1,164 @@
+"""Which calls are missed, and who counts as reached: stories of clients, told by UIS's notifications."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from relay.calls.missed_calls import MissedCall, missed_calls, waiting_clients
+from relay.ingest.service import parse
+from relay.models import ToldCall
+from relay.operations.missed_records import as_csv, became
+from tests.stories import Notification, answered, finished, incoming, lost, not_taken, outgoing
+
+ZONE = ZoneInfo("Europe/Moscow")
+CLIENT, OTHER = "79005550123", "79005550777"
+NOON = datetime(2026, 3, 2, 12, 0, tzinfo=ZONE)
+NOW = NOON + timedelta(hours=2)
+
+
+def at(minute: float) -> str:
+    return (NOON + timedelta(minutes=minute)).strftime("%Y-%m-%d %H:%M:%S.000")
+
+
+def told(session: int, minute: float, *notifications: Notification, source: str = "trade") -> ToldCall:
+    calls = [parse(body, is_query=False, endpoint=endpoint, zone=ZONE).call for endpoint, body in notifications]
+    events = tuple(call for call in calls if call is not None)
+    assert len(events) == len(notifications)
+    return ToldCall(source, str(session), (NOON + timedelta(minutes=minute)).astimezone(UTC), events)
+
+
+def missed(session: int, minute: float, client: str | None = CLIENT, **more: Any) -> ToldCall:
+    own = {"start_time": at(minute), "finish_time": at(minute + 0.2), "calling_phone_number": client, **more}
+    return told(session, minute, incoming(session, **own), not_taken(session, **own))
+
+
+def taken(session: int, minute: float, client: str = CLIENT, **more: Any) -> ToldCall:
+    own = {"start_time": at(minute), "calling_phone_number": client, **more}
+    end = {**own, "finish_time": at(minute + 1)}
+    return told(session, minute, incoming(session, **own), answered(session, **own), finished(session, **end))
+
+
+def called(
+    session: int, minute: float, client: str = CLIENT, *, talks: bool = True, extension: str = "102"
+) -> ToldCall:
+    own = {"start_time": at(minute), "called_phone_number": client, "extension": extension}
+    end = {**own, "finish_time": at(minute + 1), "direction": "out", "calling_phone_number": "74955550100"}
+    over = finished(session, **end) if talks else not_taken(session, **end)
+    return told(session, minute, outgoing(session, **own), over)
+
+
+def said(*calls: ToldCall) -> list[str]:
+    return [f"{call.session}: {became(call, NOW)}" for call in missed_calls(calls)]
+
+
+def test_nobody_has_called_back() -> None:
+    assert said(missed(1, 0)) == ["1: has waited for 2 h"]
+
+
+def test_somebody_called_back() -> None:
+    [call] = missed_calls([missed(1, 0), called(2, 14)])
+
+    assert became(call, NOW) == "called back after 14 min"
+    assert call.reached is not None
+    assert (call.reached.session, call.reached.employee, call.waits) == ("2", "102", False)
+
+
+def test_another_employee_called_back_than_it_rang_at() -> None:
+    [call] = missed_calls([missed(1, 0, extension="101"), called(2, 3, extension="105")])
+
+    assert call.reached is not None
+    assert call.reached.employee == "105"
+
+
+def test_the_client_called_again_and_was_answered() -> None:
+    assert said(missed(1, 0), taken(2, 5)) == ["1: called again after 5 min, and was answered"]
+
+
+def test_he_called_again_in_vain() -> None:
+    calls = missed(1, 0), missed(2, 5)
+    assert said(*calls) == ["1: has waited for 2 h", "2: has waited for 1 h"]
+    assert waiting_clients(missed_calls(calls)) == {"trade": [NOON]}  # one person to call back
+
+
+def test_one_talk_is_for_all_his_calls_before_it() -> None:
+    assert said(missed(1, 0), missed(2, 5), called(3, 10)) == [
+        "1: called back after 10 min",
+        "2: called back after 5 min",
+    ]
+
+
+def test_a_talk_before_the_call_does_not_count() -> None:
+    assert said(taken(1, -30), called(2, -10), missed(3, 0)) == ["3: has waited for 2 h"]
+
+
+def test_a_talk_that_went_on_while_he_called_on_another_line_counts() -> None:
+    assert said(taken(1, -0.5), missed(2, 0, virtual_phone_number="74955550199")) == [
+        "2: called again after 0 s, and was answered"
+    ]
+
+
+def test_calls_to_him_that_he_did_not_take_are_counted() -> None:
+    assert said(missed(1, 0), called(2, 5, talks=False), called(3, 9, talks=False)) == [
+        "1: has waited for 2 h; called 2 times in vain"
+    ]
+
+
+def test_a_talk_that_goes_on_reaches_him() -> None:
+    ringing = {"start_time": at(7), "calling_phone_number": CLIENT}
+    goes_on = told(2, 7, incoming(2, **ringing), answered(2, **ringing))
+
+    assert said(missed(1, 0), goes_on) == ["1: called again after 7 min, and was answered"]
+
+
+def test_a_call_that_rings_reaches_nobody_yet() -> None:
+    ringing = told(2, 7, incoming(2, start_time=at(7), calling_phone_number=CLIENT))
+
+    assert said(missed(1, 0), ringing) == ["1: has waited for 2 h"]
+
+
+@pytest.mark.parametrize("client", ["101", "0101"])
+def test_a_colleague_is_no_client(client: str) -> None:
+    assert said(missed(1, 0, client)) == []
+
+
+def test_a_withheld_number_is_listed_but_waits_for_nobody() -> None:
+    calls = missed(1, 0, None), missed(2, 1, "anonymous")
+
+    assert said(*calls) == ["1: withheld number: nobody can call back", "2: withheld number: nobody can call back"]
+    assert waiting_clients(missed_calls(calls)) == {}
+
+
+def test_another_client_and_another_firm_do_not_count() -> None:
+    elsewhere = ToldCall("shop", "3", NOON, called(3, 6).events)
+
+    assert said(missed(1, 0), called(2, 5, OTHER), elsewhere) == ["1: has waited for 2 h"]
+
+
+def test_a_lost_call_with_a_talk_in_its_end_is_none() -> None:
+    own = {"start_time": at(0), "calling_phone_number": CLIENT}
+    both = told(1, 0, incoming(1, **own), answered(1, **own), lost(1, **own), finished(1, **own))
+
+    assert said(both) == []
+
+
+def test_what_is_told_in_another_order_is_the_same() -> None:
+    calls = [missed(1, 0), called(2, 5, talks=False), missed(3, 7), called(4, 10)]
+
+    assert missed_calls(reversed(calls)) == missed_calls(calls)
+
+
+def test_the_table_opens_in_a_spreadsheet_and_runs_nothing() -> None:
+    calls = [
+        *missed_calls([missed(1, 0), called(2, 14)]),
+        MissedCall(source="trade", session="9", began_at=NOON, client=None, line=None, employee='=cmd|" /C calc"!A0'),
+    ]
+
+    text = as_csv(calls, ZONE, NOW)
+
+    assert text.startswith("\ufeffBegan;Client;Line;Employee;What became of it;Reached at;Reached by;Source;Call\r\n")
+    assert "2026-03-02 12:00:00;+79005550123;+74955550100;" in text
+    assert "'=cmd" in text
