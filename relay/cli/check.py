@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import socket
+from collections.abc import Iterable
+from itertools import chain
 
 import click
 
@@ -13,13 +15,16 @@ from relay.clock import now_utc
 from relay.config import Settings
 from relay.errors import ConfigError, Conflict
 from relay.i18n import Message, gettext, translate
+from relay.models import Outcome
 from relay.operations import readiness
 from relay.store import Store
 from relay.store.tables import VERSION
 
 
 @click.command()
-@click.option("--online", is_flag=True, help="Also ask each target whether it would take a delivery.")
+@click.option(
+    "--online", is_flag=True, help="Also ask each target whether it would take a delivery, and UIS for its report."
+)
 def check(online: bool) -> None:
     """Says whether the configuration is right, and what to mend."""
     settings = config.read()
@@ -45,15 +50,16 @@ def check(online: bool) -> None:
     for warning in (*warnings, *readiness.remarks(settings), *readiness.database_remarks(store, now_utc(), os.environ)):
         click.echo(gettext("note: %(text)s", text=warning))
     if online:
-        failed = _ask_targets(settings, store) + _send_test_alerts(settings)
+        asked = chain(readiness.ask_targets(settings, store, now_utc), readiness.ask_reports(settings, now_utc))
+        failed = _tell(asked) + _send_test_alerts(settings)
         if failed:
-            raise Conflict("%(failed)s of them would not take what they are sent", failed=failed)
+            raise Conflict("%(failed)s of them are not ready", failed=failed)
 
 
-def _ask_targets(settings: Settings, store: Store) -> int:
-    """Return how many would not take a delivery."""
+def _tell(asked: Iterable[tuple[str, Outcome]]) -> int:
+    """Say what each answered; return how many are not ready."""
     failed = 0
-    for name, outcome in readiness.ask_targets(settings, store, now_utc):
+    for name, outcome in asked:
         is_ready = outcome.name == "delivered"
         failed += not is_ready
         verdict = gettext("ready") if is_ready else gettext(outcome.name)

@@ -82,6 +82,7 @@ def _show(name: str, findings: Findings, dry_run: bool) -> None:
         + ngettext("%(count)s was missing", "%(count)s were missing", len(calls))
         + ", "
         + ngettext("%(count)s recording was missing", "%(count)s recordings were missing", records)
+        + (gettext(", could not be read: %(count)s", count=findings.unreadable) if findings.unreadable else "")
         + (gettext("; nothing was brought (--dry-run)") if dry_run and findings.missing else "")
     )
     if calls:

@@ -90,11 +90,11 @@ class Intake:
         """Store what UIS's report says of a call, as the notification that never came; nothing when it is known.
 
         Its id is made of source, call and kind: however often it is brought, it is stored once. The receipt is to be
-        given to `dispatch`. Raises StoreError.
+        given to `dispatch`. Raises MalformedEvent and StoreError.
         """
         parsed = parse(raw, is_query=False, endpoint="rec", zone=source.timezone)
         if parsed.call is None:
-            raise ValueError(f"the report's call cannot be read: {parsed.problem}")
+            raise MalformedEvent(parsed.problem or "")
         routes, notes = self._routes(source, parsed)
         new = self._new(source, "rec", raw, parsed, (*notes, note), routes, is_query=False)
         key = f"{source.name}\x00{parsed.call.session_id}\x00{parsed.call.kind}".encode()

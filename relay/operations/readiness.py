@@ -1,24 +1,28 @@
-"""What `check` says: of the configuration, of the database, and of each target when it is asked."""
+"""What `check` says: of the configuration, of the database, and of each target and each report when it is asked."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from datetime import datetime, timedelta
 
 from msgspec.structs import replace
 
 from relay import config, targets
 from relay.clock import Clock
-from relay.config import OneCTarget, Settings, Target
+from relay.config import OneCTarget, Settings, Source, Target
 from relay.errors import StoreError
-from relay.i18n import Message, said
+from relay.i18n import Message, gettext, join, said
 from relay.models import Outcome
+from relay.reports.data_api import DataApi, ReportError
+from relay.reports.report_call import CALL_FIELDS, LEG_FIELDS, write_time
 from relay.store import Store
 
 _WORKERS = 1  # `relay work` beside the web processes
 _PUSH_WAITS = timedelta(seconds=300)  # the time-out in the receiver's source
 _TOGETHER = 8  # targets that are asked at once
+_ASKED_FOR = timedelta(hours=1)  # of the report: what matters is whether it may be read
 
 
 def remarks(settings: Settings) -> list[str]:
@@ -80,3 +84,51 @@ def ask_targets(
 
     with ThreadPoolExecutor(min(_TOGETHER, len(settings.targets) or 1)) as pool:
         yield from zip(settings.targets, pool.map(ask, settings.targets.values()), strict=True)
+
+
+def ask_reports(settings: Settings, clock: Clock, patience: timedelta = timedelta.max) -> Iterator[tuple[str, Outcome]]:
+    """Ask UIS for each source's report of calls, as a run does; what the key may not see beside it, the reason says."""
+    for source in settings.sources.values():
+        if source.report is not None:
+            hasty = replace(source.report, timeout=min(source.report.timeout, patience))
+            with closing(DataApi(hasty, clock, {})) as api:
+                name = gettext("%(source)s, UIS's report of calls", source=source.name)
+                yield name, _ask_report(api, source, clock())
+
+
+def _ask_report(api: DataApi, source: Source, now: datetime) -> Outcome:
+    span = {
+        "date_from": write_time(now - _ASKED_FOR, source.timezone),
+        "date_till": write_time(now, source.timezone),
+    }
+    try:
+        remarks = [_zone_remark(api.timezone(), source)]
+        next(api.rows("get.calls_report", span, fields=CALL_FIELDS), None)
+        for method, params, fields in (
+            ("get.call_legs_report", span, LEG_FIELDS),
+            ("get.employees", {}, ("id", "extension")),
+        ):
+            try:
+                next(api.rows(method, params, fields=fields), None)
+            except ReportError as exc:
+                if exc.state == "later":
+                    raise
+                remarks.append(
+                    Message(
+                        "the key may not see %(method)s: calls are brought without what stands there", method=method
+                    )
+                )
+    except ReportError as exc:
+        return Outcome(name=exc.state, reason=said(exc))
+    return Outcome(name="delivered", reason=join(*remarks))
+
+
+def _zone_remark(account: str | None, source: Source) -> str:
+    if account in (None, source.timezone.key):
+        return ""
+    return Message(
+        "the account's time zone is %(account)s, the source's is %(zone)s: its calls get wrong times; set "
+        '`timezone = "%(account)s"`',
+        account=account,
+        zone=source.timezone.key,
+    )

@@ -16,7 +16,7 @@ from msgspec.structs import replace
 
 from relay.clock import Clock
 from relay.config import Report, Settings, Source
-from relay.errors import RelayError
+from relay.errors import MalformedEvent, RelayError
 from relay.i18n import Message, said
 from relay.ingest.service import Intake
 from relay.reports import report_call
@@ -52,6 +52,7 @@ class Findings(Struct, frozen=True):
     compared: int
     missing: tuple[Missing, ...]
     requests: int
+    unreadable: int  #: rows that were left out
 
 
 class Reconciler:
@@ -66,6 +67,7 @@ class Reconciler:
         self._zone: ZoneInfo | None = None
         self._extensions: dict[str, str] = {}
         self._extensions_end: datetime | None = None
+        self._unreadable: dict[str, str] = {}  # what was wrong with rows of the last run, by session
 
     @property
     def limits(self) -> Limits | None:
@@ -103,6 +105,7 @@ class Reconciler:
     ) -> Findings:
         """Compare the calls that began in a span, and bring what is missing. Raises ReportError and StoreError."""
         before, compared, missing = self._api.requests_made, 0, list[Missing]()
+        told, self._unreadable = self._unreadable, {}
         for first, last in report_call.windows(since, until, _LONGEST):
             calls = self._calls(first, last)
             known = self._store.reports.known(self._source.name, [call.session for call in calls])
@@ -110,10 +113,14 @@ class Reconciler:
             missing += self._bring(unknown, dry_run=dry_run)
             for call in calls:
                 if self._waits_for_record(call, known.get(call.session)):
-                    missing.append(Missing(call, self._accept(report_call.recorded(call), dry_run), is_record=True))
+                    event = self._accept(call, report_call.recorded(call), dry_run)
+                    missing.append(Missing(call, event, is_record=True))
                 compared += 1
                 progress(1)
-        return Findings(compared, tuple(missing), self._api.requests_made - before)
+        for session, problem in self._unreadable.items():
+            if session not in told:  # it stands in the report for as long as the window
+                log.warning("report.row_left_out", source=self._source.name, session=session, problem=problem)
+        return Findings(compared, tuple(missing), self._api.requests_made - before, len(self._unreadable))
 
     def _calls(self, since: datetime, until: datetime) -> list[ReportCall]:
         """Return the finished calls of the report that are to be compared, each once, in the order they began."""
@@ -125,11 +132,18 @@ class Reconciler:
             "sort": [{"field": "start_time", "order": "asc"}],
         }
         rows = self._api.rows("get.calls_report", params, fields=CALL_FIELDS)
-        calls = [call for row in rows if (call := report_call.read_call(row, zone)) is not None]
+        calls = [call for row in rows if (call := self._read(row, zone)) is not None]
         settled = self._clock() - self._report.settle
         left_out = {_digits(line) for line in self._report.skip_lines}
         chosen = [call for call in calls if call.ended_at <= settled and _digits(call.line) not in left_out]
         return list({call.session: call for call in chosen}.values())
+
+    def _read(self, row: Row, zone: ZoneInfo) -> ReportCall | None:
+        try:
+            return report_call.read_call(row, zone)
+        except MalformedEvent as exc:
+            self._unreadable[str(row.get("id"))[:100]] = said(exc)
+            return None
 
     def _waits_for_record(self, call: ReportCall, known: KnownCall | None) -> bool:
         is_fresh = self._clock() - call.ended_at <= _RECORDS_FOR + self._report.settle
@@ -140,14 +154,22 @@ class Reconciler:
             return [Missing(call, None) for call in calls]
         legs, extensions = self._legs(calls), self._extensions_of_employees()
         return [
-            Missing(call, self._accept(report_call.finished(call, legs.get(call.session, ()), extensions), dry_run))
+            Missing(
+                call,
+                self._accept(call, report_call.finished(call, legs.get(call.session, ()), extensions), dry_run=False),
+            )
             for call in calls
         ]
 
-    def _accept(self, body: bytes, dry_run: bool) -> str | None:
+    def _accept(self, call: ReportCall, body: bytes, dry_run: bool) -> str | None:
+        """Return the event that was stored; None where there is none."""
         if dry_run:
             return None
-        receipt = self._intake.accept_reported(self._source, body, BROUGHT)
+        try:
+            receipt = self._intake.accept_reported(self._source, body, BROUGHT)
+        except MalformedEvent as exc:
+            self._unreadable[call.session] = said(exc)
+            return None
         if receipt.status != "accepted":
             return None
         self._intake.dispatch(receipt)
@@ -165,7 +187,7 @@ class Reconciler:
                 "filter": {
                     "field": "call_session_id",
                     "operator": "in",
-                    "value": [int(call.session) for call in some if call.session.isdigit()],
+                    "value": [call.number for call in some],
                 },
             }
             try:

@@ -14,6 +14,7 @@ from zoneinfo import ZoneInfo
 from msgspec import Struct
 
 from relay.calls.call_result import text_of_reason
+from relay.errors import MalformedEvent
 from relay.uis.rendering import dump
 
 CALL_FIELDS = (
@@ -66,18 +67,24 @@ class ReportCall(Struct, frozen=True):
     row: Row
 
     @property
+    def number(self) -> int | str:
+        """Return the session as a notification has it."""
+        return int(self.session) if self.session.isascii() and self.session.isdigit() else self.session
+
+    @property
     def has_record(self) -> bool:
         """Has it the recording of a talk?"""
         return bool(self.row.get("full_record_file_link")) and self.row.get("talk_duration") != 0
 
 
 def read_call(row: Row, zone: ZoneInfo) -> ReportCall | None:
-    """Return the call; None for one that goes on, or that has no session or no times."""
-    session, began_at, ended_at = row.get("id"), read_time(row.get("start_time"), zone), None
-    if row.get("finish_time"):
-        ended_at = read_time(row["finish_time"], zone)
-    if began_at is None or ended_at is None or isinstance(session, bool) or not isinstance(session, int | str):
+    """Return the call; None for one that goes on. Raises MalformedEvent for one without a session or its times."""
+    if not row.get("finish_time"):
         return None
+    session, began_at, ended_at = row.get("id"), *(read_time(row.get(at), zone) for at in ("start_time", "finish_time"))
+    is_session = isinstance(session, int | str) and not isinstance(session, bool) and str(session).isprintable()
+    if began_at is None or ended_at is None or not is_session:
+        raise MalformedEvent("it has no session, or no times that can be read")
     return ReportCall(str(session), began_at, ended_at, str(row.get("virtual_phone_number") or ""), row)
 
 
@@ -114,7 +121,7 @@ def finished(call: ReportCall, legs: Sequence[Row], extensions: Mapping[str, str
             ("Start_time", _uis_time(row["start_time"])),
             ("notification_name", _NAME),
             ("direction", row.get("direction")),
-            ("call_session_id", _number(call.session)),
+            ("call_session_id", call.number),
             # an empty text leaves the extension that a 1C receiver has stored; null erases it
             ("extension_phone_number", extensions.get(str(employee.get("employee_id")), "")),
             ("contact_id", row.get("contact_id")),
@@ -145,7 +152,7 @@ def recorded(call: ReportCall) -> bytes:
         [
             ("Start_time", _uis_time(row["start_time"])),
             ("direction", row.get("direction")),
-            ("call_session_id", _number(call.session)),
+            ("call_session_id", call.number),
             ("virtual_phone_number", row.get("virtual_phone_number")),
             ("contact_phone_number", row.get("contact_phone_number")),
             ("employee_ids", _employee_ids(row)),
@@ -203,7 +210,3 @@ def _uis_time(text: object) -> str:
     """Write the milliseconds that a notification has and the report has not."""
     text = str(text).replace("T", " ")
     return text if "." in text else f"{text}.000"
-
-
-def _number(session: str) -> int | str:
-    return int(session) if session.isascii() and session.isdigit() else session

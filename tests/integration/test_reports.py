@@ -106,6 +106,24 @@ def test_what_is_brought_is_brought_once(uis: Sandbox, loop: ReportLoop, clock: 
     assert kinds(loop) == [("finished", "report")] * 2
 
 
+def deep(levels: int) -> list[Any]:
+    return [deep(levels - 1)] if levels else []
+
+
+@pytest.mark.parametrize("wrong", [{"finish_time": "2026-03-02 12:60"}, {"scenario_name": deep(200)}])
+def test_a_row_that_cannot_be_read_costs_no_other(
+    wrong: dict[str, Any], uis: Sandbox, loop: ReportLoop, clock: FakeClock, logged: list[Any]
+) -> None:
+    uis.uis.add([call(7), {**call(8), **wrong}, call(9)])
+    again(loop, clock)
+    again(loop, clock)
+
+    assert kinds(loop) == [("finished", "report")] * 2
+    assert store_of(loop).reports.states()[TRADE].state == "open"
+    told = [line for line in logged if line["event"] == "report.row_left_out"]
+    assert [line["session"] for line in told] == ["8"]  # once, though it still stands there
+
+
 @pytest.mark.parametrize(
     ("kind", "endpoint", "brought"),
     [("finished", "rec", 0), ("lost", "in", 0), ("answered", "in", 1), ("incoming", "in", 1)],
@@ -347,7 +365,40 @@ def test_a_field_that_uis_does_not_know_is_left_out(
     assert kinds(loop) == [("finished", "report")]
 
 
-# --- the command
+# --- the commands
+
+
+@pytest.mark.parametrize(
+    ("mode", "method", "says"),
+    [
+        ("ok", None, "ready\n"),
+        ("ip_not_whitelisted", None, "misconfigured: UIS does not let the address 203.0.113.9 in"),
+        ("access_token_invalid", None, "misconfigured: UIS does not know the key"),
+        ("forbidden", "get.calls_report", "misconfigured: the user of the key may not see the calls"),
+        ("forbidden", "get.employees", "ready (the key may not see get.employees"),
+        ("internal_error", None, "later: UIS has an internal error"),
+    ],
+)
+def test_check_online_says_whether_the_report_may_be_read(
+    mode: str, method: str | None, says: str, uis: Sandbox, reporting: Callable[..., Relay]
+) -> None:
+    uis.uis.fail(mode, -1, method)
+    done = check_online(reporting(url=uis.onec_url))
+
+    assert f"trade, UIS's report of calls: {says}" in done.output
+    assert done.exit_code == (0 if says.startswith("ready") else 1)
+
+
+def test_check_online_says_when_the_account_has_another_zone(uis: Sandbox, reporting: Callable[..., Relay]) -> None:
+    uis.uis.timezone = "Asia/Yekaterinburg"
+    output = check_online(reporting(url=uis.onec_url)).output
+
+    assert "Asia/Yekaterinburg, the source's is Europe/Moscow" in output
+    assert 'set `timezone = "Asia/Yekaterinburg"`' in output
+
+
+def check_online(relay: Relay) -> Any:
+    return CliRunner().invoke(main, ["check", "--online"], env={"RELAY_CONFIG": str(relay.settings.file)})
 
 
 @pytest.fixture

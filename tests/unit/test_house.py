@@ -37,7 +37,7 @@ ALLOWED: dict[str, set[str]] = {
     | {"config", "uis", "store", "ingest", "delivery", "targets", "housekeeping", "observability", "alerts", "reports"},
     "bootstrap": VALUES | {"config", "hosting", "store"},
     "operations": VALUES
-    | {"calls", "config", "i18n", "uis", "store", "wiring", "routing", "alerts", "sandbox", "targets"},
+    | {"calls", "config", "i18n", "uis", "store", "wiring", "routing", "alerts", "reports", "sandbox", "targets"},
     "web": VALUES | {"calls", "config", "i18n", "uis", "store", "ingest", "wiring", "operations", "observability"},
     "sandbox": VALUES | {"config", "store", "uis"},
     "cli": VALUES

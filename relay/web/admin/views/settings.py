@@ -36,9 +36,10 @@ def settings() -> ResponseReturnValue:
 
 
 def ask_targets() -> ResponseReturnValue:
-    """Ask each target as `check --online` does; that takes as long as the slowest, or what a person waits for."""
+    """Ask each target, and for each report, as `check --online` does; no answer is waited for longer than a person."""
     own = relay()
-    return _page(list(readiness.ask_targets(own.settings, own.store, own.clock, _PATIENCE)))
+    targets = readiness.ask_targets(own.settings, own.store, own.clock, _PATIENCE)
+    return _page([*targets, *readiness.ask_reports(own.settings, own.clock, _PATIENCE)])
 
 
 def _page(answers: list[tuple[str, Outcome]]) -> ResponseReturnValue:
