@@ -86,7 +86,7 @@ class SnapshotCollector:
             unreadable=store.pages.quarantined(),
             missed=self._missed(now),
             token_ends=self._token_ends,
-            free_bytes=self._free_bytes(),
+            free_bytes=store.database.free_bytes(),
             summary_at=self._summary_at(now),
         )
 
@@ -131,12 +131,6 @@ class SnapshotCollector:
             due=figures.due,
             oldest_due_at=figures.oldest_due_at,
         )
-
-    def _free_bytes(self) -> int | None:
-        try:
-            return self._store.database.free_bytes()
-        except OSError:  # the store's to complain of
-            return None
 
 
 def clients_who_wait(store: Store, now: datetime) -> Mapping[str, Sequence[datetime]]:

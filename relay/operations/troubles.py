@@ -72,7 +72,7 @@ def _snapshot(relay: Relay, targets: Sequence[JSONDict], now: datetime) -> Snaps
         unreadable=relay.store.pages.quarantined(),
         missed=clients_who_wait(relay.store, now) if relay.settings.alerts.missed_for else {},
         token_ends=relay.token_ends,
-        free_bytes=_free_bytes(relay),
+        free_bytes=relay.store.database.free_bytes(),
     )
 
 
@@ -87,13 +87,6 @@ def _target_status(relay: Relay, record: JSONDict) -> TargetStatus:
         due=record["due"],
         oldest_due_at=_moment(record["oldest_due_at"]),
     )
-
-
-def _free_bytes(relay: Relay) -> int | None:
-    try:
-        return relay.store.database.free_bytes()
-    except OSError:  # the store's to complain of
-        return None
 
 
 def _moment(text: str | None) -> datetime | None:
