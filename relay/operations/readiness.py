@@ -15,9 +15,10 @@ from relay.config import OneCTarget, Settings, Source, Target
 from relay.errors import StoreError
 from relay.i18n import Message, gettext, join, said
 from relay.models import Outcome
-from relay.reports.data_api import DataApi, ReportError
 from relay.reports.report_call import CALL_FIELDS, LEG_FIELDS, write_time
 from relay.store import Store
+from relay.uis_api.data_api import DataApi
+from relay.uis_api.json_rpc import ApiError
 
 _WORKERS = 1  # `relay work` beside the web processes
 _PUSH_WAITS = timedelta(seconds=300)  # the time-out in the receiver's source
@@ -110,7 +111,7 @@ def _ask_report(api: DataApi, source: Source, now: datetime) -> Outcome:
         ):
             try:
                 next(api.rows(method, params, fields=fields), None)
-            except ReportError as exc:
+            except ApiError as exc:
                 if exc.state == "later":
                     raise
                 remarks.append(
@@ -118,7 +119,7 @@ def _ask_report(api: DataApi, source: Source, now: datetime) -> Outcome:
                         "the key may not see %(method)s: calls are brought without what stands there", method=method
                     )
                 )
-    except ReportError as exc:
+    except ApiError as exc:
         return Outcome(name=exc.state, reason=said(exc))
     return Outcome(name="delivered", reason=join(*remarks))
 
