@@ -1,4 +1,4 @@
-"""What `check` says: of the configuration, of the database, and of each target and each report when it is asked."""
+"""What `check` says: of the configuration, of the database, and of each target and each API of UIS when it is asked."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from relay.i18n import Message, gettext, join, said
 from relay.models import Outcome
 from relay.reports.report_call import CALL_FIELDS, LEG_FIELDS, write_time
 from relay.store import Store
+from relay.uis_api.call_api import CallApi
 from relay.uis_api.data_api import DataApi
 from relay.uis_api.json_rpc import ApiError
 
@@ -95,6 +96,19 @@ def ask_reports(settings: Settings, clock: Clock, patience: timedelta = timedelt
             with closing(DataApi(hasty, clock, {})) as api:
                 name = gettext("%(source)s, UIS's report of calls", source=source.name)
                 yield name, _ask_report(api, source, clock())
+
+
+def ask_calls(settings: Settings, clock: Clock, patience: timedelta = timedelta.max) -> Iterator[tuple[str, Outcome]]:
+    """Ask UIS whether the key of each source's calls is good; places none."""
+    for source in settings.sources.values():
+        if source.calls is not None:
+            hasty = replace(source.calls, timeout=min(source.calls.timeout, patience))
+            with closing(CallApi(hasty, clock)) as api:
+                name = gettext("%(source)s, calls by a click", source=source.name)
+                try:
+                    yield name, Outcome(name="delivered", reason=api.check())
+                except ApiError as exc:
+                    yield name, Outcome(name=exc.state, reason=said(exc))
 
 
 def _ask_report(api: DataApi, source: Source, now: datetime) -> Outcome:

@@ -205,8 +205,7 @@ class Reconciler:
         now = self._clock()
         if self._extensions_end is None or now >= self._extensions_end:
             try:
-                rows = self._api.rows("get.employees", {}, fields=("id", "extension"))
-                self._extensions = report_call.extensions(rows)
+                self._extensions = self._api.extensions()
             except ApiError as exc:
                 if exc.state == "later":
                     raise

@@ -30,6 +30,12 @@ _upsert = Statement(
     """
 )
 _has_epoch = Statement("SELECT 1 FROM leases WHERE target = :target AND epoch = :epoch")
+_tie = Statement(
+    """
+    INSERT INTO call_links (target, source, session, done) VALUES (:target, :source, :session, :done)
+    ON CONFLICT (target, source, session) DO NOTHING
+    """
+)
 _forget = Statement(
     """
     DELETE FROM call_links WHERE source = :source AND session = :session
@@ -105,6 +111,12 @@ def _save(connection: Connection, progress: CallProgress) -> bool:
     done = json.encode({**_progress(connection, delivery), **progress.done}).decode()
     _upsert.run(connection, **_key(delivery), done=done)
     return True
+
+
+def tie(connection: Connection, target: str, source: str, session: str, **done: Any) -> bool:
+    """Say what a target has for a call itself, before the first notification is delivered; False: it came too late."""
+    values = {"target": target, "source": source, "session": session}
+    return bool(_tie.run(connection, **values, done=json.encode(done).decode()))
 
 
 def forget(connection: Connection, calls: Iterable[tuple[str, str]]) -> None:

@@ -75,6 +75,16 @@ class DataApi:
                 return
             offset += len(rows)
 
+    def extensions(self) -> dict[str, str]:
+        """Return the extension of each employee who has one, by the employee's id. Raises ApiError."""
+        found = {}
+        for row in self.rows("get.employees", {}, fields=("id", "extension")):
+            extension = row.get("extension")
+            number = extension.get("extension_phone_number") if isinstance(extension, dict) else None
+            if number:
+                found[str(row.get("id"))] = str(number)
+        return found
+
     def _call(self, method: str, params: Mapping[str, Any]) -> tuple[list[Mapping[str, Any]], int]:
         self._keep_to_limits()
         answer = self._rpc.call(method, params)

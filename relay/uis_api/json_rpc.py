@@ -1,7 +1,7 @@
 """Speaks JSON-RPC 2.0 with UIS: one method a request, errors by their mnemonic, limits in every answer.
 
 Source: the vendor's documentation (comagic.github.io/data-api, /call-api). What it leaves open (the HTTP status of an
-error, the `id` in it) is read leniently. No text of an error here quotes the answer: `error.data.value` repeats the key.
+error, the `id` in it) is read leniently. No text of an error quotes the answer: its `data.value` repeats the key.
 """
 
 from __future__ import annotations
