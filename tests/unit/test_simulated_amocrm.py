@@ -287,7 +287,7 @@ def test_tasks_are_added_filtered_and_completed(crm: Crm) -> None:
     [added] = json.loads(crm.post(TASKS, {**task, "request_id": "7"}).body)["_embedded"]["tasks"]
 
     assert (added["request_id"], [each["id"] for each in crm.found(of_contact, "tasks")]) == ("7", [added["id"]])
-    done = json.dumps({"is_completed": True, "result": {"text": "Поговорили"}}).encode()
+    done = {"is_completed": True, "result": {"text": "Поговорили"}}
     assert crm.ask("PATCH", f"{TASKS}/{added['id']}", done).status == 200
     assert [each["is_completed"] for each in crm.found(of_contact, "tasks")] == [True]
     assert crm.ask("PATCH", f"{TASKS}/1", done).status == 404
