@@ -116,7 +116,6 @@ def age(span: timedelta) -> str:
 WITH_REASON = "%(text)s (%(reason)s)"
 """A template that is the same in every language."""
 MARK = "\x1e"  # no text of a target's begins so: they are kept in one line, and this is white space
-_DEPTH_MAX = 8
 
 Value = str | int | datetime | timedelta
 """What a Message keeps of a value; anything else as its text."""
@@ -194,16 +193,14 @@ def _parts(value: Value) -> object:
     return {"s": value.total_seconds()} if isinstance(value, timedelta) else value
 
 
-def _message(parts: list[Any], depth: int = 0) -> Message:
+def _message(parts: list[Any]) -> Message:
     template, values = parts
-    if depth > _DEPTH_MAX:
-        raise ValueError("too deep")
-    return Message(template, **{name: _value(each, depth) for name, each in values.items()})
+    return Message(template, **{name: _value(each) for name, each in values.items()})
 
 
-def _value(parts: Any, depth: int) -> Value:
+def _value(parts: Any) -> Value:
     if isinstance(parts, list):
-        return _message(parts, depth + 1)
+        return _message(parts)
     if isinstance(parts, dict):
         return datetime.fromisoformat(parts["at"]) if "at" in parts else timedelta(seconds=parts["s"])
     return parts if isinstance(parts, int) else str(parts)

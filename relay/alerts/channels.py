@@ -39,9 +39,8 @@ class Channel(ABC):
         self._url, parts = str.__str__(url), urlsplit(url)
         host = f" {parts.hostname}" if parts.scheme in _HOST_IS_NO_SECRET else ""
         self.name = f"alerts.urls[{number}] ({parts.scheme}{host})"  #: without secrets
-        self.id = hashlib.sha256(self._url.encode()).hexdigest()[
-            :16
-        ]  #: of the address, wherever it stands: what was sent is remembered under it
+        #: of the address, wherever it stands: what was sent is remembered under it
+        self.id = hashlib.sha256(self._url.encode()).hexdigest()[:16]
         self._complaint: str | None = None
 
     @abstractmethod
@@ -104,7 +103,10 @@ class MaxChannel(Channel):
         is_one = len(receivers) == 1 and receivers[0][0] in ("chat_id", "user_id")
         if self._token and is_one and receivers[0][1].removeprefix("-").isdigit():
             return None
-        return f"{self.name}: is not complete; write max://TOKEN?chat_id=NUMBER, or user_id=NUMBER for one person"
+        return Message(
+            "%(name)s: is not complete; write max://TOKEN?chat_id=NUMBER, or user_id=NUMBER for one person",
+            name=self.name,
+        )
 
     def _send(self, title: str, body: str) -> bool:
         with outgoing.open_session(self._ca_file) as session:

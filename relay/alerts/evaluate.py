@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, time, timedelta
 from typing import Literal
 from zoneinfo import ZoneInfo
@@ -11,11 +11,13 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from relay.config import Alerts
+from relay.store import ReportState
 from relay.store.alert_state import Alert, ConditionKind
 
 FLAPS_WITHIN = timedelta(minutes=10)  # what is back so soon after its end is not sent anew, unless it stays as long
 AT_MOST_EVERY = timedelta(minutes=1)
 SUMMARY_WITHIN = timedelta(hours=6)  # a relay that starts later than this sends none before the next day
+UNNOTIFIED = 3  # calls without a notification: one may be a fault of the moment
 STORE_DOWN_FOR = timedelta(seconds=20)  # one snapshot may fall into a moment in which another writes
 
 Transition = Literal["firing", "more", "still", "resolved", "past", "paused", "gone"]
@@ -37,8 +39,11 @@ class TargetStatus(Struct, frozen=True, kw_only=True):
 class SourceStatus(Struct, frozen=True, kw_only=True):
     name: str
     zone: ZoneInfo
-    last_at: datetime | None  #: taken
+    last_at: datetime | None  #: of a notification
     watched_since: datetime  #: counts for one that has sent nothing yet
+    unnotified: int = 0  #: calls of its report that began within the last hour, and after the last notification
+    unnotified_since: datetime | None = None
+    report: ReportState | None = None
 
 
 class Snapshot(Struct, frozen=True, kw_only=True):
@@ -216,15 +221,23 @@ def conditions(snapshot: Snapshot, settings: Alerts) -> list[Condition]:
     ]
 
 
-def _unknown(snapshot: Snapshot, settings: Alerts, state: Collection[str]) -> set[str]:
+def _unknown(snapshot: Snapshot, settings: Alerts, state: Mapping[str, Alert]) -> set[str]:
     """Return the keys of the alerts of which nobody can say now whether they are resolved."""
     if snapshot.store_down_since is not None:
         return set(state)
     down = {f"target {target.name}" for target in snapshot.targets if target.state in _OF_A_TARGET}
     queues = {f"backlog {target.name}" for target in snapshot.targets if _is_old(target, snapshot.now, settings)}
-    return (
-        {SUMMARY} | down | queues | {f"silent {source.name}" for source in snapshot.sources if source.last_at is None}
-    )
+    silent = {f"silent {source.name}" for source in snapshot.sources if source.last_at is None}
+    unnotified = {
+        key for source in snapshot.sources if _is_unheard(source, state.get(key := f"unnotified {source.name}"))
+    }
+    return {SUMMARY} | down | queues | silent | unnotified
+
+
+def _is_unheard(source: SourceStatus, alert: Alert | None) -> bool:
+    """Has nothing come since the alert began? That there are no calls any more mends no notifications."""
+    began_at = None if alert is None else alert.since
+    return began_at is not None and (source.last_at is None or source.last_at < began_at)
 
 
 def _of_targets(snapshot: Snapshot, settings: Alerts) -> Iterator[Condition]:
@@ -257,9 +270,19 @@ def _of_sources(snapshot: Snapshot, settings: Alerts) -> Iterator[Condition]:
         worked = settings.working_hours.between(since.astimezone(source.zone), snapshot.now.astimezone(source.zone))
         if settings.silent_for and worked >= settings.silent_for:
             yield Condition(kind="silent", name=source.name, since=since, zone=source.zone)
+        yield from _of_report(source)
         waits = [at for at in snapshot.missed.get(source.name, ()) if _is_due(at, source.zone, snapshot.now, settings)]
         if waits:
             yield Condition(kind="missed", name=source.name, since=min(waits), count=len(waits), zone=source.zone)
+
+
+def _of_report(source: SourceStatus) -> Iterator[Condition]:
+    name, zone, report = source.name, source.zone, source.report
+    if source.unnotified >= UNNOTIFIED:
+        first = source.unnotified_since
+        yield Condition(kind="unnotified", name=name, since=first, count=source.unnotified, zone=zone)
+    if report is not None and report.state == "misconfigured":
+        yield Condition(kind="report", name=name, since=report.checked_to, reason=report.reason or "", zone=zone)
 
 
 def _is_due(missed_at: datetime, zone: ZoneInfo, now: datetime, settings: Alerts) -> bool:

@@ -63,6 +63,7 @@ def _line(notice: Notice, zone: ZoneInfo) -> str:
 
 def _firing(condition: Condition, since: str, zone: ZoneInfo) -> str:
     name, count, reason = condition.name, condition.count, _redacted(translate(condition.reason, zone))
+    of_report, advice = report_sentences(condition, since)
     texts: Mapping[ConditionKind, str] = {
         "down": ngettext(
             "%(name)s: down since %(since)s; %(count)s waits and will be delivered when it answers. "
@@ -111,6 +112,8 @@ def _firing(condition: Condition, since: str, zone: ZoneInfo) -> str:
             name=name,
             since=since,
         ),
+        "unnotified": f"{of_report}. {advice}",
+        "report": f"{of_report}. {reason}{advice}",
         "token": gettext(
             "%(name)s: the token is good until %(since)s. Make a new one, set it, and restart the relay",
             name=name,
@@ -125,6 +128,24 @@ def _firing(condition: Condition, since: str, zone: ZoneInfo) -> str:
     return texts[condition.kind]
 
 
+def report_sentences(condition: Condition, since: str) -> tuple[str, str]:
+    """Return what UIS's report shows, or why it cannot be read, and what to do: for an alert and for the page."""
+    if condition.kind == "unnotified":
+        return (
+            gettext(
+                "%(name)s: since %(since)s calls come without a notification; UIS's report has %(count)s",
+                name=condition.name,
+                since=since,
+                count=condition.count,
+            ),
+            gettext("Look whether the notifications in the UIS cabinet are on, and go to the relay's address."),
+        )
+    return (
+        gettext("%(name)s: UIS's report of calls has not been read since %(since)s", name=condition.name, since=since),
+        gettext("Mend what it says; then `relay check --online` tells at once, and within the hour it is read again."),
+    )
+
+
 def _resolved(condition: Condition) -> str:
     name = condition.name
     texts: Mapping[ConditionKind, str] = {
@@ -135,6 +156,8 @@ def _resolved(condition: Condition) -> str:
         "unreadable": gettext("no unread notifications any more"),
         "missed": gettext("%(name)s: nobody waits for a call back any more", name=name),
         "silent": gettext("%(name)s: notifications come again", name=name),
+        "unnotified": gettext("%(name)s: notifications come again", name=name),
+        "report": gettext("%(name)s: UIS's report of calls is read again", name=name),
         "token": gettext("%(name)s: the token is in order", name=name),
         "disk": gettext("there is room on the disk again"),
         "store": gettext("the database can be written again"),

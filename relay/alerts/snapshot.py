@@ -11,12 +11,13 @@ from msgspec import Struct
 from relay.alerts.evaluate import Snapshot, SourceStatus, TargetStatus, summary_moment
 from relay.calls.missed_calls import missed_calls, waiting_clients
 from relay.clock import EPOCH, Clock
-from relay.config import Settings
+from relay.config import Settings, Source
 from relay.errors import StoreError
 from relay.store import CallCounts, Store, TargetFigures
 
 _MISSED_WITHIN = timedelta(days=4)  # a call that waits for longer than over a weekend is no news
 _MISSED_EVERY = timedelta(minutes=1)
+_UNNOTIFIED_WITHIN = timedelta(hours=1)
 
 
 class Summary(Struct, frozen=True):
@@ -24,6 +25,29 @@ class Summary(Struct, frozen=True):
 
     sources: tuple[tuple[str, CallCounts, int, int], ...]  #: with missed calls, and clients who wait for a call back
     targets: tuple[tuple[TargetFigures, int], ...]  #: with the number of attempts that failed
+
+
+def source_statuses(
+    settings: Settings, store: Store, now: datetime, watched_since: datetime
+) -> tuple[SourceStatus, ...]:
+    """Return how the sources are doing. Raises StoreError."""
+    reports = store.reports.states()
+
+    def status(source: Source) -> SourceStatus:
+        last_at, has_report = store.queries.taken_since(source.name, now)[1], source.report is not None
+        since = max(last_at or EPOCH, now - _UNNOTIFIED_WITHIN)
+        unnotified, first = store.reports.unnotified(source.name, since) if has_report else (0, None)
+        return SourceStatus(
+            name=source.name,
+            zone=source.timezone,
+            last_at=last_at,
+            watched_since=watched_since,
+            unnotified=unnotified,
+            unnotified_since=first,
+            report=reports.get(source.name) if has_report else None,
+        )
+
+    return tuple(map(status, settings.sources.values()))
 
 
 class SnapshotCollector:
@@ -54,24 +78,15 @@ class SnapshotCollector:
         store.database.prove_writable(now)
         names = store.queries.target_names(settings.targets)
         figures = {name: store.queries.target_figures(name, now) for name in names}
-        sources = tuple(
-            SourceStatus(
-                name=name,
-                zone=source.timezone,
-                last_at=store.queries.taken_since(name, now)[1],
-                watched_since=watched_since,
-            )
-            for name, source in settings.sources.items()
-        )
         return Snapshot(
             now=now,
             targets=tuple(self._target(figures[name], now) for name in settings.targets),
-            sources=sources,
+            sources=source_statuses(settings, store, now, watched_since),
             dead={name: each.dead for name, each in figures.items() if each.dead or name in settings.targets},
             unreadable=store.pages.quarantined(),
             missed=self._missed(now),
             token_ends=self._token_ends,
-            free_bytes=self._free_bytes(),
+            free_bytes=store.database.free_bytes(),
             summary_at=self._summary_at(now),
         )
 
@@ -116,12 +131,6 @@ class SnapshotCollector:
             due=figures.due,
             oldest_due_at=figures.oldest_due_at,
         )
-
-    def _free_bytes(self) -> int | None:
-        try:
-            return self._store.database.free_bytes()
-        except OSError:  # the store's to complain of
-            return None
 
 
 def clients_who_wait(store: Store, now: datetime) -> Mapping[str, Sequence[datetime]]:

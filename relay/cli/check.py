@@ -96,11 +96,10 @@ def migrate() -> None:
     before = bootstrap.migrate(config.read())
     if before == VERSION:
         click.echo(gettext("the database is at version %(version)s already", version=VERSION))
+    elif before is None:
+        click.echo(gettext("the database was created: version %(version)s", version=VERSION))
     else:
-        click.echo(
-            gettext(
-                "the database was %(before)s: version %(version)s",
-                before="created" if before is None else f"brought from version {before}",
-                version=VERSION,
-            )
+        text = gettext(
+            "the database was brought from version %(before)s to %(version)s", before=before, version=VERSION
         )
+        click.echo(text)

@@ -78,15 +78,11 @@ def _erase(relay: Relay, traces: Traces) -> None:
         )
     if erased.being_sent:
         raise Conflict(
-            gettext(
-                "being sent just now, and kept: notifications: %(count)s; run the same command again in a minute",
-                count=erased.being_sent,
-            )
+            "being sent just now, and kept: notifications: %(count)s; run the same command again in a minute",
+            count=erased.being_sent,
         )
     if not is_wiped and relay.settings.storage.is_file:
-        raise Conflict(
-            gettext("somebody reads the database, and its journal still holds it; run the same command again")
-        )
+        raise Conflict("somebody reads the database, and its journal still holds it; run the same command again")
 
 
 def _left_to_the_operator(relay: Relay) -> Iterator[str]:

@@ -10,17 +10,10 @@ from pathlib import Path
 import click
 
 from relay import config
-from relay.config import ROOT
+from relay.config import ROOT, TARGET_KINDS
+from relay.errors import ConfigError
 from relay.i18n import gettext
-
-_KINDS = ("1c", "bitrix24", "amocrm", "http")
-_NOTIFICATIONS = (  # of a usual set-up, by their names in the UIS cabinet, and the endpoint of each
-    ("Входящий звонок", "in"),
-    ("Начало разговора", "in"),
-    ("Потерянный звонок", "in"),
-    ("Исходящий звонок", "out"),
-    ("Завершение звонка", "rec"),
-)
+from relay.uis import cabinet
 
 
 @click.command()
@@ -37,7 +30,7 @@ def init(file: Path | None) -> None:
     zone = click.prompt(gettext("Time zone of the UIS account"), default="Europe/Moscow")
     host = click.prompt(gettext("Address at which UIS will reach the relay"), default="https://relay.example.ru")
     token, password = secrets.token_urlsafe(24), secrets.token_urlsafe(12)
-    kind = click.prompt(gettext("Where do the calls go"), type=click.Choice(_KINDS), default="1c")
+    kind = click.prompt(gettext("Where do the calls go"), type=click.Choice(list(TARGET_KINDS)), default="1c")
     target = _asked(kind)
     text = _written(source, zone, token, password, kind, target)
     file.parent.mkdir(parents=True, exist_ok=True)
@@ -47,7 +40,7 @@ def init(file: Path | None) -> None:
         stream.write(text)
     try:
         config.read({"RELAY_CONFIG": str(draft)})  # what was typed may be wrong
-    except Exception:
+    except ConfigError:
         draft.unlink()
         raise
     draft.replace(file)
@@ -98,8 +91,9 @@ def _written(source: str, zone: str, token: str, password: str, kind: str, targe
 def _say_what_is_next(file: Path, source: str, host: str, token: str, password: str) -> None:
     click.echo(gettext("\nWritten: %(file)s (secrets stand in it; only you may read it).", file=file))
     click.echo(gettext("\nType these addresses into the HTTP notifications of the UIS cabinet:"))
-    for notification, endpoint in _NOTIFICATIONS:
-        click.echo(f"  {notification:<20} {host}/{source}/hs/UIScom/{endpoint}?token={token}")
+    for notification in cabinet.NOTIFICATIONS:
+        where = cabinet.address(host, source, notification.endpoint, has_secret=True).replace("SECRET", token)
+        click.echo(f"  {notification.name:<24} {where}")
     click.echo(gettext("\nPassword of the page %(host)s/admin/: %(password)s", host=host, password=password))
     click.echo(gettext("\nWhat is next:"))
     click.echo(f"  export RELAY_CONFIG={file}")

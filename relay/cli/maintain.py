@@ -30,9 +30,10 @@ def pause(target: str) -> None:
     relay = open_relay()
     refuse_unknown(relay, target, None)
     changed = relay.store.targets.pause(target, relay.clock())
-    click.echo(
-        f"{target} is paused; `relay resume {target}` lets it go on" if changed else f"{target} was paused already"
-    )
+    if changed:
+        click.echo(gettext("%(target)s is paused; `relay resume %(target)s` lets it go on", target=target))
+    else:
+        click.echo(gettext("%(target)s was paused already", target=target))
 
 
 @click.command()
@@ -42,7 +43,10 @@ def resume(target: str) -> None:
     relay = open_relay()
     refuse_unknown(relay, target, None)
     was_paused = relay.store.targets.resume(target, relay.clock())
-    click.echo(f"{target} goes on" if was_paused else f"{target} was not paused; it is asked again at once")
+    if was_paused:
+        click.echo(gettext("%(target)s goes on", target=target))
+    else:
+        click.echo(gettext("%(target)s was not paused; it is asked again at once", target=target))
 
 
 @click.command()

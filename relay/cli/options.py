@@ -12,7 +12,7 @@ import click
 
 from relay import config, wiring
 from relay.clock import now_utc
-from relay.i18n import set_zone
+from relay.i18n import said, set_zone, translate
 from relay.models import DELIVERY_STATES, EVENT_STATES, KINDS
 from relay.operations.filters import refuse_unknown, when
 from relay.operations.serializers import JSONDict
@@ -74,4 +74,4 @@ def as_moment(text: str | None, zone: ZoneInfo, option: str) -> datetime | None:
     try:
         return when(text, zone, now_utc())
     except ValueError as exc:
-        raise click.BadParameter(str(exc), param_hint=option) from exc
+        raise click.BadParameter(translate(said(exc)), param_hint=option) from exc

@@ -14,7 +14,7 @@ from rich.table import Table
 
 from relay.cli.options import as_moment, open_relay
 from relay.errors import NotFound, RelayError
-from relay.i18n import gettext, ngettext
+from relay.i18n import gettext, ngettext, said, translate
 from relay.reports.reconciler import Findings, Missing, Reconciler, reconcilers
 from relay.wiring import Relay
 
@@ -48,7 +48,7 @@ def reconcile(source: str | None, since: str | None, until: str | None, dry_run:
             with _progress(name) as progress:
                 findings = reconciler.run(first, ends, dry_run=dry_run, progress=partial(progress.advance, TaskID(0)))
         except RelayError as exc:
-            click.echo(f"{name}: {exc}", err=True)
+            click.echo(f"{name}: {translate(said(exc))}", err=True)
             failed = True
         else:
             _show(name, findings, dry_run)

@@ -14,7 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from relay.cli.options import as_json, filters, open_relay, print_json, selection
 from relay.config.types import rate as parse_rate
 from relay.errors import Conflict, NotFound
-from relay.i18n import gettext
+from relay.i18n import Message, gettext, said, translate
 from relay.models import DEAD_LETTERS, Delivery, Event
 from relay.operations import actions, serializers
 from relay.operations.filters import DISCARDABLE, REPLAYABLE, Chosen, choose
@@ -32,7 +32,7 @@ def _rate(_context: click.Context, _option: click.Parameter, text: str | None) -
     try:
         return parse_rate(text).per_second
     except ValueError as exc:
-        raise click.BadParameter(str(exc)) from exc
+        raise click.BadParameter(translate(said(exc))) from exc
 
 
 @click.command()
@@ -122,8 +122,10 @@ def edit(id: str, body: Path | None) -> None:
     mended = body.read_bytes() if body is not None else _in_editor(event)
     result = relay.intake.reprocess(event, mended)
     if result.call is None:
-        kept = "" if body is not None else f"; your version is kept in {_kept(mended)}"
-        raise Conflict("still not readable: %(problem)s%(kept)s", problem=result.problem, kept=kept)
+        problem = Message("still not readable: %(problem)s", problem=result.problem)
+        if body is not None:
+            raise Conflict(problem)
+        raise Conflict("%(problem)s; your version is kept in %(file)s", problem=problem, file=_kept(mended))
     click.echo(
         gettext("accepted as %(kind)s; `relay show %(id)s` says what becomes of it", kind=result.call.kind, id=event.id)
     )
@@ -157,7 +159,7 @@ def _chosen(
     try:
         return choose(relay, selected, allowed)
     except ValueError as exc:
-        raise click.UsageError(str(exc)) from exc
+        raise click.UsageError(translate(said(exc))) from exc
 
 
 def _list(chosen: Chosen, json_lines: bool) -> None:

@@ -20,8 +20,9 @@ from relay.clock import now_utc
 from relay.config import SANDBOX_PORT, Settings, Source
 from relay.config.types import rate as parse_rate
 from relay.errors import Conflict
-from relay.i18n import gettext
+from relay.i18n import gettext, said, translate
 from relay.observability import logging, metrics
+from relay.operations import configuration
 
 _LONG_OVER = timedelta(hours=1)
 _GRACE_S = 18.0  # from the signal; platforms kill after 30 s
@@ -68,7 +69,7 @@ def simulate(
     """Plays UIS: posts realistic calls to the relay."""
     settings = config.read()
     source = _source(settings, source_name)
-    real = [name for name in source.targets if not config.is_sandbox(settings.targets[name])]
+    real = configuration.real_targets(settings, source)
     if real and not yes:
         click.confirm(
             gettext("%(targets)s will get %(calls)s invented calls. Go on?", targets=", ".join(real), calls=calls),
@@ -115,7 +116,7 @@ def _per_second(text: str) -> float:
     try:
         return parse_rate(text if "/" in text else f"{text}/s").per_second
     except ValueError as exc:
-        raise click.BadParameter(str(exc), param_hint="--rate") from exc
+        raise click.BadParameter(translate(said(exc)), param_hint="--rate") from exc
 
 
 def _share(text: str) -> float:

@@ -263,9 +263,7 @@ def _cell(name: str, value: Any, zone: ZoneInfo) -> str:
         return _local(datetime.fromisoformat(value), zone)
     if isinstance(value, dict):
         return ", ".join(f"{status}: {count}" for status, count in value.items())
-    return (
-        gettext(value) if name in ("state", "kind") else translate(str(value) if not isinstance(value, str) else value)
-    )
+    return translate(value) if isinstance(value, str) else str(value)
 
 
 def _repeats(event: Event) -> str:

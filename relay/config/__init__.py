@@ -10,6 +10,7 @@ from relay.config.rule import Rule
 from relay.config.schema import (
     POSTGRES,
     ROOT,
+    TARGET_KINDS,
     UIS_HOSTS,
     Admin,
     AmoCrmTarget,
@@ -30,6 +31,7 @@ __all__ = [
     "POSTGRES",
     "ROOT",
     "SANDBOX_PORT",
+    "TARGET_KINDS",
     "UIS_HOSTS",
     "Admin",
     "Alerts",

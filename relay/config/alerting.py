@@ -85,7 +85,7 @@ def channel_url(text: str) -> ChannelUrl:
 def heartbeat_url(value: Any) -> HeartbeatUrl:
     """Raises ValueError; the text is a secret and stays unsaid."""
     if not isinstance(value, str) or not _HEARTBEAT.fullmatch(value.strip()):
-        raise ValueError("must be the address that the service has given you: https://…")
+        raise ValueError(Message("must be the address that the service has given you: https://…"))
     return HeartbeatUrl(value.strip())
 
 
@@ -96,7 +96,7 @@ def time_of_day(value: Any) -> time:
             raise ValueError
         return time.fromisoformat(value)
     except ValueError as exc:
-        raise ValueError(f'{value!r} is no time of day; write it like "09:00"') from exc
+        raise ValueError(Message('%(value)s is no time of day; write it like "09:00"', value=repr(value))) from exc
 
 
 def working_hours(value: Any) -> WorkingHours:

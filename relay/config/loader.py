@@ -259,7 +259,7 @@ class _Reader:
         }
         alerts: Alerts = self._struct(Alerts, {**named, **table}, "alerts")
         if alerts.ca_file is not None and not (ROOT / alerts.ca_file).is_file():
-            self._fail("alerts.ca_file", f"there is no file {ROOT / alerts.ca_file}")
+            self._fail("alerts.ca_file", Message("there is no file %(file)s", file=ROOT / alerts.ca_file))
         return alerts
 
     def _target(self, name: str, table: Any) -> Target:

@@ -32,10 +32,13 @@ def real_targets(settings: Settings, source: Source) -> list[str]:
 
 def rule_in_words(rule: Rule) -> tuple[str, str]:
     """Return which calls a rule is about, and what it does with them, as the file has it."""
-    asked = ", ".join(f"{name} = {_value(value)}" for name, value in rule.conditions.items())
     does = [*(["skip"] if rule.skip else []), *([f"targets = {', '.join(rule.targets)}"] if rule.targets else [])]
     does += [f"{name} = {_value(value)}" for name, value in rule.settings.items()]
-    return asked, ", ".join(does)
+    return conditions_in_words(rule), ", ".join(does)
+
+
+def conditions_in_words(rule: Rule) -> str:
+    return ", ".join(f"{name} = {_value(value)}" for name, value in rule.conditions.items())
 
 
 def _value(value: object) -> str:

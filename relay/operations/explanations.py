@@ -12,6 +12,7 @@ from relay.config import CrmTarget, Rule
 from relay.config.table import duration_text
 from relay.i18n import Message
 from relay.models import CallEvent, Event
+from relay.operations import configuration
 from relay.operations.serializers import JSONDict
 from relay.wiring import Relay
 
@@ -60,11 +61,5 @@ def _explain(
 def _words(decision: routing.Decision) -> str:
     if decision.rule is None:
         return Message("no rule fits: the target's own settings")
-    asked = ", ".join(f"{name} = {_value(value)}" for name, value in decision.rule.conditions.items())
+    asked = configuration.conditions_in_words(decision.rule)
     return Message("rule %(number)s (%(call)s)", number=decision.number, call=asked or Message("any call"))
-
-
-def _value(value: object) -> str:
-    if isinstance(value, tuple):
-        return " or ".join(map(str, value))
-    return str(value).lower() if isinstance(value, bool) else str(value)

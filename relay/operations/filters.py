@@ -11,6 +11,7 @@ from msgspec import Struct, structs
 from relay.clock import to_utc
 from relay.config.types import duration
 from relay.errors import NotFound
+from relay.i18n import Message
 from relay.models import DEAD_LETTERS, Delivery, Event
 from relay.store import Selection
 from relay.wiring import Relay
@@ -36,7 +37,9 @@ def when(text: str, zone: ZoneInfo, now: datetime) -> datetime:
         moment = datetime.fromisoformat(text)
         return to_utc(moment if moment.tzinfo else moment.replace(tzinfo=zone))
     except (ValueError, OverflowError) as exc:
-        raise ValueError(f"{text!r}: write it like 2h, 3d, 2026-03-02 or 2026-03-02T09:30") from exc
+        raise ValueError(
+            Message("%(text)s: write it like 2h, 3d, 2026-03-02 or 2026-03-02T09:30", text=repr(text))
+        ) from exc
 
 
 def refuse_unknown(relay: Relay, target: str | None, source: str | None) -> None:
@@ -61,7 +64,13 @@ def choose(relay: Relay, filters: Selection, allowed: tuple[str, ...]) -> Chosen
         relay.store.queries.event(id)  # raises NotFound
     states = tuple(state for state in filters.states if state in allowed or state == "quarantined")
     if filters.states and not states:
-        raise ValueError(f"what is {', '.join(filters.states)} cannot be taken; only {', '.join(allowed)}")
+        raise ValueError(
+            Message(
+                "what is %(states)s cannot be taken; only %(allowed)s",
+                states=", ".join(filters.states),
+                allowed=", ".join(allowed),
+            )
+        )
     chosen = structs.replace(filters, states=states or (*DEAD_LETTERS, "quarantined"))
     deliveries = list(relay.store.queries.deliveries(chosen)) if chosen.delivery_states() else []
     quarantined: list[Event] = []

@@ -11,8 +11,9 @@ from datetime import datetime, timedelta
 from msgspec import Struct
 from msgspec.structs import replace
 
-from relay.alerts.evaluate import Condition, Snapshot, SourceStatus, TargetStatus, conditions
-from relay.alerts.snapshot import clients_who_wait
+from relay.alerts.evaluate import Condition, Snapshot, TargetStatus, conditions
+from relay.alerts.messages import report_sentences
+from relay.alerts.snapshot import clients_who_wait, source_statuses
 from relay.clock import EPOCH
 from relay.errors import StoreError
 from relay.i18n import age, gettext, moment, ngettext
@@ -24,6 +25,7 @@ _RANKS = (
     "disk",
     "misconfigured",
     "down",
+    "unnotified",
     "dead",
     "unreadable",
     "refused",
@@ -46,10 +48,10 @@ class Trouble(Struct, frozen=True):
     reason: str | None = None  #: in the words of the target
 
 
-def troubles(relay: Relay, targets: Sequence[JSONDict], sources: Sequence[JSONDict]) -> list[Trouble]:
-    """Return what is wrong by the records of `stats.targets` and `stats.sources`."""
+def troubles(relay: Relay, targets: Sequence[JSONDict]) -> list[Trouble]:
+    """Return what is wrong, of targets by the records of `stats.targets`."""
     now = relay.clock()
-    known = conditions(_snapshot(relay, targets, sources, now), replace(relay.settings.alerts, down_for=timedelta(0)))
+    known = conditions(_snapshot(relay, targets, now), replace(relay.settings.alerts, down_for=timedelta(0)))
     present = [
         *(_of_condition(relay, condition, now) for condition in known if condition.kind in _RANKS),
         *_of_targets(targets),
@@ -60,25 +62,17 @@ def troubles(relay: Relay, targets: Sequence[JSONDict], sources: Sequence[JSONDi
     return sorted(present, key=lambda trouble: _RANKS.index(trouble.kind))
 
 
-def _snapshot(relay: Relay, targets: Sequence[JSONDict], sources: Sequence[JSONDict], now: datetime) -> Snapshot:
+def _snapshot(relay: Relay, targets: Sequence[JSONDict], now: datetime) -> Snapshot:
     """Return what alerts would see, as if it had been watched for ever; a source that never sent is no trouble yet."""
     return Snapshot(
         now=now,
         targets=tuple(_target_status(relay, record) for record in targets if record["state"] != "removed"),
-        sources=tuple(
-            SourceStatus(
-                name=record["source"],
-                zone=relay.settings.sources[record["source"]].timezone,
-                last_at=_moment(record["last_taken_at"]),
-                watched_since=now,
-            )
-            for record in sources
-        ),
+        sources=source_statuses(relay.settings, relay.store, now, now),
         dead={record["target"]: record["dead"] for record in targets},
         unreadable=relay.store.pages.quarantined(),
         missed=clients_who_wait(relay.store, now) if relay.settings.alerts.missed_for else {},
         token_ends=relay.token_ends,
-        free_bytes=_free_bytes(relay),
+        free_bytes=relay.store.database.free_bytes(),
     )
 
 
@@ -93,13 +87,6 @@ def _target_status(relay: Relay, record: JSONDict) -> TargetStatus:
         due=record["due"],
         oldest_due_at=_moment(record["oldest_due_at"]),
     )
-
-
-def _free_bytes(relay: Relay) -> int | None:
-    try:
-        return relay.store.database.free_bytes()
-    except OSError:  # the store's to complain of
-        return None
 
 
 def _moment(text: str | None) -> datetime | None:
@@ -156,6 +143,8 @@ def _of_condition(relay: Relay, condition: Condition, now: datetime) -> Trouble:
             gettext("%(name)s: nothing has come from UIS since %(since)s", name=name, since=since),
             gettext("Look whether the notifications in the UIS cabinet are on, and go to the relay's address."),
         ),
+        "unnotified": lambda: report_sentences(condition, since),
+        "report": lambda: report_sentences(condition, since),
         "token": lambda: (
             gettext("%(name)s: the token is good until %(since)s", name=name, since=since),
             gettext("Make a new one, set it in the configuration, and restart the relay."),
@@ -213,8 +202,8 @@ def _of_sources(relay: Relay, now: datetime) -> Iterator[Trouble]:
 def _of_reports(relay: Relay) -> Iterator[Trouble]:
     for name, state in relay.store.reports.states().items():
         source = relay.settings.sources.get(name)
-        if source is not None and source.report is not None and state.state != "open":
-            sentence = gettext("%(name)s: the report of calls cannot be read", name=name)
+        if source is not None and source.report is not None and state.state == "later":
+            sentence = gettext("%(name)s: UIS does not give its report of calls now", name=name)
             yield Trouble("report", name, sentence, gettext("The relay tries again by itself."), state.reason)
 
 

@@ -21,7 +21,19 @@ _HEARTBEAT = "heartbeat"
 _last_heartbeat = Statement("SELECT at FROM heartbeats WHERE name = :name")
 
 ConditionKind = Literal[
-    "down", "misconfigured", "backlog", "dead", "unreadable", "silent", "missed", "token", "disk", "store", "summary"
+    "down",
+    "misconfigured",
+    "backlog",
+    "dead",
+    "unreadable",
+    "silent",
+    "unnotified",
+    "report",
+    "missed",
+    "token",
+    "disk",
+    "store",
+    "summary",
 ]
 
 

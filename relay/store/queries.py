@@ -77,7 +77,7 @@ _taken = Statement(
     """
     SELECT
       (SELECT count(*) FROM events WHERE source = :source AND received_at >= :since),
-      (SELECT max(received_at) FROM events WHERE source = :source)
+      (SELECT max(received_at) FROM events WHERE source = :source AND origin IS NULL)
     """
 )
 

@@ -38,6 +38,12 @@ _brought = Statement(
     GROUP BY source
     """
 )
+_unnotified = Statement(
+    f"""
+    SELECT count(*), min(began_at) FROM events
+    WHERE {REPORTED} AND source = :source AND kind = 'finished' AND received_at >= :since AND began_at > :since
+    """
+)
 _CHUNK = 500  # sessions in one question
 
 
@@ -112,3 +118,9 @@ class Reports:
         """Return by source how many calls the report brought whose notification never came."""
         with self._database.read() as connection:
             return {source: int(count) for source, count in _brought.rows(connection, since=to_us(since))}
+
+    def unnotified(self, source: str, since: datetime) -> tuple[int, datetime | None]:
+        """Return how many calls that began since then the report brought, and when the first of them began."""
+        with self._database.read() as connection:
+            [(count, first)] = _unnotified.rows(connection, source=source, since=to_us(since))
+        return int(count), None if first is None else from_us(first)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from datetime import datetime, timedelta
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
@@ -13,7 +15,7 @@ from playwright.sync_api import Locator, Page, expect
 from relay.sandbox.server import Sandbox
 from tests.acceptance.process import Process
 from tests.browser.login import enter
-from tests.stories import STORIES, answered, finished, incoming
+from tests.stories import STORIES, answered, finished, incoming, not_taken
 from tests.waiting import eventually
 
 Open = Callable[..., Page]
@@ -255,30 +257,67 @@ def test_a_test_call_is_placed_and_seen_where_it_went(open_page: Open, systems: 
     eventually(lambda: systems.onec.recorded() == 3, "1C has it")
 
 
-def test_a_call_is_found_by_the_last_digits_of_its_phone(open_page: Open, relay: Process, systems: Sandbox) -> None:
-    mine = {"calling_phone_number": "79005550987"}
-    tell(relay, incoming(31, **mine), answered(31, **mine), finished(31, **mine), incoming(32))
-    eventually(lambda: systems.onec.recorded() == 4, "all is delivered")
-    page = open_page("/admin/calls")
-    expect(page.locator("tbody tr")).to_have_count(2)
-    page.get_by_label("Phone").fill("0987")
-    page.get_by_role("button", name="Find").click()
-    expect(page.locator("tbody tr")).to_have_count(1)
+def test_why_1c_has_not_got_a_call_of_yesterday_is_three_steps_away(
+    open_page: Open, relay: Process, systems: Sandbox
+) -> None:
+    systems.onec.fail("bad_gateway", -1)
+    began = datetime.now(ZoneInfo("Europe/Moscow")) - timedelta(days=1)
+    mine = {"calling_phone_number": "79005550987", "start_time": f"{began:%Y-%m-%d} 15:20:00"}
+    old = {"calling_phone_number": "79005550987", "start_time": f"{began - timedelta(days=3):%Y-%m-%d} 15:20:00"}
+    tell(relay, incoming(31, **mine), answered(31, **mine), finished(31, **mine), incoming(32), incoming(33, **old))
+    page = open_page()
+    page.get_by_role("searchbox").fill("0987")
 
-    page.get_by_role("link", name="31").click()
+    page.get_by_role("button", name="Find").click()
+    expect(page.locator("tbody tr")).to_have_count(2)
+    page.get_by_role("link", name="Yesterday").click()
+    expect(page.locator("tbody tr")).to_have_count(1)
+    expect(page.locator("tbody tr")).to_contain_text("talked 0:51")
+    page.locator("tbody tr").get_by_role("link").first.click()
 
     expect(page.locator("tbody tr")).to_have_count(3)
-    expect(page.get_by_role("row", name=re.compile("finished")).locator(".state").first).to_have_text("delivered")
+    reload_until(page, lambda: "502" in page.locator("tbody").inner_text(), "why 1C has not got it is said")
+    expect(page.locator("tbody tr").nth(1)).to_contain_text("An earlier notification of this call goes first.")
     page.get_by_role("row", name=re.compile("finished")).get_by_role("link").first.click()
     expect(page.locator("main")).not_to_contain_text("/record/")
     page.get_by_role("link", name="Show the links of recordings").click()
     expect(page.locator("main")).to_contain_text("https://media.example.test/record/7/abc")
 
 
+def test_what_was_sent_is_copied(open_page: Open, relay: Process, systems: Sandbox, request: Any) -> None:
+    tell(relay, incoming(1))
+    eventually(lambda: systems.onec.recorded() == 1, "1C has it")
+    page = open_page("/admin/calls")
+    page.locator("tbody tr").get_by_role("link").first.click()
+    page.locator("tbody tr").get_by_role("link").first.click()
+    has_scripts = "without" not in request.node.callspec.id
+
+    expect(page.get_by_role("button", name="Copy").first).to_be_visible(visible=has_scripts)
+    if has_scripts:
+        page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+        page.get_by_role("button", name="Copy").first.click()
+        expect(page.get_by_role("button", name="Copied")).to_be_visible()
+        assert '"call_session_id":1' in page.evaluate("navigator.clipboard.readText()").replace(" ", "")
+
+
+def test_who_called_in_vain_waits_until_somebody_has_talked_to_him(open_page: Open, relay: Process) -> None:
+    client = {"calling_phone_number": "79005550987"}
+    tell(relay, incoming(41, **client), not_taken(41, **client))
+    page = open_page()
+    page.get_by_role("link", name="Missed calls").click()
+    expect(page.locator("tbody tr")).to_contain_text("has waited for")
+    tell(relay, incoming(42, **client), answered(42, **client))
+
+    page.reload()
+
+    expect(page.locator("tbody tr")).to_contain_text("called again")
+
+
 VIEWS = [
     "/admin/",
     "/admin/dead",
     "/admin/calls",
+    "/admin/missed",
     "/admin/settings",
     "/admin/test-call",
     "/admin/dead?state=quarantined",

@@ -448,6 +448,13 @@ def test_the_overview_says_how_long_deliveries_take(operator: Operator, relay: R
     assert re.search(r"3\.0 s\s+<small>95 of 100: up to 1 min", seen)
 
 
+def test_the_overview_says_how_many_calls_the_report_brought(operator: Operator, relay: Relay) -> None:
+    receipt = relay.intake.accept_reported(relay.settings.sources["trade"], rendered("finished"), "its report has it")
+    relay.intake.dispatch(receipt)
+
+    assert "missing calls found: 1" in operator.see("/admin/", headers={"Accept-Language": "en"})
+
+
 def test_before_the_first_notification_the_overview_says_where_it_is_to_go(operator: Operator, relay: Relay) -> None:
     seen = operator.see("/admin/", headers={"Accept-Language": "en"})
     assert "http://localhost/trade/hs/UIScom/rec?token=SECRET" in seen

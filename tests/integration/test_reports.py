@@ -11,7 +11,9 @@ import pytest
 from click.testing import CliRunner
 
 from relay.cli import main
+from relay.i18n import in_language
 from relay.models import Event
+from relay.operations.troubles import Trouble, troubles
 from relay.reports.reconciler import BROUGHT, ReportLoop
 from relay.sandbox.faults import IN_FRONT
 from relay.sandbox.server import Sandbox
@@ -363,6 +365,50 @@ def test_a_field_that_uis_does_not_know_is_left_out(
     again(loop, clock)
 
     assert kinds(loop) == [("finished", "report")]
+
+
+# --- what people are told
+
+
+def told(relay: Relay) -> dict[str, Trouble]:
+    with in_language("en"):
+        return {trouble.kind: trouble for trouble in troubles(relay, [])}
+
+
+def test_notifications_that_stopped_while_the_report_has_calls_are_told_until_one_comes(
+    uis: Sandbox, reporting: Callable[..., Relay], clock: FakeClock
+) -> None:
+    relay = reporting()
+    loop = seasoned(relay, clock)
+    clock.now -= timedelta(minutes=40)
+    post(relay, rendered("incoming", call_session_id=6))
+    clock.now += timedelta(minutes=40)
+    uis.uis.add([call(7, "2026-03-02 13:10:00"), call(8, "2026-03-02 13:25:00"), call(9, "2026-03-02 13:30:00")])
+    again(loop, clock)
+    assert "unnotified" not in told(relay)  # the first of them began before that notification
+
+    uis.uis.add([call(10, "2026-03-02 13:40:00")])
+    again(loop, clock)
+    assert (
+        "since 2026-03-02 13:25:00 calls come without a notification; UIS's report has 3"
+        in told(relay)["unnotified"].sentence
+    )
+    assert relay.store.queries.taken_since(TRADE, clock())[1] == datetime(2026, 3, 2, 10, 20, tzinfo=UTC)
+
+    post(relay, rendered("incoming", call_session_id=11))
+    assert "unnotified" not in told(relay)
+
+
+def test_a_report_that_cannot_be_read_is_told_with_the_reason(
+    uis: Sandbox, reporting: Callable[..., Relay], clock: FakeClock
+) -> None:
+    relay = reporting()
+    loop = seasoned(relay, clock)
+    uis.uis.fail("ip_not_whitelisted", -1)
+    again(loop, clock)
+
+    trouble = told(relay)["report"]
+    assert "has not been read since" in trouble.sentence and "203.0.113.9" in str(trouble.reason)
 
 
 # --- the commands

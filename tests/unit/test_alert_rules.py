@@ -31,7 +31,7 @@ from relay.alerts.snapshot import Summary
 from relay.config import Alerts
 from relay.config.alerting import working_hours
 from relay.i18n import Message
-from relay.store import CallCounts, TargetFigures
+from relay.store import CallCounts, ReportState, TargetFigures
 from relay.store.alert_state import Alert, ConditionKind
 
 NOW = datetime(2026, 3, 2, 9, 45, tzinfo=UTC)  # a Monday; 12:45 in Moscow
@@ -84,6 +84,48 @@ def old(minutes: int) -> datetime:
 )
 def test_what_is_a_trouble(facts: Snapshot, found: list[str], remark: str) -> None:
     assert keys(facts) == found, remark
+
+
+def unnotified(calls: int, last_at: datetime | None = None, at: datetime = NOW, **more: Any) -> Snapshot:
+    """A source with so many calls since half past ten that only its report knows of."""
+    first = old(20) if calls else None
+    source = SourceStatus(
+        name="trade",
+        zone=MOSCOW,
+        last_at=last_at or old(30),
+        watched_since=NOW,
+        unnotified=calls,
+        unnotified_since=first,
+        **more,
+    )
+    return Snapshot(now=at, sources=(source,))
+
+
+def test_calls_of_the_report_without_a_notification_are_a_trouble_when_they_are_several() -> None:
+    assert (keys(unnotified(2)), keys(unnotified(3))) == ([], ["unnotified trade"])
+
+
+def test_that_calls_end_too_is_no_end_of_notifications_that_do_not_come() -> None:
+    people = People()
+
+    assert people.hear(unnotified(3)) == ["firing unnotified trade"]
+    assert people.hear(unnotified(0, at=NOW + 2 * HOUR)) == []  # the evening has come
+    assert people.hear(unnotified(0, NOW + 3 * HOUR, NOW + 3 * HOUR)) == ["resolved unnotified trade"]
+
+
+@pytest.mark.parametrize(("state", "found"), [("open", []), ("later", []), ("misconfigured", ["report trade"])])
+def test_a_report_that_somebody_has_to_mend_is_a_trouble(state: Any, found: list[str]) -> None:
+    report = ReportState(
+        source="trade", began_at=old(90), checked_to=old(30), ran_at=NOW, state=state, reason="set `key`"
+    )
+    facts = unnotified(0, report=report)
+    assert keys(facts) == found
+    for condition in conditions(facts, LIMITS):
+        said = messages.body((Notice("firing", condition),), "en", MOSCOW)
+        assert said == (
+            "✖ trade: UIS's report of calls has not been read since 02.03 12:15. set `key`. Mend what it says; "
+            "then `relay check --online` tells at once, and within the hour it is read again."
+        )
 
 
 @pytest.mark.parametrize(

@@ -129,8 +129,11 @@ class SqliteDatabase(Database):
     def size_bytes(self) -> int:
         return self.path.stat().st_size if self.exists() else 0
 
-    def free_bytes(self) -> int:
-        return shutil.disk_usage(self.path.parent).free
+    def free_bytes(self) -> int | None:
+        try:
+            return shutil.disk_usage(self.path.parent).free
+        except OSError:  # the store's to complain of, when it is written
+            return None
 
     def copies(self) -> list[str]:
         return [str(copy.path) for copy in backup.copies_beside(self.path)]

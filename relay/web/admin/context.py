@@ -9,6 +9,7 @@ from zoneinfo import ZoneInfo
 from flask import current_app, request
 from werkzeug.exceptions import BadRequest
 
+from relay.i18n import gettext, said, translate
 from relay.models import KINDS
 from relay.operations.filters import when
 from relay.store import Selection
@@ -45,9 +46,9 @@ def selection(states: tuple[str, ...]) -> Selection:
     values = filters(FILTERS)
     kind, state = values.get("kind"), values.get("state")
     if kind is not None and kind not in KINDS:
-        raise BadRequest(f"there is no kind {kind!r}")
+        raise BadRequest(gettext("There is no such choice."))
     if state is not None and state not in states:
-        raise BadRequest(f"there is no state {state!r} here")
+        raise BadRequest(gettext("There is no such choice."))
     return Selection(
         ids=tuple(request.values.getlist("id")),
         target=values.get("target"),
@@ -65,7 +66,7 @@ def before() -> int | None:
     """Return the key that the page of a list begins before."""
     text = request.args.get("before", "")
     if text and not (text.isascii() and text.isdigit() and len(text) < 19):
-        raise BadRequest("`before` must be a number")
+        raise BadRequest(gettext("There is no such choice."))
     return int(text) if text else None
 
 
@@ -76,4 +77,4 @@ def moment_of(text: str | None) -> datetime | None:
     try:
         return when(text, zone(), relay().clock())
     except ValueError as exc:
-        raise BadRequest(str(exc)) from exc
+        raise BadRequest(translate(said(exc))) from exc

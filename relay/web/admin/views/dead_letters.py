@@ -10,7 +10,7 @@ from flask import Blueprint, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 from werkzeug.exceptions import BadRequest
 
-from relay.i18n import gettext
+from relay.i18n import gettext, said, translate
 from relay.models import DEAD_LETTERS, KINDS, Delivery, Event
 from relay.operations import actions, reason_groups
 from relay.operations.filters import DISCARDABLE, REPLAYABLE, Chosen, choose
@@ -94,7 +94,7 @@ def _chosen(action: str) -> Chosen:
     try:
         chosen = choose(relay(), selected, _ALLOWED[action])
     except ValueError as exc:
-        raise BadRequest(str(exc)) from exc
+        raise BadRequest(translate(said(exc))) from exc
     reason = None if selected.ids else request.form.get("reason")
     return chosen if reason is None else reason_groups.only(chosen, reason)
 

@@ -31,9 +31,10 @@ def overview() -> ResponseReturnValue:
     hours = relay().store.activity.hours(relay().settings.sources, target_names(), now - timedelta(hours=23), now)
     return render_template(
         "admin/overview.html",
-        troubles=troubles(relay(), targets, sources),
+        troubles=troubles(relay(), targets),
         targets=[_target(record, hours, now) for record in targets],
         sources=[_source(record, hours) for record in sources],
+        brought=relay().store.reports.brought_since(now - _DAY),
         first_addresses=_first_addresses() if all(source["last_taken_at"] is None for source in sources) else [],
         hours=_table(hours),
         zone=zone(),

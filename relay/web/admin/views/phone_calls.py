@@ -83,7 +83,7 @@ def _search(asked: dict[str, str]) -> CallSearch:
     """Raises BadRequest."""
     show = asked.get("show")
     if show not in (None, "missed", "undelivered"):
-        raise BadRequest(f"there is no choice {show!r}")
+        raise BadRequest(gettext("There is no such choice."))
     return CallSearch(
         text=asked.get("q", "")[:_TEXT_MAX],
         source=asked.get("source"),
@@ -99,7 +99,7 @@ def _before() -> Place | None:
     text = request.args.get("before", "")
     began, _, seq = text.partition("-")
     if text and not all(part.isascii() and part.isdigit() and len(part) < 19 for part in (began, seq)):
-        raise BadRequest("`before` must be two numbers")
+        raise BadRequest(gettext("There is no such choice."))
     return Place(int(began), int(seq)) if text else None
 
 
