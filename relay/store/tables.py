@@ -26,7 +26,7 @@ from relay import models
 from relay.models import Attempt, AttemptExchanges, Delivery, Event, TargetHealth, TokenPair
 from relay.store.statement import RowMapper
 
-VERSION = "0013"
+VERSION = "0012"
 """The newest migration: what this program expects of a database."""
 
 metadata = MetaData()
