@@ -67,6 +67,12 @@ def missed_calls(calls: Iterable[ToldCall]) -> list[MissedCall]:
     return sorted(missed, key=lambda call: call.began_at)
 
 
+def digits_of_client(number: str | None) -> str | None:
+    """Return the digits that a client is known by; None: it is a colleague, or the number was withheld."""
+    digits = _digits(number)
+    return digits if digits is not None and len(digits) >= _NUMBER_MIN else None
+
+
 def waiting_clients(missed: Iterable[MissedCall]) -> dict[str, list[datetime]]:
     """Return for each source when the clients who wait for a call back called first."""
     first: dict[tuple[str, str | None], datetime] = {}
