@@ -90,8 +90,8 @@ def _read(call: ToldCall) -> _Read:
     began_at = summary.began_at or call.first_at
     is_over = summary.result is not None
     answered = any(event.kind == "answered" for event in call.events)
-    finished_at = max((event.finished_at for event in call.events if event.finished_at), default=None)
-    ended_at = (finished_at or began_at + _length(call.events)) if is_over else _NEVER
+    finished_at = max((event.finished_at for event in call.events if event.finished_at), default=began_at)
+    ended_at = max(finished_at, began_at + _length(call.events)) if is_over else _NEVER
     talked_at = began_at if answered and not is_over else None
     if summary.result is not None and summary.result.result == "talked":
         talked_at = max(began_at, ended_at - timedelta(seconds=summary.result.seconds))
