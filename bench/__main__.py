@@ -19,6 +19,7 @@ FIGURES: dict[str, Callable[[Figures], None]] = {
     "one": notifications.one,
     "latency": deliveries.latency,
     "drain": deliveries.drain,
+    "exchanges": deliveries.exchanges,
     "slow": deliveries.slow,
     "sustained": deliveries.sustained,
     "hanging": deliveries.hanging,
