@@ -39,8 +39,8 @@ _of_client = Statement(
     """
     SELECT source, session, received_at, call FROM events
     WHERE source = :source AND state = 'accepted' AND session IN (
-      SELECT session FROM events
-      WHERE source = :source AND coalesce(began_at, received_at) >= :since AND phones LIKE :phone
+      SELECT session FROM events  -- of all sources, so that SQLite goes by the time
+      WHERE coalesce(began_at, received_at) >= :since AND phones LIKE :phone
       UNION SELECT session FROM call_links WHERE target = :target AND source = :source AND task_of = :client
     ) ORDER BY seq
     """

@@ -240,6 +240,7 @@ class _Call(CallWorkflow[plan.Step]):
         return next((str(row["ID"]) for row in listed if task.mark in str(row.get("DESCRIPTION"))), None)
 
     def _close_task(self, task_id: str) -> None:
+        """Complete it with its one field: more are marked as required, the documentation's examples send none."""
         self._beside("crm.activity.update", {"id": int(task_id), "fields": {"COMPLETED": "Y"}})
 
     # --- requests
