@@ -142,6 +142,21 @@ def test_a_call_whose_end_is_known_is_left_alone(
     assert sum(event.origin == "report" for event in events(relay)) == brought
 
 
+def test_a_client_who_hangs_up_after_an_answer_is_no_end_of_the_call(
+    uis: Sandbox, reporting: Callable[..., Relay], clock: FakeClock
+) -> None:
+    relay = reporting()
+    loop = seasoned(relay, clock)
+    for kind in ("incoming", "answered", "lost"):
+        post(relay, rendered(kind, call_session_id=7), "in")  # type: ignore[arg-type]
+    uis.uis.add([call(7)])
+    again(loop, clock)
+    assert kinds(loop)[-1] == ("finished", "report")
+
+    post(relay, rendered("finished", call_session_id=7, employee_ids=None), "rec")
+    assert "adds nothing" in " ".join(events(relay)[-1].notes)
+
+
 def test_a_quarantined_end_does_not_stand_for_the_call(
     uis: Sandbox, reporting: Callable[..., Relay], clock: FakeClock
 ) -> None:
