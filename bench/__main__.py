@@ -20,6 +20,7 @@ FIGURES: dict[str, Callable[[Figures], None]] = {
     "report": notifications.report,
     "latency": deliveries.latency,
     "drain": deliveries.drain,
+    "exchanges": deliveries.exchanges,
     "slow": deliveries.slow,
     "sustained": deliveries.sustained,
     "hanging": deliveries.hanging,

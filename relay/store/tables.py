@@ -26,7 +26,7 @@ from relay import models
 from relay.models import Attempt, AttemptExchanges, Delivery, Event, TargetHealth, TokenPair
 from relay.store.statement import RowMapper
 
-VERSION = "0011"
+VERSION = "0012"
 """The newest migration: what this program expects of a database."""
 
 metadata = MetaData()
@@ -40,6 +40,7 @@ def _in_state(table: str, *states: str) -> str:
 # Conditions of the partial indexes. SQLite takes such an index only where a query says the same.
 QUARANTINED = "events.state = 'quarantined'"
 REPORTED = "events.origin = 'report'"
+OPEN_TASK = "task_of IS NOT NULL"
 DUE = "deliveries.state = 'due' AND deliveries.turn"
 DELIVERED = "deliveries.state = 'delivered'"
 UNFINISHED = _in_state("deliveries", *models.UNFINISHED)
@@ -197,6 +198,8 @@ call_links = Table(
     Column("source", Text, primary_key=True),
     Column("session", Text, primary_key=True),  # of a call; an event without one stands under its own id
     Column("done", Text, nullable=False),  # JSON: what an adapter has done for the call, in its own words
+    Column("task_of", Text),  # digits of the client whom an open task in the CRM is about
+    Index("call_links_open_tasks", "target", "source", "task_of", **_where(OPEN_TASK)),
 )
 
 tokens = Table(

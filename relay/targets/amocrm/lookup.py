@@ -12,6 +12,7 @@ from urllib.parse import urlencode
 
 from relay.targets.amocrm.bodies import PLURAL, Bodies
 from relay.targets.amocrm.rest import Rest
+from relay.targets.crm.missed_task import Task
 from relay.targets.http_client import TargetError
 
 _PLACES_MAX = 10  # entities of one phone that are looked at
@@ -62,6 +63,18 @@ class Lookup:
         place = PLURAL.get(entity[0], entity[0])
         texts = (str((note.get("params") or {}).get("text")) for note in self._notes(place, entity[1], "common"))
         return {"linked": True} if any(link in text for text in texts) else {}
+
+    def task(self, task: Task, entity: str, number: int) -> str | None:
+        """Return the id of the task among the latest of the entity. Raises TargetError, also where nobody may look."""
+        query = {
+            "filter[entity_type]": PLURAL.get(entity, entity),
+            "filter[entity_id]": number,
+            "order[id]": "desc",
+            "limit": "250",
+        }
+        listed = self._rest.get(f"/api/v4/tasks?{urlencode(query)}").get("_embedded") or {}
+        of_call = (each["id"] for each in listed.get("tasks") or [] if task.mark in str(each.get("text")))
+        return next(map(str, of_call), None)
 
     def _places(self) -> Iterator[tuple[str, int]]:
         """Yield where a call of this phone may stand: contacts, their leads, companies."""
