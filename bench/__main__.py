@@ -17,6 +17,7 @@ from bench.figures import Figures
 FIGURES: dict[str, Callable[[Figures], None]] = {
     "ingest": notifications.ingest,
     "one": notifications.one,
+    "report": notifications.report,
     "latency": deliveries.latency,
     "drain": deliveries.drain,
     "exchanges": deliveries.exchanges,

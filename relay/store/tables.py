@@ -46,6 +46,14 @@ DELIVERED = "deliveries.state = 'delivered'"
 UNFINISHED = _in_state("deliveries", *models.UNFINISHED)
 DEAD = _in_state("deliveries", *models.DEAD_LETTERS)
 
+IS_END = """(
+  kind = 'finished' OR kind = 'lost' AND NOT EXISTS (
+    SELECT 1 FROM events AS other
+    WHERE other.source = events.source AND other.session = events.session AND other.kind = 'answered'
+  )
+)"""
+"""Condition of an event that ends its call: a client who hangs up after an answer does not, as in `CallHistory`."""
+
 IN_LANE = "deliveries.target = :target AND deliveries.slot % :count = :number"
 """Condition of what one lane delivers: its values are a Shard's."""
 

@@ -238,7 +238,9 @@ class AmoCrm(CrmSimulator):
 
     def _find_unsorted(self, call: _Call) -> Reply:
         kinds = _filter(call.request, "category")
-        entries = self._account.unsorted.values() if not kinds or "sip" in kinds else ()
+        entries = list(self._account.unsorted.values()) if not kinds or "sip" in kinds else []
+        for way in call.request.query.get("order[created_at]", ()):
+            entries.sort(key=lambda entry: entry.created_at, reverse=way == "desc")
         return shapes.page(call.request, "unsorted", [shapes.unsorted(call.request, entry) for entry in entries])
 
     def _pop_up(self, call: _Call) -> Reply:

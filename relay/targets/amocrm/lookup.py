@@ -16,6 +16,7 @@ from relay.targets.crm.missed_task import Task
 from relay.targets.http_client import TargetError
 
 _PLACES_MAX = 10  # entities of one phone that are looked at
+_PAGE, _PAGES_MAX = 250, 20  # unsorted calls; amoCRM gives no more at once
 _SINGULAR = {plural: entity for entity, plural in PLURAL.items()}
 
 
@@ -38,8 +39,7 @@ class Lookup:
 
     def unsorted(self) -> dict[str, Any]:
         """Return the same of an unsorted one. The list does not show `uniq`: a client and a second tell calls apart."""
-        query = {"filter[category][]": "sip", "order[created_at]": "desc", "limit": "50"}
-        for entry in self._listed("leads/unsorted", query, "unsorted"):
+        for entry in self._unsorted_since(self._bodies.started_at):
             metadata = entry.get("metadata") or {}
             is_ours = str(metadata.get("phone")) == self._bodies.phone
             if is_ours and metadata.get("called_at") == self._bodies.started_at:
@@ -48,6 +48,15 @@ class Lookup:
                 entity = None if number is None else ["contact", number]
                 return {"unsorted": entry.get("uid"), "entity": entity, "linked": bool(metadata.get("link"))}
         return {}
+
+    def _unsorted_since(self, began_at: int) -> Iterator[dict[str, Any]]:
+        """Yield the unsorted calls that began then or later, the newest first: a backlog may have come after ours."""
+        query = {"filter[category][]": "sip", "order[created_at]": "desc", "limit": str(_PAGE)}
+        for page in range(1, _PAGES_MAX + 1):
+            entries = self._listed("leads/unsorted", {**query, "page": str(page)}, "unsorted")
+            yield from entries
+            if len(entries) < _PAGE or entries[-1].get("created_at", 0) < began_at:
+                return
 
     def note(self, entity: list[Any], link: str) -> dict[str, Any]:
         """Look whether the link was noted already. Raises TargetError."""

@@ -269,6 +269,6 @@ def _place(row: Any) -> dict[str, Any]:
     """Return what an answer says of whose the call is: the CRM's card, and the user."""
     if not isinstance(row, dict):
         return {}
-    kind, number, user = row.get("CRM_ENTITY_TYPE"), str(row.get("CRM_ENTITY_ID")), str(row.get("PORTAL_USER_ID"))
+    kind, number, user = (str(row.get(name)) for name in ("CRM_ENTITY_TYPE", "CRM_ENTITY_ID", "PORTAL_USER_ID"))
     entity = {"entity": [kind, int(number)]} if kind in _OWNER_TYPES and number.isdigit() else {}
     return {**entity, "responsible": int(user)} if user.isdigit() else entity
