@@ -17,8 +17,10 @@ from bench.figures import Figures
 FIGURES: dict[str, Callable[[Figures], None]] = {
     "ingest": notifications.ingest,
     "one": notifications.one,
+    "report": notifications.report,
     "latency": deliveries.latency,
     "drain": deliveries.drain,
+    "exchanges": deliveries.exchanges,
     "slow": deliveries.slow,
     "sustained": deliveries.sustained,
     "hanging": deliveries.hanging,

@@ -68,6 +68,19 @@ def drained(found: Figures, sink: Server, relay: Server, count: int) -> float:
     return float(count / (last - released))
 
 
+def exchanges(found: Figures) -> None:
+    """What it costs to keep what was sent and answered: the same backlog with and without."""
+    count, rounds = (500, 1) if found.quick else (5_000, 6)
+    with (
+        servers.sink() as sink,
+        servers.sink() as other,
+        servers.relay(found.folder / "kept", [sink.url]) as kept,
+        servers.relay(found.folder / "not-kept", [other.url], storage='keep_payloads = "0d"') as not_kept,
+    ):
+        pairs = [(drained(found, sink, kept, count), drained(found, other, not_kept, count)) for _ in range(rounds)]
+    found.add_ratio("draining, exchanges kept / not kept", pairs, "a second", ">= 0.97")
+
+
 def _wait_until_quiet(sink: Server) -> None:
     """What an earlier figure has left must not be counted."""
     before = -1

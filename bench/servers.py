@@ -20,6 +20,7 @@ ROOT = Path(__file__).resolve().parents[1]
 _SOURCE = """
 [storage]
 url = "sqlite:///{folder}/relay.db"
+{storage}
 [sources.trade]
 token = "bench"
 targets = [{names}]
@@ -81,13 +82,17 @@ def relay(
     concurrency: int = 4,
     timeout: str = "30s",
     admin: str | None = None,
+    storage: str = "",
     server_conf: str = "config/gunicorn.conf.py",
+    source: str = "",
     **environ: str,
 ) -> Iterator[Server]:
-    """The relay by its own gunicorn configuration, with its database in `folder`. `targets`: their addresses."""
+    """The relay by its own gunicorn configuration, with its database in `folder`. `targets`: their addresses;
+    `source`: more lines of the source."""
     folder.mkdir(parents=True, exist_ok=True)
     names = ["onec", *(f"onec{number}" for number in range(2, len(targets) + 1))]
-    text = _SOURCE.format(folder=folder, names=", ".join(f'"{name}"' for name in names))
+    text = _SOURCE.format(folder=folder, storage=storage, names=", ".join(f'"{name}"' for name in names))
+    text += source
     for name, url in zip(names, targets, strict=True):
         text += _TARGET.format(name=name, url=url, concurrency=concurrency, timeout=timeout)
     if admin is not None:

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from relay.config import Target
-from relay.models import CallEvent, Outcome, TokenPair
+from relay.models import CallEvent, Outcome, TokenPair, ToldCall
 from relay.store import ClaimedDelivery
 from relay.targets.base import CallContext
 
@@ -101,6 +101,7 @@ class Memory(CallContext):
     def __init__(self, *said: CallEvent, before: Callable[[str], None] = lambda what: None) -> None:
         self._said, self._before = said, before
         self.facts: dict[str, Any] = {}
+        self.told: list[ToldCall] = []  # of the client
 
     def history(self) -> tuple[CallEvent, ...]:
         return self._said
@@ -111,6 +112,15 @@ class Memory(CallContext):
     def save_progress(self, **done: Any) -> None:
         self._before("remember")
         self.facts |= done
+
+    def calls_of(self, client: str, since: datetime) -> list[ToldCall]:
+        return self.told
+
+    def open_tasks(self, client: str) -> dict[str, str]:
+        return {"7": self.facts["task"]} if self.facts.get("task_of") == client else {}
+
+    def forget_task(self, session: str) -> None:
+        self.save_progress(task_of=None)
 
     def acquire(self) -> None:
         self._before("request")

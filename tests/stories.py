@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import datetime, timedelta
 from typing import Any
 
 from tests.calls import rendered
@@ -87,6 +88,29 @@ def of_novofon(status: str, **durations: Any) -> Notification:
         "call_info": {"call_status": status, **durations},
     }
     return "rec", json.dumps(said).encode()
+
+
+def missed_call(session: int, began: datetime, client: str | None = CLIENT, **more: Any) -> list[Notification]:
+    own = {"start_time": _at(began), "finish_time": _at(began, 12), "calling_phone_number": client, **more}
+    return [incoming(session, **own), not_taken(session, **own)]
+
+
+def taken_call(session: int, began: datetime, client: str = CLIENT, **more: Any) -> list[Notification]:
+    own = {"start_time": _at(began), "calling_phone_number": client, **more}
+    end = {**own, "finish_time": _at(began, 60)}
+    return [incoming(session, **own), answered(session, **own), finished(session, **end)]
+
+
+def call_to(
+    session: int, began: datetime, client: str = CLIENT, *, talks: bool = True, extension: str = "102"
+) -> list[Notification]:
+    own = {"start_time": _at(began), "called_phone_number": client, "extension": extension}
+    end = {**own, "finish_time": _at(began, 60), "direction": "out", "calling_phone_number": LINE}
+    return [outgoing(session, **own), finished(session, **end) if talks else not_taken(session, **end)]
+
+
+def _at(moment: datetime, seconds: int = 0) -> str:
+    return (moment + timedelta(seconds=seconds)).strftime("%Y-%m-%d %H:%M:%S.000")
 
 
 _TALK = {"direction": "in", "employee_id": 5, "leg_ids": [71]}

@@ -67,6 +67,12 @@ def missed_calls(calls: Iterable[ToldCall]) -> list[MissedCall]:
     return sorted(missed, key=lambda call: call.began_at)
 
 
+def digits_of_client(number: str | None) -> str | None:
+    """Return the digits that a client is known by; None: it is a colleague, or the number was withheld."""
+    digits = _digits(number)
+    return digits if digits is not None and len(digits) >= _NUMBER_MIN else None
+
+
 def waiting_clients(missed: Iterable[MissedCall]) -> dict[str, list[datetime]]:
     """Return for each source when the clients who wait for a call back called first."""
     first: dict[tuple[str, str | None], datetime] = {}
@@ -84,8 +90,8 @@ def _read(call: ToldCall) -> _Read:
     began_at = summary.began_at or call.first_at
     is_over = summary.result is not None
     answered = any(event.kind == "answered" for event in call.events)
-    finished_at = max((event.finished_at for event in call.events if event.finished_at), default=None)
-    ended_at = (finished_at or began_at + _length(call.events)) if is_over else _NEVER
+    finished_at = max((event.finished_at for event in call.events if event.finished_at), default=began_at)
+    ended_at = max(finished_at, began_at + _length(call.events)) if is_over else _NEVER
     talked_at = began_at if answered and not is_over else None
     if summary.result is not None and summary.result.result == "talked":
         talked_at = max(began_at, ended_at - timedelta(seconds=summary.result.seconds))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import secrets
+import sys
 from pathlib import Path
 
 import click
@@ -97,5 +98,5 @@ def _say_what_is_next(file: Path, source: str, host: str, token: str, password: 
     click.echo(gettext("\nPassword of the page %(host)s/admin/: %(password)s", host=host, password=password))
     click.echo(gettext("\nWhat is next:"))
     click.echo(f"  export RELAY_CONFIG={file}")
-    click.echo("  relay check --online")
+    click.echo(f"  {sys.argv[0]} check --online")
     click.echo("  make run")

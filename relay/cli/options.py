@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any, TypeVar
 from zoneinfo import ZoneInfo
@@ -12,7 +12,7 @@ import click
 
 from relay import config, wiring
 from relay.clock import now_utc
-from relay.i18n import said, set_zone, translate
+from relay.i18n import gettext, said, set_zone, translate
 from relay.models import DELIVERY_STATES, EVENT_STATES, KINDS
 from relay.operations.filters import refuse_unknown, when
 from relay.operations.serializers import JSONDict
@@ -75,3 +75,11 @@ def as_moment(text: str | None, zone: ZoneInfo, option: str) -> datetime | None:
         return when(text, zone, now_utc())
     except ValueError as exc:
         raise click.BadParameter(translate(said(exc)), param_hint=option) from exc
+
+
+def counted(counts: Mapping[str, int]) -> str:
+    """Return how many there are of each state."""
+    parts = (
+        gettext("%(count)s %(state)s", count=count, state=gettext(state)) for state, count in sorted(counts.items())
+    )
+    return ", ".join(parts)

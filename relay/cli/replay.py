@@ -11,7 +11,7 @@ from typing import Any
 import click
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from relay.cli.options import as_json, filters, open_relay, print_json, selection
+from relay.cli.options import as_json, counted, filters, open_relay, print_json, selection
 from relay.config.types import rate as parse_rate
 from relay.errors import Conflict, NotFound
 from relay.i18n import Message, gettext, said, translate
@@ -222,7 +222,7 @@ def _move(relay: Relay, deliveries: list[Delivery], other: str) -> list[Delivery
 
 def _wait(relay: Relay, deliveries: list[Delivery]) -> None:
     """Show a bar until they have ended. Raises Conflict when some are dead again, or nobody delivers."""
-    columns = (TextColumn("replaying"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    columns = (TextColumn(gettext("replaying")), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     seqs, targets = [delivery.seq for delivery in deliveries], {delivery.target for delivery in deliveries}
     for name in sorted(targets):
         if relay.store.targets.is_paused(name):
@@ -245,7 +245,7 @@ def _wait(relay: Relay, deliveries: list[Delivery]) -> None:
             else:
                 unworked_since = None
             time.sleep(_POLL_S)
-    click.echo(", ".join(f"{count} {state}" for state, count in sorted(states.items())))
+    click.echo(counted(states))
     dead_again = sum(states.get(state, 0) for state in DEAD_LETTERS)
     if dead_again:
         raise Conflict("%(count)s are dead again; `relay dead` says why", count=dead_again)

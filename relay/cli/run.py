@@ -16,6 +16,7 @@ import click
 import requests
 
 from relay import bootstrap, config, wiring
+from relay.cli.options import counted
 from relay.clock import now_utc
 from relay.config import SANDBOX_PORT, Settings, Source
 from relay.config.types import rate as parse_rate
@@ -89,7 +90,7 @@ def simulate(
             param_hint="--drop",
         )
     answers = _play(address, source, calls, pause, damage=damage, dropped=dropped)
-    click.echo(", ".join(f"{count} {status}" for status, count in sorted(answers.items())))
+    click.echo(counted(answers))
     refused = sum(count for status, count in answers.items() if status.isdigit() or status == "not sent")
     if refused:
         raise Conflict(

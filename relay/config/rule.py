@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Annotated, Literal
 
 from msgspec import Struct
@@ -9,7 +10,8 @@ from msgspec import Struct
 from relay.config.types import ONE_OR_MORE, Positive
 from relay.models import Kind
 
-CRM_KEYS = ("default_user", "create", "pipeline_id", "status_id", "crm_source")  #: settings of a CRM, for one call
+CRM_KEYS = ("default_user", "create", "pipeline_id", "status_id", "crm_source", "missed_task")
+"""Settings of a CRM, for one call."""
 AMOCRM_KEYS = ("pipeline_id", "status_id")  #: those that amoCRM alone has
 
 
@@ -29,9 +31,10 @@ class Rule(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     pipeline_id: Positive | None = None
     status_id: Positive | None = None
     crm_source: str | None = None
+    missed_task: timedelta | None = None  #: 0: no task
 
     @property
-    def settings(self) -> dict[str, int | bool | str]:
+    def settings(self) -> dict[str, int | bool | str | timedelta]:
         """Return what it sets for the CRMs."""
         return {name: value for name in CRM_KEYS if (value := getattr(self, name)) is not None}
 

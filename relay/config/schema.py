@@ -203,6 +203,7 @@ class CrmTarget(Target, frozen=True, forbid_unknown_fields=True, kw_only=True):
     client_id: str | None = None  #: OAuth, instead of a webhook or a long-lived token
     client_secret: Secret | None = None
     refresh_token: Secret | None = None  #: the first one; the relay keeps the later ones itself
+    missed_task: timedelta | None = None  #: until a task for a missed call is due; None or 0: there is none
     rules: dict[str, tuple[Rule, ...]] = {}  #: of the sources that use it, by their names; no key of the file
 
     @property

@@ -143,9 +143,7 @@ def _toml(value: Any, hint: Any) -> str:
     if hint is Size:
         return f'"{value >> 20}MB"' if value % (1 << 20) == 0 else f'"{value >> 10}KB"'
     if isinstance(value, timedelta):
-        seconds = value.total_seconds()
-        unit, size = next((unit for unit in _UNITS if seconds >= unit[1] and seconds % unit[1] == 0), _UNITS[-1])
-        return f'"{seconds / size:g}{unit}"'
+        return f'"{duration_text(value)}"'
     if isinstance(value, Rate):
         return f'"{value.per_second:g}/s{f" burst {value.burst}" if value.burst > 1 else ""}"'
     if isinstance(value, ZoneInfo):
@@ -155,6 +153,13 @@ def _toml(value: Any, hint: Any) -> str:
     if isinstance(value, tuple):
         return f"[{', '.join(_toml(item, None) for item in value)}]"
     return f'"{value}"' if isinstance(value, str) else str(value)
+
+
+def duration_text(span: timedelta) -> str:
+    """Write a duration as the file has it."""
+    seconds = span.total_seconds()
+    unit, size = next((unit for unit in _UNITS if seconds >= unit[1] and seconds % unit[1] == 0), _UNITS[-1])
+    return f"{seconds / size:g}{unit}"
 
 
 def document(language: str) -> Path:

@@ -88,7 +88,8 @@ def decide(
             return _again(verdict, outcome, delivery, config, wait)
         case "unclear":
             if config.unclear == "hold" or verdict.unclear >= MAX_UNCLEAR:
-                return replace(verdict, state="held")
+                text = "%(reason)s; look whether the target has it, then replay or discard it"
+                return replace(verdict, state="held", reason=Message(text, reason=outcome.reason))
             return _again(verdict, outcome, delivery, config, wait)
         case _:
             assert_never(outcome.name)

@@ -21,7 +21,7 @@ from relay.delivery.retry_policy import Verdict
 from relay.delivery.throttle import Throttle
 from relay.errors import Interrupted, StoreError
 from relay.i18n import Message, said
-from relay.models import Attempt, CallEvent, ClaimedDelivery, Delivery, Exchange, Outcome
+from relay.models import Attempt, CallEvent, ClaimedDelivery, Delivery, Exchange, Outcome, ToldCall
 from relay.store import AttemptResult, Store
 from relay.targets.base import Adapter, CallContext
 
@@ -143,6 +143,16 @@ class LaneContext(CallContext):
 
     def save_progress(self, **done: Any) -> None:
         self._calls.save_progress(self._claimed.delivery, self._claimed.epoch, done)
+
+    def calls_of(self, client: str, since: datetime) -> list[ToldCall]:
+        return self._calls.of_client(self._claimed.delivery, client, since)
+
+    def open_tasks(self, client: str) -> dict[str, str]:
+        return self._calls.open_tasks(self._claimed.delivery, client)
+
+    def forget_task(self, session: str) -> None:
+        of_call = replace(self._claimed.delivery, session=session)
+        self._calls.save_progress(of_call, self._claimed.epoch, {"task_of": None})
 
     def acquire(self) -> None:
         while True:

@@ -21,7 +21,10 @@ _NAMES = ("source", "target", "kind", "address", "endpoint")
 _EXEMPT = {"event", "timestamp", "level", "now", *_IDS, *_NAMES}
 _LINK = re.compile(r"https?://\S+")
 _PHONE = re.compile(r"(?<![\w-])\+?\d[\d()\s-]{8,16}\d(?![\w-])")
-_SECRET = re.compile(r"(?i)((?:token|integration_key|password|secret|authorization)\W{1,4})[^\s\"'&,;]+")
+_NAMED = r"(?:token|integration_key|password|secret|authorization)"
+_SECRET = re.compile(  # after a blank alone it may be a sentence that goes on: there a secret is what has a digit
+    rf"(?i)({_NAMED}(?:\W{{0,2}}[=:]\W{{0,2}}|\W{{1,4}}(?=[^\s\"'&,;]{{0,200}}\d)))[^\s\"'&,;]+"
+)
 _PLAIN = re.compile(r"[^\s\"=\\]*")
 _WRITE_EVERY_S = 0.1
 _WAITING_MAX = 2 * 1024 * 1024  # characters of lines that the disk has not taken

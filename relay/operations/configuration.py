@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 from relay import config
 from relay.config import Rule, Settings, Source, Target
-from relay.config.table import given
+from relay.config.table import duration_text, given
 from relay.targets.error_text import Mask, secrets_of
 
 _SHOWN_APART = ("name", "targets", "rules", "report", "calls")
@@ -42,4 +44,6 @@ def conditions_in_words(rule: Rule) -> str:
 def _value(value: object) -> str:
     if isinstance(value, tuple):
         return ", ".join(map(str, value))
+    if isinstance(value, timedelta):
+        return duration_text(value)
     return str(value).lower() if isinstance(value, bool) else str(value)

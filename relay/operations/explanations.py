@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import timedelta
 
 from msgspec import Struct
 
 from relay import routing
 from relay.config import CrmTarget, Rule
+from relay.config.table import duration_text
 from relay.i18n import Message
 from relay.models import CallEvent, Event
 from relay.operations import configuration
@@ -52,7 +54,8 @@ def _explain(
     of_call = routing.decide(rules, name, routing.facts(history))  # the settings go by all notifications of the call
     sets = of_call.rule.settings if of_call.rule is not None and isinstance(target, CrmTarget) else {}
     decided = of_call if sets else decision
-    return Explanation(name, True, decided.number, _words(decided), dict(sets))
+    shown = {key: duration_text(value) if isinstance(value, timedelta) else value for key, value in sets.items()}
+    return Explanation(name, True, decided.number, _words(decided), shown)
 
 
 def _words(decision: routing.Decision) -> str:

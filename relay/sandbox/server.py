@@ -129,7 +129,7 @@ def create_app(sandbox: Sandbox, closing: threading.Event, observe: Observe | No
     def oauth() -> ResponseReturnValue:
         return exchange("bitrix24", "oauth.token", lambda: sandbox.bitrix24.oauth(_request()))
 
-    @app.route("/api/<path:_path>", methods=["GET", "POST"])
+    @app.route("/api/<path:_path>", methods=["GET", "POST", "PATCH"])
     @app.post("/oauth2/access_token", defaults={"_path": ""})
     def amocrm(_path: str) -> ResponseReturnValue:
         return exchange("amocrm", request.path, lambda: sandbox.amocrm.answer(_request()))

@@ -115,7 +115,7 @@ class UisAccount(Simulator):
         super().__init__((*ERRORS, *IN_FRONT, *FAULTS, _GATEWAY))
         self.key, self.timezone = key, timezone
         self.minute_limit, self.day_limit = minute_limit, day_limit
-        self._delay, self._clock = delay, clock
+        self.delay, self._clock = delay, clock
         self._calls: dict[str, Row] = {}
         self.placed = PlacedCalls([employee["id"] for employee in _EMPLOYEES])
         self._asked: list[tuple[datetime, str]] = []
@@ -202,7 +202,7 @@ class UisAccount(Simulator):
             raise RpcError("invalid_parameter_value", "date_from") from exc
         if last - first > _LONGEST:
             raise RpcError("date_interval_limit_reached", "date_till")
-        shown_to = (now - self._delay).astimezone(zone).strftime(_TIME)
+        shown_to = (now - self.delay).astimezone(zone).strftime(_TIME)
         chosen = [
             call
             for call in self._calls.values()

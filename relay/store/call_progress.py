@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from datetime import datetime
 from typing import Any
 
 from msgspec import Struct, json
 from sqlalchemy import Connection
 
+from relay.clock import from_us, to_us
 from relay.errors import OwnershipLost
-from relay.models import CallEvent, Delivery, Event
+from relay.models import CallEvent, Delivery, Event, ToldCall
 from relay.store.engine import PATIENT_TIMEOUT_S, Database
 from relay.store.group_commit import GroupCommit
-from relay.store.statement import Statement
+from relay.store.statement import Row, Statement
 
 _decoder = json.Decoder(CallEvent)
 _call_events = Statement(
@@ -25,8 +27,22 @@ _call_event = Statement("SELECT call FROM events WHERE seq = :last")
 _select = Statement("SELECT done FROM call_links WHERE target = :target AND source = :source AND session = :session")
 _upsert = Statement(
     """
-    INSERT INTO call_links (target, source, session, done) VALUES (:target, :source, :session, :done)
-    ON CONFLICT (target, source, session) DO UPDATE SET done = :done
+    INSERT INTO call_links (target, source, session, done, task_of)
+    VALUES (:target, :source, :session, :done, :task_of)
+    ON CONFLICT (target, source, session) DO UPDATE SET done = :done, task_of = :task_of
+    """
+)
+_open_tasks = Statement(
+    "SELECT session, done FROM call_links WHERE target = :target AND source = :source AND task_of = :client"
+)
+_of_client = Statement(
+    """
+    SELECT source, session, received_at, call FROM events
+    WHERE source = :source AND state = 'accepted' AND session IN (
+      SELECT session FROM events  -- of all sources, so that SQLite goes by the time
+      WHERE coalesce(began_at, received_at) >= :since AND phones LIKE :phone
+      UNION SELECT session FROM call_links WHERE target = :target AND source = :source AND task_of = :client
+    ) ORDER BY seq
     """
 )
 _has_epoch = Statement("SELECT 1 FROM leases WHERE target = :target AND epoch = :epoch")
@@ -68,6 +84,18 @@ class Calls:
         with self._database.read() as connection:
             return _history(connection, event.source, event.session, event.seq)
 
+    def of_client(self, delivery: Delivery, client: str, since: datetime) -> list[ToldCall]:
+        """Return a client's calls that began since then or have an open task, whole: also what was said later."""
+        of = {"source": delivery.source, "target": delivery.target}
+        with self._database.read() as connection:
+            return told_calls(_of_client.rows(connection, **of, client=client, phone=f"%{client}%", since=to_us(since)))
+
+    def open_tasks(self, delivery: Delivery, client: str) -> dict[str, str]:
+        """Return the open tasks about a client at the delivery's target, by the session of their call."""
+        with self._database.read() as connection:
+            rows = _open_tasks.rows(connection, target=delivery.target, source=delivery.source, client=client)
+        return {session: str(json.decode(done)["task"]) for session, done in rows}
+
     def progress(self, delivery: Delivery) -> dict[str, Any]:
         """Return what has been done for the call at the delivery's target."""
         with self._database.read() as connection:
@@ -82,6 +110,17 @@ class Calls:
             _save_all, CallProgress(delivery, epoch, done), PATIENT_TIMEOUT_S, alone_for=(f"target:{delivery.target}",)
         ):
             raise OwnershipLost("another process has the lane of %(target)s by now", target=delivery.target)
+
+
+def told_calls(rows: Iterable[Row]) -> list[ToldCall]:
+    """Return the calls that these rows tell of: source, session, acceptance and words of each notification."""
+    told: dict[tuple[str, str], list[tuple[int, CallEvent]]] = {}
+    for source, session, received_us, said in rows:
+        told.setdefault((source, session), []).append((received_us, _decoder.decode(said)))
+    return [
+        ToldCall(source, session, from_us(of_call[0][0]), tuple(call for _, call in of_call))
+        for (source, session), of_call in told.items()
+    ]
 
 
 def _history(connection: Connection, source: str, session: str | None, last: int) -> tuple[CallEvent, ...]:
@@ -108,8 +147,8 @@ def _save(connection: Connection, progress: CallProgress) -> bool:
     delivery = progress.delivery
     if not _has_epoch.rows(connection, target=delivery.target, epoch=progress.epoch):
         return False
-    done = json.encode({**_progress(connection, delivery), **progress.done}).decode()
-    _upsert.run(connection, **_key(delivery), done=done)
+    done = {**_progress(connection, delivery), **progress.done}
+    _upsert.run(connection, **_key(delivery), done=json.encode(done).decode(), task_of=done.get("task_of"))
     return True
 
 

@@ -21,7 +21,7 @@ from relay.store import call_order
 from relay.store.engine import Database
 from relay.store.group_commit import GroupCommit
 from relay.store.statement import ManyRows, Row, Statement, next_seqs
-from relay.store.tables import DELIVERY, EVENT, deliveries, events
+from relay.store.tables import DELIVERY, EVENT, IS_END, deliveries, events
 
 _LINGER_S = 0.003  # that a commit waits for others under load
 _REPEATS_SHOWN = 20
@@ -42,9 +42,9 @@ _alike = ManyRows(
 )
 _count_repeat = Statement("UPDATE events SET repeated = :repeated, repeats = :repeats WHERE seq = :seq")
 _ends_of_call = Statement(
-    """
+    f"""
     SELECT id, origin, call FROM events
-    WHERE source = :source AND session = :session AND kind IN ('finished', 'lost') ORDER BY seq LIMIT 1
+    WHERE source = :source AND session = :session AND {IS_END} ORDER BY seq LIMIT 1
     """
 )
 _with_id = Statement("SELECT 1 FROM events WHERE id = :id")

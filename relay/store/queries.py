@@ -28,6 +28,7 @@ from relay.models import (
     Event,
     ToldCall,
 )
+from relay.store.call_progress import told_calls
 from relay.store.engine import Database
 from relay.store.statement import Statement
 from relay.store.tables import (
@@ -224,14 +225,7 @@ class Queries:
     def told_calls(self, since: datetime) -> list[ToldCall]:
         """Return the calls that began since then."""
         with self._database.read() as connection:
-            rows = _told_since.rows(connection, since=to_us(since))
-        told: dict[tuple[str, str], list[tuple[int, CallEvent]]] = {}
-        for source, session, received_us, said in rows:
-            told.setdefault((source, session), []).append((received_us, _call_decoder.decode(said)))
-        return [
-            ToldCall(source, session, from_us(of_call[0][0]), tuple(call for _, call in of_call))
-            for (source, session), of_call in told.items()
-        ]
+            return told_calls(_told_since.rows(connection, since=to_us(since)))
 
     def failed_attempts(self, since: datetime) -> dict[str, int]:
         """Return by target how many attempts came to something else than a delivery. Reads all attempts."""

@@ -13,7 +13,7 @@ from relay.i18n import decode, encode
 from relay.models import CallEvent
 from relay.store.engine import OWN_ROWS, Database
 from relay.store.statement import Statement
-from relay.store.tables import REPORTED
+from relay.store.tables import IS_END, REPORTED
 
 _load = Statement("SELECT source, began_at, checked_to, ran_at, state, reason FROM reports")
 _save = Statement(
@@ -27,9 +27,10 @@ _save = Statement(
     """
 )
 _ends = Statement(
-    """
+    f"""
     SELECT session, call FROM events
-    WHERE source = :source AND session IN :sessions AND kind IN ('finished', 'lost', 'recorded')
+    WHERE source = :source AND session IN :sessions
+      AND (kind = 'recorded' OR {IS_END})
     """
 )
 _brought = Statement(

@@ -26,7 +26,7 @@ from relay import models
 from relay.models import Attempt, AttemptExchanges, Click, Delivery, Event, TargetHealth, TokenPair
 from relay.store.statement import RowMapper
 
-VERSION = "0012"
+VERSION = "0013"
 """The newest migration: what this program expects of a database."""
 
 metadata = MetaData()
@@ -40,10 +40,19 @@ def _in_state(table: str, *states: str) -> str:
 # Conditions of the partial indexes. SQLite takes such an index only where a query says the same.
 QUARANTINED = "events.state = 'quarantined'"
 REPORTED = "events.origin = 'report'"
+OPEN_TASK = "task_of IS NOT NULL"
 DUE = "deliveries.state = 'due' AND deliveries.turn"
 DELIVERED = "deliveries.state = 'delivered'"
 UNFINISHED = _in_state("deliveries", *models.UNFINISHED)
 DEAD = _in_state("deliveries", *models.DEAD_LETTERS)
+
+IS_END = """(
+  kind = 'finished' OR kind = 'lost' AND NOT EXISTS (
+    SELECT 1 FROM events AS other
+    WHERE other.source = events.source AND other.session = events.session AND other.kind = 'answered'
+  )
+)"""
+"""Condition of an event that ends its call: a client who hangs up after an answer does not, as in `CallHistory`."""
 
 IN_LANE = "deliveries.target = :target AND deliveries.slot % :count = :number"
 """Condition of what one lane delivers: its values are a Shard's."""
@@ -189,6 +198,8 @@ call_links = Table(
     Column("source", Text, primary_key=True),
     Column("session", Text, primary_key=True),  # of a call; an event without one stands under its own id
     Column("done", Text, nullable=False),  # JSON: what an adapter has done for the call, in its own words
+    Column("task_of", Text),  # digits of the client whom an open task in the CRM is about
+    Index("call_links_open_tasks", "target", "source", "task_of", **_where(OPEN_TASK)),
 )
 
 tokens = Table(

@@ -14,7 +14,7 @@ from zoneinfo import ZoneInfo
 from relay.clock import Clock
 from relay.config import Target
 from relay.i18n import Message
-from relay.models import CallEvent, ClaimedDelivery, Event, Exchange, Outcome, TokenPair
+from relay.models import CallEvent, ClaimedDelivery, Event, Exchange, Outcome, TokenPair, ToldCall
 from relay.targets.http_client import Client, TargetError, unthrottled
 from relay.uis import parser, rendering
 from relay.uis.parser import charset
@@ -39,6 +39,21 @@ class CallContext(ABC):
     @abstractmethod
     def save_progress(self, **done: Any) -> None:
         """Add to it; on disk when it returns. Raises StoreError, and OwnershipLost when it is another's to do now."""
+
+    @abstractmethod
+    def calls_of(self, client: str, since: datetime) -> list[ToldCall]:
+        """Return the client's calls that began since then or have an open task, with all that was said of them.
+
+        `client` is the number's digits. Raises StoreError.
+        """
+
+    @abstractmethod
+    def open_tasks(self, client: str) -> dict[str, str]:
+        """Return the open tasks about the client at this target, by the session of their call. Raises StoreError."""
+
+    @abstractmethod
+    def forget_task(self, session: str) -> None:
+        """Take the task of that call for closed; raises as `save_progress`."""
 
     @abstractmethod
     def acquire(self) -> None:

@@ -344,9 +344,9 @@ def translate(exc: requests.RequestException, *, connected: bool) -> Outcome:
 def _why(exc: BaseException) -> str:
     """Return the innermost reason, without the address: a url may hold a secret."""
     if isinstance(exc, requests.ConnectTimeout):
-        return Message("connecting took too long")
+        return Message("connecting took too long; is there a firewall or a VPN in between?")
     if isinstance(exc, requests.Timeout):
-        return Message("the answer took too long")
+        return Message("the answer took longer than the target's timeout")
     innermost: BaseException = exc
     for _ in range(8):
         within = next((each for each in innermost.args if isinstance(each, BaseException)), None)
@@ -358,7 +358,7 @@ def _why(exc: BaseException) -> str:
         "NewConnectionError": Message("refused"),
         "NameResolutionError": Message("the host name is not known (DNS)"),
         "TimeoutError": Message("it took too long"),
-        "ConnectionRefusedError": Message("connection refused"),
+        "ConnectionRefusedError": Message("connection refused; does it run, is the port in the address right?"),
         "gaierror": Message("the host name is not known (DNS)"),
         "RemoteDisconnected": Message("the target closed the connection without an answer"),
         "ConnectionResetError": Message("the target reset the connection"),

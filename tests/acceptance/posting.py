@@ -7,26 +7,33 @@ import http.client
 import json
 import threading
 from collections import Counter
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from relay.sandbox.server import Sandbox
-from tests.calls import STANDARD, rendered
+from tests.calls import ENDPOINT, STANDARD, rendered
 from tests.waiting import eventually
 
 POSTERS = 4
-ENDPOINT = {"incoming": "in", "answered": "in", "lost": "in", "outgoing": "out", "finished": "rec"}
+Sent = tuple[str, bytes, str]
+"""Endpoint, body, and a mark by which it is found again."""
 
 
 class Posting:
     """Posts so many notifications from several threads, whole calls in order; remembers which got a 200.
 
-    With `again` (is the relay back?) what got no answer is posted again, as UIS does.
+    With `again` (is the relay back?) what got no answer is posted again, as UIS does. `calls` are posted instead.
     """
 
-    def __init__(self, port: int, first: int, count: int, again: Callable[[], bool] | None = None) -> None:
+    def __init__(
+        self,
+        port: int,
+        first: int,
+        count: int,
+        again: Callable[[], bool] | None = None,
+        calls: Iterable[Sequence[Sent]] | None = None,
+    ) -> None:
         self._port, self._again = port, again
-        self._calls = iter(range(first, first + count // len(STANDARD)))
+        self._calls = iter(standard_calls(first, count // len(STANDARD)) if calls is None else calls)
         self._mutex = threading.Lock()
         self.accepted: list[str] = []
         self.answers: Counter[str] = Counter()
@@ -41,19 +48,18 @@ class Posting:
     def _run(self) -> None:
         with contextlib.closing(http.client.HTTPConnection("127.0.0.1", self._port, timeout=30)) as connection:
             while (call := self._next_call()) is not None:
-                for number, kind in enumerate(STANDARD):
-                    while not self._post(connection, kind, call, f"{call}-{number}") and self._again is not None:
+                for sent in call:
+                    while not self._post(connection, *sent) and self._again is not None:
                         eventually(self._again, "the relay is back")  # UIS repeats what got no answer
 
-    def _next_call(self) -> int | None:
+    def _next_call(self) -> Sequence[Sent] | None:
         with self._mutex:
             return next(self._calls, None)
 
-    def _post(self, connection: http.client.HTTPConnection, kind: Any, call: int, mark: str) -> bool:
+    def _post(self, connection: http.client.HTTPConnection, endpoint: str, body: bytes, mark: str) -> bool:
         """Was it answered?"""
-        body = json.dumps({**json.loads(rendered(kind, call_session_id=call)), "external_id": mark}).encode()
         try:
-            connection.request("POST", f"/trade/hs/UIScom/{ENDPOINT[kind]}?token=correct-horse", body)
+            connection.request("POST", f"/trade/hs/UIScom/{endpoint}?token=correct-horse", body)
             answer = connection.getresponse()
             answer.read()
             outcome = str(answer.status)
@@ -65,6 +71,17 @@ class Posting:
             if outcome == "200":
                 self.accepted.append(mark)
         return outcome.isdigit()
+
+
+def standard_calls(first: int, count: int) -> Iterator[list[Sent]]:
+    """Calls of the five notifications, from this session on; each has its mark in `external_id`."""
+    for call in range(first, first + count):
+        bodies = [json.loads(rendered(kind, call_session_id=call)) for kind in STANDARD]
+        marks = [f"{call}-{number}" for number in range(len(STANDARD))]
+        yield [
+            (ENDPOINT[kind], json.dumps({**body, "external_id": mark}).encode(), mark)
+            for kind, body, mark in zip(STANDARD, bodies, marks, strict=True)
+        ]
 
 
 def arrived(onec: Sandbox) -> list[tuple[str, str]]:

@@ -60,16 +60,41 @@ class Killer:
 def test_a_kill_between_two_requests_doubles_nothing(
     target: str, number: int, moment: str, tmp_path: Path, unused_port: int
 ) -> None:
-    killer = Killer(target, number, moment)
+    systems = _delivered_despite(Killer(target, number, moment), "answered", MANY, tmp_path, unused_port)
+
+    _assert_once(systems)
+
+
+# register, finish, task; pop-up, call, task
+TASK_CUTS = [(target, number, moment) for target, number, moment in CUTS if target != "onec" and number <= 3]
+TASK_CUTS += [("amocrm", 3, moment) for moment in ("arrived", "answered")]
+TASKS_SHORT = [("bitrix24", 3, "answered"), ("amocrm", 3, "arrived"), ("amocrm", 3, "answered")]
+
+
+@pytest.mark.parametrize(("target", "number", "moment"), TASK_CUTS if SOAK else TASKS_SHORT)
+def test_a_kill_makes_no_second_task_for_a_missed_call(
+    target: str, number: int, moment: str, tmp_path: Path, unused_port: int
+) -> None:
+    more = f'{MANY}\nmissed_task = "30m"'
+    systems = _delivered_despite(Killer(target, number, moment), "lost by the client", more, tmp_path, unused_port)
+
+    [of_b24], [of_amo] = systems.bitrix24.state()["tasks"], systems.amocrm.state()["tasks"]
+    assert (of_b24["COMPLETED"], of_amo["is_completed"]) == ("N", False)
+    assert [row["STATUS_CODE"] for row in systems.bitrix24.state()["statistics"]] == ["304"]
+    assert [call["duration"] for call in systems.amocrm.state()["calls"]] == [0]
+
+
+def _delivered_despite(killer: Killer, story: str, more: str, tmp_path: Path, unused_port: int) -> Sandbox:
+    """Return the systems, closed, when a worker that was killed once has delivered everything."""
     portal = Bitrix24(clock=FakeClock())  # whose half hour for recognising a repeated register has just begun
     systems = Sandbox(bitrix24=portal, observe=killer).start()
     systems.amocrm.add_contact(CLIENT)
     file = tmp_path / "relay.toml"
-    file.write_text(configuration(systems, tmp_path / "relay.db", b24=MANY, amo=MANY), encoding="utf-8")
+    file.write_text(configuration(systems, tmp_path / "relay.db", b24=more, amo=more), encoding="utf-8")
     found = config.read({"RELAY_CONFIG": str(file)})
     bootstrap.migrate(found)
     relay = wiring.build(found)
-    for endpoint, body in STORIES["answered"]:
+    for endpoint, body in STORIES[story]:
         post(relay, body, endpoint)
     worker = Process(file, unused_port, tmp_path / "work.log", "work")
     killer.process = worker
@@ -79,11 +104,11 @@ def test_a_kill_between_two_requests_doubles_nothing(
         worker.start(wait=False)
         eventually(_all_delivered(relay), f"all is delivered; the log: {worker.log}")
         worker.terminate()
-        _assert_once(systems)
     finally:
         worker.end()
         relay.close()
         systems.close()
+    return systems
 
 
 def _all_delivered(relay: Any) -> Callable[[], bool]:

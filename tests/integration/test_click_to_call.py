@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -501,3 +502,17 @@ def test_the_end_of_the_clicks_of_a_source_is_its_own(
         one = Click(source=source, external_id="7", at=clock(), phone="7", employee="101")
         kept, is_new = relay.store.clicks.begin(one, most=5, since=clock() - timedelta(minutes=1))
         assert is_new and kept is not None and kept.state == "unclear"
+
+
+def test_the_settings_page_shows_the_clicks_behind_its_login(uis: Sandbox, clicking: Callable[..., Relay]) -> None:
+    relay = clicking(more='[admin]\npassword = "open-sesame-now"')
+    assert click(relay, phone="+7 900 555-01-77").status_code == 202
+    page = create_app(relay).test_client()
+    assert "555-01-77" not in page.get("/admin/settings", follow_redirects=True).text
+    form = re.search(r'name="form" value="([^"]+)"', page.get("/admin/login").text)
+    page.post("/admin/login", data={"password": "open-sesame-now", "form": form[1] if form else ""})
+    before = page.get("/admin/settings").text
+    assert "+7 900 555-01-77" in before and "/admin/calls/trade/" not in before
+    [call] = placed(uis)
+    post(relay, rendered("outgoing", call_session_id=call["call_session_id"]), "out")
+    assert f"/admin/calls/trade/{call['call_session_id']}" in page.get("/admin/settings").text

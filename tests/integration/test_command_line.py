@@ -5,8 +5,11 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
+from datetime import datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 from click.testing import CliRunner, Result
@@ -22,6 +25,7 @@ from relay.store import AttemptResult, Claim, Selection
 from relay.wiring import Relay
 from tests import databases
 from tests.calls import rendered
+from tests.stories import CLIENT_E164, lost
 
 Run = Callable[..., Result]
 ISO = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}\+00:00")
@@ -228,6 +232,36 @@ def test_status_prints_one_object_per_target_and_source(busy: Operator) -> None:
     assert (source["source"], source["taken_24h"], source["refused_24h"]) == ("trade", 4, {"401": 1})
     assert ISO.fullmatch(source["last_taken_at"])
     assert "onec" in busy.run("status")
+
+
+def test_status_is_watched_until_it_is_ended(busy: Operator, monkeypatch: pytest.MonkeyPatch) -> None:
+    looks = 0
+
+    def look_away(_: float) -> None:
+        nonlocal looks
+        looks += 1
+        if looks == 1:
+            busy.post(rendered("incoming", call_session_id=77))
+        else:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr("relay.cli.show.time", SimpleNamespace(sleep=look_away))
+
+    counts = [line["taken_24h"] for line in busy.lines("status", "--watch", "--source", "trade")]
+
+    assert (counts, looks) == ([4, 5], 2)
+
+
+def test_missed_calls_are_listed_and_written_for_excel(operator: Operator, tmp_path: Path) -> None:
+    began = datetime.now(ZoneInfo("Europe/Moscow")) - timedelta(hours=2)
+    operator.post(lost(9, start_time=f"{began:%Y-%m-%d %H:%M:%S}")[1])
+
+    [line] = operator.lines("missed")
+    assert (line["session"], line["client"], line["reached_at"], line["called_back"]) == ("9", CLIENT_E164, None, False)
+    assert "has waited for 2 h" in operator.run("missed", "--waiting")
+    assert operator.run("missed", "--since", "1h") == "no missed calls\n"
+    operator.run("missed", "--csv", str(tmp_path / "missed.csv"))
+    assert f";{CLIENT_E164};" in (tmp_path / "missed.csv").read_text(encoding="utf-8-sig")
 
 
 # --- replaying

@@ -427,6 +427,24 @@ def test_a_passing_fault_of_amocrm_in_any_step_changes_nothing_in_the_end(
     assert {one.state for one in deliveries(relay, "amo")} == {"delivered"}
 
 
+def test_an_unsorted_call_is_found_behind_newer_ones_that_came_before_it(
+    make_crm: Any, systems: Sandbox, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As when a backlog is worked off: amoCRM lists them by when they began, so many at once."""
+    monkeypatch.setattr("relay.targets.amocrm.lookup._PAGE", 2)
+    relay = make_crm()
+    lane = SteppedLane(relay, "amo", clock)
+    for session in range(8, 13):
+        tell(relay, [finished(session, start_time=f"2026-03-02 12:{session + 40}:00.000")], clock, lane)
+    systems.amocrm.fail("reset_after_writing", 1, "add_unsorted")
+    tell(relay, [finished(7)], clock, lane)
+    clock.forward(hours=2)
+    lane.deliver()
+    lane.close()
+
+    assert sorted(call[1] for call in held_by_amocrm(systems)) == ["10", "11", "12", "7", "8", "9"]
+
+
 def test_a_link_that_may_have_been_noted_is_looked_for(make_crm: Any, systems: Sandbox, clock: FakeClock) -> None:
     systems.amocrm.add_contact(CLIENT)
     systems.amocrm.fail("reset_after_writing", 1, "add_notes")

@@ -120,6 +120,7 @@ def test_what_only_mentions_the_number_loses_it_alone(relay: Relay) -> None:
         attempt = {"delivery_seq": seq, "number": 1, "at": 1, "took_ms": 1, "outcome": "failed"}
         connection.execute(insert(tables.attempts), {**attempt, "reason": f"no client {CLIENT} in 1C"})
         progress = {"target": "onec", "source": "trade", "session": "2", "done": f'{{"phone":"{CLIENT}","id":7}}'}
+        progress["task_of"] = CLIENT
         connection.execute(insert(tables.call_links), progress)
         error = {"last_error": f"what is {SPELLINGS[0]}?", "reason": f"down because of {CLIENT}"}
         row = {"name": "onec", "state": "down", "epoch": 0, "renewals": 0, "probes": 0}
@@ -327,4 +328,4 @@ def test_every_text_that_may_hold_a_phone_is_looked_at(relay: Relay) -> None:
         "targets.reason",
         "targets.last_error",
     } < looked_at
-    assert {"call_links.done", "reports.reason"} < looked_at
+    assert {"call_links.done", "call_links.task_of", "reports.reason"} < looked_at

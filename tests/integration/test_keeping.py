@@ -319,8 +319,13 @@ def test_what_people_ask_is_found_by_index_and_never_by_walking_through_everythi
     kept.store.queries.target_figures("onec", kept.clock())
     kept.store.queries.taken_since("trade", kept.clock())
     kept.store.queue.poll("me")
+    delivery = next(iter(kept.store.queries.deliveries(Selection())))
+    kept.store.calls.open_tasks(delivery, "79005550123")
+    kept.store.calls.of_client(delivery, "79005550123", kept.clock())
     plans = [_plan(kept, statement) for statement in asked if statement.strip().startswith("SELECT")]
-    assert len(plans) >= 6
+    assert len(plans) >= 8
+    [of_client] = [steps for steps in plans if any("events_call" in step for step in steps)]
+    assert any("events_began" in step for step in of_client), of_client  # by time, not all of the source
     for steps in plans:
         for step in steps:
             walks = step.startswith(("SCAN events", "SCAN deliveries")) and "USING" not in step

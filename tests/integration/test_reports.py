@@ -22,7 +22,8 @@ from relay.store import Selection
 from relay.wiring import Relay
 from tests.calls import VALUES, rendered
 from tests.fakes import FakeClock
-from tests.lanes import TRADE, post
+from tests.lanes import TRADE, all_are, post
+from tests.waiting import eventually
 
 LINK = "https://media.example.test/1/abc"
 
@@ -37,9 +38,9 @@ def uis(clock: FakeClock) -> Iterator[Sandbox]:
 
 @pytest.fixture
 def reporting(uis: Sandbox, make_relay: Callable[..., Relay]) -> Callable[..., Relay]:
-    def make(*lines: str, **more: str) -> Relay:
+    def make(*lines: str, zone: str = "Europe/Moscow", **more: str) -> Relay:
         report = ["[sources.trade.report]", f'url = "{uis.data_api_url}"', 'key = "sandbox-key"', *lines]
-        return make_relay(source="\n".join(report), **more)
+        return make_relay(source="\n".join([f'timezone = "{zone}"', *report]), **more)
 
     return make
 
@@ -140,6 +141,21 @@ def test_a_call_whose_end_is_known_is_left_alone(
     again(loop, clock)
 
     assert sum(event.origin == "report" for event in events(relay)) == brought
+
+
+def test_a_client_who_hangs_up_after_an_answer_is_no_end_of_the_call(
+    uis: Sandbox, reporting: Callable[..., Relay], clock: FakeClock
+) -> None:
+    relay = reporting()
+    loop = seasoned(relay, clock)
+    for kind in ("incoming", "answered", "lost"):
+        post(relay, rendered(kind, call_session_id=7), "in")  # type: ignore[arg-type]
+    uis.uis.add([call(7)])
+    again(loop, clock)
+    assert kinds(loop)[-1] == ("finished", "report")
+
+    post(relay, rendered("finished", call_session_id=7, employee_ids=None), "rec")
+    assert "adds nothing" in " ".join(events(relay)[-1].notes)
 
 
 def test_a_quarantined_end_does_not_stand_for_the_call(
@@ -249,20 +265,49 @@ def test_what_happened_while_the_relay_was_off_is_brought(uis: Sandbox, loop: Re
     assert len(kinds(loop)) == 2
 
 
-@pytest.mark.parametrize("zone", ["Asia/Yekaterinburg", "Europe/Moscow"])
-def test_times_are_those_of_the_account(
-    zone: str, uis: Sandbox, reporting: Callable[..., Relay], clock: FakeClock
+def test_a_relay_that_was_off_for_half_a_year_asks_for_three_months_at_a_time(
+    uis: Sandbox, reporting: Callable[..., Relay], clock: FakeClock
 ) -> None:
-    """A call across midnight of the account, when it is still evening in the source's configured zone."""
-    uis.uis.timezone = zone
-    relay = reporting(f'[sources.other]\ntimezone = "{zone}"\ntargets = ["onec"]\nopen = true')
-    clock.now = datetime(2026, 3, 2, 19, 40, tzinfo=UTC)  # 00:40 in Yekaterinburg, 22:40 in Moscow
+    loop = seasoned(reporting(storage='keep_delivered = "400d"'), clock)
+    clock.forward(days=200)
+    uis.uis.add([call(7, "2026-03-05 12:00:00"), call(8, "2026-06-15 12:00:00"), call(9, "2026-09-17 12:00:00")])
+    loop.run_due()
+
+    assert kinds(loop) == [("finished", "report")] * 3
+    assert uis.uis.state()["requests"].count("get.calls_report") == 3
+
+
+def test_a_call_that_is_late_in_the_report_is_found_by_a_later_look(
+    uis: Sandbox, reporting: Callable[..., Relay], clock: FakeClock
+) -> None:
+    uis.uis.delay = timedelta(hours=3)
+    loop = seasoned(reporting(), clock)
+    uis.uis.add([call(7, "2026-03-02 13:00:00")])
+    again(loop, clock)
+    assert kinds(loop) == []
+
+    clock.forward(hours=2)
+    loop.run_due()
+    assert kinds(loop) == [("finished", "report")]
+
+
+@pytest.mark.parametrize("configured", ["Asia/Yekaterinburg", "Europe/Moscow"])
+def test_a_call_over_the_accounts_midnight_is_found_by_the_accounts_clock(
+    configured: str, uis: Sandbox, reporting: Callable[..., Relay], clock: FakeClock
+) -> None:
+    """At 00:40 in Yekaterinburg it is 22:40 of the day before by the source's zone, should that be set wrongly."""
+    uis.uis.timezone = "Asia/Yekaterinburg"
+    relay = reporting(zone=configured)
+    clock.now = datetime(2026, 3, 2, 19, 40, tzinfo=UTC)
     loop = seasoned(relay, clock)
-    local = "2026-03-02 23:59:30" if zone == "Asia/Yekaterinburg" else "2026-03-02 21:59:30"
-    uis.uis.add([call(7, local)])
+    uis.uis.add([call(7, "2026-03-02 23:59:30"), call(8, "2026-03-03 00:00:30"), call(9, "2026-03-03 00:45:00")])
     again(loop, clock)
 
-    assert len(kinds(loop)) == 1
+    found = events(relay)
+    assert [event.session for event in found] == ["7", "8"]  # the third ended four minutes ago
+    assert b"2026-03-02 23:59:30.000" in found[0].raw and b"2026-03-03 00:00:30.000" in found[0].raw
+    if configured == "Asia/Yekaterinburg":
+        assert found[0].call is not None and found[0].call.started_at == datetime(2026, 3, 2, 18, 59, 30, tzinfo=UTC)
 
 
 MISCONFIGURED = {
@@ -334,6 +379,27 @@ def test_a_source_in_trouble_does_not_hold_up_another(
     states = relay.store.reports.states()
     assert (states["first"].state, states[TRADE].state) == ("misconfigured", "open")
     assert len(events(relay)) == 1
+
+
+def test_a_key_that_is_withdrawn_stops_that_report_alone_and_no_delivery(
+    uis: Sandbox, reporting: Callable[..., Relay], clock: FakeClock
+) -> None:
+    second = Sandbox(uis=UisAccount(clock=clock, key="of-another-firm")).start()
+    lines = ["open = true", 'targets = ["onec"]', "[sources.other.report]", 'key = "of-another-firm"']
+    relay = reporting("[sources.other]", *lines, f'url = "{second.data_api_url}"', url=uis.onec_url)
+    loop = seasoned(relay, clock)
+    second.uis.key = "made anew"
+    uis.uis.add([call(7)])
+    again(loop, clock)
+    second.close()
+
+    states = relay.store.reports.states()
+    assert (states["other"].state, states[TRADE].state) == ("misconfigured", "open")
+    assert told(relay)["report"].name == "other"
+    relay.dispatcher.start()
+    post(relay, rendered("incoming", call_session_id=8))
+    eventually(all_are(relay, "delivered"), "what was brought and what came are delivered")
+    relay.dispatcher.stop(5)
 
 
 def test_the_limits_are_never_exceeded_and_a_fifth_is_left_to_others(

@@ -119,7 +119,7 @@ def test_explain_names_the_rule_for_each_target(
     make_crm: Callable[..., Relay], clock: FakeClock, tmp_path: Any
 ) -> None:
     skipping = rule("skip = true", f'line = "{LINE}"', 'targets = ["onec"]')
-    relay = make_crm(amo=skipping + rule('targets = ["b24"]', "default_user = 13"))
+    relay = make_crm(amo=skipping + rule('targets = ["b24"]', "default_user = 13", 'missed_task = "90m"'))
     tell(relay, [incoming()], clock)
     [event] = relay.store.queries.events(Selection())
     environ = {"RELAY_CONFIG": str(relay.settings.file)}
@@ -129,7 +129,13 @@ def test_explain_names_the_rule_for_each_target(
 
     assert [json.loads(line) for line in done.stdout.splitlines()] == [
         {"target": "onec", "takes": False, "rule": 1, "why": f"rule 1 (line = {LINE})", "settings": {}},
-        {"target": "b24", "takes": True, "rule": 2, "why": "rule 2 (any call)", "settings": {"default_user": 13}},
+        {
+            "target": "b24",
+            "takes": True,
+            "rule": 2,
+            "why": "rule 2 (any call)",
+            "settings": {"default_user": 13, "missed_task": "90m"},
+        },
         {
             "target": "amo",
             "takes": True,
@@ -138,7 +144,7 @@ def test_explain_names_the_rule_for_each_target(
             "settings": {},
         },
     ]
-    assert "default_user = 13" in told.output
+    assert "default_user = 13, missed_task = 90m" in " ".join(told.output.split())
     assert CliRunner().invoke(main, ["explain", "nothing"], env=environ).exit_code == 1
 
 

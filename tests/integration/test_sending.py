@@ -39,7 +39,10 @@ def test_addresses_that_differ_each_time_are_not_kept(unused_port: int) -> None:
 def test_nobody_listens(unused_port: int) -> None:
     found = outcome_of(f"http://127.0.0.1:{unused_port}/in")
 
-    assert (found.name, found.reason) == ("unreachable", "no connection: connection refused")
+    assert (found.name, found.reason) == (
+        "unreachable",
+        "no connection: connection refused; does it run, is the port in the address right?",
+    )
 
 
 def test_the_host_is_not_known() -> None:
@@ -63,7 +66,10 @@ def test_connecting_takes_too_long() -> None:
         for filler in (*fillers, listening):
             filler.close()
 
-    assert (found.name, found.reason) == ("unreachable", "no connection: connecting took too long")
+    assert (found.name, found.reason) == (
+        "unreachable",
+        "no connection: connecting took too long; is there a firewall or a VPN in between?",
+    )
 
 
 def test_a_tls_handshake_that_is_never_answered_was_not_sent() -> None:
@@ -111,7 +117,7 @@ def test_no_answer_in_time_is_unclear() -> None:
 
     assert (found.name, found.reason) == (
         "unclear",
-        "no answer, though the request may have arrived: the answer took too long",
+        "no answer, though the request may have arrived: the answer took longer than the target's timeout",
     )
 
 

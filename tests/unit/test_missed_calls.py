@@ -12,7 +12,7 @@ from relay.calls.missed_calls import MissedCall, missed_calls, waiting_clients
 from relay.ingest.service import parse
 from relay.models import ToldCall
 from relay.operations.missed_records import as_csv, became
-from tests.stories import Notification, answered, finished, incoming, lost, not_taken, outgoing
+from tests.stories import Notification, answered, call_to, finished, incoming, lost, missed_call, taken_call
 
 ZONE = ZoneInfo("Europe/Moscow")
 CLIENT, OTHER = "79005550123", "79005550777"
@@ -20,8 +20,12 @@ NOON = datetime(2026, 3, 2, 12, 0, tzinfo=ZONE)
 NOW = NOON + timedelta(hours=2)
 
 
+def after(minutes: float) -> datetime:
+    return NOON + timedelta(minutes=minutes)
+
+
 def at(minute: float) -> str:
-    return (NOON + timedelta(minutes=minute)).strftime("%Y-%m-%d %H:%M:%S.000")
+    return after(minute).strftime("%Y-%m-%d %H:%M:%S.000")
 
 
 def told(session: int, minute: float, *notifications: Notification, source: str = "trade") -> ToldCall:
@@ -32,23 +36,15 @@ def told(session: int, minute: float, *notifications: Notification, source: str 
 
 
 def missed(session: int, minute: float, client: str | None = CLIENT, **more: Any) -> ToldCall:
-    own = {"start_time": at(minute), "finish_time": at(minute + 0.2), "calling_phone_number": client, **more}
-    return told(session, minute, incoming(session, **own), not_taken(session, **own))
+    return told(session, minute, *missed_call(session, after(minute), client, **more))
 
 
 def taken(session: int, minute: float, client: str = CLIENT, **more: Any) -> ToldCall:
-    own = {"start_time": at(minute), "calling_phone_number": client, **more}
-    end = {**own, "finish_time": at(minute + 1)}
-    return told(session, minute, incoming(session, **own), answered(session, **own), finished(session, **end))
+    return told(session, minute, *taken_call(session, after(minute), client, **more))
 
 
-def called(
-    session: int, minute: float, client: str = CLIENT, *, talks: bool = True, extension: str = "102"
-) -> ToldCall:
-    own = {"start_time": at(minute), "called_phone_number": client, "extension": extension}
-    end = {**own, "finish_time": at(minute + 1), "direction": "out", "calling_phone_number": "74955550100"}
-    over = finished(session, **end) if talks else not_taken(session, **end)
-    return told(session, minute, outgoing(session, **own), over)
+def called(session: int, minute: float, client: str = CLIENT, **more: Any) -> ToldCall:
+    return told(session, minute, *call_to(session, after(minute), client, **more))
 
 
 def said(*calls: ToldCall) -> list[str]:

@@ -140,7 +140,10 @@ def test_an_error_text_with_200_can_be_accepted() -> None:
 def test_all_descriptions_of_a_json_error_are_given_but_the_echo_of_the_request() -> None:
     reason = outcome_of(403, recorded("403_sessions_locked.json")).reason
 
-    assert reason == "403: Начало сеанса с информационной базой запрещено.; Ведутся технические работы"
+    assert (
+        reason
+        == "403 (1C lets nobody in now: it is being maintained): Начало сеанса с информационной базой запрещено.; Ведутся технические работы"
+    )
 
 
 def test_a_long_text_is_cut() -> None:

@@ -19,6 +19,7 @@ from tests.fakes import FakeClock
 
 CONTACT, STRANGER = "+79005550001", "+79005550002"
 CALLS, CONTACTS, SIP = "/api/v4/calls", "/api/v4/contacts", "/api/v4/leads/unsorted/sip"
+TASKS = "/api/v4/tasks"
 CALL = {
     "direction": "inbound",
     "uniq": "3000000001",
@@ -275,6 +276,23 @@ def test_contacts_are_made_and_found_by_a_part_of_the_number(crm: Crm) -> None:
     assert found[0]["_embedded"] == {"leads": []}
     assert crm.post(CALLS, {**CALL, "phone": STRANGER}).status == 200
     assert crm.state("contacts")[-1]["phones"] == [STRANGER]
+
+
+def test_tasks_are_added_filtered_and_completed(crm: Crm) -> None:
+    contact = crm.state("contacts")[0]["id"]
+    task = {"text": "Перезвонить", "complete_till": 1772446490, "entity_type": "contacts", "entity_id": contact}
+    of_contact = f"{TASKS}?filter[entity_type]=contacts&filter[entity_id]={contact}"
+    assert crm.ask("GET", of_contact).status == 204
+
+    [added] = json.loads(crm.post(TASKS, {**task, "request_id": "7"}).body)["_embedded"]["tasks"]
+
+    assert (added["request_id"], [each["id"] for each in crm.found(of_contact, "tasks")]) == ("7", [added["id"]])
+    done = {"is_completed": True, "result": {"text": "Поговорили"}}
+    assert crm.ask("PATCH", f"{TASKS}/{added['id']}", done).status == 200
+    assert [each["is_completed"] for each in crm.found(of_contact, "tasks")] == [True]
+    assert crm.ask("PATCH", f"{TASKS}/1", done).status == 404
+    assert crm.post(TASKS, {**task, "entity_id": 1}).status == 400
+    assert crm.post(TASKS, {"text": "Перезвонить"}).status == 400
 
 
 def test_notes_are_added_and_filtered(crm: Crm) -> None:

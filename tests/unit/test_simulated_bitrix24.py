@@ -520,6 +520,36 @@ def test_users_and_duplicates_are_found(portal: Portal) -> None:
     assert portal.result("crm.duplicate.findbycomm", {"type": "PHONE", "values": [STRANGER]}) == []
 
 
+TASK = {"ownerTypeId": 3, "ownerId": 797, "deadline": "2026-03-02T13:00:00+03:00", "title": "Перезвонить"}
+
+
+def test_a_task_stands_at_a_card_and_is_completed(portal: Portal) -> None:
+    of_contact = {"filter": {"OWNER_TYPE_ID": 3, "OWNER_ID": 797}}
+    number = portal.result("crm.activity.todo.add", TASK)["id"]
+
+    [task] = portal.result("crm.activity.list", of_contact)
+    assert (task["ID"], task["SUBJECT"], task["COMPLETED"]) == (str(number), "Перезвонить", "N")
+    assert portal.result("crm.activity.update", {"id": number, "fields": {"COMPLETED": "Y"}}) is True
+    assert [task["COMPLETED"] for task in portal.result("crm.activity.list", of_contact)] == ["Y"]
+    assert portal.result("crm.activity.list", {"filter": {"OWNER_ID": 798}}) == []
+
+
+@pytest.mark.parametrize(
+    ("method", "fields", "refusal"),
+    [
+        ("todo.add", {**TASK, "ownerId": 798}, (400, "NOT_FOUND", "Not found.")),
+        ("todo.add", {**TASK, "deadline": ""}, (400, "100", "Could not find value for parameter {deadline}")),
+        ("todo.add", {**TASK, "deadline": "soon"}, (400, "WRONG_DATETIME_FORMAT", "Wrong datetime format.")),
+        ("update", {"id": 1, "fields": {"COMPLETED": "Y"}}, (400, "", "Activity is not found")),
+    ],
+)
+def test_a_task_that_is_refused(
+    portal: Portal, method: str, fields: dict[str, Any], refusal: tuple[int, str, str]
+) -> None:
+    assert portal.refusal(f"crm.activity.{method}", fields) == refusal
+    assert portal.state("tasks") == []
+
+
 def test_lists_come_by_fifty(clock: FakeClock) -> None:
     portal = Portal(clock, users=dict.fromkeys(range(1, 61)))
 

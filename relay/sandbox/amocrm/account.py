@@ -13,6 +13,7 @@ from msgspec.structs import replace
 from relay.sandbox.amocrm.validation import Item
 
 _FIRST_CONTACT, _FIRST_LEAD, _FIRST_CALL, _FIRST_NOTE = 11070881, 7706509, 37512063, 42709001
+_FIRST_TASK = 4745251
 _OF_A_CALL = ("uniq", "duration", "source", "link", "phone", "call_result", "call_status", "call_responsible")
 _NOTE_OF = {"inbound": "call_in", "outbound": "call_out"}
 _SINGULAR = {"contacts": "contact", "leads": "lead", "companies": "company", "customers": "customer"}
@@ -66,6 +67,7 @@ class Account:
         self._leads: set[int] = set()  # the active ones
         self.calls: list[Item] = []
         self.notes: list[Note] = []
+        self.tasks: dict[int, Item] = {}
         self.unsorted: dict[str, Unsorted] = {}
         self.popups: list[Item] = []
         self.accepted: list[Item] = []  #: what was taken out of the unsorted, and to which stage
@@ -136,6 +138,12 @@ class Account:
 
     def notes_of(self, entities: str, entity_id: int) -> Iterator[Note]:
         return (note for note in self.notes if (note.entity_type, note.entity_id) == (_SINGULAR[entities], entity_id))
+
+    def add_task(self, item: Item) -> int:
+        number = _FIRST_TASK + len(self.tasks)
+        own = {name: value for name, value in item.items() if name != "request_id"}
+        self.tasks[number] = {"id": number, **own, "is_completed": False, "result": {}}
+        return number
 
     def add_unsorted(self, item: Item, now: int) -> Unsorted:
         contact, lead = _first(item, "contacts"), _first(item, "leads")

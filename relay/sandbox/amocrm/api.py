@@ -88,6 +88,7 @@ class AmoCrm(CrmSimulator):
             "paths": list(self._requests),
             "contacts": [_contact(contact) for contact in account.contacts()],
             "calls": list(account.calls),
+            "tasks": [dict(task) for task in account.tasks.values()],
             "notes": [_without(asdict(note), "created_at") for note in account.notes],
             "unsorted": [_unsorted(entry) for entry in account.unsorted.values()],
             "popups": list(account.popups),
@@ -178,6 +179,35 @@ class AmoCrm(CrmSimulator):
             rows.append({**own, **shapes.link(request, f"{entities}/{entity_id}/notes/{note.id}")})
         return shapes.added(request, "notes", rows)
 
+    def _add_tasks(self, call: _Call) -> Reply:
+        """Add them to entities that are there; in which words it refuses another is not documented."""
+        request, rows = call.request, []
+        for place, item in enumerate(validation.items(request.body, validation.TASK)):
+            if "entity_id" in item and not self._account.has(item.get("entity_type", ""), item["entity_id"]):
+                wrong = failures.violation(failures.NO_CHOICE[0], "entity_id", failures.NO_CHOICE[1])
+                raise Refused(failures.invalid({"request_id": request_id(item, place), "errors": [wrong]}))
+            number = self._account.add_task(item)
+            rows.append(
+                {"id": number, "request_id": request_id(item, place), **shapes.link(request, f"tasks/{number}")}
+            )
+        return shapes.added(request, "tasks", rows)
+
+    def _find_tasks(self, call: _Call) -> Reply:
+        """List those of entities, the newest first."""
+        request = call.request
+        types, numbers = _filter(request, "entity_type"), _filter(request, "entity_id")
+        tasks = reversed(self._account.tasks.values())
+        rows = [task for task in tasks if task["entity_type"] in types and str(task["entity_id"]) in numbers]
+        return shapes.page(request, "tasks", [{**row, **shapes.link(request, f"tasks/{row['id']}")} for row in rows])
+
+    def _change_task(self, call: _Call) -> Reply:
+        task = self._account.tasks.get(int(call.place[0]))
+        if task is None:
+            raise Refused(failures.problem(404, "Not Found", "Task not found"))
+        task |= json.loads(call.request.body)
+        own = {"id": task["id"], "updated_at": self._now()}
+        return json_reply({**own, **shapes.link(call.request, f"tasks/{task['id']}")}, 200, shapes.HAL)
+
     def _existing(self, call: _Call) -> int:
         entities, entity_id = call.place[0], int(call.place[1])
         if not self._account.has(entities, entity_id):
@@ -208,7 +238,9 @@ class AmoCrm(CrmSimulator):
 
     def _find_unsorted(self, call: _Call) -> Reply:
         kinds = _filter(call.request, "category")
-        entries = self._account.unsorted.values() if not kinds or "sip" in kinds else ()
+        entries = list(self._account.unsorted.values()) if not kinds or "sip" in kinds else []
+        for way in call.request.query.get("order[created_at]", ()):
+            entries.sort(key=lambda entry: entry.created_at, reverse=way == "desc")
         return shapes.page(call.request, "unsorted", [shapes.unsorted(call.request, entry) for entry in entries])
 
     def _pop_up(self, call: _Call) -> Reply:
@@ -257,6 +289,9 @@ _ROUTES: tuple[tuple[str, str, _Act], ...] = (
     (r"GET /api/v4/companies", "find_companies", AmoCrm._find_companies),
     (r"GET /api/v4/(contacts|leads|companies|customers)/(\d+)/notes", "find_notes", AmoCrm._find_notes),
     (r"POST /api/v4/(contacts|leads|companies|customers)/(\d+)/notes", "add_notes", AmoCrm._add_notes),
+    (r"POST /api/v4/tasks", "add_tasks", AmoCrm._add_tasks),
+    (r"GET /api/v4/tasks", "find_tasks", AmoCrm._find_tasks),
+    (r"PATCH /api/v4/tasks/(\d+)", "change_task", AmoCrm._change_task),
     (r"POST /api/v4/leads/unsorted/sip", "add_unsorted", AmoCrm._add_unsorted),
     (r"POST /api/v4/leads/unsorted/(\w+)/accept", "accept_unsorted", AmoCrm._accept_unsorted),
     (r"GET /api/v4/leads/unsorted", "find_unsorted", AmoCrm._find_unsorted),

@@ -50,6 +50,13 @@ NOTE: dict[str, Field] = {
     "note_type": Field((str,), is_required=True, choices=("common", "call_in", "call_out")),
     "params": Field((dict,), is_required=True),
 }
+TASK: dict[str, Field] = {
+    "text": _NAME,
+    "complete_till": Field((int,), is_required=True),
+    "entity_type": Field((str,), choices=("leads", "contacts", "companies", "customers")),
+    "request_id": _TEXT,
+    **dict.fromkeys(("entity_id", "responsible_user_id", "task_type_id"), _WHOLE),
+}
 UNSORTED: dict[str, Field] = {
     "source_name": _NAME,
     "source_uid": _NAME,

@@ -66,6 +66,10 @@ class Crm:
                     return Entity(kind, entity_id)
         return NOBODY
 
+    def has(self, owner_type: int | None, number: int | None) -> bool:
+        """Is there such a card? The types are those of crm.enum.ownertype."""
+        return number in {1: self.leads, 3: self._contacts}.get(owner_type or 0, {}).values()
+
     def make_lead(self, phone: str) -> Entity:
         self.leads[phone] = _FIRST_LEAD + len(self.leads)
         return Entity("LEAD", self.leads[phone])

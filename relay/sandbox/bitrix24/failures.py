@@ -51,6 +51,7 @@ BAD_CLIENT = Refusal("", "invalid_client")
 USER_NOT_SET = Refusal("USER_ID or USER_PHONE_INNER should be set")
 USER_INACTIVE = Refusal("User is not found or is not active")
 NO_CALL = Refusal("Call is not found (call should be registered prior to finishing")  # it closes no bracket either
+NO_ACTIVITY = Refusal("Activity is not found")
 NOT_FINISHED = Refusal("Call is not found in the statistic table. Looks like it is not finished yet.")
 
 _REFUSALS: dict[str, Refusal] = {
@@ -76,6 +77,8 @@ _REFUSALS: dict[str, Refusal] = {
     "method_not_found": NO_METHOD,
     "call_not_found": NO_CALL,
     "user_inactive": USER_INACTIVE,
+    "activity_not_found": NO_ACTIVITY,
+    "no_access_to_entity": Refusal("Access denied."),
     "download_failed": Refusal("Server returns HTTP error code 404"),
     "not_finished": NOT_FINISHED,
 }

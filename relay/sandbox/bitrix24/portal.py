@@ -20,6 +20,7 @@ from relay.sandbox.bitrix24.calls import Call, Calls, Finished
 from relay.sandbox.bitrix24.crm import PAGE, Crm, Fields, whole
 from relay.sandbox.bitrix24.failures import Refused
 from relay.sandbox.bitrix24.records import Records
+from relay.sandbox.bitrix24.tasks import Tasks
 from relay.sandbox.faults import CrmSimulator, after_acting
 from relay.sandbox.http import Reply, Request, json_reply
 from relay.sandbox.limits import LeakyBucket, Monotonic
@@ -68,6 +69,7 @@ class Bitrix24(CrmSimulator):
         self._crm = Crm(users, contacts)
         self._calls = Calls(self._crm, clock)
         self._records = Records(self._calls)
+        self._tasks = Tasks(self._crm)
 
     def deactivate(self, user_id: int) -> None:
         with self._mutex:
@@ -77,6 +79,7 @@ class Bitrix24(CrmSimulator):
         super()._reset()
         self._crm.reset()
         self._calls.reset()
+        self._tasks.reset()
         self._bucket.empty()
 
     def _state(self) -> dict[str, Any]:
@@ -89,6 +92,7 @@ class Bitrix24(CrmSimulator):
             "leads": list(self._crm.leads),
             "cards": list(self._calls.cards),
             "missed": list(self._calls.missed),
+            "tasks": [dict(task) for task in self._tasks.all.values()],
             "chat": list(self._calls.chat),
             "limited": self._times_limited,
         }
@@ -202,11 +206,14 @@ _ACTS: dict[str, Callable[[Bitrix24, _Call], Any]] = {
     "telephony.externalcall.hide": lambda portal, call: portal._calls.hide(call.fields),
     "telephony.externalcall.attachrecord": lambda portal, call: portal._records.attach(call.fields),
     "telephony.externalline.get": lambda portal, _: list(portal._calls.lines.values()),
+    "crm.activity.todo.add": lambda portal, call: portal._tasks.add(call.fields),
+    "crm.activity.update": lambda portal, call: portal._tasks.update(call.fields),
     "crm.duplicate.findbycomm": lambda portal, call: portal._crm.find_duplicates(call.fields),
     "scope": lambda *_: list(_SCOPE),
 }
 _LISTS: dict[str, Callable[[Bitrix24, Fields], list[Fields]]] = {  # by pages
     "user.get": lambda portal, fields: portal._crm.get_users(fields),
+    "crm.activity.list": lambda portal, fields: portal._tasks.listed(fields),
     "voximplant.statistic.get": lambda portal, fields: portal._records.statistics(fields),
 }
 

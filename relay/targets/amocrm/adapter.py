@@ -18,6 +18,7 @@ from relay.targets.amocrm import bodies, plan, responses
 from relay.targets.amocrm.lookup import Lookup
 from relay.targets.amocrm.rest import Rest, jwt_expires_at
 from relay.targets.base import Adapter, CallContext, TokenStore
+from relay.targets.crm.missed_task import RESULT, Task
 from relay.targets.crm.users import users
 from relay.targets.crm.workflow import CallWorkflow
 from relay.targets.http_client import Response, TargetError
@@ -67,6 +68,8 @@ class AmoCrm(Adapter):
 
 class _Call(CallWorkflow[plan.Step]):
     """Takes the steps of one delivery."""
+
+    _settings: AmoCrmTarget
 
     def __init__(self, adapter: AmoCrm, claimed: ClaimedDelivery, context: CallContext) -> None:
         super().__init__(adapter, claimed, context)
@@ -181,6 +184,23 @@ class _Call(CallWorkflow[plan.Step]):
             left = self._lookup.unsorted() if done.get("posting") == "unsorted" else self._lookup.call()
         if left:
             self._remember(**left)
+
+    # --- the task for a missed call
+
+    @property
+    def _is_posted(self) -> bool:
+        return plan.is_posted(self._state) and not self._done.get("accept")
+
+    def _add_task(self, task: Task) -> str:
+        taken = self._post("/api/v4/tasks", self._bodies.task(task, *self._done["entity"]), "tasks")
+        return str(taken.get("id"))
+
+    def _find_task(self, task: Task) -> str | None:
+        return self._lookup.task(task, *self._done["entity"])
+
+    def _close_task(self, task_id: str) -> None:
+        body = {"is_completed": True, "result": {"text": RESULT}}
+        self._rest.call("PATCH", f"/api/v4/tasks/{task_id}", body, responses.read, self._delivery_id)
 
     # --- requests
 

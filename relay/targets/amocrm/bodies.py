@@ -10,11 +10,13 @@ from relay.calls.history import CallHistory
 from relay.config import AmoCrmTarget
 from relay.models import Event
 from relay.targets.amocrm.plan import CALL_STATUSES
+from relay.targets.crm.missed_task import Task
 from relay.uis import phones
 
 PLURAL = {"contact": "contacts", "lead": "leads", "company": "companies", "customer": "customers"}
 _TALKED = "Разговор состоялся"
 _RESULT_MAX = 255
+_TASK_CALL = 1  # the standard type «Звонок»
 _SERVICE = "uis_relay"
 
 
@@ -94,6 +96,17 @@ class Bodies:
 
     def note(self, link: str) -> dict[str, Any]:
         return {"request_id": self.session, "note_type": "common", "params": {"text": f"Запись звонка: {link}"}}
+
+    def task(self, task: Task, entity: str, number: int) -> dict[str, Any]:
+        return {
+            "request_id": self.session,
+            "task_type_id": _TASK_CALL,
+            "text": f"{task.title}. {task.text}",
+            "complete_till": int(task.due_at.timestamp()),
+            "entity_type": PLURAL.get(entity, entity),
+            "entity_id": number,
+            "responsible_user_id": self._user,
+        }
 
     def _person(self) -> dict[str, Any]:
         number = {"value": self._history.client or "", "enum_code": "WORK"}

@@ -12,9 +12,11 @@ from urllib.parse import urlencode
 
 from relay.targets.amocrm.bodies import PLURAL, Bodies
 from relay.targets.amocrm.rest import Rest
+from relay.targets.crm.missed_task import Task
 from relay.targets.http_client import TargetError
 
 _PLACES_MAX = 10  # entities of one phone that are looked at
+_PAGE, _PAGES_MAX = 250, 20  # unsorted calls; amoCRM gives no more at once
 _SINGULAR = {plural: entity for entity, plural in PLURAL.items()}
 
 
@@ -37,8 +39,7 @@ class Lookup:
 
     def unsorted(self) -> dict[str, Any]:
         """Return the same of an unsorted one. The list does not show `uniq`: a client and a second tell calls apart."""
-        query = {"filter[category][]": "sip", "order[created_at]": "desc", "limit": "50"}
-        for entry in self._listed("leads/unsorted", query, "unsorted"):
+        for entry in self._unsorted_since(self._bodies.started_at):
             metadata = entry.get("metadata") or {}
             is_ours = str(metadata.get("phone")) == self._bodies.phone
             if is_ours and metadata.get("called_at") == self._bodies.started_at:
@@ -48,11 +49,32 @@ class Lookup:
                 return {"unsorted": entry.get("uid"), "entity": entity, "linked": bool(metadata.get("link"))}
         return {}
 
+    def _unsorted_since(self, began_at: int) -> Iterator[dict[str, Any]]:
+        """Yield the unsorted calls that began then or later, the newest first: a backlog may have come after ours."""
+        query = {"filter[category][]": "sip", "order[created_at]": "desc", "limit": str(_PAGE)}
+        for page in range(1, _PAGES_MAX + 1):
+            entries = self._listed("leads/unsorted", {**query, "page": str(page)}, "unsorted")
+            yield from entries
+            if len(entries) < _PAGE or entries[-1].get("created_at", 0) < began_at:
+                return
+
     def note(self, entity: list[Any], link: str) -> dict[str, Any]:
         """Look whether the link was noted already. Raises TargetError."""
         place = PLURAL.get(entity[0], entity[0])
         texts = (str((note.get("params") or {}).get("text")) for note in self._notes(place, entity[1], "common"))
         return {"linked": True} if any(link in text for text in texts) else {}
+
+    def task(self, task: Task, entity: str, number: int) -> str | None:
+        """Return the id of the task among the latest of the entity. Raises TargetError, also where nobody may look."""
+        query = {
+            "filter[entity_type]": PLURAL.get(entity, entity),
+            "filter[entity_id]": number,
+            "order[id]": "desc",
+            "limit": "250",
+        }
+        listed = self._rest.get(f"/api/v4/tasks?{urlencode(query)}").get("_embedded") or {}
+        of_call = (each["id"] for each in listed.get("tasks") or [] if task.mark in str(each.get("text")))
+        return next(map(str, of_call), None)
 
     def _places(self) -> Iterator[tuple[str, int]]:
         """Yield where a call of this phone may stand: contacts, their leads, companies."""

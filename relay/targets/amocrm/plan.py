@@ -78,7 +78,7 @@ def next_step(state: CallState, target: AmoCrmTarget, *, is_unknown: bool) -> De
 
 
 def _while_it_rings(state: CallState, target: AmoCrmTarget) -> Decision:
-    if _is_posted(state):
+    if is_posted(state):
         return Done(Message("the call is over already"))
     if state.history.client is None:
         return Done(NO_NUMBER)
@@ -95,7 +95,7 @@ def _while_it_rings(state: CallState, target: AmoCrmTarget) -> Decision:
 def _at_the_end(state: CallState, target: AmoCrmTarget, *, is_unknown: bool) -> Decision:
     if state.done.get("unsorted") and state.done.get("accept"):
         return Accept(state.done["unsorted"], state.done["accept"])
-    if _is_posted(state):
+    if is_posted(state):
         return _record(state)
     if state.history.client is None:
         return Reject(Message("%(reason)s; amoCRM takes no call without one", reason=NO_NUMBER))
@@ -111,7 +111,8 @@ def _at_the_end(state: CallState, target: AmoCrmTarget, *, is_unknown: bool) -> 
     return PostUnsorted() if how == "unsorted" else PostContact()
 
 
-def _is_posted(state: CallState) -> bool:
+def is_posted(state: CallState) -> bool:
+    """Is the call there, or left out for good?"""
     return any(state.done.get(name) for name in ("call", "unsorted", "skipped"))
 
 
@@ -119,8 +120,8 @@ def _record(state: CallState) -> Decision:
     """Note one link for each call: a late or edited event must change nothing."""
     link = state.history.record or state.done.get("record_waits")
     if link is None:
-        return Done("" if state.has_acted or not _is_posted(state) else Message("the call is there already"))
-    if not _is_posted(state):
+        return Done("" if state.has_acted or not is_posted(state) else Message("the call is there already"))
+    if not is_posted(state):
         return stashed(state, link)
     if state.done.get("linked"):
         return Done("" if state.has_acted else Message("the call is there, and has its recording already"))

@@ -1,5 +1,5 @@
 """Delivers to Bitrix24 telephony: a call is registered, its card shown and hidden, it is finished, its recording
-attached.
+attached. A missed one may get a task.
 
 What was done stands in the store before the next request is made, so that a kill between two of them repeats none.
 """
@@ -21,12 +21,14 @@ from relay.targets.base import Adapter, CallContext, TokenStore
 from relay.targets.bitrix24 import plan, recordings
 from relay.targets.bitrix24.directory import Directory
 from relay.targets.bitrix24.rest import Rest
+from relay.targets.crm.missed_task import Task
 from relay.targets.crm.workflow import CallWorkflow
 from relay.targets.http_client import TargetError
 from relay.uis import phones
 
 _LINE_MAX = 50
 _REASON_MAX = 255
+_OWNER_TYPES = {"LEAD": 1, "DEAL": 2, "CONTACT": 3, "COMPANY": 4}
 
 
 class Bitrix24(Adapter):
@@ -76,6 +78,8 @@ class Bitrix24(Adapter):
 
 class _Call(CallWorkflow[plan.Step]):
     """Takes the steps of one delivery."""
+
+    _settings: Bitrix24Target
 
     def __init__(self, adapter: Bitrix24, claimed: ClaimedDelivery, context: CallContext) -> None:
         super().__init__(adapter, claimed, context)
@@ -138,7 +142,7 @@ class _Call(CallWorkflow[plan.Step]):
             self._remember(register=params)
             result = self._call("telephony.externalcall.register", params)
         shown = [params["USER_ID"]] if params["SHOW"] else []
-        self._remember(call_id=str(result["CALL_ID"]), shown=shown)
+        self._remember(call_id=str(result["CALL_ID"]), shown=shown, **_place(result))
 
     def _registration(self, *, show: bool) -> dict[str, Any]:
         history = self._history
@@ -183,7 +187,7 @@ class _Call(CallWorkflow[plan.Step]):
         listed = self._optional("voximplant.statistic.get", {"FILTER": {"CALL_ID": self._call_id}})
         rows = [row for row in listed if isinstance(row, dict)] if isinstance(listed, list) else []
         if rows and not self._done.get("finished"):
-            self._remember(finished=True)
+            self._remember(finished=True, **_place(rows[0]))
         attaching = self._done.get("attaching")
         if attaching and any(row.get("RECORD_FILE_ID") or row.get("CALL_RECORD_URL") for row in rows):
             self._remember(recorded=attaching)
@@ -198,22 +202,23 @@ class _Call(CallWorkflow[plan.Step]):
         }
         if step.reason:
             params["FAILED_REASON"] = step.reason[:_REASON_MAX]
+        row = None  # what it says of the call; what the registration said stays, where it says nothing
         with self._sending(finishing=True):
             try:
-                self._with_default_user("telephony.externalcall.finish", params)
+                row = self._with_default_user("telephony.externalcall.finish", params)
             except TargetError as exc:
                 if exc.code != "call_not_found":
                     raise
                 if not self._was_finishing:  # it never was finished, and has to be registered anew
                     self._remember(call_id=None, register=None, finishing=None, shown=[])
                     return
-        self._remember(finished=True)
+        self._remember(finished=True, **_place(row))
 
-    def _with_default_user(self, method: str, params: dict[str, Any]) -> None:
+    def _with_default_user(self, method: str, params: dict[str, Any]) -> Any:
         try:
-            self._call(method, params)
+            return self._call(method, params)
         except TargetError as exc:
-            self._call(method, {**params, "USER_ID": self._instead_of(params["USER_ID"], exc)})
+            return self._call(method, {**params, "USER_ID": self._instead_of(params["USER_ID"], exc)})
 
     def _attach(self, link: str) -> None:
         params: dict[str, Any] = {"CALL_ID": self._call_id}
@@ -223,16 +228,49 @@ class _Call(CallWorkflow[plan.Step]):
             params["RECORD_URL"] = link
         digest = hashlib.blake2b(link.encode(), digest_size=8).hexdigest()
         with self._sending(attaching=digest):
-            try:
-                self._call("telephony.externalcall.attachrecord", params)
-            except TargetError as exc:
-                if exc.code != "blocked":
-                    raise
-                # the method's operating time is used up, which holds up the recordings, and not the calls
-                raise TargetError(replace(exc.outcome, health_hint="well"), exc.code) from exc
+            self._beside("telephony.externalcall.attachrecord", params)
         self._remember(recorded=digest)
 
+    # --- the task for a missed call
+
+    @property
+    def _is_posted(self) -> bool:
+        return bool(self._done.get("finished"))
+
+    def _add_task(self, task: Task) -> str:
+        kind, number = self._done["entity"]
+        params = {
+            "ownerTypeId": _OWNER_TYPES[kind],
+            "ownerId": number,
+            "deadline": task.due_at.astimezone(ZoneInfo(self._event.zone)).isoformat(timespec="seconds"),
+            "title": task.title,
+            "description": task.text,
+            "responsibleId": self._done.get("responsible") or self._settings.default_user,
+        }
+        return str(self._beside("crm.activity.todo.add", params)["id"])
+
+    def _find_task(self, task: Task) -> str | None:
+        """Look among the latest tasks of the card for one with the same text."""
+        kind, number = self._done["entity"]
+        of_owner = {"OWNER_TYPE_ID": _OWNER_TYPES[kind], "OWNER_ID": number, "PROVIDER_ID": "CRM_TODO"}
+        params = {"order": {"ID": "DESC"}, "filter": of_owner, "select": ["ID", "DESCRIPTION"]}
+        listed = self._beside("crm.activity.list", params)
+        return next((str(row["ID"]) for row in listed if task.mark in str(row.get("DESCRIPTION"))), None)
+
+    def _close_task(self, task_id: str) -> None:
+        """Complete it with its one field: more are marked as required, the documentation's examples send none."""
+        self._beside("crm.activity.update", {"id": int(task_id), "fields": {"COMPLETED": "Y"}})
+
     # --- requests
+
+    def _beside(self, method: str, params: dict[str, Any]) -> Any:
+        """Make a request of a method whose operating time, where it is used up, holds up no calls."""
+        try:
+            return self._call(method, params)
+        except TargetError as exc:
+            if exc.code != "blocked":
+                raise
+            raise TargetError(replace(exc.outcome, health_hint="well"), exc.code) from exc
 
     def _call(self, method: str, params: dict[str, Any]) -> Any:
         return self._rest.call(method, params, self._delivery_id)
@@ -243,3 +281,12 @@ class _Call(CallWorkflow[plan.Step]):
             return self._call(method, params)
         except TargetError:
             return None
+
+
+def _place(row: Any) -> dict[str, Any]:
+    """Return what an answer says of whose the call is: the CRM's card, and the user."""
+    if not isinstance(row, dict):
+        return {}
+    kind, number, user = (str(row.get(name)) for name in ("CRM_ENTITY_TYPE", "CRM_ENTITY_ID", "PORTAL_USER_ID"))
+    entity = {"entity": [kind, int(number)]} if kind in _OWNER_TYPES and number.isdigit() else {}
+    return {**entity, "responsible": int(user)} if user.isdigit() else entity

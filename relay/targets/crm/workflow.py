@@ -12,13 +12,18 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from relay.calls.history import CallHistory
-from relay.i18n import Message
-from relay.models import ClaimedDelivery, Outcome
+from relay.calls.missed_calls import MissedCall, digits_of_client, missed_calls
+from relay.calls.summary import summarise
+from relay.config import CrmTarget
+from relay.i18n import Message, join
+from relay.models import ClaimedDelivery, Outcome, ToldCall
 from relay.targets.base import Adapter, CallContext
+from relay.targets.crm.missed_task import AddTask, FindTask, Task, task_for, task_to_add
 from relay.targets.http_client import TargetError
 
 NO_NUMBER = Message("UIS gave no number of the client")
 _FRESH = timedelta(seconds=30)  # a card or a pop-up that comes later disturbs another call
+_OLDEST_CALL, _LONGEST_TALK = timedelta(days=31), timedelta(hours=2)  # that may matter for a task
 _STEPS_MAX = 16  # more than any call takes; the end of a workflow that would go in circles
 
 
@@ -55,7 +60,9 @@ Step = TypeVar("Step")
 
 
 class CallWorkflow(ABC, Generic[Step]):
-    """Delivers one notification in the steps that a plan names."""
+    """Delivers one notification in the steps that a plan names, and in those for the tasks about missed calls."""
+
+    _settings: CrmTarget
 
     def __init__(self, adapter: Adapter, claimed: ClaimedDelivery, context: CallContext) -> None:
         self._delivery_id, self._event, self._context = claimed.delivery.id, claimed.event, context
@@ -65,6 +72,9 @@ class CallWorkflow(ABC, Generic[Step]):
             is_fresh=adapter.clock() - claimed.event.received_at <= _FRESH,
         )
         self._client, self._requests_before = adapter.client, adapter.client.requests_made
+        self._clock = adapter.clock
+        self._has_looked_for_task = False
+        self._task_note = ""
 
     @abstractmethod
     def _next_step(self) -> Step | StashRecording | Done | Reject:
@@ -74,6 +84,23 @@ class CallWorkflow(ABC, Generic[Step]):
     def _perform(self, step: Step) -> None:
         """Do it, and remember what was done. Raises TargetError."""
 
+    @property
+    @abstractmethod
+    def _is_posted(self) -> bool:
+        """Is the call there, so that a task may follow it?"""
+
+    @abstractmethod
+    def _add_task(self, task: Task) -> str:
+        """Return the id under which the target has taken it. Raises TargetError."""
+
+    @abstractmethod
+    def _find_task(self, task: Task) -> str | None:
+        """Return the id of one that was taken; None: there is none. Raises TargetError."""
+
+    @abstractmethod
+    def _close_task(self, task_id: str) -> None:
+        """Close it. Raises TargetError."""
+
     @abstractmethod
     def _delivered(self, note: str) -> Outcome:
         """Return what the delivery has come to when nothing is left."""
@@ -81,13 +108,16 @@ class CallWorkflow(ABC, Generic[Step]):
     def run(self) -> Outcome:
         try:
             for _ in range(_STEPS_MAX):
-                step = self._next_step()
+                step = self._task_to_add() or self._next_step()
                 if isinstance(step, Done):
-                    return self._delivered(step.note)
+                    self._close_tasks()
+                    return self._delivered(join(step.note, self._task_note))
                 if isinstance(step, Reject):
                     return Outcome(name="refused", reason=step.reason, health_hint=self._health_hint)
                 if isinstance(step, StashRecording):
                     self._remember(record_waits=step.link)
+                elif isinstance(step, AddTask | FindTask):
+                    self._perform_task(step)
                 else:
                     self._perform(step)
                 self._change(has_acted=True)
@@ -96,6 +126,66 @@ class CallWorkflow(ABC, Generic[Step]):
                 return replace(exc.outcome, health_hint="not_asked")
             return exc.outcome
         return Outcome(name="failed", reason=Message("the target answers this call in circles"), health_hint="well")
+
+    # --- tasks for missed calls
+
+    def _task_to_add(self) -> AddTask | FindTask | None:
+        """Return the step by which this call gets its task: right after the call itself, before its recording."""
+        history, client = self._history, digits_of_client(self._history.client)
+        is_asked = bool(self._settings.missed_task) and history.phase == "over" and self._is_posted
+        if not is_asked or client is None or self._done.get("task") is not None or self._task_note:
+            return None
+        if not summarise(history.calls).is_missed:
+            return None
+        call = next((call for call in self._missed_calls(client) if call.session == self._session), None)
+        step = task_to_add(self._done, call, has_looked=self._has_looked_for_task)
+        if isinstance(step, Message):
+            self._task_note = step
+            return None
+        return step
+
+    def _perform_task(self, step: AddTask | FindTask) -> None:
+        """Do it. What the target refuses is left, and not asked for again: the call itself is there."""
+        task = task_for(self._history, self._event, self._settings.missed_task or timedelta(0), self._clock())
+        task_id: str | None = ""
+        if isinstance(step, AddTask):
+            with self._left_if_refused(Message("no task: %(reason)s")), self._sending(tasking=True):
+                task_id = self._add_task(task)
+        else:
+            with self._left_if_refused(Message("it is not known whether a task was added: %(reason)s")):
+                task_id = self._find_task(task)
+            self._has_looked_for_task = True
+        if task_id is not None:
+            self._remember(task=task_id, task_of=digits_of_client(self._history.client) if task_id else None)
+
+    def _close_tasks(self) -> None:
+        """Close the client's tasks after a talk: also the one just added, where the talk came in between."""
+        client = digits_of_client(self._history.client) if self._history.phase == "over" else None
+        tasks = {} if client is None else self._context.open_tasks(client)
+        if client is None or not tasks:
+            return
+        waiting = {call.session for call in self._missed_calls(client) if call.waits}
+        for session in tasks.keys() - waiting:
+            with self._left_if_refused(Message("the task was not closed: %(reason)s")):
+                self._close_task(tasks[session])
+            self._context.forget_task(session)
+
+    def _missed_calls(self, client: str) -> list[MissedCall]:
+        """Return the client's missed calls: this one, later ones, those with an open task."""
+        event, history = self._event, self._history
+        own = ToldCall(event.source, self._session, event.received_at, history.calls)
+        since = max(history.started_at or event.received_at, event.received_at - _OLDEST_CALL) - _LONGEST_TALK
+        told = {call.session: call for call in (own, *self._context.calls_of(client, since))}
+        return missed_calls(told.values())
+
+    @contextmanager
+    def _left_if_refused(self, note: Message) -> Iterator[None]:
+        try:
+            yield
+        except TargetError as exc:
+            if exc.outcome.name not in ("refused", "misconfigured"):
+                raise
+            self._task_note = join(self._task_note, note.fill(reason=exc.outcome.reason))
 
     @property
     def _history(self) -> CallHistory:

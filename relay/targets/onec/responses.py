@@ -50,13 +50,13 @@ _BY_STATUS: dict[int, Rule] = {
         health_hint="perhaps_restarting",
     ),
     405: Rule("misconfigured", Message("the url does not lead to the HTTP service's templates")),
-    406: Rule("later"),  # no session was free within the pool's time
+    406: Rule("later", Message("1C has no free session now")),  # none was within the pool's time
     408: Rule("later"),
     409: Rule(
         "later", Message("restart the web server in front of 1C")
     ),  # its module and the server differ after an update
     429: Rule("later"),
-    500: Rule("failed"),
+    500: Rule("failed", Message("an error in 1C's handler: its programmer can mend it")),
 }
 _REDIRECT = Rule("misconfigured")  # the url is not the service's own
 
@@ -86,8 +86,10 @@ def _suspicion(text: str, body: bytes) -> Message | None:
 
 
 def _rule(response: Response, text: str) -> Rule:
-    if _LOCKED.search(text) or _NO_LICENCE.search(text):
-        return Rule("later")  # maintenance, or licences that come and go within seconds
+    if _LOCKED.search(text):
+        return Rule("later", Message("1C lets nobody in now: it is being maintained"))
+    if _NO_LICENCE.search(text):
+        return Rule("later", Message("1C has no free licence now"))  # they come and go within seconds
     if response.status == 500 and _PLATFORM_PAGE.match(decoded(response.body).lstrip()):
         return Rule("later")
     return rule_of_status(response, _BY_STATUS, _REDIRECT)

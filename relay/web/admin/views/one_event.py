@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from zoneinfo import ZoneInfo
 
 from flask import Blueprint, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
+from msgspec.structs import replace
 from werkzeug.exceptions import BadRequest
 
 from relay.errors import Conflict
 from relay.i18n import gettext
 from relay.ingest.service import parse
-from relay.models import Event
+from relay.models import Event, Exchange
 from relay.operations import serializers
 from relay.operations.call_fields import call_fields
 from relay.operations.curl import curl_command
@@ -31,32 +33,49 @@ def register(pages: Blueprint) -> None:
 def event(event_id: str) -> ResponseReturnValue:
     store, event = relay().store, relay().store.queries.event(event_id)
     zone, shows_links = ZoneInfo(event.zone), request.args.get("links") == "shown"
-    deliveries, kept = store.queries.deliveries_of(event), store.queries.exchanges_of(event)
+    deliveries = store.queries.deliveries_of(event)
     of_call = store.pages.call(event.source, event.session).deliveries if event.session else []
     raw, understood = serializers.text(event.raw), call_fields(event.call, zone)
     edited = None if event.edited is None else serializers.text(event.edited)
-    exchanges = {
-        seq: [
-            (serializers.request_text(one), serializers.answer_text(one), one.took_ms, curl_command(one))
-            for one in each.exchanges
-        ]
-        for seq, each in kept.items()
-    }
-    shown = [raw, edited or "", *(text for _, text in understood)]
-    shown += [text for of_delivery in exchanges.values() for one in of_delivery for text in one[:2]]
+    kept = {seq: each.exchanges for seq, each in store.queries.exchanges_of(event).items()}
+    texts = [text for exchanges in kept.values() for one in exchanges for text in _texts(one)]
+    if not shows_links:
+        kept = {seq: tuple(map(_without_links, exchanges)) for seq, exchanges in kept.items()}
     return render_template(
         "admin/event.html",
         event=event,
         deliveries=deliveries,
         waits={delivery.id: next_attempt(relay(), delivery, of_call) for delivery, _ in deliveries},
-        exchanges=exchanges,
+        exchanges={
+            seq: [
+                (serializers.request_text(one), serializers.answer_text(one), one.took_ms, curl_command(one))
+                for one in exchanges
+            ]
+            for seq, exchanges in kept.items()
+        },
         zone=zone,
         raw=raw,
         edited=edited,
         understood=understood,
         explained=_explained(event),
-        has_links=any(hide_links(text) != text for text in shown),
+        has_links=any(
+            hide_links(text) != text for text in (raw, edited or "", *(text for _, text in understood), *texts)
+        ),
         shows_links=shows_links,
+    )
+
+
+def _texts(exchange: Exchange) -> Iterator[str]:
+    """Yield what may hold the link of a recording: not its address, which is the target's."""
+    yield from (exchange.body, exchange.answer, *exchange.answer_headers.values())
+
+
+def _without_links(exchange: Exchange) -> Exchange:
+    return replace(
+        exchange,
+        body=hide_links(exchange.body),
+        answer=hide_links(exchange.answer),
+        answer_headers={name: hide_links(value) for name, value in exchange.answer_headers.items()},
     )
 
 
