@@ -14,6 +14,7 @@ from urllib.parse import urlencode
 import pytest
 import requests
 from click.testing import CliRunner
+from msgspec.structs import replace
 from werkzeug.test import TestResponse
 
 from relay.cli import main
@@ -596,3 +597,14 @@ def test_the_simulated_call_api_refuses_what_the_real_one_would(
     answer = requests.post(uis.call_api_url, json=body, timeout=10).json()
     assert answer["error"]["data"]["mnemonic"] == mnemonic
     assert placed(uis) == []
+
+
+def test_an_answer_that_was_lost_takes_nothing_back(clicking: Callable[..., Relay], clock: FakeClock) -> None:
+    """The notification of the call was quicker than the end of the wait for UIS's answer."""
+    clicks = clicking().store.clicks
+    one = Click(source=TRADE, external_id="7", at=clock(), phone="7", employee="101")
+    kept, _ = clicks.begin(one, most=5, since=clock() - timedelta(minutes=1))
+    assert kept is not None
+    clicks.notified(TRADE, "7", "237859081")
+    clicks.finish(replace(kept, state="unclear", error="unclear"))
+    assert [(each.state, each.session) for each in clicks.recent(9)] == [("started", "237859081")]

@@ -21,7 +21,7 @@ TARGET = '[targets.onec]\nkind = "1c"\nurl = "https://1c.example.test/trade/hs/U
 
 
 def calls(
-    token: str = "a-secret-of-its-own", line: str = "74950000001", source: str = "correct-horse", more: str = ""
+    own: str = "a-secret-of-its-own", line: str = "74950000001", source: str = "correct-horse", more: str = ""
 ) -> str:
     """A source that places calls."""
     table = f'[sources.trade.calls]\nkey = "k"\ntoken = "{own}"\nline = "{line}"\nemployees = {{ "101" = 7 }}\n{more}\n'
