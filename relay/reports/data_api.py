@@ -41,6 +41,10 @@ class Limits(Struct, frozen=True):
     day_limit: int
 
 
+class TooManyRows(RelayError):
+    """Says that UIS has more rows than it lets anybody page through."""
+
+
 class ReportError(RelayError):
     """Says that UIS did not answer with data. `misconfigured`: somebody has to mend it; `later`: after `wait`."""
 
@@ -197,9 +201,9 @@ class DataApi:
         return zone if isinstance(zone, str) else None
 
     def rows(self, method: str, params: Mapping[str, Any], *, fields: Sequence[str]) -> Iterator[Mapping[str, Any]]:
-        """Yield the rows of all pages. A field that UIS does not know is left out. Raises ReportError."""
+        """Yield the rows of all pages. A field that UIS does not know is left out. Raises ReportError, TooManyRows."""
         fields, offset, total = list(fields), 0, 1
-        while offset < min(total, _OFFSET_MAX):
+        while offset < total:
             page = {**params, "limit": PAGE, "offset": offset, "fields": fields}
             try:
                 rows, total = self._call(method, page)
@@ -208,6 +212,8 @@ class DataApi:
                     raise
                 fields.remove(exc.field)
                 continue
+            if total > _OFFSET_MAX:
+                raise TooManyRows("UIS gives no more than %(most)s rows", most=_OFFSET_MAX)
             yield from rows
             if not rows:
                 return
