@@ -14,7 +14,7 @@ from relay.cli import main
 from relay.i18n import in_language
 from relay.models import Event
 from relay.operations.troubles import Trouble, troubles
-from relay.reports import data_api
+from relay.reports import data_api, reconciler
 from relay.reports.reconciler import BROUGHT, ReportLoop
 from relay.sandbox.faults import IN_FRONT
 from relay.sandbox.server import Sandbox
@@ -254,12 +254,14 @@ def test_all_pages_are_read(uis: Sandbox, loop: ReportLoop, clock: FakeClock) ->
 def test_more_calls_than_uis_lets_page_through_are_asked_for_in_halves(
     uis: Sandbox, loop: ReportLoop, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(data_api, "_OFFSET_MAX", 5)
-    uis.uis.add([call(100 + session, f"2026-03-02 12:{45 + session}:00") for session in range(-12, 0)])
+    monkeypatch.setattr(data_api, "_OFFSET_MAX", 20)
+    monkeypatch.setattr(reconciler, "_LEGS_AT_ONCE", 5)
+    uis.uis.add([call(session, f"2026-03-02 12:{session}:00") for session in range(10, 50)])
 
+    clock.forward(minutes=30)
     again(loop, clock)
 
-    assert len({event.session for event in events_of(loop)}) == len(kinds(loop)) == 12
+    assert len({event.session for event in events_of(loop)}) == len(kinds(loop)) == 40
 
 
 def test_what_was_before_the_relay_is_not_its_own(
