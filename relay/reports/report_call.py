@@ -6,7 +6,7 @@ empty; nothing is made up.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -162,17 +162,6 @@ def recorded(call: ReportCall) -> bytes:
             ("wav_call_records", row.get("wav_call_records") or None),
         ]
     )
-
-
-def extensions(employees: Iterable[Row]) -> dict[str, str]:
-    """Return the extension of each employee who has one, by the employee's id."""
-    found = {}
-    for row in employees:
-        extension = row.get("extension")
-        number = extension.get("extension_phone_number") if isinstance(extension, dict) else None
-        if number:
-            found[str(row.get("id"))] = str(number)
-    return found
 
 
 def _numbers(row: Row, legs: Sequence[Row]) -> tuple[Any, Any]:

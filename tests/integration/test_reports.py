@@ -14,12 +14,13 @@ from relay.cli import main
 from relay.i18n import in_language
 from relay.models import Event
 from relay.operations.troubles import Trouble, troubles
-from relay.reports import data_api, reconciler
+from relay.reports import reconciler
 from relay.reports.reconciler import BROUGHT, ReportLoop
 from relay.sandbox.faults import IN_FRONT
 from relay.sandbox.server import Sandbox
 from relay.sandbox.uis_account import ERRORS, UisAccount, report_row
 from relay.store import Selection
+from relay.uis_api import data_api
 from relay.wiring import Relay
 from tests.calls import VALUES, rendered
 from tests.fakes import FakeClock

@@ -44,6 +44,24 @@ class Bitrix24(Adapter):
     def _deliver(self, claimed: ClaimedDelivery, call: CallEvent, context: CallContext) -> Outcome:  # noqa: ARG002  # alike for all
         return _Call(self, claimed, context).run()
 
+    def fail_call(self, call_id: str, user: int | None, reason: str) -> None:
+        """Finish a call that Bitrix24 has registered itself, and that was never placed. Raises TargetError."""
+        default = self.settings.default_user
+        params = {
+            "CALL_ID": call_id,
+            "USER_ID": default if user is None else user,
+            "DURATION": 0,
+            "STATUS_CODE": plan.STATUS_CODES["other"],
+            "FAILED_REASON": reason[:_REASON_MAX],
+            "ADD_TO_CHAT": 0,
+        }
+        try:
+            self.rest.call("telephony.externalcall.finish", params)
+        except TargetError as exc:
+            if exc.code != "user_unknown":
+                raise
+            self.rest.call("telephony.externalcall.finish", {**params, "USER_ID": default})
+
     def _probe(self) -> Outcome:
         """Ask with `externalLine.get`: it needs the rights that a call needs, and changes nothing (inferred)."""
         self.rest.call("telephony.externalLine.get", {})
