@@ -46,6 +46,7 @@ class Housekeeping:
         def should_stop() -> bool:
             return self._stopping.wait(breather_s)
 
+        self._store.clicks.forget(now - storage.keep_delivered)
         retention.forget_exchanges(database, now - storage.keep_payloads, should_stop)
         deleted = retention.prune(database, now - storage.keep_delivered, now - storage.keep_dead, should_stop)
         if files := self._store.database.forget_copies(now):

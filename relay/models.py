@@ -210,6 +210,25 @@ class AttemptExchanges(Struct, frozen=True, kw_only=True):
     exchanges: tuple[Exchange, ...]
 
 
+ClickState = Literal["started", "refused", "misconfigured", "later", "unclear"]
+
+
+class Click(Struct, frozen=True, kw_only=True):
+    """A call that somebody asked for by a click, as it stands in the store: kept before UIS is asked."""
+
+    seq: int = 0
+    source: str
+    external_id: str  #: names the click; at Bitrix24 the CALL_ID
+    at: datetime
+    phone: str  #: to be called
+    employee: str  #: who clicked: his extension, or what is known of him
+    target: str | None = None  #: the Bitrix24 that has registered the call under the external id
+    state: ClickState = "unclear"  #: until UIS has answered, and for ever if it does not
+    session: str | None = None  #: of the call that UIS has begun
+    error: str | None = None  #: why not, in a word for programs
+    reason: Words | None = None  #: the same for people
+
+
 class TargetHealth(Struct, frozen=True, kw_only=True):
     """What a lane knows of its target, as it stands in the store."""
 

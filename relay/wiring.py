@@ -12,6 +12,7 @@ from relay import targets
 from relay.alerts.heartbeat import Heartbeat
 from relay.alerts.loop import AlertLoop
 from relay.alerts.snapshot import SnapshotCollector
+from relay.clicks.dialer import Dialer
 from relay.clock import Clock, now_utc
 from relay.config import Settings, Target
 from relay.config.types import Rate
@@ -25,6 +26,7 @@ from relay.models import Shard
 from relay.observability.metrics import Metrics
 from relay.reports.reconciler import ReportLoop
 from relay.store import Store
+from relay.targets.bitrix24.adapter import Bitrix24
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +44,7 @@ class Relay:
     alerts: AlertLoop
     heartbeat: Heartbeat
     reports: ReportLoop
+    dialer: Dialer
     token_ends: Mapping[str, datetime]  #: by target; only where the token says it
 
     def start(self) -> None:
@@ -90,6 +93,7 @@ def build(settings: Settings, *, clock: Clock = now_utc) -> Relay:
     def warnings(now: datetime) -> list[tuple[str, str]]:
         return [(name, warning) for name, adapter in adapters.items() for warning in adapter.warnings(now)]
 
+    portals = {name: adapter for name, adapter in adapters.items() if isinstance(adapter, Bitrix24)}
     first = next(iter(settings.targets), None)  # whose owner keeps house for all
 
     def is_on_duty() -> bool:
@@ -107,6 +111,7 @@ def build(settings: Settings, *, clock: Clock = now_utc) -> Relay:
         metrics=metrics,
         alerts=AlertLoop(settings, store, dispatcher.owned, SnapshotCollector(settings, store, clock, token_ends)),
         heartbeat=Heartbeat(settings.alerts, store, clock, is_on_duty, dispatcher.ticked_ago),
+        dialer=Dialer(settings, store, clock, portals),
         reports=ReportLoop(settings, store, intake, clock, is_on_duty),
         token_ends=token_ends,
     )

@@ -23,7 +23,9 @@ from relay.store.tables import VERSION
 
 @click.command()
 @click.option(
-    "--online", is_flag=True, help="Also ask each target whether it would take a delivery, and UIS for its report."
+    "--online",
+    is_flag=True,
+    help="Also ask each target whether it would take a delivery, and UIS for report and calls.",
 )
 def check(online: bool) -> None:
     """Says whether the configuration is right, and what to mend."""
@@ -50,7 +52,11 @@ def check(online: bool) -> None:
     for warning in (*warnings, *readiness.remarks(settings), *readiness.database_remarks(store, now_utc(), os.environ)):
         click.echo(gettext("note: %(text)s", text=warning))
     if online:
-        asked = chain(readiness.ask_targets(settings, store, now_utc), readiness.ask_reports(settings, now_utc))
+        asked = chain(
+            readiness.ask_targets(settings, store, now_utc),
+            readiness.ask_reports(settings, now_utc),
+            readiness.ask_calls(settings, now_utc),
+        )
         failed = _tell(asked) + _send_test_alerts(settings)
         if failed:
             raise Conflict("%(failed)s of them are not ready", failed=failed)

@@ -15,6 +15,7 @@ from relay.config.schema import (
     Admin,
     AmoCrmTarget,
     Bitrix24Target,
+    ClickToCall,
     CrmTarget,
     HttpTarget,
     OneCTarget,
@@ -23,6 +24,7 @@ from relay.config.schema import (
     Source,
     Storage,
     Target,
+    UisApi,
 )
 from relay.config.types import Secret
 from relay.config.validators import warnings
@@ -37,6 +39,7 @@ __all__ = [
     "Alerts",
     "AmoCrmTarget",
     "Bitrix24Target",
+    "ClickToCall",
     "CrmTarget",
     "HttpTarget",
     "OneCTarget",
@@ -47,6 +50,7 @@ __all__ = [
     "Source",
     "Storage",
     "Target",
+    "UisApi",
     "WorkingHours",
     "demo_config_problem",
     "is_sandbox",

@@ -6,19 +6,19 @@ from collections.abc import Iterable
 from urllib.parse import urlsplit
 
 from relay.config import addresses
-from relay.config.schema import Report, Settings, Target
+from relay.config.schema import Settings, Target, UisApi
 from relay.i18n import Message, join
 
 SANDBOX_PORT = 8100
-_SHIPPED_TOKEN = "demo"  # noqa: S105  the shipped configuration's, known to everybody
+_SHIPPED_TOKENS = {"demo", "demo-click-to-call"}  # the shipped configuration's, known to everybody
 
 
 def is_loopback(host: str) -> bool:
     return host == "localhost" or addresses.is_loopback(host.strip("[]"))
 
 
-def is_sandbox(place: Target | Report | None) -> bool:
-    """Is this target or report one of the simulators that `make run` starts?"""
+def is_sandbox(place: Target | UisApi | None) -> bool:
+    """Is this target or API of UIS one of the simulators that `make run` starts?"""
     parts = urlsplit("" if place is None else place.address)
     return is_loopback(parts.hostname or "") and parts.port == SANDBOX_PORT
 
@@ -38,7 +38,7 @@ def demo_config_problem(settings: Settings, hosts: Iterable[str], *, on_platform
     problems += [
         Message("sources.%(name)s has the shipped token", name=name)
         for name, source in settings.sources.items()
-        if _SHIPPED_TOKEN in source.secrets
+        if _SHIPPED_TOKENS & {*source.secrets, *(() if source.calls is None else source.calls.token)}
     ]
     if not problems:
         return None

@@ -6,11 +6,11 @@ import difflib
 import os
 import re
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import time, timedelta
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Literal, NoReturn, get_args, get_origin, get_type_hints
+from typing import Any, Literal, NoReturn, TypeVar, get_args, get_origin, get_type_hints
 from urllib.parse import urlsplit
 
 import msgspec
@@ -23,6 +23,7 @@ from relay.config.schema import (
     ROOT,
     TARGET_KINDS,
     Admin,
+    ClickToCall,
     CrmTarget,
     General,
     MetricsAccess,
@@ -31,9 +32,12 @@ from relay.config.schema import (
     Source,
     Storage,
     Target,
+    UisApi,
 )
 from relay.errors import ConfigError
 from relay.i18n import Message, join, said
+
+Api = TypeVar("Api", bound=UisApi)
 
 _NOTHING: Mapping[str, Any] = MappingProxyType({})
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
@@ -291,22 +295,24 @@ class _Reader:
         inherited = {key: getattr(general, key) for key in ("timezone", "duplicate_window") if key not in table}
         if not table.get("targets"):
             self._fail(f"{path}.targets", Message("is missing; name at least one of [targets.*]"))
-        rest = {key: value for key, value in table.items() if key not in ("rules", "report")}
-        added = {"name": name, **inherited, "report": self._report(table.get("report"), f"{path}.report")}
+        rest = {key: value for key, value in table.items() if key not in ("rules", "report", "calls")}
+        report = self._api(Report, table.get("report"), f"{path}.report", validators.report_problem)
+        calls = self._api(ClickToCall, table.get("calls"), f"{path}.calls", validators.calls_problem)
+        added = {"name": name, **inherited, "report": report, "calls": calls}
         source: Source = self._struct(Source, rest, path, added)
         self._check_source(source, path, targets)
         rules = self._rules(table.get("rules", []), source, f"{path}.rules", targets)
         return msgspec.structs.replace(source, path=(source.path or name).strip("/"), rules=rules)
 
-    def _report(self, table: Any, path: str) -> Report | None:
+    def _api(self, kind: type[Api], table: Any, path: str, check: Callable[[Api], validators.Problem | None]) -> Any:
         if table is None:
             return None
         self._expect_table(table, path)
-        report: Report = self._struct(Report, table, path)
-        problem = validators.report_problem(report)
+        api: Api = self._struct(kind, table, path)
+        problem = check(api)
         if problem is not None:
             self._fail(f"{path}.{problem[0]}", problem[1])
-        return report
+        return api
 
     def _rules(self, tables: Any, source: Source, path: str, targets: dict[str, Target]) -> tuple[Rule, ...]:
         if not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):
@@ -336,6 +342,9 @@ class _Reader:
             self._fail(f"{path}.targets", Message("a target stands there twice"))
         if any(not token for token in source.token):
             self._fail(f"{path}.token", Message("is empty; make one up, long and random"))
+        problem = validators.calls_problem_of(source, [targets[name] for name in source.targets])
+        if problem is not None:
+            self._fail(f"{path}.calls.{problem[0]}", problem[1])
         if any(not key for key in source.integration_key):
             self._fail(f"{path}.integration_key", Message("is empty; copy it from the template in the cabinet"))
         if not source.secrets and not source.open:

@@ -6,7 +6,7 @@ import os
 import tempfile
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 from zoneinfo import ZoneInfo
 
 from msgspec import Meta, Struct
@@ -14,7 +14,7 @@ from msgspec import Meta, Struct
 from relay.config.addresses import AllowList
 from relay.config.alerting import Alerts
 from relay.config.rule import Rule
-from relay.config.types import Positive, Rate, Secret, Size
+from relay.config.types import ONE_OR_MORE, Positive, Rate, Secret, Size
 from relay.models import CALL_KINDS, KINDS, NOTIFIED_KINDS, Kind, Shard
 
 ROOT = Path(__file__).resolve().parents[2]  #: of the project: relative paths in the configuration start here
@@ -53,25 +53,23 @@ class MetricsAccess(Struct, frozen=True, forbid_unknown_fields=True):
     allow_from: AllowList = AllowList()  #: with a token: it is taken from these, and from this machine, only
 
 
-_DATA_API = {
+_API_HOSTS = {
     # the first two by the vendor's documentation, the others as other programs use them
-    "uis": "https://dataapi.uiscom.ru/v2.0",
-    "comagic": "https://dataapi.comagic.ru/v2.0",
-    "novofon": "https://dataapi-jsonrpc.novofon.ru/v2.0",
-    "callgear": "https://dataapi.callgear.com/v2.0",
+    "uis": "https://%s.uiscom.ru",
+    "comagic": "https://%s.comagic.ru",
+    "novofon": "https://%s-jsonrpc.novofon.ru",
+    "callgear": "https://%s.callgear.com",
 }
 
 
-class Report(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Where UIS's report of calls is read, to find those whose notification never came."""
+class UisApi(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """How one of UIS's APIs is reached."""
 
-    key: Secret  #: of a user of the cabinet who may see the calls
+    api: ClassVar[str]
+    version: ClassVar[str]
+    key: Secret  #: of a user of the cabinet who has the right
     preset: Literal["uis", "comagic", "novofon", "callgear"] = "uis"
     url: str | None = None  #: instead of the preset's
-    every: timedelta = timedelta(minutes=5)
-    settle: timedelta = timedelta(minutes=10)  #: a call that ended later than this ago may not be in the report yet
-    window: timedelta = timedelta(hours=24)  #: how far back each time
-    skip_lines: tuple[str, ...] = ()  #: virtual numbers that never send notifications
     timeout: timedelta = timedelta(seconds=30)
     connect_timeout: timedelta = timedelta(seconds=5)
     verify_tls: bool = True
@@ -80,7 +78,30 @@ class Report(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
     @property
     def address(self) -> str:
-        return self.url or _DATA_API[self.preset]
+        return self.url or f"{_API_HOSTS[self.preset] % self.api}/{self.version}"
+
+
+class Report(UisApi, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Where UIS's report of calls is read, to find those whose notification never came."""
+
+    api, version = "dataapi", "v2.0"
+    every: timedelta = timedelta(minutes=5)
+    settle: timedelta = timedelta(minutes=10)  #: a call that ended later than this ago may not be in the report yet
+    window: timedelta = timedelta(hours=24)  #: how far back each time
+    skip_lines: tuple[str, ...] = ()  #: virtual numbers that never send notifications
+
+
+class ClickToCall(UisApi, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Whose click on a number places a call, and to whom."""
+
+    api, version = "callapi", "v4.0"
+    token: tuple[Secret, ...]  #: of whoever asks for calls; never the source's own
+    line: str  #: the virtual number that calls, unless a click names another
+    employees: dict[str, int] = {}  #: UIS extension -> UIS employee id; else the report's key is asked
+    allowed: Annotated[tuple[str, ...], ONE_OR_MORE] = ("7XXXXXXXXXX",)  #: X is any digit, * any number of them
+    rate: Annotated[int, Meta(ge=1, le=600)] = 10  #: a minute
+    application_token: Secret | None = None  #: of Bitrix24's local application: its clicks are taken too
+    timeout: timedelta = timedelta(seconds=15)  #: a person waits, and a thread of the server
 
 
 class Source(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -97,6 +118,7 @@ class Source(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     duplicate_window: timedelta
     rules: tuple[Rule, ...] = ()  #: who gets which calls, and how; the first that fits decides
     report: Report | None = None  #: a table of its own
+    calls: ClickToCall | None = None  #: likewise
 
     @property
     def secrets(self) -> tuple[Secret, ...]:

@@ -23,6 +23,7 @@ from relay.config.schema import (
     ROOT,
     TARGET_KINDS,
     Admin,
+    ClickToCall,
     CrmTarget,
     General,
     MetricsAccess,
@@ -56,6 +57,7 @@ def sections(language: str) -> Iterator[tuple[str, list[Row]]]:
         ("sources", Source),
         ("rules", Rule),
         ("report", Report),
+        ("calls", ClickToCall),
         ("targets", Target),
     ):
         yield heading, list(_rows(struct, language))
@@ -86,7 +88,12 @@ def markdown(language: str) -> str:
 def _rows(struct: type[Struct], language: str) -> Iterator[Row]:
     hints = get_type_hints(struct, include_extras=True)
     for field in msgspec.structs.fields(struct):
-        is_no_key = {"name": struct is not Alerts, "rules": issubclass(struct, CrmTarget), "report": struct is Source}
+        is_no_key = {
+            "name": struct is not Alerts,
+            "rules": issubclass(struct, CrmTarget),
+            "report": struct is Source,
+            "calls": struct is Source,
+        }
         if is_no_key.get(field.name):
             continue  # no key of the file
         default = field.default_factory() if field.default_factory is not NODEFAULT else field.default

@@ -19,6 +19,7 @@ from relay.config.schema import (
     ROOT,
     AmoCrmTarget,
     Bitrix24Target,
+    ClickToCall,
     CrmTarget,
     HttpTarget,
     OneCTarget,
@@ -26,6 +27,7 @@ from relay.config.schema import (
     Settings,
     Source,
     Target,
+    UisApi,
     UrlTarget,
 )
 from relay.config.types import Secret
@@ -40,6 +42,8 @@ _WEBHOOK_PATH = re.compile(r"/rest/\d+/[^/]+/?")
 _EVERY_MIN, _WINDOW_MAX = timedelta(seconds=10), timedelta(days=30)
 _CALL_GAP_MAX = timedelta(minutes=1)
 _HOST = re.compile(r"[a-z0-9_-]+(\.[a-z0-9_-]+)*|[0-9a-f:.]*:[0-9a-f:.]+", re.IGNORECASE)
+_PHONE = re.compile(r"[1-9]\d{6,14}", re.ASCII)
+_PATTERN = re.compile(r"[0-9X*]+")
 _OAUTH_KEYS = ("client_id", "client_secret", "refresh_token")
 _OWN_HEADERS = ("content-length", "content-type", "host", "transfer-encoding", "x-relay-delivery")
 
@@ -86,10 +90,51 @@ def problem(target: Target) -> Problem | None:
     return next((problem for problem in checks if problem is not None), None)
 
 
+def _api(api: UisApi) -> Problem | None:
+    if not api.key:
+        return "key", Message("is empty; make one in the cabinet: «Аккаунт → Управление пользователями»")
+    return None if api.url is None else _cloud("url", api.url)
+
+
+def calls_problem(calls: ClickToCall) -> Problem | None:
+    """Return the first thing that is wrong with how a source's calls are placed."""
+    if not calls.token or any(len(token) < _TOKEN_MIN for token in calls.token):
+        return "token", Message(
+            "must have at least %(count)s characters: whoever has it places calls at your cost", count=_TOKEN_MIN
+        )
+    if not _PHONE.fullmatch(calls.line):
+        return "line", Message('must be a virtual number with its country, like "74950000001"')
+    for number, pattern in enumerate(calls.allowed):
+        if not _PATTERN.fullmatch(pattern):
+            return f"allowed[{number}]", Message(
+                'must be digits, X for any one of them, * for any number of them, like "79XXXXXXXXX"'
+            )
+    return _api(calls)
+
+
+def calls_problem_of(source: Source, targets: Sequence[Target]) -> Problem | None:
+    """Return what is wrong between how a source's calls are placed and the rest of the source."""
+    calls = source.calls
+    if calls is None:
+        return None
+    if any(token in source.secrets for token in calls.token):
+        return "token", Message("must be another than the source's: whoever sends notifications may place no calls")
+    if not calls.employees and source.report is None:
+        return "employees", Message(
+            'is missing; write the employees\' ids in UIS like { "101" = 323409 }, or set [sources.%(name)s.report]: '
+            "they are asked with its key",
+            name=source.name,
+        )
+    portals = sum(isinstance(target, Bitrix24Target) for target in targets)
+    if calls.application_token is not None and (not calls.application_token or portals != 1):
+        return "application_token", Message(
+            "must not be empty, and the source must have one target of kind bitrix24: its users are those who click"
+        )
+    return None
+
+
 def report_problem(report: Report) -> Problem | None:
     """Return the first thing that is wrong with a source's report."""
-    if not report.key:
-        return "key", Message("is empty; make one in the cabinet: «Аккаунт → Управление пользователями»")
     if report.every < _EVERY_MIN:
         return "every", Message(
             "is too little; at least %(seconds)ss: each time costs a request of the day's limit",
@@ -101,7 +146,7 @@ def report_problem(report: Report) -> Problem | None:
         return "window", Message(
             "is too much; at most %(days)sd; `relay reconcile --since` looks further back", days=_WINDOW_MAX.days
         )
-    return None if report.url is None else _cloud("url", report.url)
+    return _api(report)
 
 
 def rule_problem(rule: Rule, source: Source, concerned: Sequence[Target]) -> Problem | None:

@@ -82,6 +82,9 @@ class Intake:
         parsed = parse(raw, is_query=is_query, endpoint=endpoint, zone=source.timezone, beside=beside)
         routes, notes = self._routes(source, parsed)
         new = self._new(source, endpoint, raw, parsed, notes, routes, is_query=is_query)
+        if source.calls is not None and parsed.call is not None and parsed.call.external_id and parsed.call.session_id:
+            # before a lane can see the event: at Bitrix24 the call is registered already
+            self._store.clicks.notified(source.name, parsed.call.external_id, parsed.call.session_id)
         if source.report is not None and parsed.call is not None and parsed.call.kind in ("finished", "lost"):
             new = replace(new, adds_to=partial(adds, parsed.call))
         return _receipt(self._add(new), parsed, new)

@@ -9,7 +9,7 @@ from relay.config import Rule, Settings, Source, Target
 from relay.config.table import duration_text, given
 from relay.targets.error_text import Mask, secrets_of
 
-_SHOWN_APART = ("name", "targets", "rules", "report")
+_SHOWN_APART = ("name", "targets", "rules", "report", "calls")
 
 
 def keys_of_target(target: Target) -> list[tuple[str, str]]:

@@ -1,4 +1,4 @@
-"""What `check` says: of the configuration, of the database, and of each target and each report when it is asked."""
+"""What `check` says: of the configuration, of the database, and of each target and each API of UIS when it is asked."""
 
 from __future__ import annotations
 
@@ -15,9 +15,11 @@ from relay.config import OneCTarget, Settings, Source, Target
 from relay.errors import StoreError
 from relay.i18n import Message, gettext, join, said
 from relay.models import Outcome
-from relay.reports.data_api import DataApi, ReportError
 from relay.reports.report_call import CALL_FIELDS, LEG_FIELDS, write_time
 from relay.store import Store
+from relay.uis_api.call_api import CallApi
+from relay.uis_api.data_api import DataApi
+from relay.uis_api.json_rpc import ApiError
 
 _WORKERS = 1  # `relay work` beside the web processes
 _PUSH_WAITS = timedelta(seconds=300)  # the time-out in the receiver's source
@@ -96,6 +98,19 @@ def ask_reports(settings: Settings, clock: Clock, patience: timedelta = timedelt
                 yield name, _ask_report(api, source, clock())
 
 
+def ask_calls(settings: Settings, clock: Clock, patience: timedelta = timedelta.max) -> Iterator[tuple[str, Outcome]]:
+    """Ask UIS whether the key of each source's calls is good; places none."""
+    for source in settings.sources.values():
+        if source.calls is not None:
+            hasty = replace(source.calls, timeout=min(source.calls.timeout, patience))
+            with closing(CallApi(hasty, clock)) as api:
+                name = gettext("%(source)s, calls by a click", source=source.name)
+                try:
+                    yield name, Outcome(name="delivered", reason=api.check())
+                except ApiError as exc:
+                    yield name, Outcome(name=exc.state, reason=said(exc))
+
+
 def _ask_report(api: DataApi, source: Source, now: datetime) -> Outcome:
     span = {
         "date_from": write_time(now - _ASKED_FOR, source.timezone),
@@ -110,7 +125,7 @@ def _ask_report(api: DataApi, source: Source, now: datetime) -> Outcome:
         ):
             try:
                 next(api.rows(method, params, fields=fields), None)
-            except ReportError as exc:
+            except ApiError as exc:
                 if exc.state == "later":
                     raise
                 remarks.append(
@@ -118,7 +133,7 @@ def _ask_report(api: DataApi, source: Source, now: datetime) -> Outcome:
                         "the key may not see %(method)s: calls are brought without what stands there", method=method
                     )
                 )
-    except ReportError as exc:
+    except ApiError as exc:
         return Outcome(name=exc.state, reason=said(exc))
     return Outcome(name="delivered", reason=join(*remarks))
 

@@ -13,7 +13,7 @@ from msgspec.structs import replace
 
 from relay.alerts.evaluate import Condition, Snapshot, TargetStatus, conditions
 from relay.alerts.messages import report_sentences
-from relay.alerts.snapshot import clients_who_wait, source_statuses
+from relay.alerts.snapshot import source_statuses
 from relay.clock import EPOCH
 from relay.errors import StoreError
 from relay.i18n import age, gettext, moment, ngettext
@@ -70,7 +70,7 @@ def _snapshot(relay: Relay, targets: Sequence[JSONDict], now: datetime) -> Snaps
         sources=source_statuses(relay.settings, relay.store, now, now),
         dead={record["target"]: record["dead"] for record in targets},
         unreadable=relay.store.pages.quarantined(),
-        missed=clients_who_wait(relay.store, now) if relay.settings.alerts.missed_for else {},
+        missed=relay.alerts.waiting.since(now),
         token_ends=relay.token_ends,
         free_bytes=relay.store.database.free_bytes(),
     )

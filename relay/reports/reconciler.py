@@ -20,13 +20,15 @@ from relay.errors import MalformedEvent, RelayError
 from relay.i18n import Message, said
 from relay.ingest.service import Intake
 from relay.reports import report_call
-from relay.reports.data_api import DataApi, Limits, ReportError, least_interval
 from relay.reports.report_call import CALL_FIELDS, LEG_FIELDS, ReportCall, Row
 from relay.store import KnownCall, ReportState, Store
+from relay.uis_api.data_api import DataApi, TooManyRows, least_interval
+from relay.uis_api.json_rpc import ApiError, Limits
 
 log = structlog.get_logger("relay.reports")
 
 BROUGHT = Message("UIS's report of calls: its notification never came")
+_SHORTEST = timedelta(seconds=2)  # UIS knows seconds alone
 _LONGEST = timedelta(days=89)  # UIS answers for three months at most
 _RECORDS_FOR = timedelta(hours=2)  # after its end a call may get its recording
 _MENDED_AFTER = timedelta(hours=1)  # a report that is misconfigured is asked for so rarely
@@ -77,7 +79,7 @@ class Reconciler:
         self._api.close()
 
     def zone(self) -> ZoneInfo:
-        """Return the account's time zone: the report's times are in it. Raises ReportError."""
+        """Return the account's time zone: the report's times are in it. Raises ApiError."""
         if self._zone is None:
             name = self._api.timezone()
             try:
@@ -103,7 +105,7 @@ class Reconciler:
     def run(
         self, since: datetime, until: datetime, *, dry_run: bool = False, progress: Progress = lambda _: None
     ) -> Findings:
-        """Compare the calls that began in a span, and bring what is missing. Raises ReportError and StoreError."""
+        """Compare the calls that began in a span, and bring what is missing. Raises ApiError and StoreError."""
         before, compared, missing = self._api.requests_made, 0, list[Missing]()
         told, self._unreadable = self._unreadable, {}
         for first, last in report_call.windows(since, until, _LONGEST):
@@ -131,7 +133,14 @@ class Reconciler:
             "include_ongoing_calls": False,
             "sort": [{"field": "start_time", "order": "asc"}],
         }
-        rows = self._api.rows("get.calls_report", params, fields=CALL_FIELDS)
+        try:
+            rows = list(self._api.rows("get.calls_report", params, fields=CALL_FIELDS))
+        except TooManyRows:
+            if until - since < _SHORTEST:
+                raise
+            middle = since + (until - since) / 2
+            halves = [*self._calls(since, middle), *self._calls(middle, until)]
+            return list({call.session: call for call in halves}.values())
         calls = [call for row in rows if (call := self._read(row, zone)) is not None]
         settled = self._clock() - self._report.settle
         left_out = {_digits(line) for line in self._report.skip_lines}
@@ -193,7 +202,7 @@ class Reconciler:
             try:
                 for row in self._api.rows("get.call_legs_report", params, fields=LEG_FIELDS):
                     legs.setdefault(str(row.get("call_session_id")), []).append(row)
-            except ReportError as exc:
+            except ApiError as exc:
                 if exc.state == "later":
                     raise
                 return legs
@@ -204,9 +213,8 @@ class Reconciler:
         now = self._clock()
         if self._extensions_end is None or now >= self._extensions_end:
             try:
-                rows = self._api.rows("get.employees", {}, fields=("id", "extension"))
-                self._extensions = report_call.extensions(rows)
-            except ReportError as exc:
+                self._extensions = self._api.extensions()
+            except ApiError as exc:
                 if exc.state == "later":
                     raise
             self._extensions_end = now + _EXTENSIONS_FOR
@@ -269,7 +277,7 @@ class ReportLoop:
             state = state or ReportState(source=source.name, began_at=now, checked_to=now, ran_at=now)
             try:
                 findings = reconciler.run(since, until)
-            except ReportError as exc:
+            except ApiError as exc:
                 self._tell(source.name, state, exc)
                 is_later = exc.state == "later"
                 failed = replace(state, ran_at=now, state="later" if is_later else "misconfigured", reason=said(exc))
@@ -294,7 +302,7 @@ class ReportLoop:
     def _all(self) -> Iterable[Source]:
         return self._settings.sources.values()
 
-    def _tell(self, source: str, state: ReportState, exc: ReportError) -> None:
+    def _tell(self, source: str, state: ReportState, exc: ApiError) -> None:
         if (state.state, state.reason) != (exc.state, said(exc)):
             event = "report.later" if exc.state == "later" else "report.misconfigured"
             log.warning(event, source=source, reason=str(exc))

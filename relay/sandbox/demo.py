@@ -107,7 +107,9 @@ def _say_what_to_try(address: str) -> None:
     print(gettext("What to try next, in a second terminal:"))
     print("  .venv/bin/relay status --watch")
     print(f"  curl -X POST 'http://127.0.0.1:{config.SANDBOX_PORT}/_fail?target=onec&mode=bad_request&count=1'")
-    print(f"  .venv/bin/relay simulate --url {address}", flush=True)
+    print(f"  .venv/bin/relay simulate --url {address}")
+    click = '{"employee": "101", "phone": "+7 900 555-01-23"}'
+    print(f"  curl '{address}/demo/hs/UIScom/call?token=demo-click-to-call' -d '{click}'", flush=True)
 
 
 def _becomes_ready(address: str, children: list[subprocess.Popen[bytes]]) -> bool:

@@ -75,6 +75,10 @@ class Sandbox:
     def data_api_url(self) -> str:
         return f"{self.url}/v2.0"
 
+    @property
+    def call_api_url(self) -> str:
+        return f"{self.url}/v4.0"
+
     def serve(self) -> None:
         """Serve until `close` is called from another thread."""
         self._server.serve_forever(poll_interval=0.05)
@@ -133,6 +137,10 @@ def create_app(sandbox: Sandbox, closing: threading.Event, observe: Observe | No
     @app.post("/v2.0")
     def data_api() -> ResponseReturnValue:
         return exchange("uis", "data_api", lambda: sandbox.uis.answer(_request()))
+
+    @app.post("/v4.0")
+    def call_api() -> ResponseReturnValue:
+        return exchange("uis", "call_api", lambda: sandbox.uis.answer(_request()))
 
     @app.post("/_calls")
     def calls() -> ResponseReturnValue:

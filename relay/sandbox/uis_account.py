@@ -1,4 +1,4 @@
-"""Simulates an account of UIS: its report of calls, as the Data API v2.0 gives it.
+"""Simulates an account of UIS: its report of calls, as the Data API v2.0 gives it, and the Call API beside it.
 
 By the vendor's documentation (comagic.github.io/data-api): one method a request, pages, fields that are asked for by
 name, limits in each answer. Times are the account's own, without a zone.
@@ -13,8 +13,9 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from relay.clock import Clock, now_utc
-from relay.sandbox.faults import FAULTS, IN_FRONT, Simulator
-from relay.sandbox.http import Reply, Request, json_reply
+from relay.sandbox.faults import FAULTS, FAULTS_AFTER_WRITING, IN_FRONT, Simulator, after_acting
+from relay.sandbox.http import HTML, Reply, Request, json_reply
+from relay.sandbox.uis_call_api import CALL_ERRORS, PlacedCalls, RpcError
 
 Row = dict[str, Any]
 
@@ -35,12 +36,14 @@ ERRORS: dict[str, tuple[int, str]] = {
     "forbidden": (-32003, "Permission denied"),
     "method_component_disabled": (-32008, "You need at least on of the following components: data_api"),
     "account_inactive": (-32009, "Your account has been disabled, contact the support service"),
+    **CALL_ERRORS,
     "limit_exceeded": (-32029, "Limit per minute has been exceeded. Value of current limit per minute is 150"),
 }
+_GATEWAY = "bad_gateway_after_writing"  # what stands in front of UIS did not get its answer
 _WITHOUT_LIMITS = {"parse_error", "invalid_request", "method_not_found", "ip_not_whitelisted"}
 _LONGEST = timedelta(days=93)
 _TIME = "%Y-%m-%d %H:%M:%S"
-_EMPLOYEES = [
+_EMPLOYEES: list[dict[str, Any]] = [
     {"id": 323409, "full_name": "Иванов Иван", "extension": {"extension_phone_number": "101"}},
     {"id": 323410, "full_name": "Петрова Анна", "extension": {"extension_phone_number": "102"}},
 ]
@@ -96,12 +99,6 @@ _LEG_FIELDS = frozenset(
 )
 
 
-class _RpcError(Exception):
-    def __init__(self, mnemonic: str, field: str = "") -> None:
-        super().__init__(mnemonic)
-        self.mnemonic, self.field = mnemonic, field
-
-
 class UisAccount(Simulator):
     """Holds the calls of an account. A call is in the report `delay` after its end."""
 
@@ -115,11 +112,12 @@ class UisAccount(Simulator):
         day_limit: int = 1000,
         clock: Clock = now_utc,
     ) -> None:
-        super().__init__((*ERRORS, *IN_FRONT, *FAULTS))
+        super().__init__((*ERRORS, *IN_FRONT, *FAULTS, _GATEWAY))
         self.key, self.timezone = key, timezone
         self.minute_limit, self.day_limit = minute_limit, day_limit
         self.delay, self._clock = delay, clock
         self._calls: dict[str, Row] = {}
+        self.placed = PlacedCalls([employee["id"] for employee in _EMPLOYEES])
         self._asked: list[tuple[datetime, str]] = []
         self.most_in_a_minute = 0
 
@@ -130,38 +128,41 @@ class UisAccount(Simulator):
 
     def _reset(self) -> None:
         self._calls.clear()
+        self.placed.calls.clear()
         self._asked.clear()
         self.most_in_a_minute = 0
 
     def _state(self) -> dict[str, Any]:
         return {
             "calls": len(self._calls),
+            "placed": list(self.placed.calls),
             "requests": [method for _, method in self._asked],
             "most_in_a_minute": self.most_in_a_minute,
         }
 
     def answer(self, request: Request) -> Reply:
-        """Answer one request to `/v2.0`."""
+        """Answer one request to `/v2.0`, or to `/v4.0`."""
         method, params = None, {}
         try:
             document = json.loads(request.body)
             method, params = str(document["method"]), dict(document["params"])
         except (ValueError, KeyError, TypeError):
-            return self._error(_RpcError("parse_error"))
+            return self._error(RpcError("parse_error"))
         mode = self._failures.next(method)
-        if mode is not None and mode not in ERRORS:
+        if mode is not None and mode not in (*ERRORS, *FAULTS_AFTER_WRITING, _GATEWAY):
             return FAULTS.get(mode) or IN_FRONT[mode]
         with self._mutex:
             try:
-                if mode is not None:
-                    raise _RpcError(mode)
-                return self._answer(document, method, params)
-            except _RpcError as exc:
+                if mode in ERRORS:
+                    raise RpcError(mode)
+                reply = self._answer(document, method, params)
+                return Reply(502, b"<html>", HTML) if mode == _GATEWAY else after_acting(mode, reply)
+            except RpcError as exc:
                 return self._error(exc, params)
 
     def _answer(self, document: Mapping[str, Any], method: str, params: Row) -> Reply:
         if params.pop("access_token", None) != self.key:
-            raise _RpcError("access_token_invalid", "access_token")
+            raise RpcError("access_token_invalid", "access_token")
         now = self._clock()
         self._count(now, method)
         if method == "get.account":
@@ -173,6 +174,9 @@ class UisAccount(Simulator):
                     "result": {"data": [account], "meta_data": {"limits": self._limits(now)}},
                 }
             )
+        if method in ("start.employee_call", "list.calls"):
+            placed = {"data": self.placed.answer(method, params), "metadata": {"limits": self._limits(now)}}
+            return json_reply({"jsonrpc": "2.0", "id": document.get("id"), "result": placed})
         rows = self._rows(method, params, now)
         offset, limit = int(params.get("offset", 0)), int(params.get("limit", 1000))
         metadata = {"total_items": len(rows), "limits": self._limits(now)}
@@ -188,16 +192,16 @@ class UisAccount(Simulator):
             wanted = {str(session) for session in params.get("filter", {}).get("value", self._calls)}
             calls = [call for key, call in self._calls.items() if key in wanted]
             return [_chosen(leg, params, _LEG_FIELDS) for call in calls for leg in _legs(call)]
-        raise _RpcError("method_not_found")
+        raise RpcError("method_not_found")
 
     def _between(self, params: Row, now: datetime) -> list[Row]:
         zone = ZoneInfo(self.timezone)
         try:
             first, last = (datetime.strptime(params[name], _TIME) for name in ("date_from", "date_till"))  # noqa: DTZ007  the account's own clock
         except (KeyError, ValueError, TypeError) as exc:
-            raise _RpcError("invalid_parameter_value", "date_from") from exc
+            raise RpcError("invalid_parameter_value", "date_from") from exc
         if last - first > _LONGEST:
-            raise _RpcError("date_interval_limit_reached", "date_till")
+            raise RpcError("date_interval_limit_reached", "date_till")
         shown_to = (now - self.delay).astimezone(zone).strftime(_TIME)
         chosen = [
             call
@@ -212,7 +216,7 @@ class UisAccount(Simulator):
         self._asked = [each for each in self._asked if each[0] > day]
         in_minute = sum(at > minute for at, _ in self._asked)
         if in_minute >= self.minute_limit or len(self._asked) >= self.day_limit:
-            raise _RpcError("limit_exceeded")
+            raise RpcError("limit_exceeded")
         self._asked.append((now, method))
         self.most_in_a_minute = max(self.most_in_a_minute, in_minute + 1)
 
@@ -227,7 +231,7 @@ class UisAccount(Simulator):
             "minute_reset": _left(minute[0] + timedelta(minutes=1), now) if minute else 60,
         }
 
-    def _error(self, exc: _RpcError, params: Mapping[str, Any] | None = None) -> Reply:
+    def _error(self, exc: RpcError, params: Mapping[str, Any] | None = None) -> Reply:
         code, message = ERRORS[exc.mnemonic]
         metadata = {} if exc.mnemonic in _WITHOUT_LIMITS else {"limits": self._limits(self._clock())}
         data: Row = {"mnemonic": exc.mnemonic, "metadata": metadata}
@@ -292,7 +296,7 @@ def _chosen(row: Row, params: Row, known: frozenset[str]) -> Row:
     fields = params.get("fields") or sorted(known)
     unknown = [field for field in fields if field not in known]
     if unknown:
-        raise _RpcError("unexpected_parameters", unknown[0])
+        raise RpcError("unexpected_parameters", unknown[0])
     return {field: row.get(field) for field in fields}
 
 

@@ -10,6 +10,7 @@ from relay.store.activity import Activity, Hours
 from relay.store.admin_pages import Call, CallPage, CallSearch, Pages, Place
 from relay.store.alert_state import AlertStateStore
 from relay.store.call_progress import Calls
+from relay.store.clicks import Clicks
 from relay.store.dead_letter_queue import DeadLetterPage, DeadLetters, ReasonCount
 from relay.store.engine import Database
 from relay.store.erasure import Erased, Erasure, Traces
@@ -91,6 +92,7 @@ class Store:
         self.dead_letters = DeadLetters(self.database)
         self.activity = Activity(self.database)
         self.reports = Reports(self.database)
+        self.clicks = Clicks(self.database)
         self.sessions = AdminSessions(self.database)
         self.alert_state = AlertStateStore(self.database)
 

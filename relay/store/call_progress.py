@@ -46,6 +46,12 @@ _of_client = Statement(
     """
 )
 _has_epoch = Statement("SELECT 1 FROM leases WHERE target = :target AND epoch = :epoch")
+_tie = Statement(
+    """
+    INSERT INTO call_links (target, source, session, done) VALUES (:target, :source, :session, :done)
+    ON CONFLICT (target, source, session) DO NOTHING
+    """
+)
 _forget = Statement(
     """
     DELETE FROM call_links WHERE source = :source AND session = :session
@@ -144,6 +150,12 @@ def _save(connection: Connection, progress: CallProgress) -> bool:
     done = {**_progress(connection, delivery), **progress.done}
     _upsert.run(connection, **_key(delivery), done=json.encode(done).decode(), task_of=done.get("task_of"))
     return True
+
+
+def tie(connection: Connection, target: str, source: str, session: str, **done: Any) -> bool:
+    """Say what a target has for a call itself, before the first notification is delivered; False: it came too late."""
+    values = {"target": target, "source": source, "session": session}
+    return bool(_tie.run(connection, **values, done=json.encode(done).decode()))
 
 
 def forget(connection: Connection, calls: Iterable[tuple[str, str]]) -> None:

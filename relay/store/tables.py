@@ -23,10 +23,10 @@ from sqlalchemy import (
 )
 
 from relay import models
-from relay.models import Attempt, AttemptExchanges, Delivery, Event, TargetHealth, TokenPair
+from relay.models import Attempt, AttemptExchanges, Click, Delivery, Event, TargetHealth, TokenPair
 from relay.store.statement import RowMapper
 
-VERSION = "0012"
+VERSION = "0013"
 """The newest migration: what this program expects of a database."""
 
 metadata = MetaData()
@@ -254,6 +254,24 @@ reports = Table(
     Column("reason", Text),
 )
 
+clicks = Table(
+    "clicks",
+    metadata,
+    Column("seq", _Seq, primary_key=True, autoincrement=True),
+    Column("source", Text, nullable=False),
+    Column("external_id", Text, nullable=False),
+    Column("at", BigInteger, nullable=False),
+    Column("phone", Text, nullable=False),
+    Column("employee", Text, nullable=False),
+    Column("target", Text),
+    Column("state", Text, nullable=False),
+    Column("session", Text),
+    Column("error", Text),
+    Column("reason", Text),
+    Index("clicks_external_id", "source", "external_id", unique=True),
+    Index("clicks_at", "at"),
+)
+
 heartbeats = Table(
     "heartbeats",
     metadata,
@@ -265,5 +283,6 @@ EVENT = RowMapper(Event, events)
 DELIVERY = RowMapper(Delivery, deliveries)
 ATTEMPT = RowMapper(Attempt, attempts)
 EXCHANGES = RowMapper(AttemptExchanges, exchanges)
+CLICK = RowMapper(Click, clicks)
 HEALTH = RowMapper(TargetHealth, targets)
 TOKENS = RowMapper(TokenPair, tokens)

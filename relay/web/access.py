@@ -11,6 +11,7 @@ import structlog
 from werkzeug.wrappers import Request
 
 from relay.config.addresses import is_loopback
+from relay.uis import credentials
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
@@ -42,6 +43,13 @@ def tell_of_unknown_proxy(app: WSGIApplication) -> WSGIApplication:
         return app(environ, start_response)
 
     return watched
+
+
+def offered_secrets(request: Request, body: bytes) -> tuple[bytes, bytes, list[str]]:
+    """Return the body and the query, secrets masked or gone, and what is offered as a secret: there or in a header."""
+    query, in_query = credentials.split_query(request.query_string)
+    masked, in_body = credentials.find_and_mask(body)
+    return masked, query, [*in_query, *in_body, *secrets_in_headers(request)]
 
 
 def secrets_in_headers(request: Request) -> list[str]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import re
 import socket
+import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -161,6 +162,7 @@ class Connection:
 
     def begin_request(self, frame: Frame) -> None:
         """Set the next request apart for a thread."""
+        self.is_whole_since = time.monotonic()
         self.request, self._read = bytes(self.received[: frame.length]), 0
         del self.received[: frame.length]
         self.ending = frame.ending

@@ -31,8 +31,8 @@ from relay.errors import StoreError
 from relay.ingest.service import Receipt
 from relay.models import ENDPOINTS
 from relay.observability import metrics
-from relay.uis import credentials
 from relay.web import access
+from relay.web.click_to_call import CALL, EVENTS, ClickToCallViews
 from relay.web.json import json_response, refusal
 from relay.wiring import Relay
 
@@ -51,7 +51,7 @@ _UNAUTHORISED = (
 )
 _ANY_METHOD = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE")
 # the path that 1C has, so that in the UIS cabinet only the host changes; 1C does not tell cases apart either
-_PATH = re.compile(r"(?P<source>.+)/hs/uiscom/(?P<endpoint>[^/]+)/?", re.IGNORECASE)
+_PATH = re.compile(r"(?P<source>.+)/(?:hs/uiscom/(?P<endpoint>[^/]+)|(?P<crm>bitrix24/events))/?", re.IGNORECASE)
 
 
 class _Sent(NamedTuple):
@@ -66,6 +66,7 @@ class Ingest:
     def __init__(self, relay: Relay) -> None:
         self._relay = relay
         self._sources = {source.path.casefold(): source for source in relay.settings.sources.values()}
+        self._clicks = ClickToCallViews(relay)
         self._mutex = threading.Lock()
         self._inside = 0  # threads that wait for the store
 
@@ -111,6 +112,9 @@ class Ingest:
         if endpoint == "ping":
             self._expect_method(request, ("GET", "HEAD"))
             return Response("ok", content_type="text/plain; charset=utf-8")
+        if endpoint in (CALL, EVENTS):
+            self._expect_method(request, ("POST",))
+            return self._clicks.answer(source, endpoint, request, self._read_body(request))
         try:
             sent = self._authorised_body(request, source)
         except HTTPException as exc:
@@ -137,8 +141,8 @@ class Ingest:
     def _route(self, request: Request) -> tuple[Source, str]:
         path = request.path.lstrip("/")
         match = _PATH.fullmatch(path)
-        endpoint = match["endpoint"].lower() if match else ""
-        if match is None or endpoint not in (*ENDPOINTS, "ping"):
+        endpoint = (match["endpoint"] or match["crm"]).lower() if match else ""
+        if match is None or endpoint not in (*ENDPOINTS, "ping", CALL, EVENTS):
             raise NotFound("no such address; notifications go to /<source>/hs/UIScom/in, out, rec or any")
         source = self._sources.get(match["source"].strip("/").casefold())
         if source is None:
@@ -156,12 +160,8 @@ class Ingest:
         if not source.allow_from.admits(request.remote_addr or ""):
             raise Forbidden("this address may not send to this source; allow_from of the source names those that may")
         body = self._read_body(request) if request.method == "POST" else b""
-        query, in_query = credentials.split_query(request.query_string)
-        masked, in_body = credentials.find_and_mask(body)
-        if not source.open and not any(
-            access.is_secret(token, source.secrets)
-            for token in (*in_query, *in_body, *access.secrets_in_headers(request))
-        ):
+        masked, query, offered = access.offered_secrets(request, body)
+        if not source.open and not any(access.is_secret(token, source.secrets) for token in offered):
             raise Unauthorized(_UNAUTHORISED)
         if masked.strip() or not query:
             return _Sent(masked, is_query=False, beside=query)

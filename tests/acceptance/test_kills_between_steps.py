@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import signal
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -53,10 +52,8 @@ class Killer:
         self._left -= 1
         if not self._left:
             assert self.process is not None
-            assert self.process.child is not None
             self.killed = True
-            os.kill(self.process.child.pid, signal.SIGKILL)
-            self.process.child.wait(10)
+            self.process.kill()
 
 
 @pytest.mark.parametrize(("target", "number", "moment"), CUTS if SOAK else SHORT)
@@ -125,3 +122,36 @@ def _assert_once(systems: Sandbox) -> None:
     assert (systems.bitrix24.state()["registered"], row["record_writes"]) == (1, 1)
     assert [call["duration"] for call in systems.amocrm.state()["calls"]] == [51]
     assert len(systems.onec.state()["writes"]) in (3, 4)
+
+
+@pytest.mark.parametrize("moment", ["arrived", "answered"])
+def test_a_kill_before_uis_has_answered_a_click_places_no_second_call(
+    moment: str, tmp_path: Path, unused_port: int
+) -> None:
+    killer = Killer("uis", 1, moment)
+    systems = Sandbox(observe=killer).start()
+    calls = f"""
+    [sources.trade.calls]
+    url = "{systems.call_api_url}"
+    key = "sandbox-key"
+    token = "click-to-call-secret"
+    line = "74955550100"
+    employees = {{ "101" = 323409 }}
+    """
+    file = tmp_path / "relay.toml"
+    file.write_text(configuration(systems, tmp_path / "relay.db", amo=calls), encoding="utf-8")
+    relay = killer.process = Process(file, unused_port, tmp_path / "relay.log")
+    click = json.dumps({"employee": "101", "phone": "+79005550123", "external_id": "order-7"}).encode()
+    path = "/trade/hs/UIScom/call?token=click-to-call-secret"
+    try:
+        relay.start()
+        with pytest.raises(OSError):  # the worker is gone
+            relay.request("POST", path, click)
+        relay.end()
+        relay.start()
+        answers = [relay.request("POST", path, click) for _ in range(3)]
+        assert [(status, answer["error"]) for status, answer in answers] == [(504, "unclear")] * 3
+        assert len(systems.uis.state()["placed"]) == 1
+    finally:
+        relay.end()
+        systems.close()

@@ -231,6 +231,8 @@ def test_every_configuration_loads(block: Block, tmp_path: Path) -> None:
 def value_of(name: str) -> str:
     if name.endswith("WEBHOOK"):
         return "https://portal.bitrix24.ru/rest/1/code/"
+    if name == "CLICK_TOKEN":
+        return "a-secret-of-whoever-clicks"
     if "CRM_SECRET" in name:
         return "whsec_" + "c2VjcmV0" * 4
     if name == "HEARTBEAT_URL":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -14,9 +14,10 @@ from hypothesis import strategies as st
 
 from relay.config import Report, Secret
 from relay.errors import MalformedEvent
-from relay.reports.data_api import Limits, ReportError, least_interval, read_answer, read_limits
-from relay.reports.report_call import finished, read_call, windows
+from relay.reports.report_call import finished, read_call, read_time, windows
 from relay.targets.http_client import Response
+from relay.uis_api.data_api import DATA_API, least_interval
+from relay.uis_api.json_rpc import ApiError, Limits, read_answer, read_limits
 from tests.calls import MOSCOW, call_of
 
 NOW = datetime(2026, 3, 2, 9, 45, tzinfo=ZoneInfo("UTC"))
@@ -87,10 +88,20 @@ def test_what_goes_on_is_no_call_yet(row: dict[str, Any]) -> None:
     assert read_call(row, MOSCOW) is None
 
 
-@pytest.mark.parametrize("wrong", [{"id": None}, {"id": True}, {"id": "7\0"}, {"start_time": "yesterday"}])
+@pytest.mark.parametrize(
+    "wrong", [{"id": None}, {"id": True}, {"id": "7\0"}, {"id": ""}, {"id": " "}, {"start_time": "yesterday"}]
+)
 def test_a_row_without_a_session_or_times_cannot_be_read(wrong: dict[str, Any]) -> None:
     with pytest.raises(MalformedEvent):
         read_call({**ROW, **wrong}, MOSCOW)
+
+
+@pytest.mark.parametrize(("text", "hour"), [("2026-08-22 11:03:07", 8), ("2026-08-22T11:03:07Z", 11)])
+def test_a_time_is_the_accounts_unless_it_has_a_zone(text: str, hour: int) -> None:
+    at = read_time(text, MOSCOW)
+
+    assert at is not None
+    assert at.astimezone(UTC).hour == hour
 
 
 def test_a_long_span_is_split() -> None:
@@ -106,16 +117,16 @@ def test_a_short_span_is_one() -> None:
 @pytest.mark.parametrize("body", [b"", b"[]", b"<html>", b'{"result":', b'{"result":null}', b'{"error":"x"}'])
 @pytest.mark.parametrize(("status", "state"), [(200, "later"), (429, "later"), (502, "later"), (403, "misconfigured")])
 def test_what_is_no_answer_of_the_data_api(body: bytes, status: int, state: str) -> None:
-    with pytest.raises(ReportError) as caught:
-        read_answer(Response(status, {}, body), NOW)
+    with pytest.raises(ApiError) as caught:
+        read_answer(Response(status, {}, body), NOW, DATA_API)
     assert caught.value.state == state
 
 
 def test_an_error_is_read_whatever_the_status() -> None:
     body = json.dumps({"error": {"code": -32001, "data": {"mnemonic": "access_token_blocked", "value": "the-key"}}})
     for status in (200, 400, 403):
-        with pytest.raises(ReportError) as caught:
-            read_answer(Response(status, {}, body.encode()), NOW)
+        with pytest.raises(ApiError) as caught:
+            read_answer(Response(status, {}, body.encode()), NOW, DATA_API)
         assert caught.value.state == "misconfigured" and "the-key" not in str(caught.value)
 
 

@@ -44,6 +44,24 @@ class Bitrix24(Adapter):
     def _deliver(self, claimed: ClaimedDelivery, call: CallEvent, context: CallContext) -> Outcome:  # noqa: ARG002  # alike for all
         return _Call(self, claimed, context).run()
 
+    def fail_call(self, call_id: str, user: int | None, reason: str) -> None:
+        """Finish a call that Bitrix24 has registered itself, and that was never placed. Raises TargetError."""
+        default = self.settings.default_user
+        params = {
+            "CALL_ID": call_id,
+            "USER_ID": default if user is None else user,
+            "DURATION": 0,
+            "STATUS_CODE": plan.STATUS_CODES["other"],
+            "FAILED_REASON": reason[:_REASON_MAX],
+            "ADD_TO_CHAT": 0,
+        }
+        try:
+            self.rest.call("telephony.externalcall.finish", params)
+        except TargetError as exc:
+            if exc.code != "user_unknown":
+                raise
+            self.rest.call("telephony.externalcall.finish", {**params, "USER_ID": default})
+
     def _probe(self) -> Outcome:
         """Ask with `externalLine.get`: it needs the rights that a call needs, and changes nothing (inferred)."""
         self.rest.call("telephony.externalLine.get", {})
@@ -269,6 +287,6 @@ def _place(row: Any) -> dict[str, Any]:
     """Return what an answer says of whose the call is: the CRM's card, and the user."""
     if not isinstance(row, dict):
         return {}
-    kind, number, user = row.get("CRM_ENTITY_TYPE"), str(row.get("CRM_ENTITY_ID")), str(row.get("PORTAL_USER_ID"))
+    kind, number, user = (str(row.get(name)) for name in ("CRM_ENTITY_TYPE", "CRM_ENTITY_ID", "PORTAL_USER_ID"))
     entity = {"entity": [kind, int(number)]} if kind in _OWNER_TYPES and number.isdigit() else {}
     return {**entity, "responsible": int(user)} if user.isdigit() else entity

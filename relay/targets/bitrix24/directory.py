@@ -53,6 +53,17 @@ class Directory:
                 return user
         return None
 
+    def extension_of(self, user: int) -> str | None:
+        """Return the extension in a user's profile; None where there is none, or it may not be seen."""
+        if not self._settings.learn_users:
+            return None
+        try:
+            matches = self._rest.call("user.get", {"FILTER": {"ID": user, "ACTIVE": True}})
+        except TargetError:
+            return None
+        extensions = (str(one.get("UF_PHONE_INNER") or "").strip() for one in matches if isinstance(one, dict))
+        return next(filter(None, extensions), None)
+
     def forget(self, user: int) -> None:
         """Take note that Bitrix24 does not know the user any more."""
         until = self._clock() + _UNKNOWN_FOR

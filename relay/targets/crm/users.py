@@ -8,6 +8,13 @@ from relay.calls.history import CallHistory
 from relay.config import CrmTarget
 
 
+def employee_of(user: int, target: CrmTarget) -> tuple[int | None, str | None]:
+    """Return of a user of the CRM the employee's id in UIS, or his extension, where the settings name them."""
+    employees = (employee for employee, named in target.employees.items() if named == user)
+    extensions = (extension for extension, named in target.users.items() if named == user)
+    return next((int(employee) for employee in employees if employee.isdigit()), None), next(extensions, None)
+
+
 def users(history: CallHistory, target: CrmTarget) -> Iterator[int | str]:
     """Yield whose call it may be, the latest first: a user of the CRM, or an extension that no setting names."""
     for call in reversed(history.calls):

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from flask import Blueprint, Flask, Response, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
-from werkzeug.exceptions import HTTPException
+from werkzeug.exceptions import BadRequest, HTTPException
 
 from relay.errors import Conflict, NotFound, RelayError
-from relay.i18n import said, translate
+from relay.i18n import gettext, said, translate
 from relay.web.admin import jinja, views
 from relay.web.admin.auth import Login, csrf_token, give_number
 from relay.web.admin.context import EXTENSION
@@ -44,6 +44,7 @@ def register(app: Flask, relay: Relay) -> None:
     pages = Blueprint("admin", __name__, url_prefix="/admin", template_folder="templates", static_folder="static")
     pages.before_request(lambda: jinja.choose_language(relay.settings.timezone))
     pages.before_request(login.require_login)
+    pages.before_request(_refuse_zeros)
     pages.after_request(_protect)
     pages.after_request(give_number)
     pages.register_error_handler(HTTPException, _explain)
@@ -53,6 +54,13 @@ def register(app: Flask, relay: Relay) -> None:
     views.register(app, pages)
     app.register_blueprint(pages)
     app.add_url_rule("/admin", "admin_without_slash", lambda: redirect(url_for("admin.overview"), 308))
+
+
+def _refuse_zeros() -> None:
+    """Refuse what no text of a database can hold: PostgreSQL would not take it as a value either."""
+    given = [text for name, text in request.values.items() if name not in ("body", "password")]
+    if any("\x00" in text for text in (*(request.view_args or {}).values(), *given)):
+        raise BadRequest(gettext("There is no such choice."))
 
 
 def _protect(response: Response) -> Response:

@@ -15,13 +15,14 @@ from relay import __version__, config
 from relay.config import Source
 from relay.errors import ConfigError
 from relay.i18n import gettext, said, translate
-from relay.models import Outcome
+from relay.models import Click, Outcome
 from relay.operations import configuration, readiness, simulated_call
 from relay.store.tables import VERSION
 from relay.uis import cabinet
 from relay.uis.rendering import template_text
-from relay.web.admin.context import relay
+from relay.web.admin.context import relay, zone
 
+_CLICKS = 20
 _PATIENCE = timedelta(seconds=10)  # of a person before a page
 
 
@@ -39,7 +40,8 @@ def ask_targets() -> ResponseReturnValue:
     """Ask each target, and for each report, as `check --online` does; no answer is waited for longer than a person."""
     own = relay()
     targets = readiness.ask_targets(own.settings, own.store, own.clock, _PATIENCE)
-    return _page([*targets, *readiness.ask_reports(own.settings, own.clock, _PATIENCE)])
+    reports = readiness.ask_reports(own.settings, own.clock, _PATIENCE)
+    return _page([*targets, *reports, *readiness.ask_calls(own.settings, own.clock, _PATIENCE)])
 
 
 def _page(answers: list[tuple[str, Outcome]]) -> ResponseReturnValue:
@@ -53,8 +55,15 @@ def _page(answers: list[tuple[str, Outcome]]) -> ResponseReturnValue:
         remarks=[*readiness.remarks(own.settings), *readiness.database_remarks(own.store, own.clock(), os.environ)],
         problem=_problem_of_file(),
         answers=answers,
+        clicks=[(click, _is_told(click)) for click in own.store.clicks.recent(_CLICKS)],
+        zone=zone(),
         facts=_facts(),
     )
+
+
+def _is_told(click: Click) -> bool:
+    """Has its call been notified, so that there is a page of it?"""
+    return click.session is not None and bool(relay().store.pages.call(click.source, click.session).events)
 
 
 def _problem_of_file() -> str | None:

@@ -1,0 +1,1 @@
+"""Places a call when somebody clicks on a number: at most once."""

@@ -1,0 +1,1 @@
+"""Asks UIS itself: the Data API for what was, the Call API for a call."""

@@ -1,0 +1,82 @@
+"""Asks UIS's Call API v4.0 to place a call. It has no idempotency key: nothing here is ever asked twice."""
+
+from __future__ import annotations
+
+from relay.clock import Clock
+from relay.config import ClickToCall
+from relay.i18n import Message
+from relay.uis_api.json_rpc import Api, ApiError, JsonRpc
+
+CALL_API = Api(
+    "Call API v4.0",
+    lost="unclear",
+    errors={
+        "forbidden": (
+            "misconfigured",
+            Message(
+                "the user of the key may not place calls: give him «Доступ к Call API» in the cabinet («Аккаунт → "
+                "Управление пользователями»)"
+            ),
+        ),
+        "component_disabled": ("misconfigured", Message("the Call API is not part of the tariff: ask UIS for it")),
+        "virtual_phone_number_not_found": (
+            "misconfigured",
+            Message("the line is no virtual number of this account: set `line` of [sources.NAME.calls]"),
+        ),
+        "employee_not_found": (
+            "refused",
+            Message("UIS has no such employee: look at `employees` of [sources.NAME.calls]"),
+        ),
+        "no_active_phone_number": (
+            "refused",
+            Message("the employee has no active phone: switch one on for him in the UIS cabinet"),
+        ),
+        "own_virtual_phone_number_not_allowed": ("refused", Message("this is a virtual number of your own account")),
+        "contact_in_blacklist": ("refused", Message("the number is on the blacklist in the UIS cabinet")),
+        "invalid_parameter_value": ("refused", Message("UIS does not take the number, or the line")),
+        "-32002": (
+            "refused",
+            Message("the account may not call in this direction: allow it in the UIS cabinet"),
+        ),
+    },
+)
+
+
+class CallApi:
+    """Places calls of one account. Not for several threads at once."""
+
+    def __init__(self, settings: ClickToCall, clock: Clock) -> None:
+        self._rpc = JsonRpc(CALL_API, settings, clock)
+
+    def close(self) -> None:
+        self._rpc.close()
+
+    def start(self, *, employee: int, contact: str, line: str, external_id: str) -> str:
+        """Ring the employee, then the contact; return the call's session. Raises ApiError."""
+        params = {
+            "first_call": "employee",
+            "switch_at_once": True,
+            "early_switching": True,  # the employee hears the line: tones, voice mail
+            "direction": "out",  # UIS would call it incoming
+            "virtual_phone_number": line,
+            "contact": contact,
+            "employee": {"id": employee},  # all his active numbers are rung, as the cabinet has them
+            "external_id": external_id,
+        }
+        answer = self._rpc.call("start.employee_call", params)
+        session = answer.rows[0].get("call_session_id") if answer.rows else None
+        if not isinstance(session, int | str) or isinstance(session, bool) or not str(session).strip():
+            raise ApiError("unclear", Message("UIS answered without the call's session"))
+        return str(session)
+
+    def check(self) -> str:
+        """Ask for the calls that go on, which changes nothing; return what is to be said of it. Raises ApiError."""
+        try:
+            self._rpc.call("list.calls", {})
+        except ApiError as exc:
+            if exc.mnemonic != "component_disabled":
+                raise
+            return Message(
+                "the key is good, but calls cannot be listed with it: whether it may place any the first click shows"
+            )
+        return Message("whether the key may place calls too the first click shows")

@@ -1,0 +1,122 @@
+"""Asks UIS's Data API v2.0: rows by page, within the limits that its answers state."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from relay.clock import Clock
+from relay.config import Report
+from relay.errors import RelayError
+from relay.i18n import Message
+from relay.uis_api.json_rpc import Api, ApiError, JsonRpc, Limits
+
+PAGE = 1000  #: calls in an answer; the vendor allows 10,000
+_OFFSET_MAX = 100_000
+_KEPT_FREE = 0.2  # of a day's requests: the account's other programs live of the same
+
+_NO_DATA_API = Message("the Data API is not part of the tariff: ask UIS to switch it on")
+DATA_API = Api(
+    "Data API v2.0",
+    lost="later",  # it changes nothing: whatever became of a request, it may be made again
+    errors={
+        "forbidden": (
+            "misconfigured",
+            Message(
+                "the user of the key may not see the calls: give him the right to the report «Звонки» in the cabinet"
+            ),
+        ),
+        "method_component_disabled": ("misconfigured", _NO_DATA_API),
+        "parameter_component_disabled": ("misconfigured", _NO_DATA_API),
+        "component_disabled": ("misconfigured", _NO_DATA_API),
+    },
+)
+
+
+class TooManyRows(RelayError):
+    """Says that UIS has more rows than it lets anybody page through."""
+
+
+class DataApi:
+    """Asks one account. Keeps to the limits that the answers state: those who use the same key share them."""
+
+    def __init__(self, report: Report, clock: Clock, limits: dict[str, Limits]) -> None:
+        self._report, self._clock, self._limits = report, clock, limits
+        self._rpc = JsonRpc(DATA_API, report, clock)
+
+    @property
+    def limits(self) -> Limits | None:
+        return self._limits.get(self._report.key)
+
+    @property
+    def requests_made(self) -> int:
+        return self._rpc.requests_made
+
+    def close(self) -> None:
+        self._rpc.close()
+
+    def timezone(self) -> str | None:
+        """Return the account's time zone (IANA), in which all its times are. Raises ApiError."""
+        rows, _ = self._call("get.account", {})
+        zone = rows[0].get("timezone") if rows else None
+        return zone if isinstance(zone, str) else None
+
+    def rows(self, method: str, params: Mapping[str, Any], *, fields: Sequence[str]) -> Iterator[Mapping[str, Any]]:
+        """Yield the rows of all pages. A field that UIS does not know is left out. Raises ApiError and TooManyRows."""
+        fields, offset, total = list(fields), 0, 1
+        while offset < total:
+            page = {**params, "limit": PAGE, "offset": offset, "fields": fields}
+            try:
+                rows, total = self._call(method, page)
+            except ApiError as exc:
+                if exc.field not in fields:
+                    raise
+                fields.remove(exc.field)
+                continue
+            if total > _OFFSET_MAX:
+                raise TooManyRows("UIS gives no more than %(most)s rows", most=_OFFSET_MAX)
+            yield from rows
+            if not rows:
+                return
+            offset += len(rows)
+
+    def extensions(self) -> dict[str, str]:
+        """Return the extension of each employee who has one, by the employee's id. Raises ApiError."""
+        found = {}
+        for row in self.rows("get.employees", {}, fields=("id", "extension")):
+            extension = row.get("extension")
+            number = extension.get("extension_phone_number") if isinstance(extension, dict) else None
+            if number:
+                found[str(row.get("id"))] = str(number)
+        return found
+
+    def _call(self, method: str, params: Mapping[str, Any]) -> tuple[list[Mapping[str, Any]], int]:
+        self._keep_to_limits()
+        answer = self._rpc.call(method, params)
+        if answer.limits is not None:
+            self._limits[self._report.key] = answer.limits
+        return answer.rows, answer.total
+
+    def _keep_to_limits(self) -> None:
+        limits, now = self.limits, self._clock()
+        if limits is None:
+            return
+        if limits.day_remaining <= limits.day_limit * _KEPT_FREE and now < limits.day_resets_at:
+            reason = Message("a fifth of the day's requests to the Data API is left to the account's other programs")
+            raise ApiError("later", reason, wait=limits.day_resets_at - now)
+        if limits.minute_remaining <= 0 and now < limits.minute_resets_at:
+            reason = Message("the requests of this minute are used up")
+            raise ApiError("later", reason, wait=limits.minute_resets_at - now)
+
+
+def least_interval(limits: Limits | None, now: datetime, *, sources: int, requests: int) -> timedelta:
+    """Return how far apart a source's runs must lie so that all sources of a key come out with the day's requests."""
+    if limits is None or now >= limits.day_resets_at:
+        return timedelta(0)
+    budget = limits.day_remaining - limits.day_limit * _KEPT_FREE
+    if budget <= 0:
+        return limits.day_resets_at - now
+    runs = budget / (sources * max(requests, 1))
+    return timedelta(seconds=math.ceil((limits.day_resets_at - now).total_seconds() / runs))

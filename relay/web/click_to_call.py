@@ -1,0 +1,126 @@
+"""Takes clicks over HTTP: `POST /<source>/hs/UIScom/call`, and the events of Bitrix24.
+
+A call is answered with its session, or with `{"error": a word for programs, "message": a sentence for the person}`.
+"""
+
+from __future__ import annotations
+
+import threading
+from datetime import timedelta
+
+import msgspec
+import structlog
+from msgspec import Struct
+from werkzeug.exceptions import BadRequest, HTTPException, NotFound, ServiceUnavailable, Unauthorized
+from werkzeug.wrappers import Request, Response
+
+from relay.clicks.bitrix24_event import CALL_BACK, CLICK, read_event
+from relay.clicks.dialer import TEXT_MAX, CallRequest
+from relay.config import ClickToCall, Source
+from relay.errors import StoreError
+from relay.i18n import LANGUAGES, gettext, in_language, translate
+from relay.models import Click, ClickState
+from relay.web import access
+from relay.web.json import json_response
+from relay.wiring import Relay
+
+log = structlog.get_logger("relay.web")
+
+CALL, EVENTS = "call", "bitrix24/events"
+_TOGETHER = 8  # threads that may wait for UIS; the others are for notifications
+_STATUSES: dict[ClickState, int] = {
+    "started": 202,
+    "refused": 422,
+    "misconfigured": 503,
+    "later": 503,
+    "unclear": 504,
+}
+
+
+class _Body(Struct, frozen=True):
+    employee: str | int
+    phone: str | int
+    line: str | int = ""
+    external_id: str | int = ""
+
+
+class ClickToCallViews:
+    def __init__(self, relay: Relay) -> None:
+        self._relay = relay
+        self._places = threading.BoundedSemaphore(_TOGETHER)
+
+    def answer(self, source: Source, endpoint: str, request: Request, body: bytes) -> Response:
+        with in_language(request.accept_languages.best_match(LANGUAGES) or LANGUAGES[0]):
+            try:
+                if source.calls is None:
+                    raise NotFound(gettext("calls are off: set [sources.%(name)s.calls]", name=source.name))
+                take = self._take_call if endpoint == CALL else self._take_event
+                return take(source, source.calls, request, body)
+            except HTTPException as exc:
+                log.warning("click.rejected", source=source.name, status=exc.code, address=request.remote_addr)
+                error = exc.name.lower().replace(" ", "_")
+                return json_response(exc.code or 500, error=error, message=exc.description)
+            except StoreError as exc:
+                log.error("click.not_stored", source=source.name, reason=str(exc))
+                message = gettext("the click could not be stored: nothing was called, click again")
+                return json_response(503, error="not_stored", message=message)
+
+    def _take_call(self, source: Source, calls: ClickToCall, request: Request, body: bytes) -> Response:
+        body, _, offered = access.offered_secrets(request, body)
+        if not any(access.is_secret(token, calls.token) for token in offered):
+            raise Unauthorized(gettext("the secret is missing or wrong: send `token` of [sources.NAME.calls]"))
+        asked = _read(body)
+        if not self._places.acquire(blocking=False):
+            raise ServiceUnavailable(gettext("too many clicks at once: nothing was called, click again"))
+        try:
+            waited = timedelta(seconds=request.environ.get("relay.waited_s", 0.0))
+            call = CallRequest(
+                phone=str(asked.phone),
+                employee=str(asked.employee),
+                line=str(asked.line),
+                external_id=str(asked.external_id),
+                clicked_at=self._relay.clock() - waited,
+            )
+            return _response(self._relay.dialer.place(source, calls, call))
+        finally:
+            self._places.release()
+
+    def _take_event(self, source: Source, calls: ClickToCall, _request: Request, body: bytes) -> Response:
+        event = read_event(body)
+        if calls.application_token is None or not access.is_secret(event.token, [calls.application_token]):
+            raise Unauthorized(gettext("the application_token is wrong: set that of [sources.NAME.calls]"))
+        if event.name not in (CLICK, CALL_BACK):
+            return json_response(status="ignored")
+        if max(len(event.call_id), len(event.phone), len(event.line)) > TEXT_MAX:
+            raise BadRequest(gettext("at most %(count)s characters each", count=TEXT_MAX))
+        call = CallRequest(
+            phone=event.phone,
+            user=event.user,
+            line=event.line,
+            external_id=event.call_id,
+            is_registered=event.is_registered,
+            clicked_at=event.at or self._relay.clock(),
+        )
+        click = self._relay.dialer.place_later(source, calls, call)
+        return json_response(status="accepted", external_id=click.external_id)
+
+
+def _read(body: bytes) -> _Body:
+    """Raises BadRequest."""
+    try:
+        asked = msgspec.json.decode(body, type=_Body)
+    except (msgspec.MsgspecError, ValueError, RecursionError) as exc:
+        example = '{"employee": "101", "phone": "+7 900 555-01-23"}'
+        raise BadRequest(gettext("send JSON like %(example)s", example=example)) from exc
+    texts = [str(text) for text in msgspec.structs.astuple(asked)]
+    if not asked.employee or not asked.phone or not all(len(text) <= TEXT_MAX and text.isprintable() for text in texts):
+        raise BadRequest(gettext("at most %(count)s characters each", count=TEXT_MAX))
+    return asked
+
+
+def _response(click: Click) -> Response:
+    if click.state == "started":
+        session = click.session or ""
+        return json_response(202, call_session_id=int(session) if session.isdecimal() else session)
+    status = 429 if click.error == "limit_exceeded" else _STATUSES[click.state]
+    return json_response(status, error=click.error, message=translate(click.reason or ""))
