@@ -85,7 +85,7 @@ def plural(one: str, many: str, count: int) -> str:
 
 def ngettext(one: str, many: str, /, count: int, **values: Any) -> str:
     """Return the form of a text that fits a number, with `%(count)s` and its other names filled in."""
-    return plural(one, many, count) % {"count": count, **values}
+    return plural(one, many, count) % {"count": count, **{name: _shown(value, None) for name, value in values.items()}}
 
 
 def moment(at: datetime | None, zone: ZoneInfo) -> str:

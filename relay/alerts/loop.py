@@ -31,7 +31,7 @@ Owned = Callable[[], list[str]]
 
 class AlertLoop:
     def __init__(self, settings: Settings, store: Store, owned: Owned, collector: SnapshotCollector) -> None:
-        self._collector = collector
+        self._collector, self.waiting = collector, collector.waiting
         first = next((target.lanes[0] for target in settings.targets.values()), Shard(""))
         self._election = Election(first, store, owned)
         self._channels = channels.channels(settings.alerts)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from zoneinfo import ZoneInfo
 
 from relay.alerts.evaluate import Condition, Notice
@@ -14,6 +14,14 @@ from relay.store.alert_state import ConditionKind
 
 LINES_MAX = 10
 _REASON_MAX = 200
+_COMMANDS: Mapping[ConditionKind, str] = {
+    "down": "status",
+    "misconfigured": "resume NAME",
+    "backlog": "status",
+    "dead": "dead --target NAME",
+    "unreadable": "dead --state quarantined",
+    "missed": "missed --waiting",
+}
 
 
 def title(language: str, name: str) -> str:
@@ -62,88 +70,99 @@ def _line(notice: Notice, zone: ZoneInfo) -> str:
 
 
 def _firing(condition: Condition, since: str, zone: ZoneInfo) -> str:
-    name, count, reason = condition.name, condition.count, _redacted(translate(condition.reason, zone))
-    of_report, advice = report_sentences(condition, since)
-    texts: Mapping[ConditionKind, str] = {
-        "down": ngettext(
-            "%(name)s: down since %(since)s; %(count)s waits and will be delivered when it answers. "
-            "%(reason)sSee: relay status",
-            "%(name)s: down since %(since)s; %(count)s wait and will be delivered when it answers. "
-            "%(reason)sSee: relay status",
-            count,
-            name=name,
-            since=since,
-            reason=reason,
-        ),
-        "misconfigured": ngettext(
-            "%(name)s: misconfigured since %(since)s; %(count)s waits. %(reason)sMend it, then: relay resume %(name)s",
-            "%(name)s: misconfigured since %(since)s; %(count)s wait. %(reason)sMend it, then: relay resume %(name)s",
-            count,
-            name=name,
-            since=since,
-            reason=reason,
-        ),
-        "backlog": ngettext(
-            "%(name)s: %(count)s waits, since %(since)s. See: relay status",
-            "%(name)s: %(count)s wait, the oldest since %(since)s. See: relay status",
-            count,
-            name=name,
-            since=since,
-        ),
-        "dead": gettext(
-            "%(name)s: dead letters: %(count)s. See: relay dead --target %(name)s; "
-            "again: relay replay --target %(name)s",
-            name=name,
-            count=count,
-        ),
-        "unreadable": gettext(
-            "notifications that could not be read: %(count)s. See: relay dead --state quarantined; mend: relay edit ID",
-            count=count,
-        ),
-        "missed": ngettext(
-            "%(name)s: %(count)s client waits for a call back, since %(since)s. See: relay missed --waiting",
-            "%(name)s: %(count)s clients wait for a call back, the first since %(since)s. See: relay missed --waiting",
-            count,
-            name=name,
-            since=since,
-        ),
-        "silent": gettext(
-            "%(name)s: nothing has come since %(since)s. Look at the notifications in the UIS cabinet",
-            name=name,
-            since=since,
-        ),
-        "unnotified": f"{of_report}. {advice}",
-        "report": f"{of_report}. {reason}{advice}",
-        "token": gettext(
-            "%(name)s: the token is good until %(since)s. Make a new one, set it, and restart the relay",
-            name=name,
-            since=since,
-        ),
-        "disk": gettext("%(count)s MB are left on the disk of the database. Free some space", count=count),
-        "store": gettext(
-            "the database cannot be written since %(since)s: notifications are not taken. Look at the disk and the log",
-            since=since,
-        ),
-    }
-    return texts[condition.kind]
+    sentence, advice = sentences(condition, since)
+    text = f"{sentence}. {_redacted(translate(condition.reason, zone))}{advice}"
+    command = _COMMANDS.get(condition.kind)
+    if command is None:
+        return text
+    return f"{text} {gettext('Command: %(command)s', command=f'relay {command}'.replace('NAME', condition.name))}"
 
 
-def report_sentences(condition: Condition, since: str) -> tuple[str, str]:
-    """Return what UIS's report shows, or why it cannot be read, and what to do: for an alert and for the page."""
-    if condition.kind == "unnotified":
-        return (
+def sentences(condition: Condition, since: str) -> tuple[str, str]:
+    """Return what is wrong, and what to do: for an alert and for the page."""
+    name, count = condition.name, condition.count
+    texts: Mapping[ConditionKind, Callable[[], tuple[str, str]]] = {
+        "down": lambda: (
+            waiting(gettext("%(name)s has not answered since %(since)s", name=name, since=since), count),
+            gettext("Nothing is lost: the relay asks again by itself, and delivers when it answers."),
+        ),
+        "misconfigured": lambda: (
+            waiting(gettext("%(name)s has taken nothing since %(since)s", name=name, since=since), count),
+            gettext("It answers, but refuses everything. Mend what it says, then try at once."),
+        ),
+        "backlog": lambda: (
+            waiting(
+                gettext("%(name)s does not keep up: the oldest has waited since %(since)s", name=name, since=since),
+                count,
+            ),
+            gettext("Look whether it answers slowly; more `concurrency` or `rate` of the target may help."),
+        ),
+        "dead": lambda: (
+            ngettext(
+                "%(name)s: %(count)s notification was not delivered",
+                "%(name)s: %(count)s notifications were not delivered",
+                count,
+                name=name,
+            ),
+            gettext("Look at the reasons, mend the cause, then send them again."),
+        ),
+        "unreadable": lambda: (
+            ngettext("%(count)s notification cannot be read", "%(count)s notifications cannot be read", count),
+            gettext("Mend it, and the template in the UIS cabinet, or the next one will be the same."),
+        ),
+        "missed": lambda: (
+            ngettext(
+                "%(name)s: %(count)s client waits for a call back since %(since)s",
+                "%(name)s: %(count)s clients wait for a call back, the first since %(since)s",
+                count,
+                name=name,
+                since=since,
+            ),
+            gettext("They called in vain, and nobody has talked to them since."),
+        ),
+        "silent": lambda: (
+            gettext("%(name)s: nothing has come from UIS since %(since)s", name=name, since=since),
+            _look_at_the_cabinet(),
+        ),
+        "unnotified": lambda: (
             gettext(
                 "%(name)s: since %(since)s calls come without a notification; UIS's report has %(count)s",
-                name=condition.name,
+                name=name,
                 since=since,
-                count=condition.count,
+                count=count,
             ),
-            gettext("Look whether the notifications in the UIS cabinet are on, and go to the relay's address."),
-        )
-    return (
-        gettext("%(name)s: UIS's report of calls has not been read since %(since)s", name=condition.name, since=since),
-        gettext("Mend what it says; then `relay check --online` tells at once, and within the hour it is read again."),
-    )
+            _look_at_the_cabinet(),
+        ),
+        "report": lambda: (
+            gettext("%(name)s: UIS's report of calls has not been read since %(since)s", name=name, since=since),
+            gettext(
+                "Mend what it says; then `relay check --online` tells at once, and within the hour it is read again."
+            ),
+        ),
+        "token": lambda: (
+            gettext("%(name)s: the token is good until %(since)s", name=name, since=since),
+            gettext("Make a new one, set it in the configuration, and restart the relay."),
+        ),
+        "disk": lambda: (
+            gettext("%(count)s MB are left on the disk of the database", count=count),
+            gettext("Free some space: on a full disk no notification can be taken."),
+        ),
+        "store": lambda: (
+            gettext("The database cannot be written since %(since)s: notifications are not taken", since=since),
+            gettext("Look at the disk and the log."),
+        ),
+    }
+    return texts[condition.kind]()
+
+
+def waiting(sentence: str, count: int) -> str:
+    """Return the sentence with how many deliveries wait."""
+    waits = ngettext("%(count)s delivery waits", "%(count)s deliveries wait", count)
+    return f"{sentence}; {waits}" if count else sentence
+
+
+def _look_at_the_cabinet() -> str:
+    return gettext("Look whether the notifications in the UIS cabinet are on, and go to the relay's address.")
 
 
 def _resolved(condition: Condition) -> str:

@@ -50,6 +50,22 @@ def source_statuses(
     return tuple(map(status, settings.sources.values()))
 
 
+class WaitingClients:
+    """Finds who called in vain and waits for a call back; once a minute, for it reads all calls of days."""
+
+    def __init__(self, settings: Settings, store: Store) -> None:
+        self._is_wanted, self._store = bool(settings.alerts.missed_for), store
+        self._found: Mapping[str, Sequence[datetime]] = {}
+        self._found_at = EPOCH
+
+    def since(self, now: datetime) -> Mapping[str, Sequence[datetime]]:
+        """Return by source since when; nothing where nobody wants to be told. Raises StoreError."""
+        if self._is_wanted and now - self._found_at >= _MISSED_EVERY:
+            self._found_at = now
+            self._found = waiting_clients(missed_calls(self._store.queries.told_calls(now - _MISSED_WITHIN)))
+        return self._found
+
+
 class SnapshotCollector:
     """`token_ends`: when the tokens of targets end, by target."""
 
@@ -59,8 +75,7 @@ class SnapshotCollector:
         self._started_at: datetime | None = None
         self._open_since: dict[str, datetime] = {}
         self._store_down_since: datetime | None = None
-        self._waiting: Mapping[str, Sequence[datetime]] = {}
-        self._missed_at = EPOCH
+        self.waiting = WaitingClients(settings, store)
 
     def collect(self) -> Snapshot:
         now = self._clock()
@@ -84,17 +99,11 @@ class SnapshotCollector:
             sources=source_statuses(settings, store, now, watched_since),
             dead={name: each.dead for name, each in figures.items() if each.dead or name in settings.targets},
             unreadable=store.pages.quarantined(),
-            missed=self._missed(now),
+            missed=self.waiting.since(now),
             token_ends=self._token_ends,
             free_bytes=store.database.free_bytes(),
             summary_at=self._summary_at(now),
         )
-
-    def _missed(self, now: datetime) -> Mapping[str, Sequence[datetime]]:
-        """Return since when clients wait for a call back; found anew once a minute, for it reads all calls of days."""
-        if self._settings.alerts.missed_for and now - self._missed_at >= _MISSED_EVERY:
-            self._waiting, self._missed_at = clients_who_wait(self._store, now), now
-        return self._waiting
 
     def summary(self) -> Summary:
         """Return what was in the last 24 hours. Raises StoreError."""
@@ -131,8 +140,3 @@ class SnapshotCollector:
             due=figures.due,
             oldest_due_at=figures.oldest_due_at,
         )
-
-
-def clients_who_wait(store: Store, now: datetime) -> Mapping[str, Sequence[datetime]]:
-    """Return by source since when clients wait for a call back. Raises StoreError."""
-    return waiting_clients(missed_calls(store.queries.told_calls(now - _MISSED_WITHIN)))

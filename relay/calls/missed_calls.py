@@ -12,6 +12,7 @@ from relay.calls.summary import CallSummary, summarise
 from relay.models import CallEvent, ToldCall
 
 _NUMBER_MIN = 7  # digits: what has fewer is a colleague's extension
+_LONGEST_S = 7 * 86_400  # of a call
 _NEVER = datetime.max.replace(tzinfo=UTC)
 
 
@@ -94,12 +95,17 @@ def _read(call: ToldCall) -> _Read:
     ended_at = max(finished_at, began_at + _length(call.events)) if is_over else _NEVER
     talked_at = began_at if answered and not is_over else None
     if summary.result is not None and summary.result.result == "talked":
-        talked_at = max(began_at, ended_at - timedelta(seconds=summary.result.seconds))
+        talked_at = max(began_at, ended_at - _span(summary.result.seconds))
     return _Read(call, summary, began_at, talked_at, ended_at)
 
 
 def _length(events: Iterable[CallEvent]) -> timedelta:
-    return timedelta(seconds=max((event.total_seconds or 0 for event in events), default=0))
+    return _span(max((event.total_seconds or 0 for event in events), default=0))
+
+
+def _span(seconds: int) -> timedelta:
+    """Return it, for any number that an event may hold."""
+    return timedelta(seconds=min(seconds, _LONGEST_S))
 
 
 def _missed(read: _Read, of_client: list[_Read]) -> MissedCall:

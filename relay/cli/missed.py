@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from relay.cli.options import as_json, as_moment, open_relay, print_json
+from relay.errors import Conflict
 from relay.i18n import gettext, moment
 from relay.operations import missed_records
 from relay.operations.filters import refuse_unknown
@@ -32,7 +33,10 @@ def missed(source: str | None, since: str | None, waiting: bool, file: Path | No
         relay, as_moment(since, zone, "--since") or now - _SINCE, source, only_waiting=waiting
     )
     if file is not None:
-        file.write_text(missed_records.as_csv(calls, zone, now), encoding="utf-8")
+        try:
+            file.write_text(missed_records.as_csv(calls, zone, now), encoding="utf-8")
+        except OSError as exc:
+            raise Conflict("%(file)s cannot be written: %(why)s", file=file, why=exc.strerror or "") from exc
         click.echo(f"{file}: {len(calls)}")
     elif json_lines:
         for call in calls:
@@ -43,6 +47,6 @@ def missed(source: str | None, since: str | None, waiting: bool, file: Path | No
             style = "red" if call.waits else ""
             row = (moment(call.began_at, zone), call.client, call.line, call.employee)
             table.add_row(*(each or "–" for each in row), missed_records.became(call, now), style=style)
-        Console().print(table)
+        Console(markup=False).print(table)
     else:
         click.echo(gettext("no missed calls"))

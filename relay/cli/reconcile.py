@@ -44,6 +44,10 @@ def reconcile(source: str | None, since: str | None, until: str | None, dry_run:
     failed = False
     for name, reconciler in chosen.items():
         first = begins or reconciler.span(states.get(name), relay.settings.storage.keep_delivered)[0]
+        if first >= ends:
+            raise click.BadParameter(
+                gettext("is before everything that is compared; give --since too"), param_hint="--until"
+            )
         try:
             with _progress(name) as progress:
                 findings = reconciler.run(first, ends, dry_run=dry_run, progress=partial(progress.advance, TaskID(0)))
@@ -86,7 +90,7 @@ def _show(name: str, findings: Findings, dry_run: bool) -> None:
         + (gettext("; nothing was brought (--dry-run)") if dry_run and findings.missing else "")
     )
     if calls:
-        Console().print(_table(calls))
+        Console(markup=False).print(_table(calls))
 
 
 def _table(calls: Iterable[Missing]) -> Table:

@@ -81,7 +81,7 @@ def show(id: str, json_lines: bool) -> None:
     table = _table("event", event.id)
     for name in ("source", "endpoint", "kind", "state", "session", "problem"):
         table.add_row(gettext(name), _cell(name, getattr(event, name), zone))
-    table.add_row(gettext("accepted"), _local(event.received_at, zone))
+    table.add_row(gettext("accepted"), moment(event.received_at, zone))
     for note in event.notes:
         table.add_row(gettext("note"), translate(note))
     if event.duplicate_count:
@@ -103,7 +103,7 @@ def show(id: str, json_lines: bool) -> None:
                 took(attempt.took_ms),
                 translate(attempt.reason),
             )
-            table.add_row(f"{_local(attempt.at, zone)} #{attempt.number}", "  ".join(filter(None, answer)))
+            table.add_row(f"{moment(attempt.at, zone)} #{attempt.number}", "  ".join(filter(None, answer)))
         console.print(table)
         for exchange in kept[delivery.seq].exchanges if delivery.seq in kept else ():
             for text in (serializers.request_text(exchange), serializers.answer_text(exchange)):
@@ -202,8 +202,8 @@ def _print_status(relay: Relay, targets: list[serializers.JSONDict], sources: li
     if targets:
         table = _table("target", "state", "waits", "oldest", "24 h", "dead letters")
         for row in targets:
-            state = f"[{_STYLES.get(row['state'], 'green')}]{gettext(row['state'])}[/]"
-            dead = f"[red]{row['dead']}[/]" if row["dead"] else "0"
+            state = Text(gettext(row["state"]), style=_STYLES.get(row["state"], "green"))
+            dead = Text(str(row["dead"]), style="red" if row["dead"] else "")
             table.add_row(
                 row["target"], state, str(row["due"]), ago(row["oldest_due_at"]), str(row["delivered_24h"]), dead
             )
@@ -260,7 +260,7 @@ def _cell(name: str, value: Any, zone: ZoneInfo) -> str:
     if value in (None, "", {}):
         return "–"
     if name.endswith("_at"):
-        return _local(datetime.fromisoformat(value), zone)
+        return moment(datetime.fromisoformat(value), zone)
     if isinstance(value, dict):
         return ", ".join(f"{status}: {count}" for status, count in value.items())
     return translate(value) if isinstance(value, str) else str(value)
@@ -269,10 +269,6 @@ def _cell(name: str, value: Any, zone: ZoneInfo) -> str:
 def _repeats(event: Event) -> str:
     times = event.duplicate_count + 1
     return ngettext("sent %(count)s time", "sent %(count)s times", times) if times > 1 else ""
-
-
-def _local(moment: datetime, zone: ZoneInfo) -> str:
-    return moment.astimezone(zone).strftime("%Y-%m-%d %H:%M:%S")
 
 
 def _table(*headings: str) -> Table:
@@ -291,5 +287,5 @@ def _print(table: Table, otherwise: str) -> None:
 
 def _console() -> Console:
     """Return a console as wide as the terminal; in a pipe as wide as a usual one."""
-    console = Console(highlight=False)
-    return console if console.is_terminal else Console(highlight=False, width=_PIPE_WIDTH)
+    console = Console(highlight=False, markup=False)
+    return console if console.is_terminal else Console(highlight=False, markup=False, width=_PIPE_WIDTH)

@@ -45,14 +45,12 @@ def when(text: str, zone: ZoneInfo, now: datetime) -> datetime:
 def refuse_unknown(relay: Relay, target: str | None, source: str | None) -> None:
     """Raises NotFound for a target or source that neither the configuration nor the store knows."""
     targets = relay.store.queries.target_names(relay.settings.targets)
-    for noun, name, names in (("target", target, targets), ("source", source, relay.settings.sources)):
-        if name is not None and name not in names:
-            raise NotFound(
-                "there is no %(noun)s %(name)s; there are: %(names)s",
-                noun=noun,
-                name=name,
-                names=", ".join(sorted(names)) or "none",
-            )
+    if target is not None and target not in targets:
+        names = ", ".join(sorted(targets))
+        raise NotFound("there is no target %(name)s; there are: %(names)s", name=target, names=names)
+    if source is not None and source not in relay.settings.sources:
+        names = ", ".join(sorted(relay.settings.sources))
+        raise NotFound("there is no source %(name)s; there are: %(names)s", name=source, names=names)
 
 
 def choose(relay: Relay, filters: Selection, allowed: tuple[str, ...]) -> Chosen:

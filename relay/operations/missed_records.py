@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Iterable
 from datetime import datetime
 from zoneinfo import ZoneInfo
@@ -14,7 +15,7 @@ from relay.i18n import age, gettext, moment, ngettext
 from relay.operations.serializers import JSONDict
 from relay.wiring import Relay
 
-_FORMULAS = ("=", "-", "@", "\t")  # a spreadsheet would reckon with what begins so
+_FORMULA = re.compile(r"[=@\t\r-]|\+(?!\d+$)")  # a spreadsheet would reckon with what begins so; numbers may
 
 
 def missed(relay: Relay, since: datetime, source: str | None = None, *, only_waiting: bool = False) -> list[MissedCall]:
@@ -76,4 +77,4 @@ def as_csv(calls: Iterable[MissedCall], zone: ZoneInfo, now: datetime) -> str:
 
 def _cell(value: str | None) -> str:
     text = value or ""
-    return f"'{text}" if text.startswith(_FORMULAS) else text
+    return f"'{text}" if _FORMULA.match(text) else text

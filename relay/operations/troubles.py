@@ -12,11 +12,11 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from relay.alerts.evaluate import Condition, Snapshot, TargetStatus, conditions
-from relay.alerts.messages import report_sentences
-from relay.alerts.snapshot import clients_who_wait, source_statuses
+from relay.alerts.messages import sentences, waiting
+from relay.alerts.snapshot import source_statuses
 from relay.clock import EPOCH
 from relay.errors import StoreError
-from relay.i18n import age, gettext, moment, ngettext
+from relay.i18n import gettext, moment, ngettext
 from relay.operations.serializers import JSONDict
 from relay.wiring import Relay
 
@@ -53,7 +53,7 @@ def troubles(relay: Relay, targets: Sequence[JSONDict]) -> list[Trouble]:
     now = relay.clock()
     known = conditions(_snapshot(relay, targets, now), replace(relay.settings.alerts, down_for=timedelta(0)))
     present = [
-        *(_of_condition(relay, condition, now) for condition in known if condition.kind in _RANKS),
+        *(_of_condition(relay, condition) for condition in known if condition.kind in _RANKS),
         *_of_targets(targets),
         *_of_sources(relay, now),
         *_of_reports(relay),
@@ -70,7 +70,7 @@ def _snapshot(relay: Relay, targets: Sequence[JSONDict], now: datetime) -> Snaps
         sources=source_statuses(relay.settings, relay.store, now, now),
         dead={record["target"]: record["dead"] for record in targets},
         unreadable=relay.store.pages.quarantined(),
-        missed=clients_who_wait(relay.store, now) if relay.settings.alerts.missed_for else {},
+        missed=relay.alerts.waiting.since(now),
         token_ends=relay.token_ends,
         free_bytes=relay.store.database.free_bytes(),
     )
@@ -93,88 +93,20 @@ def _moment(text: str | None) -> datetime | None:
     return None if text is None else datetime.fromisoformat(text)
 
 
-def _of_condition(relay: Relay, condition: Condition, now: datetime) -> Trouble:
-    name, count = condition.name, condition.count
+def _of_condition(relay: Relay, condition: Condition) -> Trouble:
     since = moment(condition.since, condition.zone or relay.settings.timezone)
-    sentence, advice = {
-        "down": lambda: (
-            _waiting(gettext("%(name)s has not answered since %(since)s", name=name, since=since), count),
-            gettext("Nothing is lost: the relay asks again by itself, and delivers when it answers."),
-        ),
-        "misconfigured": lambda: (
-            _waiting(gettext("%(name)s has taken nothing since %(since)s", name=name, since=since), count),
-            gettext("It answers, but refuses everything. Mend what it says, then try at once."),
-        ),
-        "backlog": lambda: (
-            _waiting(
-                gettext(
-                    "%(name)s does not keep up: the oldest has waited for %(span)s",
-                    name=name,
-                    span=_age(condition, now),
-                ),
-                count,
-            ),
-            gettext("Look whether it answers slowly; more `concurrency` or `rate` of the target may help."),
-        ),
-        "dead": lambda: (
-            ngettext(
-                "%(name)s: %(count)s notification was not delivered",
-                "%(name)s: %(count)s notifications were not delivered",
-                count,
-                name=name,
-            ),
-            gettext("Look at the reasons, mend the cause, then send them again."),
-        ),
-        "unreadable": lambda: (
-            ngettext("%(count)s notification cannot be read", "%(count)s notifications cannot be read", count),
-            gettext("Mend here, and the template in the UIS cabinet, or the next one will be the same."),
-        ),
-        "missed": lambda: (
-            ngettext(
-                "%(name)s: %(count)s client waits for a call back since %(since)s",
-                "%(name)s: %(count)s clients wait for a call back, the first since %(since)s",
-                count,
-                name=name,
-                since=since,
-            ),
-            gettext("They called in vain, and nobody has talked to them since."),
-        ),
-        "silent": lambda: (
-            gettext("%(name)s: nothing has come from UIS since %(since)s", name=name, since=since),
-            gettext("Look whether the notifications in the UIS cabinet are on, and go to the relay's address."),
-        ),
-        "unnotified": lambda: report_sentences(condition, since),
-        "report": lambda: report_sentences(condition, since),
-        "token": lambda: (
-            gettext("%(name)s: the token is good until %(since)s", name=name, since=since),
-            gettext("Make a new one, set it in the configuration, and restart the relay."),
-        ),
-        "disk": lambda: (
-            gettext("%(count)s MB are left on the disk of the database", count=count),
-            gettext("Free some space: on a full disk no notification can be taken."),
-        ),
-    }[condition.kind]()
-    return Trouble(condition.kind, name, sentence, advice, condition.reason or None)
-
-
-def _waiting(sentence: str, count: int) -> str:
-    """Return the sentence with how many deliveries wait."""
-    waits = ngettext("%(count)s delivery waits", "%(count)s deliveries wait", count)
-    return f"{sentence}; {waits}" if count else sentence
-
-
-def _age(condition: Condition, now: datetime) -> str:
-    return age(now - (condition.since or now))
+    sentence, advice = sentences(condition, since)
+    return Trouble(condition.kind, condition.name, sentence, advice, condition.reason or None)
 
 
 def _of_targets(targets: Sequence[JSONDict]) -> Iterator[Trouble]:
     for record in targets:
         name, count = record["target"], record["due"]
         if record["state"] == "paused":
-            sentence = _waiting(gettext("%(name)s is paused", name=name), count)
+            sentence = waiting(gettext("%(name)s is paused", name=name), count)
             yield Trouble("paused", name, sentence, gettext("What comes is kept until you resume."))
         elif record["state"] == "removed" and count:
-            sentence = _waiting(gettext("%(name)s is not in the configuration any more", name=name), count)
+            sentence = waiting(gettext("%(name)s is not in the configuration any more", name=name), count)
             advice = gettext("Move them to another target: relay replay --target %(name)s --to TARGET", name=name)
             yield Trouble("removed", name, sentence, advice)
 

@@ -22,12 +22,13 @@ from relay.ingest.service import Intake
 from relay.reports import report_call
 from relay.reports.report_call import CALL_FIELDS, LEG_FIELDS, ReportCall, Row
 from relay.store import KnownCall, ReportState, Store
-from relay.uis_api.data_api import DataApi, least_interval
+from relay.uis_api.data_api import DataApi, TooManyRows, least_interval
 from relay.uis_api.json_rpc import ApiError, Limits
 
 log = structlog.get_logger("relay.reports")
 
 BROUGHT = Message("UIS's report of calls: its notification never came")
+_SHORTEST = timedelta(seconds=2)  # UIS knows seconds alone
 _LONGEST = timedelta(days=89)  # UIS answers for three months at most
 _RECORDS_FOR = timedelta(hours=2)  # after its end a call may get its recording
 _MENDED_AFTER = timedelta(hours=1)  # a report that is misconfigured is asked for so rarely
@@ -132,7 +133,14 @@ class Reconciler:
             "include_ongoing_calls": False,
             "sort": [{"field": "start_time", "order": "asc"}],
         }
-        rows = self._api.rows("get.calls_report", params, fields=CALL_FIELDS)
+        try:
+            rows = list(self._api.rows("get.calls_report", params, fields=CALL_FIELDS))
+        except TooManyRows:
+            if until - since < _SHORTEST:
+                raise
+            middle = since + (until - since) / 2
+            halves = [*self._calls(since, middle), *self._calls(middle, until)]
+            return list({call.session: call for call in halves}.values())
         calls = [call for row in rows if (call := self._read(row, zone)) is not None]
         settled = self._clock() - self._report.settle
         left_out = {_digits(line) for line in self._report.skip_lines}

@@ -82,7 +82,8 @@ def read_call(row: Row, zone: ZoneInfo) -> ReportCall | None:
     if not row.get("finish_time"):
         return None
     session, began_at, ended_at = row.get("id"), *(read_time(row.get(at), zone) for at in ("start_time", "finish_time"))
-    is_session = isinstance(session, int | str) and not isinstance(session, bool) and str(session).isprintable()
+    is_text = isinstance(session, int | str) and not isinstance(session, bool)
+    is_session = is_text and str(session).strip() != "" and str(session).isprintable()
     if began_at is None or ended_at is None or not is_session:
         raise MalformedEvent("it has no session, or no times that can be read")
     return ReportCall(str(session), began_at, ended_at, str(row.get("virtual_phone_number") or ""), row)
@@ -91,9 +92,10 @@ def read_call(row: Row, zone: ZoneInfo) -> ReportCall | None:
 def read_time(text: object, zone: ZoneInfo) -> datetime | None:
     """Read `2026-08-22 11:03:07`, or one with a T and milliseconds, as the account's clock shows it."""
     try:
-        return datetime.fromisoformat(str(text)).replace(tzinfo=zone)
+        at = datetime.fromisoformat(str(text))
     except ValueError:
         return None
+    return at if at.tzinfo else at.replace(tzinfo=zone)
 
 
 def write_time(at: datetime, zone: ZoneInfo) -> str:

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 
-from msgspec import Struct, json
+from msgspec import Struct
 from msgspec.structs import replace
 from sqlalchemy import ColumnElement, TextClause, exists, or_, select, text
 
@@ -23,7 +23,6 @@ from relay.models import (
     EVENT_STATES,
     Attempt,
     AttemptExchanges,
-    CallEvent,
     Delivery,
     Event,
     ToldCall,
@@ -52,8 +51,6 @@ _exchanges = Statement(
     f"SELECT {EXCHANGES.sql} FROM exchanges JOIN deliveries ON seq = delivery_seq WHERE event_seq = :event_seq"
 )
 _deliveries = Statement(f"SELECT {DELIVERY.sql} FROM deliveries WHERE event_seq = :event_seq ORDER BY seq")
-_call_decoder = json.Decoder(CallEvent)
-
 _event = Statement(
     f"""
     SELECT {EVENT.sql} FROM events

@@ -22,6 +22,7 @@ from relay.i18n import Message
 JSON = Any  #: str | int | float | bool | None | list | dict | Ambiguous | Unfilled
 
 _MAX_INTEGER = 2**63 - 1
+_SECONDS_MAX = 7 * 86_400
 _KEY_MAX = 64  # characters of what a call or an employee is found by
 _ITEMS_MAX = 1000
 _DEPTH_MAX = 64  # of lists and objects in each other: far from what any library's recursion bears
@@ -191,6 +192,14 @@ def to_integer(value: JSON) -> int:
     return value
 
 
+def to_seconds(value: JSON) -> int:
+    """Return a duration; what is longer than any call is none, but a moment or milliseconds."""
+    seconds = to_integer(value)
+    if seconds > _SECONDS_MAX:
+        raise ValueError(Message("is no duration in seconds"))
+    return seconds
+
+
 def _whole(value: float) -> int:
     if not value.is_integer():
         raise ValueError(Message("is not a whole number"))
@@ -249,7 +258,7 @@ CONVERSIONS: dict[Type, Callable[[JSON], Any]] = {
     Type.EXTENSION: to_key,
     Type.ID: to_integer,
     Type.IDS: to_integers,
-    Type.SECONDS: to_integer,
+    Type.SECONDS: to_seconds,
     Type.BOOL: to_boolean,
     Type.LINK: to_text,
     Type.LINKS: to_links,

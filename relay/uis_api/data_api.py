@@ -9,6 +9,7 @@ from typing import Any
 
 from relay.clock import Clock
 from relay.config import Report
+from relay.errors import RelayError
 from relay.i18n import Message
 from relay.uis_api.json_rpc import Api, ApiError, JsonRpc, Limits
 
@@ -32,6 +33,10 @@ DATA_API = Api(
         "component_disabled": ("misconfigured", _NO_DATA_API),
     },
 )
+
+
+class TooManyRows(RelayError):
+    """Says that UIS has more rows than it lets anybody page through."""
 
 
 class DataApi:
@@ -59,9 +64,9 @@ class DataApi:
         return zone if isinstance(zone, str) else None
 
     def rows(self, method: str, params: Mapping[str, Any], *, fields: Sequence[str]) -> Iterator[Mapping[str, Any]]:
-        """Yield the rows of all pages. A field that UIS does not know is left out. Raises ApiError."""
+        """Yield the rows of all pages. A field that UIS does not know is left out. Raises ApiError and TooManyRows."""
         fields, offset, total = list(fields), 0, 1
-        while offset < min(total, _OFFSET_MAX):
+        while offset < total:
             page = {**params, "limit": PAGE, "offset": offset, "fields": fields}
             try:
                 rows, total = self._call(method, page)
@@ -70,6 +75,8 @@ class DataApi:
                     raise
                 fields.remove(exc.field)
                 continue
+            if total > _OFFSET_MAX:
+                raise TooManyRows("UIS gives no more than %(most)s rows", most=_OFFSET_MAX)
             yield from rows
             if not rows:
                 return

@@ -148,7 +148,7 @@ def test_a_target_that_goes_down_and_comes_back_is_told_twice(relay: Relay, plac
     watch.check()
 
     [first, second] = place.said
-    assert first.startswith("✖ onec: down since 02.03 12:45; 1 wait")
+    assert first.startswith("✖ onec has not answered since 02.03 12:45; 1 delivery waits")
     assert "relay status" in first
     assert "0987" in first
     assert "900555" not in first  # only the last four digits
@@ -178,8 +178,8 @@ def test_dead_letters_and_bodies_in_quarantine_are_told(
         clock.forward(minutes=2)
 
     assert [said.partition(". ")[0] for said in place.said] == [
-        "✖ notifications that could not be read: 2",
-        "✖ notifications that could not be read: 4",
+        "✖ 2 notifications cannot be read",
+        "✖ 4 notifications cannot be read",
     ]
 
 
@@ -191,7 +191,7 @@ def test_a_silent_source_is_told_in_working_hours_only(
     post(relay, incoming(1)[1])
     clock.forward(hours=6)  # 18:45 in Moscow; since 12:45 they worked for 5 h 15 min
     watch.check()
-    assert "trade: nothing has come since 02.03 12:45" in place.said[0]
+    assert "trade: nothing has come from UIS since 02.03 12:45" in place.said[0]
     post(relay, incoming(2)[1])
     watch.check()
     clock.forward(hours=14)  # 8:45 the next morning
@@ -216,9 +216,9 @@ def test_a_target_that_is_back_is_given_time_to_catch_up(relay: Relay, place: Pl
         watch.check()
 
     assert [said[:20] for said in place.said] == [
-        "✖ onec: down since 0",
+        "✖ onec has not answe",
         "✔ onec: answers agai",
-        "✖ onec: 1 waits, sin",
+        "✖ onec does not keep",
     ]
 
 
@@ -257,7 +257,7 @@ def test_a_store_that_cannot_be_used_is_told_from_memory_and_nothing_else_is_sai
     clock.forward(minutes=2)
     watch.check()
 
-    assert [said[:27] for said in place.said[1:]] == ["✖ the database cannot be wr", "✔ the database can be writt"]
+    assert [said[:27] for said in place.said[1:]] == ["✖ The database cannot be wr", "✔ the database can be writt"]
     assert "store" in relay.store.alert_state.load(channels_room.channels(relay.settings.alerts)[0].id)
 
 

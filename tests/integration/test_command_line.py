@@ -176,6 +176,18 @@ def test_show_for_people_has_the_body_the_notes_and_the_attempts(busy: Operator)
     assert "understood" in text
 
 
+def test_what_others_say_is_no_markup_of_the_terminal(operator: Operator) -> None:
+    event = operator.post(rendered("incoming", scenario_name="[/quote] [red]Основной[/red]"))
+    operator.end("dead", reason="400: [error] [/b]")
+
+    text = operator.run("show", event)
+
+    assert "400: [error] [/b]" in text
+    assert text.count("[/quote] [red]Основной[/red]") == 2  # as it came, and what was understood
+    assert "[error]" in operator.run("dead")
+    assert "[error]" in operator.run("status")
+
+
 def test_a_repeat_is_shown_with_its_time(operator: Operator) -> None:
     event = operator.post(rendered("incoming"))
     operator.post(rendered("incoming"))

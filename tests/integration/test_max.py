@@ -160,4 +160,4 @@ def test_a_running_relay_tells_max(running: Callable[..., Any], api: MaxApi, one
     relay.alerts.check()
 
     [(_, body)] = api.requests
-    assert body["text"].startswith("Ретранслятор UIS, shop\n✖ не удалось разобрать уведомлений: 1.")
+    assert body["text"].startswith("Ретранслятор UIS, shop\n✖ Не читается 1 уведомление.")

@@ -14,11 +14,13 @@ from relay.cli import main
 from relay.i18n import in_language
 from relay.models import Event
 from relay.operations.troubles import Trouble, troubles
+from relay.reports import reconciler
 from relay.reports.reconciler import BROUGHT, ReportLoop
 from relay.sandbox.faults import IN_FRONT
 from relay.sandbox.server import Sandbox
 from relay.sandbox.uis_account import ERRORS, UisAccount, report_row
 from relay.store import Selection
+from relay.uis_api import data_api
 from relay.wiring import Relay
 from tests.calls import VALUES, rendered
 from tests.fakes import FakeClock
@@ -76,6 +78,10 @@ def events(relay: Relay) -> list[Event]:
 
 def store_of(loop: ReportLoop) -> Any:
     return loop._store
+
+
+def events_of(loop: ReportLoop) -> list[Event]:
+    return list(store_of(loop).queries.events(Selection()))
 
 
 def kinds(loop: ReportLoop) -> list[tuple[str | None, str | None]]:
@@ -244,6 +250,19 @@ def test_all_pages_are_read(uis: Sandbox, loop: ReportLoop, clock: FakeClock) ->
 
     assert len(kinds(loop)) == 2301
     assert uis.uis.state()["requests"].count("get.calls_report") == 3
+
+
+def test_more_calls_than_uis_lets_page_through_are_asked_for_in_halves(
+    uis: Sandbox, loop: ReportLoop, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(data_api, "_OFFSET_MAX", 20)
+    monkeypatch.setattr(reconciler, "_LEGS_AT_ONCE", 5)
+    uis.uis.add([call(session, f"2026-03-02 12:{session}:00") for session in range(10, 50)])
+
+    clock.forward(minutes=30)
+    again(loop, clock)
+
+    assert len({event.session for event in events_of(loop)}) == len(kinds(loop)) == 40
 
 
 def test_what_was_before_the_relay_is_not_its_own(

@@ -471,11 +471,11 @@ def test_every_trouble_and_its_end_have_words(kind: ConditionKind, transition: T
 
 def test_numbers_have_their_russian_forms() -> None:
     said = [
-        messages.body((Notice("firing", replace(DOWN, count=count)),), "ru", MOSCOW).split("; ")[1].split(",")[0]
+        messages.body((Notice("firing", replace(DOWN, count=count)),), "ru", MOSCOW).split("; ")[1].split(".")[0]
         for count in (1, 3, 11)
     ]
 
-    assert said == ["в очереди 1 уведомление", "в очереди 3 уведомления", "в очереди 11 уведомлений"]
+    assert said == ["ждёт 1 доставка", "ждут 3 доставки", "ждут 11 доставок"]
 
 
 def test_the_time_is_that_of_the_account() -> None:

@@ -7,6 +7,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
+from msgspec.structs import replace
 
 from relay.calls.missed_calls import MissedCall, missed_calls, waiting_clients
 from relay.ingest.service import parse
@@ -141,6 +142,14 @@ def test_a_lost_call_with_a_talk_in_its_end_is_none() -> None:
     assert said(both) == []
 
 
+def test_a_duration_out_of_this_world_spoils_nothing() -> None:
+    odd = missed(1, 0)
+    [*others, end] = odd.events
+    endless = replace(odd, events=(*others, replace(end, total_seconds=2**62, talk_seconds=2**62, is_lost=None)))
+
+    assert said(endless, missed(2, 1)) != []
+
+
 def test_what_is_told_in_another_order_is_the_same() -> None:
     calls = [missed(1, 0), called(2, 5, talks=False), missed(3, 7), called(4, 10)]
 
@@ -151,6 +160,7 @@ def test_the_table_opens_in_a_spreadsheet_and_runs_nothing() -> None:
     calls = [
         *missed_calls([missed(1, 0), called(2, 14)]),
         MissedCall(source="trade", session="9", began_at=NOON, client=None, line=None, employee='=cmd|" /C calc"!A0'),
+        MissedCall(source="trade", session="9", began_at=NOON, client="+79005550123", line=None, employee="+A1"),
     ]
 
     text = as_csv(calls, ZONE, NOW)
@@ -158,3 +168,4 @@ def test_the_table_opens_in_a_spreadsheet_and_runs_nothing() -> None:
     assert text.startswith("\ufeffBegan;Client;Line;Employee;What became of it;Reached at;Reached by;Source;Call\r\n")
     assert "2026-03-02 12:00:00;+79005550123;+74955550100;" in text
     assert "'=cmd" in text
+    assert ";+79005550123;;'+A1;" in text

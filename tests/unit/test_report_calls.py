@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from relay.config import Report, Secret
 from relay.errors import MalformedEvent
-from relay.reports.report_call import finished, read_call, windows
+from relay.reports.report_call import finished, read_call, read_time, windows
 from relay.targets.http_client import Response
 from relay.uis_api.data_api import DATA_API, least_interval
 from relay.uis_api.json_rpc import ApiError, Limits, read_answer, read_limits
@@ -88,10 +88,20 @@ def test_what_goes_on_is_no_call_yet(row: dict[str, Any]) -> None:
     assert read_call(row, MOSCOW) is None
 
 
-@pytest.mark.parametrize("wrong", [{"id": None}, {"id": True}, {"id": "7\0"}, {"start_time": "yesterday"}])
+@pytest.mark.parametrize(
+    "wrong", [{"id": None}, {"id": True}, {"id": "7\0"}, {"id": ""}, {"id": " "}, {"start_time": "yesterday"}]
+)
 def test_a_row_without_a_session_or_times_cannot_be_read(wrong: dict[str, Any]) -> None:
     with pytest.raises(MalformedEvent):
         read_call({**ROW, **wrong}, MOSCOW)
+
+
+@pytest.mark.parametrize(("text", "hour"), [("2026-08-22 11:03:07", 8), ("2026-08-22T11:03:07Z", 11)])
+def test_a_time_is_the_accounts_unless_it_has_a_zone(text: str, hour: int) -> None:
+    at = read_time(text, MOSCOW)
+
+    assert at is not None
+    assert at.astimezone(UTC).hour == hour
 
 
 def test_a_long_span_is_split() -> None:

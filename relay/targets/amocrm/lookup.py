@@ -16,7 +16,7 @@ from relay.targets.crm.missed_task import Task
 from relay.targets.http_client import TargetError
 
 _PLACES_MAX = 10  # entities of one phone that are looked at
-_PAGE, _PAGES_MAX = 250, 20  # unsorted calls; amoCRM gives no more at once
+_PAGE, _PAGES_MAX = 50, 100  # unsorted calls: of more at once the answer is larger than what is read of one
 _SINGULAR = {plural: entity for entity, plural in PLURAL.items()}
 
 
@@ -55,7 +55,7 @@ class Lookup:
         for page in range(1, _PAGES_MAX + 1):
             entries = self._listed("leads/unsorted", {**query, "page": str(page)}, "unsorted")
             yield from entries
-            if len(entries) < _PAGE or entries[-1].get("created_at", 0) < began_at:
+            if len(entries) < _PAGE or (entries[-1].get("created_at") or 0) < began_at:
                 return
 
     def note(self, entity: list[Any], link: str) -> dict[str, Any]:

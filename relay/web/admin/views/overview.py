@@ -101,7 +101,6 @@ def _chart(series: dict[str, list[int]]) -> dict[str, Any]:
         "height": _HEIGHT,
         "bar": _BAR,
         "bars": bars,
-        "most": max(sums),
         "totals": totals,
     }
 
