@@ -86,6 +86,8 @@ class Dialer:
                 self._call(source, calls, request, click)
             else:  # there were too many
                 self._fail(source, request, click)
+        except Exception:  # a fault of ours, or the store: on disk it is unclear, and is called no second time
+            log.exception("click.failed", source=source.name)
         finally:
             self._threads.discard(threading.current_thread())
 

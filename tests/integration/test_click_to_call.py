@@ -342,7 +342,7 @@ def lane_tells(relay: Relay, clock: FakeClock, session: int, external_id: str | 
 
 def test_a_click_in_bitrix24_is_one_call_there_too(systems: Sandbox, portal: Relay, clock: FakeClock) -> None:
     call_id = registered(systems)
-    assert event(portal, clock, call_id) == 200
+    assert event(portal, clock, call_id, **{"data[LINE_NUMBER]": "the main line"}) == 200
     ended(portal)
     [call] = placed(systems)
     assert (call["employee"], call["external_id"]) == ({"id": 323409}, call_id)
