@@ -172,7 +172,8 @@ def test_a_kill_before_uis_has_answered_a_click_places_no_second_call(
         relay.start()
         assert [relay.request("POST", path, body)[0] for _ in range(3)] == [again] * 3
         relay.terminate()  # it waits for what is being called
-        assert len(systems.uis.state()["placed"]) == 1
+        # what was just arriving may have been cut off before UIS had all of it
+        assert len(systems.uis.state()["placed"]) in ((0, 1) if moment == "arrived" else (1,))
         assert [click.state for click in store.clicks.recent(9)] == ["unclear"]
     finally:
         relay.end()
