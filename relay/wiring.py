@@ -62,7 +62,9 @@ class Relay:
         self.alerts.stop_soon()
         self.heartbeat.stop_soon()
         self.reports.stop_soon()
+        ends = time.monotonic() + grace_s
         self.dispatcher.stop(grace_s)
+        self.dialer.stop(ends - time.monotonic())
 
     def close(self) -> None:
         self.rejections.flush()

@@ -20,7 +20,7 @@ class Bitrix24Event(Struct, frozen=True):
     is_registered: bool
     user: int | None  #: who clicked; of a call-back nobody
     phone: str
-    line: str
+    line: str  #: empty where it is a name, and no number: then the configured one calls
     at: datetime | None
 
 
@@ -30,7 +30,7 @@ def read_event(body: bytes) -> Bitrix24Event:
     call_id, ts = fields.get("data[CALL_ID]", ""), fields.get("ts", "")
     phone = fields.get("data[PHONE_NUMBER_INTERNATIONAL]") or fields.get("data[PHONE_NUMBER]", "")
     digest = hashlib.blake2b(f"{ts} {phone}".encode(), digest_size=12).hexdigest()
-    user = fields.get("data[USER_ID]", "")
+    user, line = fields.get("data[USER_ID]", ""), fields.get("data[LINE_NUMBER]", "")
     return Bitrix24Event(
         name=fields.get("event", "").upper(),
         token=fields.get("auth[application_token]", ""),
@@ -38,7 +38,7 @@ def read_event(body: bytes) -> Bitrix24Event:
         is_registered=bool(call_id),
         user=int(user) if _is_number(user) else None,
         phone=phone,
-        line=fields.get("data[LINE_NUMBER]", ""),
+        line=line if line.lstrip("+").isdigit() else "",
         at=datetime.fromtimestamp(int(ts), UTC) if _is_number(ts) else None,
     )
 

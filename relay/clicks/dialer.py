@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import threading
+import time
 from collections.abc import Mapping
 from contextlib import closing
 from datetime import datetime, timedelta
@@ -34,6 +35,7 @@ log = structlog.get_logger("relay.clicks")
 
 TEXT_MAX = 100  # of an external id, and of who clicked
 _TOO_OLD = timedelta(seconds=30)
+_PATIENCE = timedelta(seconds=10)  # of a person who has clicked
 _LEARNT_FOR, _UNKNOWN_FOR = timedelta(days=1), timedelta(minutes=1)
 _UNANSWERED = Message("nobody knows whether the call was placed: look whether the phone rings before you click again")
 _UNKNOWN_EMPLOYEE = Message(
@@ -59,7 +61,7 @@ class Dialer:
     def __init__(self, settings: Settings, store: Store, clock: Clock, portals: Mapping[str, Bitrix24]) -> None:
         self._settings, self._store, self._clock, self._portals = settings, store, clock, portals
         self._employees: dict[str, tuple[dict[str, int], datetime]] = {}  # by source, and until when they are believed
-        self._asking = threading.Lock()
+        self._threads: set[threading.Thread] = set()
 
     def place(self, source: Source, calls: ClickToCall, request: CallRequest) -> Click:
         """Place the call, and return what became of it; of a click that was there before, what became of that.
@@ -72,9 +74,28 @@ class Dialer:
     def place_later(self, source: Source, calls: ClickToCall, request: CallRequest) -> Click:
         """Return when the click is on disk, and place the call then. Raises StoreError likewise."""
         click, is_new = self._begin(source, calls, request)
-        if is_new:  # a thread that the end of the process waits for
-            threading.Thread(target=self._call, args=(source, calls, request, click), name="click").start()
+        if is_new or not click.seq:
+            thread = threading.Thread(target=self._go_on, args=(source, calls, request, click), name="click")
+            self._threads.add(thread)
+            thread.start()
         return click
+
+    def _go_on(self, source: Source, calls: ClickToCall, request: CallRequest, click: Click) -> None:
+        try:
+            if click.seq:
+                self._call(source, calls, request, click)
+            else:  # there were too many
+                self._fail(source, request, click)
+        except Exception:  # a fault of ours, or the store: on disk it is unclear, and is called no second time
+            log.exception("click.failed", source=source.name)
+        finally:
+            self._threads.discard(threading.current_thread())
+
+    def stop(self, grace_s: float) -> None:
+        """Wait for the answers of calls that are being placed, so that they are recorded."""
+        ends = time.monotonic() + grace_s
+        for thread in list(self._threads):
+            thread.join(max(0.0, ends - time.monotonic()))
 
     def _begin(self, source: Source, calls: ClickToCall, request: CallRequest) -> tuple[Click, bool]:
         now = self._clock()
@@ -110,8 +131,9 @@ class Dialer:
                 log.warning("click.registered_twice", source=source.name, target=click.target, session=done.session)
         except StoreError as exc:  # on disk it stays unclear, and is called no second time
             log.error("click.not_recorded", source=source.name, session=done.session, reason=str(exc))
-        if done.target is not None and done.state not in ("started", "unclear"):
-            self._fail(source, request, done)
+        self._fail(source, request, done)
+        if done.error == "employee_not_found":
+            self._employees.pop(source.name, None)  # what was learnt is out of date
         return done
 
     def _start(self, source: Source, calls: ClickToCall, request: CallRequest, external_id: str) -> str:
@@ -146,13 +168,13 @@ class Dialer:
 
     def _learnt(self, source: Source) -> dict[str, int]:
         """Return the ids of UIS's employees by extension, as the report's key shows them. Raises ApiError."""
-        with self._asking:
-            learnt, until = self._employees.get(source.name, ({}, self._clock()))
-            if source.report is not None and until <= self._clock():
-                with closing(DataApi(replace(source.report, timeout=timedelta(seconds=10)), self._clock, {})) as api:
-                    learnt = {ext: int(employee) for employee, ext in api.extensions().items() if employee.isdigit()}
-                self._employees[source.name] = learnt, self._clock() + (_LEARNT_FOR if learnt else _UNKNOWN_FOR)
-            return learnt
+        learnt, until = self._employees.get(source.name, ({}, self._clock()))
+        if source.report is not None and until <= self._clock():
+            hasty = replace(source.report, timeout=_PATIENCE)
+            with closing(DataApi(hasty, self._clock, {})) as api:
+                learnt = {ext: int(employee) for employee, ext in api.extensions().items() if employee.isdigit()}
+            self._employees[source.name] = learnt, self._clock() + (_LEARNT_FOR if learnt else _UNKNOWN_FOR)
+        return learnt
 
     def _portal(self, source: Source) -> str:
         """Return the source's one Bitrix24."""
@@ -160,8 +182,10 @@ class Dialer:
         return next(target.name for target in targets if isinstance(target, Bitrix24Target))
 
     def _fail(self, source: Source, request: CallRequest, click: Click) -> None:
-        """Finish the call that Bitrix24 has registered: its card would stay open. Once; it may be closed by hand."""
-        portal = self._portals[self._portal(source)]
+        """Finish what Bitrix24 has registered, where no call was placed: its card would stay open. Asked once."""
+        if click.target is None or click.state in ("started", "unclear"):
+            return
+        portal = self._portals[click.target]
         with in_language("ru"):  # it stands in the CRM
             reason = translate(click.reason or "")
         try:

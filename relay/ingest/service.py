@@ -82,9 +82,7 @@ class Intake:
         parsed = parse(raw, is_query=is_query, endpoint=endpoint, zone=source.timezone, beside=beside)
         routes, notes = self._routes(source, parsed)
         new = self._new(source, endpoint, raw, parsed, notes, routes, is_query=is_query)
-        if source.calls is not None and parsed.call is not None and parsed.call.external_id and parsed.call.session_id:
-            # before a lane can see the event: at Bitrix24 the call is registered already
-            self._store.clicks.notified(source.name, parsed.call.external_id, parsed.call.session_id)
+        self._tell_clicks(source, parsed.call)
         if source.report is not None and parsed.call is not None and parsed.call.kind in ("finished", "lost"):
             new = replace(new, adds_to=partial(adds, parsed.call))
         return _receipt(self._add(new), parsed, new)
@@ -98,12 +96,18 @@ class Intake:
         parsed = parse(raw, is_query=False, endpoint="rec", zone=source.timezone)
         if parsed.call is None:
             raise MalformedEvent(parsed.problem or "")
+        self._tell_clicks(source, parsed.call)
         routes, notes = self._routes(source, parsed)
         new = self._new(source, "rec", raw, parsed, (*notes, note), routes, is_query=False)
         key = f"{source.name}\x00{parsed.call.session_id}\x00{parsed.call.kind}".encode()
         event_id = f"report-{hashlib.blake2b(key, digest_size=12).hexdigest()}"
         new = replace(new, id=event_id, origin="report", duplicate_window=timedelta(0))
         return _receipt(self._store.inbox.add_reported(new), parsed, new)
+
+    def _tell_clicks(self, source: Source, call: CallEvent | None) -> None:
+        """Say that a click's call has begun, before a lane can see the event: Bitrix24 has it registered already."""
+        if source.calls is not None and call is not None and call.external_id and call.session_id:
+            self._store.clicks.notified(source.name, call.external_id, call.session_id)
 
     def _new(
         self,

@@ -56,7 +56,7 @@ class Clicks:
 
     def finish(self, click: Click) -> bool:
         """Keep what UIS answered, and tell the Bitrix24 that has registered the call its session; False: too late."""
-        locks = [f"clicks:{click.source}", f"target:{click.target}"]
+        locks = [f"clicks:{click.source}", *([f"target:{click.target}"] if click.target else [])]
         with self._database.write(PATIENT_TIMEOUT_S, alone_for=locks) as connection:
             return _end(connection, click)
 

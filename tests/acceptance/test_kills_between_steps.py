@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 import pytest
 
 from relay import bootstrap, config, wiring
 from relay.sandbox.bitrix24.portal import Bitrix24
 from relay.sandbox.server import Sandbox
-from relay.store import Selection
+from relay.store import Selection, Store
 from tests.acceptance.process import SOAK, Process
 from tests.fakes import FakeClock
 from tests.lanes import post
@@ -52,8 +54,8 @@ class Killer:
         self._left -= 1
         if not self._left:
             assert self.process is not None
-            self.killed = True
             self.process.kill()
+            self.killed = True
 
 
 @pytest.mark.parametrize(("target", "number", "moment"), CUTS if SOAK else SHORT)
@@ -124,9 +126,27 @@ def _assert_once(systems: Sandbox) -> None:
     assert len(systems.onec.state()["writes"]) in (3, 4)
 
 
+_CLICK = json.dumps({"employee": "101", "phone": "+79005550123", "external_id": "order-7"}).encode()
+_EVENT = {
+    "event": "ONEXTERNALCALLSTART",
+    "auth[application_token]": "application-token",
+    "data[CALL_ID]": "externalCall.1",
+    "data[USER_ID]": "12",
+    "data[PHONE_NUMBER]": "79005550123",
+}
+
+
 @pytest.mark.parametrize("moment", ["arrived", "answered"])
+@pytest.mark.parametrize(
+    ("path", "body", "again"),
+    [
+        ("/trade/hs/UIScom/call?token=click-to-call-secret", _CLICK, 504),
+        ("/trade/bitrix24/events", urlencode(_EVENT).encode(), 200),
+    ],
+    ids=["click", "click_in_bitrix24"],
+)
 def test_a_kill_before_uis_has_answered_a_click_places_no_second_call(
-    moment: str, tmp_path: Path, unused_port: int
+    path: str, body: bytes, again: int, moment: str, tmp_path: Path, unused_port: int
 ) -> None:
     killer = Killer("uis", 1, moment)
     systems = Sandbox(observe=killer).start()
@@ -137,21 +157,24 @@ def test_a_kill_before_uis_has_answered_a_click_places_no_second_call(
     token = "click-to-call-secret"
     line = "74955550100"
     employees = {{ "101" = 323409 }}
+    application_token = "application-token"
     """
     file = tmp_path / "relay.toml"
     file.write_text(configuration(systems, tmp_path / "relay.db", amo=calls), encoding="utf-8")
     relay = killer.process = Process(file, unused_port, tmp_path / "relay.log")
-    click = json.dumps({"employee": "101", "phone": "+79005550123", "external_id": "order-7"}).encode()
-    path = "/trade/hs/UIScom/call?token=click-to-call-secret"
+    store = Store(f"sqlite:///{tmp_path / 'relay.db'}")
     try:
         relay.start()
-        with pytest.raises(OSError):  # the worker is gone
-            relay.request("POST", path, click)
+        with contextlib.suppress(OSError):  # the process may be gone before it has answered
+            relay.request("POST", path, body)
+        eventually(lambda: killer.killed, "the relay was killed")
         relay.end()
         relay.start()
-        answers = [relay.request("POST", path, click) for _ in range(3)]
-        assert [(status, answer["error"]) for status, answer in answers] == [(504, "unclear")] * 3
+        assert [relay.request("POST", path, body)[0] for _ in range(3)] == [again] * 3
+        relay.terminate()  # it waits for what is being called
         assert len(systems.uis.state()["placed"]) == 1
+        assert [click.state for click in store.clicks.recent(9)] == ["unclear"]
     finally:
         relay.end()
+        store.close()
         systems.close()

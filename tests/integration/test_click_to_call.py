@@ -14,6 +14,7 @@ from urllib.parse import urlencode
 import pytest
 import requests
 from click.testing import CliRunner
+from msgspec.structs import replace
 from werkzeug.test import TestResponse
 
 from relay.cli import main
@@ -341,7 +342,7 @@ def lane_tells(relay: Relay, clock: FakeClock, session: int, external_id: str | 
 
 def test_a_click_in_bitrix24_is_one_call_there_too(systems: Sandbox, portal: Relay, clock: FakeClock) -> None:
     call_id = registered(systems)
-    assert event(portal, clock, call_id) == 200
+    assert event(portal, clock, call_id, **{"data[LINE_NUMBER]": "the main line"}) == 200
     ended(portal)
     [call] = placed(systems)
     assert (call["employee"], call["external_id"]) == ({"id": 323409}, call_id)
@@ -516,3 +517,94 @@ def test_the_settings_page_shows_the_clicks_behind_its_login(uis: Sandbox, click
     [call] = placed(uis)
     post(relay, rendered("outgoing", call_session_id=call["call_session_id"]), "out")
     assert f"/admin/calls/trade/{call['call_session_id']}" in page.get("/admin/settings").text
+
+
+def test_a_click_above_the_rate_is_finished_in_bitrix24_too(
+    systems: Sandbox, make_crm: Callable[..., Relay], clock: FakeClock
+) -> None:
+    calls = calls_table(systems, EMPLOYEES, f'application_token = "{PORTAL_TOKEN}"', "rate = 1")
+    relay = make_crm(amo=calls)
+    first, second = registered(systems), registered(systems, phone="79005550199")
+    for call_id in (first, second):
+        assert event(relay, clock, call_id) == 200
+        ended(relay)
+
+    assert [call["external_id"] for call in placed(systems)] == [first]
+    assert [row["CALL_ID"] for row in systems.bitrix24.state()["statistics"]] == [second]
+
+
+def test_the_report_tells_too_that_the_call_of_an_unclear_click_has_begun(
+    uis: Sandbox, clicking: Callable[..., Relay]
+) -> None:
+    relay = clicking()
+    table = relay.settings.sources[TRADE]
+    assert table.calls is not None
+    uis.uis.fail("reset_after_writing", 1)
+    click(relay, external_id="order-7")
+    relay.intake.accept_reported(
+        table, rendered("finished", call_session_id=7, external_id="order-7"), "from the report"
+    )
+    assert stored(relay) == [("started", "7")]
+
+
+def test_an_end_of_the_process_waits_for_what_is_being_called(
+    systems: Sandbox, portal: Relay, clock: FakeClock
+) -> None:
+    arrived, go_on = threading.Event(), threading.Event()
+    answer = systems.uis.answer
+
+    def slowly(request: Any) -> Any:
+        arrived.set()
+        go_on.wait(10)
+        return answer(request)
+
+    systems.uis.answer = slowly  # type: ignore[method-assign]  # the other side of a socket
+    event(portal, clock, registered(systems))
+    assert arrived.wait(10)
+    threading.Timer(0.2, go_on.set).start()
+    portal.dialer.stop(10)
+    assert [state for state, _ in stored(portal)] == ["started"]
+
+
+@pytest.mark.parametrize(
+    ("change", "mnemonic"),
+    [
+        ({"contact": None}, "required_parameter_missed"),
+        ({"colour": "red"}, "unexpected_parameters"),
+        ({"switch_at_once": False}, "invalid_parameters_combination"),
+        ({"contact": "+79005550123"}, "invalid_parameter_value"),
+        ({"contact": "74955550199"}, "own_virtual_phone_number_not_allowed"),
+        ({"virtual_phone_number": "74950000000"}, "virtual_phone_number_not_found"),
+        ({"employee": {"id": 1}}, "employee_not_found"),
+        ({"access_token": "another"}, "access_token_invalid"),
+    ],
+)
+def test_the_simulated_call_api_refuses_what_the_real_one_would(
+    change: dict[str, Any], mnemonic: str, uis: Sandbox
+) -> None:
+    params = {
+        "access_token": "sandbox-key",
+        "first_call": "employee",
+        "switch_at_once": True,
+        "early_switching": True,
+        "virtual_phone_number": "74955550100",
+        "contact": "79005550123",
+        "employee": {"id": 323409},
+        **change,
+    }
+    params = {name: value for name, value in params.items() if value is not None}
+    body = {"jsonrpc": "2.0", "id": "1", "method": "start.employee_call", "params": params}
+    answer = requests.post(uis.call_api_url, json=body, timeout=10).json()
+    assert answer["error"]["data"]["mnemonic"] == mnemonic
+    assert placed(uis) == []
+
+
+def test_an_answer_that_was_lost_takes_nothing_back(clicking: Callable[..., Relay], clock: FakeClock) -> None:
+    """The notification of the call was quicker than the end of the wait for UIS's answer."""
+    clicks = clicking().store.clicks
+    one = Click(source=TRADE, external_id="7", at=clock(), phone="7", employee="101")
+    kept, _ = clicks.begin(one, most=5, since=clock() - timedelta(minutes=1))
+    assert kept is not None
+    clicks.notified(TRADE, "7", "237859081")
+    clicks.finish(replace(kept, state="unclear", error="unclear"))
+    assert [(each.state, each.session) for each in clicks.recent(9)] == [("started", "237859081")]

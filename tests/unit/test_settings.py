@@ -20,6 +20,14 @@ SOURCE = '[sources.trade]\ntoken = "correct-horse"\ntargets = ["onec"]\n'
 TARGET = '[targets.onec]\nkind = "1c"\nurl = "https://1c.example.test/trade/hs/UIScom"\n'
 
 
+def calls(
+    own: str = "a-secret-of-its-own", line: str = "74950000001", source: str = "correct-horse", more: str = ""
+) -> str:
+    """A source that places calls."""
+    table = f'[sources.trade.calls]\nkey = "k"\ntoken = "{own}"\nline = "{line}"\nemployees = {{ "101" = 7 }}\n{more}\n'
+    return SOURCE.replace("correct-horse", source) + table + TARGET
+
+
 @pytest.fixture
 def read(tmp_path: Path) -> Callable[..., config.Settings]:
     def read(text: str, **environ: str) -> config.Settings:
@@ -160,6 +168,15 @@ MISTAKES = [
     (SOURCE + 'integration_key = ""\n' + TARGET, "sources.trade.integration_key", "empty"),
     (SOURCE + "integration_key = 5\n" + TARGET, "sources.trade.integration_key", "text"),
     (SOURCE.replace('targets = ["onec"]', "") + TARGET, "sources.trade.targets", "missing"),
+    (calls(own="too-short"), "sources.trade.calls.token", "16 characters"),
+    (calls(own="correct-horse-of-1C", source="correct-horse-of-1C"), "sources.trade.calls.token", "another than"),
+    (calls(line="the first"), "sources.trade.calls.line", "74950000001"),
+    (calls(more='allowed = ["+7…"]'), "sources.trade.calls.allowed[0]", "79XXXXXXXXX"),
+    (calls(more="rate = 0"), "sources.trade.calls.rate", "at least 1"),
+    (calls(more='url = "http://callapi.example.test/v4.0"'), "sources.trade.calls.url", "https://"),
+    (calls(more='application_token = "of-the-portal"'), "sources.trade.calls.application_token", "one target of kind"),
+    (calls().replace("employees", "#"), "sources.trade.calls.employees", "[sources.trade.report]"),
+    (calls().replace("key", "#"), "sources.trade.calls.key", "required"),
     (SOURCE + 'timezone = "Mars/Olympus"\n' + TARGET, "sources.trade.timezone", "Europe/Moscow"),
     (SOURCE + 'allow_from = ["home"]\n' + TARGET, "sources.trade.allow_from", "195.211.122.249"),
     (SOURCE + 'open = "yes"\n' + TARGET, "sources.trade.open", "true or false, without quotes"),
@@ -498,3 +515,21 @@ def test_what_is_probably_wrong_is_a_warning(read: Any) -> None:
     assert len(short) == 2
     assert "sources.trade.token" in short[0] and "correct-horse" not in short[0]
     assert "no /hs/ in it" in short[1]
+
+
+def test_calls_are_placed_at_the_address_of_the_brand(read: Callable[..., config.Settings]) -> None:
+    settings = [read(calls(more=f'preset = "{brand}"')).sources["trade"] for brand in ("uis", "comagic", "novofon")]
+    addresses = [source.calls.address for source in settings if source.calls is not None]
+
+    assert addresses == [
+        "https://callapi.uiscom.ru/v4.0",
+        "https://callapi.comagic.ru/v4.0",
+        "https://callapi-jsonrpc.novofon.ru/v4.0",
+    ]
+
+
+def test_the_shipped_secret_of_clicks_faces_no_world(read: Callable[..., config.Settings]) -> None:
+    shipped, own = read(calls(own="demo-click-to-call")), read(calls())
+
+    assert "shipped token" in (config.demo_config_problem(shipped, ["0.0.0.0"], on_platform=False) or "")
+    assert config.demo_config_problem(own, ["0.0.0.0"], on_platform=False) is None
