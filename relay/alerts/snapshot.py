@@ -60,7 +60,7 @@ class WaitingClients:
 
     def since(self, now: datetime) -> Mapping[str, Sequence[datetime]]:
         """Return by source since when; nothing where nobody wants to be told. Raises StoreError."""
-        if self._is_wanted and now - self._found_at >= _MISSED_EVERY:
+        if self._is_wanted and abs(now - self._found_at) >= _MISSED_EVERY:
             self._found_at = now
             self._found = waiting_clients(missed_calls(self._store.queries.told_calls(now - _MISSED_WITHIN)))
         return self._found

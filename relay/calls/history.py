@@ -8,7 +8,7 @@ from typing import Literal
 
 from msgspec import Struct
 
-from relay.models import CallEvent
+from relay.models import KINDS, CallEvent
 
 _CALL_BACKS = ("sitephone", "callapi")
 Phase = Literal["ringing", "over", "recorded", "nothing"]
@@ -53,13 +53,21 @@ class CallHistory(Struct, frozen=True):
 
     @property
     def direction(self) -> Literal["in", "out"]:
-        """Return its direction: a colleague who is asked in between is an outgoing notification of an incoming call."""
-        return next((call.direction for call in self.calls if call.direction is not None), "in")
+        """Return its direction, by its end where that was told, else by its beginning.
+
+        A colleague who is asked in between is an outgoing notification of an incoming call, and may be told first.
+        """
+        return next((call.direction for call in self._by_weight() if call.direction is not None), "in")
+
+    def _by_weight(self) -> Iterator[CallEvent]:
+        """Yield the ends of the call, then what rang at first, then the others."""
+        for kinds in (("lost", "finished"), ("incoming",), KINDS):
+            yield from (call for call in self.calls if call.kind in kinds)
 
     @property
     def client(self) -> str | None:
         """Return the client's number, when it has digits: a withheld one may come as a word."""
-        numbers = (call.client_number for call in self.calls)
+        numbers = (call.client_number for call in self._by_weight())
         return next((number for number in numbers if number and any(sign.isdigit() for sign in number)), None)
 
     @property
@@ -75,6 +83,12 @@ class CallHistory(Struct, frozen=True):
         """Did UIS call both, because a site, a program or the automatic call-back asked for it?"""
         sources = ((call.call_source or "").strip().lower() for call in self.calls)
         return any(source in _CALL_BACKS or source.startswith("auto_back_call_") for source in sources)
+
+    @property
+    def is_called_by_uis(self) -> bool:
+        """Did UIS call the client by itself, because a program or its automatic call-back asked for it?"""
+        sources = ((call.call_source or "").strip().lower() for call in self.calls)
+        return any(source == "callapi" or source.startswith("auto_back_call_") for source in sources)
 
     @property
     def is_answered(self) -> bool:

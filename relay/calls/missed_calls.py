@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections import defaultdict
-from collections.abc import Iterable
-from datetime import UTC, datetime, timedelta
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import datetime, timedelta
 
 from msgspec import Struct
 
@@ -12,8 +13,9 @@ from relay.calls.summary import CallSummary, summarise
 from relay.models import CallEvent, ToldCall
 
 _NUMBER_MIN = 7  # digits: what has fewer is a colleague's extension
+_NATIONAL = 10  # digits: those before are a country, or the way out of one
+_GOES_ON = timedelta(minutes=10)  # so long a talk hides other calls whose end was not told: it may never be
 _LONGEST_S = 7 * 86_400  # of a call
-_NEVER = datetime.max.replace(tzinfo=UTC)
 
 
 class Contact(Struct, frozen=True, kw_only=True):
@@ -48,7 +50,7 @@ class _Read(Struct, frozen=True):
     summary: CallSummary
     began_at: datetime
     talked_at: datetime | None  #: None: there was no talk
-    ended_at: datetime  #: of one that goes on: never
+    ended_at: datetime
 
 
 def missed_calls(calls: Iterable[ToldCall]) -> list[MissedCall]:
@@ -58,20 +60,23 @@ def missed_calls(calls: Iterable[ToldCall]) -> list[MissedCall]:
     """
     of_client: dict[tuple[str, str | None], list[_Read]] = defaultdict(list)
     for each in sorted(map(_read, calls), key=lambda read: read.began_at):
-        of_client[each.call.source, _digits(each.summary.client)].append(each)
-    missed = [
-        _missed(read, [] if client is None else reads)
-        for (_, client), reads in of_client.items()
-        for read in reads
-        if read.summary.is_missed and (client is None or len(client) >= _NUMBER_MIN)
-    ]
+        of_client[each.call.source, digits_of_client(each.summary.client)].append(each)
+    missed: list[MissedCall] = []
+    for (_, client), reads in of_client.items():
+        if client is not None:
+            missed += _of_client(reads)
+        else:
+            withheld = (read for read in reads if read.summary.is_missed and not read.summary.client)
+            missed += [_missed(read, None, []) for read in withheld]
     return sorted(missed, key=lambda call: call.began_at)
 
 
 def digits_of_client(number: str | None) -> str | None:
-    """Return the digits that a client is known by; None: it is a colleague, or the number was withheld."""
-    digits = _digits(number)
-    return digits if digits is not None and len(digits) >= _NUMBER_MIN else None
+    """Return the digits that a client is known by, however his country is written; None: it is a colleague, or the
+    number was withheld.
+    """
+    digits = "" if number is None else "".join(filter(str.isdigit, number))
+    return digits[-_NATIONAL:] if len(digits) >= _NUMBER_MIN else None
 
 
 def waiting_clients(missed: Iterable[MissedCall]) -> dict[str, list[datetime]]:
@@ -92,7 +97,7 @@ def _read(call: ToldCall) -> _Read:
     is_over = summary.result is not None
     answered = any(event.kind == "answered" for event in call.events)
     finished_at = max((event.finished_at for event in call.events if event.finished_at), default=began_at)
-    ended_at = max(finished_at, began_at + _length(call.events)) if is_over else _NEVER
+    ended_at = max(finished_at, began_at + _length(call.events)) if is_over else began_at + _GOES_ON
     talked_at = began_at if answered and not is_over else None
     if summary.result is not None and summary.result.result == "talked":
         talked_at = max(began_at, ended_at - _span(summary.result.seconds))
@@ -108,17 +113,27 @@ def _span(seconds: int) -> timedelta:
     return timedelta(seconds=min(seconds, _LONGEST_S))
 
 
-def _missed(read: _Read, of_client: list[_Read]) -> MissedCall:
-    talks = [
-        (max(other.talked_at, read.began_at), other)
-        for other in of_client
-        if other.talked_at is not None and other.ended_at > read.began_at and other is not read
-    ]
-    at, talk = min(talks, key=lambda each: each[0], default=(None, None))
+def _of_client(reads: Sequence[_Read]) -> Iterator[MissedCall]:
+    """Yield a client's missed calls; his calls in the order they began."""
+    talks = [read for read in reads if read.talked_at is not None]
+    begun, vain = [read.began_at for read in talks], [read.began_at for read in reads if _is_in_vain(read)]
+    longest: _Read | None = None  # of the talks that began before: the one that ended last
+    for read in reads:
+        if read.talked_at is not None and (longest is None or read.ended_at > longest.ended_at):
+            longest = read
+        if read.summary.is_missed:
+            goes_on = longest if longest is not None and longest.ended_at > read.began_at else None
+            later = bisect_left(begun, read.began_at)
+            yield _missed(read, goes_on or (talks[later] if later < len(talks) else None), vain)
+
+
+def _missed(read: _Read, talk: _Read | None, vain: Sequence[datetime]) -> MissedCall:
+    """`vain`: when calls to the client began that he did not take."""
+    at = None if talk is None or talk.talked_at is None else max(talk.talked_at, read.began_at)
     reached = None
     if at is not None and talk is not None:
-        is_out, who = talk.summary.direction == "out", talk.summary.employee or talk.summary.extension
-        reached = Contact(session=talk.call.session, at=at, is_call_back=is_out, employee=who)
+        is_ours, who = talk.summary.is_ours, talk.summary.employee or talk.summary.extension
+        reached = Contact(session=talk.call.session, at=at, is_call_back=is_ours, employee=who)
     return MissedCall(
         source=read.call.source,
         session=read.call.session,
@@ -126,15 +141,10 @@ def _missed(read: _Read, of_client: list[_Read]) -> MissedCall:
         client=read.summary.client,
         line=read.summary.line,
         employee=read.summary.employee or read.summary.extension,
-        tries=sum(_is_try(other, read.began_at, at) for other in of_client),
+        tries=(len(vain) if at is None else bisect_left(vain, at)) - bisect_right(vain, read.began_at),
         reached=reached,
     )
 
 
-def _is_try(other: _Read, since: datetime, until: datetime | None) -> bool:
-    is_in_vain = other.summary.direction == "out" and other.talked_at is None
-    return is_in_vain and other.began_at > since and (until is None or other.began_at < until)
-
-
-def _digits(number: str | None) -> str | None:
-    return None if number is None else "".join(filter(str.isdigit, number))
+def _is_in_vain(read: _Read) -> bool:
+    return read.summary.is_ours and read.talked_at is None

@@ -26,11 +26,12 @@ class CallSummary(Struct, frozen=True, kw_only=True):
     employee: str | None  #: his name, where UIS says it
     result: CallResult | None  #: None: its end has not been notified
     has_recording: bool
+    is_ours: bool  #: we called: somebody did, or UIS by itself
 
     @property
     def is_missed(self) -> bool:
         """Did somebody call in vain?"""
-        return self.direction == "in" and self.result is not None and self.result.result != "talked"
+        return not self.is_ours and self.result is not None and self.result.result != "talked"
 
 
 def summarise(calls: Sequence[CallEvent]) -> CallSummary:
@@ -45,6 +46,7 @@ def summarise(calls: Sequence[CallEvent]) -> CallSummary:
         employee=next((name for call in reversed(calls) if (name := _employee(call))), None),
         result=_result(calls),
         has_recording=history.record is not None,
+        is_ours=history.direction == "out" or history.is_called_by_uis,
     )
 
 

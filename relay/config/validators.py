@@ -73,6 +73,17 @@ def warnings(settings: Settings) -> list[str]:
             for name, source in settings.sources.items()
             if any(len(token) < _TOKEN_MIN for token in source.token)
         ]
+    keys = [source.report.key for source in settings.sources.values() if source.report and not source.report.skip_lines]
+    found += [
+        Message(
+            "%(file)s: sources.%(name)s.report has the key of another source, too: calls of the whole account would be "
+            "brought to both; leave out the other's lines with skip_lines",
+            file=settings.file,
+            name=name,
+        )
+        for name, source in settings.sources.items()
+        if source.report is not None and not source.report.skip_lines and keys.count(source.report.key) > 1
+    ]
     return found + [
         Message(
             "%(file)s: targets.%(name)s.url has no /hs/ in it, where 1C publishes its HTTP services: is it whole?",

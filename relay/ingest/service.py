@@ -22,7 +22,7 @@ from relay.delivery.dispatcher import Dispatcher
 from relay.errors import MalformedEvent
 from relay.i18n import Message, said
 from relay.models import CallEvent, Event, Kind, slot
-from relay.store import ClaimedDelivery, InsertResult, NewEvent, Reacceptance, Route, Store
+from relay.store import AddsTo, ClaimedDelivery, InsertResult, NewEvent, Reacceptance, Route, Store
 from relay.uis import parser
 from relay.uis.normalise import normalise
 
@@ -83,9 +83,7 @@ class Intake:
         routes, notes = self._routes(source, parsed)
         new = self._new(source, endpoint, raw, parsed, notes, routes, is_query=is_query)
         self._tell_clicks(source, parsed.call)
-        if source.report is not None and parsed.call is not None and parsed.call.kind in ("finished", "lost"):
-            new = replace(new, adds_to=partial(adds, parsed.call))
-        return _receipt(self._add(new), parsed, new)
+        return _receipt(self._add(replace(new, adds_to=_adds_to(source, parsed.call))), parsed, new)
 
     def accept_reported(self, source: Source, raw: bytes, note: str) -> Receipt:
         """Store what UIS's report says of a call, as the notification that never came; nothing when it is known.
@@ -184,7 +182,13 @@ class Intake:
         if edited is not None:
             notes = (*notes, Message("mended by the operator"))
         reacceptance = Reacceptance(
-            event=event, call=parsed.call, edited=edited, routes=routes, notes=notes, now=self._clock()
+            event=event,
+            call=parsed.call,
+            edited=edited,
+            routes=routes,
+            notes=notes,
+            now=self._clock(),
+            adds_to=_adds_to(source, parsed.call),
         )
         if not self._store.operator.reaccept(reacceptance):
             return ParseResult(None, Message("it is no longer quarantined: somebody else has dealt with it"), ())
@@ -244,3 +248,10 @@ def _digest(source: str, endpoint: str, raw: bytes) -> int:
     """
     digest = hashlib.blake2b(b"\x00".join((source.encode(), endpoint.encode(), raw)), digest_size=8).digest()
     return int.from_bytes(digest, signed=True)
+
+
+def _adds_to(source: Source | None, call: CallEvent | None) -> AddsTo | None:
+    """Return the question whether it adds to what UIS's report has brought, for the end of a call."""
+    if source is None or source.report is None or call is None or call.kind not in ("finished", "lost"):
+        return None
+    return partial(adds, call)

@@ -5,6 +5,7 @@ A run is idempotent: it looks at a window that overlaps the one before, and what
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime, timedelta
@@ -29,11 +30,13 @@ log = structlog.get_logger("relay.reports")
 
 BROUGHT = Message("UIS's report of calls: its notification never came")
 _SHORTEST = timedelta(seconds=2)  # UIS knows seconds alone
+_FAULT = Message("a fault of the relay itself: see report.failed in the log, and tell its makers")
 _LONGEST = timedelta(days=89)  # UIS answers for three months at most
 _RECORDS_FOR = timedelta(hours=2)  # after its end a call may get its recording
 _MENDED_AFTER = timedelta(hours=1)  # a report that is misconfigured is asked for so rarely
 _RETENTION_MARGIN = timedelta(hours=1)
 _AGAIN_AFTER = timedelta(minutes=1)
+_LONGEST_WAIT = timedelta(hours=25)  # until the day's requests are counted anew
 _EXTENSIONS_FOR = timedelta(days=1)
 _LEGS_AT_ONCE = 100  # sessions in one question
 _TICK_S = 1.0
@@ -100,7 +103,7 @@ class Reconciler:
         now = self._clock()
         checked_to, began_at = (now, now) if state is None else (state.checked_to, state.began_at)
         since = min(now, checked_to) - self._report.window
-        return max(since, began_at - self._report.settle, now - kept + _RETENTION_MARGIN), now
+        return max(since, min(now, began_at) - self._report.settle, now - kept + _RETENTION_MARGIN), now
 
     def run(
         self, since: datetime, until: datetime, *, dry_run: bool = False, progress: Progress = lambda _: None
@@ -259,7 +262,8 @@ class ReportLoop:
             if self._stopping.is_set():
                 return
             now = self._clock()
-            if now >= self._due.get(name, now):
+            due = self._due.get(name, now)
+            if now >= due or due - now > _LONGEST_WAIT:  # the clock has been put back
                 self._due[name] = now + self._run_one(self._settings.sources[name], reconciler, now)
 
     def _run(self) -> None:
@@ -297,6 +301,10 @@ class ReportLoop:
             log.warning("report.failed", source=source.name, reason=str(exc))
         except Exception:  # a fault of ours must not end the reading of the other sources
             log.exception("report.failed", source=source.name)
+            with contextlib.suppress(RelayError):
+                fresh = ReportState(source=source.name, began_at=now, checked_to=now, ran_at=now)
+                known = self._store.reports.states().get(source.name, fresh)
+                self._store.reports.save(replace(known, ran_at=now, state="later", reason=_FAULT))
         return _AGAIN_AFTER
 
     def _all(self) -> Iterable[Source]:

@@ -15,7 +15,7 @@ from relay.store.dead_letter_queue import DeadLetterPage, DeadLetters, ReasonCou
 from relay.store.engine import Database
 from relay.store.erasure import Erased, Erasure, Traces
 from relay.store.group_commit import GroupCommit
-from relay.store.inbox import Inbox, InsertResult, NewEvent, Route
+from relay.store.inbox import AddsTo, Inbox, InsertResult, NewEvent, Route
 from relay.store.leases import LeaseRow, Leases, LeaseWatch
 from relay.store.operator_actions import Discard, OperatorActions, Reacceptance, Replay, Reroute
 from relay.store.queries import CallCounts, Queries, Selection, TargetFigures
@@ -27,6 +27,7 @@ from relay.store.tokens import TokenStore
 from relay.store.waits import Expiry, Waits
 
 __all__ = [
+    "AddsTo",
     "AdminSessions",
     "AttemptResult",
     "Call",

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
-from msgspec import Struct, json
+from msgspec import MsgspecError, Struct, json
 from sqlalchemy import Connection
 
 from relay.clock import from_us, to_us
@@ -116,10 +117,12 @@ def told_calls(rows: Iterable[Row]) -> list[ToldCall]:
     """Return the calls that these rows tell of: source, session, acceptance and words of each notification."""
     told: dict[tuple[str, str], list[tuple[int, CallEvent]]] = {}
     for source, session, received_us, said in rows:
-        told.setdefault((source, session), []).append((received_us, _decoder.decode(said)))
+        with contextlib.suppress(MsgspecError):  # a row that somebody else has damaged costs no other
+            told.setdefault((source, session), []).append((received_us, _decoder.decode(said)))
     return [
         ToldCall(source, session, from_us(of_call[0][0]), tuple(call for _, call in of_call))
         for (source, session), of_call in told.items()
+        if of_call
     ]
 
 

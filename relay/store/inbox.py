@@ -29,7 +29,7 @@ _HOUR = timedelta(hours=1)
 _OLDEST_CALL = timedelta(days=31)  # that a notification, or the report, may tell of
 _CLOCK_AHEAD_MAX = timedelta(days=1)  # of the account against ours: a zone that is set wrongly
 _REJECTIONS_KEPT = timedelta(days=8)
-_CAME_LATE = Message("UIS's report had brought this call already: it adds nothing, and is not delivered")
+CAME_LATE = Message("UIS's report had brought this call already: it adds nothing, and is not delivered")
 _NO_DIGIT = re.compile(r"\D")
 
 _alike = ManyRows(
@@ -73,6 +73,10 @@ class Route(Struct, frozen=True):
     call_gap: timedelta = timedelta(0)  #: between two deliveries of one call
 
 
+AddsTo = Callable[[CallEvent], bool]
+"""Of the end of a call that UIS's report may have brought: does it say more than that one?"""
+
+
 class NewEvent(Struct, frozen=True, kw_only=True):
     """A notification that is to be stored. `call` is None when it is quarantined."""
 
@@ -90,8 +94,7 @@ class NewEvent(Struct, frozen=True, kw_only=True):
     routes: tuple[Route, ...]
     id: str | None = None  #: a new one unless given; one that is there already is not stored again
     origin: Literal["report"] | None = None
-    adds_to: Callable[[CallEvent], bool] | None = None
-    """Of the end of a call that UIS's report may have brought: does it say more than that one?"""
+    adds_to: AddsTo | None = None
 
 
 class InsertResult(Struct, frozen=True):
@@ -158,7 +161,7 @@ class PendingInsert:
 
     def brings_nothing(self) -> None:
         """Store it without deliveries: the report had brought its call."""
-        notes = (*self.new.notes, _CAME_LATE)
+        notes = (*self.new.notes, CAME_LATE)
         self.event = replace(self.event, notes=notes)
         self.row["notes"] = EVENT.row(self.event)["notes"]
         self.deliveries = []
@@ -182,12 +185,11 @@ def _known(connection: Connection, pending: PendingInsert) -> str | None:
     return event.id if _with_id.first(connection, id=event.id) else None
 
 
-def _came_late(connection: Connection, pending: PendingInsert) -> bool:
+def came_late(connection: Connection, source: str, session: str | None, adds_to: AddsTo | None) -> bool:
     """Is it the end of a call that the report has brought, and says nothing more?"""
-    adds_to = pending.new.adds_to
-    if adds_to is None or pending.event.session is None:
+    if adds_to is None or session is None:
         return False
-    end = _ends_of_call.first(connection, source=pending.event.source, session=pending.event.session)
+    end = _ends_of_call.first(connection, source=source, session=session)
     return end is not None and end[1] == "report" and not adds_to(json.decode(end[2], type=CallEvent))
 
 
@@ -241,7 +243,7 @@ def _insert(connection: Connection, batch: Sequence[PendingInsert]) -> list[None
         if pending.original is not None and pending.original.is_repeated_by(new):
             pending.original.count(new.received_at)
             continue
-        if _came_late(connection, pending):
+        if came_late(connection, pending.event.source, pending.event.session, pending.new.adds_to):
             pending.brings_nothing()
         seq = seqs[len(fresh)]
         pending.original, pending.row["seq"] = None, seq

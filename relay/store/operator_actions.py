@@ -81,6 +81,7 @@ class Reacceptance(Struct, frozen=True, kw_only=True):
     notes: tuple[str, ...]
     routes: tuple[inbox.Route, ...]
     now: datetime
+    adds_to: inbox.AddsTo | None = None
 
 
 class OperatorActions:
@@ -169,14 +170,16 @@ def _reroute_one(connection: Connection, reroute: Reroute) -> bool:
 
 
 def _reaccept(connection: Connection, reacceptance: Reacceptance) -> bool:
-    call, routes = reacceptance.call, reacceptance.routes
+    call, routes, notes = reacceptance.call, reacceptance.routes, reacceptance.notes
+    if inbox.came_late(connection, reacceptance.event.source, call.session_id, reacceptance.adds_to):
+        routes, notes = (), (*notes, inbox.CAME_LATE)
     event = replace(
         reacceptance.event,
         kind=call.kind,
         session=call.session_id,
         call=call,
         edited=reacceptance.edited,
-        notes=reacceptance.notes,
+        notes=notes,
     )
     began_us = inbox.began_us(call, event.received_at)
     if not _accept.run(connection, phones=inbox.phones(call), began_at=began_us, **EVENT.row(event)):

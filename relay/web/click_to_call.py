@@ -40,8 +40,8 @@ _STATUSES: dict[ClickState, int] = {
 class _Body(Struct, frozen=True):
     employee: str | int
     phone: str | int
-    line: str | int = ""
-    external_id: str | int = ""
+    line: str | int | None = ""
+    external_id: str | int | None = ""
 
 
 class ClickToCallViews:
@@ -77,8 +77,8 @@ class ClickToCallViews:
             call = CallRequest(
                 phone=str(asked.phone),
                 employee=str(asked.employee),
-                line=str(asked.line),
-                external_id=str(asked.external_id),
+                line=str(asked.line or ""),
+                external_id=str(asked.external_id or ""),
                 clicked_at=self._relay.clock() - waited,
             )
             return _response(self._relay.dialer.place(source, calls, call))

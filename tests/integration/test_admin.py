@@ -21,6 +21,7 @@ from relay.sandbox.server import Sandbox
 from relay.store import Claim, Selection
 from relay.store import queue as store_work
 from relay.web import create_app
+from relay.web.admin.views import missed_list
 from relay.wiring import Relay
 from tests.calls import rendered
 from tests.fakes import FakeClock
@@ -648,6 +649,19 @@ def test_the_link_of_a_recording_is_hidden_until_it_is_asked_for(operator: Opera
 
     assert LINK not in operator.see(f"/admin/events/{event}")
     assert operator.see(f"/admin/events/{event}?links=shown").count(LINK) == 2
+
+
+def test_more_missed_calls_than_a_page_bears_are_in_the_table(
+    operator: Operator, relay: Relay, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(missed_list, "_SHOWN_MAX", 2)
+    for session in (5, 6, 7):
+        post(relay, not_taken(session, start_time=f"2026-03-02 12:3{session}:00")[1], "rec")
+    page = operator.see("/admin/missed", headers={"Accept-Language": "en"})
+
+    assert re.findall(r'href="/admin/calls/trade/(\d+)"', page) == ["7", "6"]
+    assert "1 older one stands in the table for Excel alone." in page
+    assert operator.see("/admin/missed.csv").count("\r\n") == 4
 
 
 def test_what_uis_or_a_target_sends_is_shown_as_text(operator: Operator, relay: Relay) -> None:

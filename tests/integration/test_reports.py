@@ -173,7 +173,15 @@ def test_a_quarantined_end_does_not_stand_for_the_call(
     uis.uis.add([call(7)])
     again(loop, clock)
 
-    assert [event.origin for event in events(relay)] == [None, "report"]
+    [broken, brought] = events(relay)
+    assert (broken.origin, brought.origin) == (None, "report")
+    mended = rendered("finished", call_session_id=7, full_record_file_link=None, wav_call_records=None)
+
+    assert relay.intake.reprocess(broken, mended).call is not None
+
+    broken = relay.store.queries.event(broken.id)
+    assert (broken.state, relay.store.queries.deliveries_of(broken)) == ("accepted", [])
+    assert any("brought this call already" in note for note in broken.notes)
 
 
 def test_a_notification_that_comes_late_is_delivered_only_where_it_adds_something(

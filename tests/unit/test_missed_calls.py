@@ -13,7 +13,18 @@ from relay.calls.missed_calls import MissedCall, missed_calls, waiting_clients
 from relay.ingest.service import parse
 from relay.models import ToldCall
 from relay.operations.missed_records import as_csv, became
-from tests.stories import Notification, answered, call_to, finished, incoming, lost, missed_call, taken_call
+from tests.stories import (
+    Notification,
+    answered,
+    call_to,
+    finished,
+    incoming,
+    lost,
+    missed_call,
+    not_taken,
+    outgoing,
+    taken_call,
+)
 
 ZONE = ZoneInfo("Europe/Moscow")
 CLIENT, OTHER = "79005550123", "79005550777"
@@ -148,6 +159,40 @@ def test_a_duration_out_of_this_world_spoils_nothing() -> None:
     endless = replace(odd, events=(*others, replace(end, total_seconds=2**62, talk_seconds=2**62, is_lost=None)))
 
     assert said(endless, missed(2, 1)) != []
+
+
+def test_a_talk_whose_end_was_never_told_hides_no_later_call() -> None:
+    untold = {"start_time": at(-55), "calling_phone_number": CLIENT}
+    endless = told(1, -55, incoming(1, **untold), answered(1, **untold))
+
+    assert said(endless, missed(2, 0)) == ["2: has waited for 2 h"]
+
+
+def test_a_colleague_who_was_asked_in_between_does_not_make_it_an_outgoing_call() -> None:
+    own = {"start_time": at(0), "calling_phone_number": CLIENT}
+    asked = {"start_time": at(0), "direction": "out", "calling_phone_number": "101", "called_phone_number": "102"}
+    call = told(1, 0, outgoing(1, **asked), incoming(1, **own), lost(1, **own), not_taken(1, **own))
+
+    assert [missed.session for missed in missed_calls([call])] == ["1"]
+
+
+def test_uis_own_call_back_in_vain_is_a_try() -> None:
+    own = {"call_source": "auto_back_call_by_lost_call"}
+
+    assert said(missed(1, 0), missed(2, 5, **own)) == ["1: has waited for 2 h; called 1 time in vain"]
+
+
+@pytest.mark.parametrize(("called_as", "calls_as"), [("9005550123", CLIENT), ("00375291234567", "375291234567")])
+def test_a_client_is_one_however_his_country_is_written(called_as: str, calls_as: str) -> None:
+    assert said(missed(1, 0, called_as), taken(2, 5, calls_as)) == ["1: called again after 5 min, and was answered"]
+
+
+def test_many_calls_of_one_client_are_no_many_times_many() -> None:
+    calls = [call for each in range(1500) for call in (missed(2 * each, 2 * each), taken(2 * each + 1, 2 * each + 0.5))]
+    found = missed_calls(calls)
+
+    assert len(found) == 1500
+    assert {call.reached.session for call in found if call.reached} == {str(2 * each + 1) for each in range(1500)}
 
 
 def test_what_is_told_in_another_order_is_the_same() -> None:

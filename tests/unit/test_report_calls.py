@@ -89,7 +89,17 @@ def test_what_goes_on_is_no_call_yet(row: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"id": None}, {"id": True}, {"id": "7\0"}, {"id": ""}, {"id": " "}, {"start_time": "yesterday"}]
+    "wrong",
+    [
+        {"id": None},
+        {"id": True},
+        {"id": "7\0"},
+        {"id": ""},
+        {"id": " "},
+        {"id": "9" * 5000},
+        {"start_time": "0001-01-01 00:00:00+03:00"},
+        {"start_time": "yesterday"},
+    ],
 )
 def test_a_row_without_a_session_or_times_cannot_be_read(wrong: dict[str, Any]) -> None:
     with pytest.raises(MalformedEvent):

@@ -14,6 +14,7 @@ from relay.operations import missed_records
 from relay.web.admin.context import filters, relay, zone
 
 _DAYS = ("1", "7", "31")
+_SHOWN_MAX = 500
 
 
 def register(pages: Blueprint) -> None:
@@ -23,9 +24,11 @@ def register(pages: Blueprint) -> None:
 
 def missed() -> ResponseReturnValue:
     asked, now = filters(("source", "days", "show")), relay().clock()
+    calls = _chosen(asked)[::-1]
     return render_template(
         "admin/missed.html",
-        calls=[(call, missed_records.became(call, now)) for call in reversed(_chosen(asked))],
+        calls=[(call, missed_records.became(call, now)) for call in calls[:_SHOWN_MAX]],
+        more=max(0, len(calls) - _SHOWN_MAX),
         filters=asked,
         days=_DAYS,
         sources=list(relay().settings.sources),

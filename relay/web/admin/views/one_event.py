@@ -71,9 +71,12 @@ def _texts(exchange: Exchange) -> Iterator[str]:
 
 
 def _without_links(exchange: Exchange) -> Exchange:
+    """Return it with only the hosts of links; a body that had any is no longer the one that was sent."""
+    body = hide_links(exchange.body)
     return replace(
         exchange,
-        body=hide_links(exchange.body),
+        body=body,
+        is_cut=exchange.is_cut or body != exchange.body,
         answer=hide_links(exchange.answer),
         answer_headers={name: hide_links(value) for name, value in exchange.answer_headers.items()},
     )
