@@ -48,6 +48,12 @@ def test_an_address_is_shown_without_its_password(database: Database) -> None:
     assert database.name.startswith("127.0.0.1/relay_")
 
 
+def test_the_server_compiles_no_plan_for_a_commit(database: Database) -> None:
+    """With the ways off that it must not take it would: 40 ms for one notification."""
+    with database.write(alone_for=("source:trade",)) as connection:
+        assert connection.exec_driver_sql("SHOW jit").scalar() == "off"
+
+
 def test_connections_that_were_cut_are_made_anew(
     database: Database, postgres: Postgres, postgres_database: str, clock: FakeClock
 ) -> None:
