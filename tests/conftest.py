@@ -70,11 +70,12 @@ def clock() -> FakeClock:
 
 @pytest.fixture
 def logged(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Any]]:
-    """What the relay writes into the log; a module's own logger may be cached from a test before."""
+    """What the relay writes into the log, of every level; a test before may have set another, and cached loggers."""
+    every_level = structlog.make_filtering_bound_logger(0)
     with capture_logs() as lines:
         for name, module in list(sys.modules.items()):
             if name.startswith("relay.") and hasattr(module, "log"):
-                monkeypatch.setattr(module, "log", structlog.get_logger())
+                monkeypatch.setattr(module, "log", structlog.wrap_logger(None, wrapper_class=every_level))
         yield lines
 
 

@@ -67,6 +67,10 @@ def placed(sandbox: Sandbox) -> list[dict[str, Any]]:
     return sandbox.uis.state()["placed"]  # type: ignore[no-any-return]
 
 
+def clicks_in(logged: list[Any]) -> list[str]:
+    return [line["event"] for line in logged if line["event"].startswith("click.")]
+
+
 def stored(relay: Relay) -> list[tuple[str, str | None]]:
     return [(each.state, each.session) for each in relay.store.clicks.recent(50)]
 
@@ -82,7 +86,7 @@ def test_a_click_rings_the_employee_and_then_the_client(
     assert (call["first_call"], call["employee"], call["contact"]) == ("employee", {"id": 323409}, "79005550123")
     assert (call["direction"], call["virtual_phone_number"], call["external_id"]) == ("out", "74955550100", "order-7")
     assert stored(relay) == [("started", str(call["call_session_id"]))]
-    assert [line["event"] for line in logged] == ["click.started"]
+    assert clicks_in(logged) == ["click.started"]
     assert "0123" not in json.dumps(logged) and "555-01" not in json.dumps(logged)
 
 
@@ -161,7 +165,7 @@ def test_a_lost_answer_is_unclear_and_never_asked_again(
     assert "посмотрите" in answers[0].json["message"]  # type: ignore[index]
     assert len(placed(uis)) == ("after_writing" in mode)
     assert stored(relay) == [("unclear", None)]
-    assert [line["event"] for line in logged] == ["click.unclear", "click.repeated", "click.repeated"]
+    assert clicks_in(logged) == ["click.unclear", "click.repeated", "click.repeated"]
 
 
 def test_a_notification_tells_that_the_call_of_an_unclear_click_has_begun(
