@@ -173,7 +173,7 @@ def sandbox(port: int) -> None:
             "port %(port)s of 127.0.0.1 cannot be used: %(why)s; end what listens there (another `make run`?), or "
             "choose another with --port",
             port=port,
-            why=exc.strerror or exc,
+            why=os.strerror(exc.errno) if exc.errno else exc,
         ) from exc
     click.echo(
         gettext("the sandbox listens on http://127.0.0.1:%(port)s (GET /_state, POST /_fail)", port=running.port)

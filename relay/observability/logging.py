@@ -97,7 +97,7 @@ class Foreign(logging.Handler):
         try:
             fields = {"logger": record.name, "text": record.getMessage(), "exc_info": record.exc_info}
             structlog.get_logger("relay.logs").log(record.levelno, "library.said", **fields)
-        except Exception:
+        except Exception:  # a line that cannot be made is told on stderr, and stops nobody who logs
             self.handleError(record)
 
 

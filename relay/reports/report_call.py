@@ -16,7 +16,9 @@ from msgspec import Struct
 from relay.calls.call_result import text_of_reason
 from relay.errors import MalformedEvent
 from relay.uis.rendering import dump
+from relay.uis.variables import KEY_MAX
 
+_FIRST_YEAR = 2000  # before UIS there was none
 CALL_FIELDS = (
     "id",
     "start_time",
@@ -77,18 +79,14 @@ class ReportCall(Struct, frozen=True):
         return bool(self.row.get("full_record_file_link")) and self.row.get("talk_duration") != 0
 
 
-_SESSION_MAX = 64  # characters
-_FIRST_YEAR = 2000  # before UIS there was none
-
-
 def read_call(row: Row, zone: ZoneInfo) -> ReportCall | None:
     """Return the call; None for one that goes on. Raises MalformedEvent for one without a session or its times."""
     if not row.get("finish_time"):
         return None
     session, began_at, ended_at = row.get("id"), *(read_time(row.get(at), zone) for at in ("start_time", "finish_time"))
     is_text = isinstance(session, int | str) and not isinstance(session, bool)
-    is_session = is_text and 0 < len(str(session).strip()) <= _SESSION_MAX and str(session).isprintable()
-    if began_at is None or ended_at is None or not is_session or began_at.year < _FIRST_YEAR:
+    is_session = is_text and 0 < len(str(session).strip()) <= KEY_MAX and str(session).isprintable()
+    if began_at is None or ended_at is None or not is_session or min(began_at.year, ended_at.year) < _FIRST_YEAR:
         raise MalformedEvent("it has no session, or no times that can be read")
     return ReportCall(str(session), began_at, ended_at, str(row.get("virtual_phone_number") or ""), row)
 

@@ -53,10 +53,14 @@ class Sandbox:
         self.amocrm = AmoCrm() if amocrm is None else amocrm
         self.uis = UisAccount() if uis is None else uis
         self._closing = threading.Event()
-        self._server: BaseWSGIServer = make_server(
-            "127.0.0.1", port, create_app(self, self._closing, observe), threaded=True, request_handler=_KeepAlive
-        )
-        self.port = self._server.server_port
+        app = create_app(self, self._closing, observe)
+        with socket.create_server(
+            ("127.0.0.1", port)
+        ) as listening:  # of a port in use the library would end the program
+            self._server: BaseWSGIServer = make_server(
+                "127.0.0.1", port, app, threaded=True, request_handler=_KeepAlive, fd=listening.fileno()
+            )
+        self.port = self._server.port
 
     @property
     def url(self) -> str:

@@ -23,7 +23,7 @@ JSON = Any  #: str | int | float | bool | None | list | dict | Ambiguous | Unfil
 
 _MAX_INTEGER = 2**63 - 1
 _SECONDS_MAX = 7 * 86_400
-_KEY_MAX = 64  # characters of what a call or an employee is found by
+KEY_MAX = 64  #: characters of what a call or an employee is found by
 _ITEMS_MAX = 1000
 _DEPTH_MAX = 64  # of lists and objects in each other: far from what any library's recursion bears
 _STAMP = re.compile(
@@ -172,8 +172,8 @@ def to_text(value: JSON) -> str:
 def to_key(value: JSON) -> str:
     """Return a text by which something is found: a session, an extension. Short: no index or cache swells."""
     text = to_text(value)
-    if len(text) > _KEY_MAX:
-        raise ValueError(Message("is longer than %(most)s characters", most=_KEY_MAX))
+    if len(text) > KEY_MAX:
+        raise ValueError(Message("is longer than %(most)s characters", most=KEY_MAX))
     return text
 
 

@@ -94,7 +94,7 @@ class Ingest:
                 response = self.receive(Request(environ))
             except HTTPException as exc:
                 response = refusal(exc)
-            except Exception:
+            except Exception:  # a fault of ours: the sender is told to try again
                 log.exception("web.failed")
                 response = refusal(InternalServerError())
             return response(environ, start_response)

@@ -232,7 +232,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
             _refuse(conn, refused(exc), type(exc).__name__)
         except HTTPException as exc:  # what Connection.recv met while the head was read
             _refuse(conn, exc, type(exc).__name__)
-        except Exception:
+        except Exception:  # a fault of ours must not end the thread: the sender is told to try again
             log.exception("web.failed")
             if not conn.is_answered:
                 _refuse(conn, InternalServerError())

@@ -64,7 +64,7 @@ def click(relay: Relay, **more: Any) -> TestResponse:
 
 
 def placed(sandbox: Sandbox) -> list[dict[str, Any]]:
-    return sandbox.uis.state()["placed"]  # type: ignore[no-any-return]
+    return sandbox.uis.state()["placed"]
 
 
 def clicks_in(logged: list[Any]) -> list[str]:
@@ -97,7 +97,7 @@ def test_the_employees_are_asked_with_the_report_s_key_and_another_line_is_taken
     relay = make_relay(source=f"{calls_table(uis)}\n{report}")
     for _ in range(2):
         assert click(relay, employee=102, line="+7 495 555-01-99").status_code == 202
-    assert click(relay, employee="999").json["error"] == "employee_unknown"  # type: ignore[index]
+    assert click(relay, employee="999").json["error"] == "employee_unknown"
 
     assert [call["employee"]["id"] for call in placed(uis)] == [323410, 323410]
     assert placed(uis)[0]["virtual_phone_number"] == "74955550199"
@@ -127,7 +127,7 @@ def test_twenty_different_clicks_place_each_its_own(uis: Sandbox, clicking: Call
     assert [answer.status_code for answer in answers] == [202] * 20
     assert sorted(call["external_id"] for call in placed(uis)) == sorted(f"order-{number}" for number in range(20))
     sessions = {call["external_id"]: call["call_session_id"] for call in placed(uis)}
-    assert [answer.json["call_session_id"] for answer in answers] == [sessions[f"order-{n}"] for n in range(20)]  # type: ignore[index]
+    assert [answer.json["call_session_id"] for answer in answers] == [sessions[f"order-{n}"] for n in range(20)]
 
 
 def test_a_repeat_is_answered_with_what_came_of_the_click(uis: Sandbox, clicking: Callable[..., Relay]) -> None:
@@ -162,7 +162,7 @@ def test_a_lost_answer_is_unclear_and_never_asked_again(
     answers = [click(relay, external_id="order-7") for _ in range(3)]
 
     assert [answer.status_code for answer in answers] == [504] * 3
-    assert "посмотрите" in answers[0].json["message"]  # type: ignore[index]
+    assert "посмотрите" in answers[0].json["message"]
     assert len(placed(uis)) == ("after_writing" in mode)
     assert stored(relay) == [("unclear", None)]
     assert clicks_in(logged) == ["click.unclear", "click.repeated", "click.repeated"]
@@ -204,8 +204,8 @@ def test_what_uis_refuses_is_said_with_what_to_do(
     uis.uis.fail(mode, 1)
     answer = click(relay)
 
-    assert (answer.status_code, answer.json["error"]) == (status, mode)  # type: ignore[index]
-    assert "sandbox-key" not in answer.text and len(answer.json["message"]) > 20  # type: ignore[index]
+    assert (answer.status_code, answer.json["error"]) == (status, mode)
+    assert "sandbox-key" not in answer.text and len(answer.json["message"]) > 20
     assert placed(uis) == []
 
 
@@ -214,7 +214,7 @@ def test_nothing_was_called_where_uis_cannot_be_reached(
 ) -> None:
     table = calls_table(uis, EMPLOYEES).replace(uis.call_api_url, f"http://127.0.0.1:{unused_port}/v4.0")
     answer = click(make_relay(source=table))
-    assert (answer.status_code, answer.json["error"]) == (503, "later")  # type: ignore[index]
+    assert (answer.status_code, answer.json["error"]) == (503, "later")
 
 
 @pytest.mark.parametrize(
@@ -232,7 +232,7 @@ def test_what_may_not_be_called_is_not_asked_for(
     lines: list[str], body: dict[str, Any], error: str, uis: Sandbox, clicking: Callable[..., Relay]
 ) -> None:
     answer = click(clicking(EMPLOYEES, *lines), **body)
-    assert (answer.status_code, answer.json["error"]) == (422, error)  # type: ignore[index]
+    assert (answer.status_code, answer.json["error"]) == (422, error)
     assert uis.uis.state()["requests"] == []
 
 
@@ -251,7 +251,7 @@ def test_a_click_that_has_waited_for_too_long_places_no_call(uis: Sandbox, click
         for waited in (31.0, 29.0)
     ]
     assert [answer.status_code for answer in answers] == [422, 202]
-    assert answers[0].json["error"] == "too_old"  # type: ignore[index]
+    assert answers[0].json["error"] == "too_old"
     assert len(placed(uis)) == 1
 
 
@@ -284,7 +284,7 @@ def test_the_secret_is_its_own(uis: Sandbox, clicking: Callable[..., Relay], rel
     body = json.dumps({"employee": "101", "phone": PHONE})
     for token in ("", "correct-horse", "wrong"):  # the second is the source's
         answer = client.post(f"{CALL}?token={token}", data=body)
-        assert (answer.status_code, answer.json["error"]) == (401, "unauthorized")  # type: ignore[index]
+        assert (answer.status_code, answer.json["error"]) == (401, "unauthorized")
     assert client.get(f"{CALL}?token={TOKEN}").status_code == 405
     assert client.post(CALL, data=body, auth=("1c", TOKEN)).status_code == 202
     assert client.post(CALL, data=body, headers={"Authorization": f"Bearer {TOKEN}"}).status_code == 202
@@ -297,7 +297,7 @@ def test_the_message_is_in_the_language_that_is_asked_for(uis: Sandbox, clicking
     body = json.dumps({"employee": "101", "phone": "911"})
     for language, word in (("en", "country"), ("ru", "кодом"), ("", "кодом")):
         answer = client.post(f"{CALL}?token={TOKEN}", data=body, headers={"Accept-Language": language})
-        assert word in answer.json["message"]  # type: ignore[index]
+        assert word in answer.json["message"]
 
 
 # --- Bitrix24

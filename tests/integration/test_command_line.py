@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import socket
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -244,6 +245,14 @@ def test_status_prints_one_object_per_target_and_source(busy: Operator) -> None:
     assert (source["source"], source["taken_24h"], source["refused_24h"]) == ("trade", 4, {"401": 1})
     assert ISO.fullmatch(source["last_taken_at"])
     assert "onec" in busy.run("status")
+
+
+def test_a_port_of_the_sandbox_that_is_in_use_is_said_with_what_to_do(operator: Operator) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        text = operator.run("sandbox", "--port", str(port), code=1)
+
+    assert f"port {port} of 127.0.0.1 cannot be used: Address already in use; end what listens there" in text
 
 
 def test_status_is_watched_until_it_is_ended(busy: Operator, monkeypatch: pytest.MonkeyPatch) -> None:

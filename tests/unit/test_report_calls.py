@@ -98,6 +98,7 @@ def test_what_goes_on_is_no_call_yet(row: dict[str, Any]) -> None:
         {"id": " "},
         {"id": "9" * 5000},
         {"start_time": "0001-01-01 00:00:00+03:00"},
+        {"finish_time": "0001-01-01 00:00:00+03:00"},
         {"start_time": "yesterday"},
     ],
 )

@@ -88,7 +88,7 @@ class Wakeups(Changes):
         while not self._stopping.is_set():
             try:
                 self._listen_once()
-            except Exception as exc:
+            except Exception as exc:  # whatever it was: who has stopped listening must begin anew
                 if self.hears():
                     pause = 0.5
                 self._echoed_at = float("-inf")

@@ -47,14 +47,7 @@ class Bitrix24(Adapter):
     def fail_call(self, call_id: str, user: int | None, reason: str) -> None:
         """Finish a call that Bitrix24 has registered itself, and that was never placed. Raises TargetError."""
         default = self.settings.default_user
-        params = {
-            "CALL_ID": call_id,
-            "USER_ID": default if user is None else user,
-            "DURATION": 0,
-            "STATUS_CODE": plan.STATUS_CODES["other"],
-            "FAILED_REASON": reason[:_REASON_MAX],
-            "ADD_TO_CHAT": 0,
-        }
+        params = _finish_params(call_id, user or default, plan.Finish(plan.STATUS_CODES["other"], 0, reason))
         try:
             self.rest.call("telephony.externalcall.finish", params)
         except TargetError as exc:
@@ -193,15 +186,7 @@ class _Call(CallWorkflow[plan.Step]):
             self._remember(recorded=attaching)
 
     def _finish(self, step: plan.Finish) -> None:
-        params: dict[str, Any] = {
-            "CALL_ID": self._call_id,
-            "USER_ID": self._state.user or self._settings.default_user,
-            "DURATION": step.seconds,
-            "STATUS_CODE": step.status_code,
-            "ADD_TO_CHAT": 0,
-        }
-        if step.reason:
-            params["FAILED_REASON"] = step.reason[:_REASON_MAX]
+        params = _finish_params(self._call_id, self._state.user or self._settings.default_user, step)
         row = None  # what it says of the call; what the registration said stays, where it says nothing
         with self._sending(finishing=True):
             try:
@@ -281,6 +266,17 @@ class _Call(CallWorkflow[plan.Step]):
             return self._call(method, params)
         except TargetError:
             return None
+
+
+def _finish_params(call_id: str, user: int, end: plan.Finish) -> dict[str, Any]:
+    params = {
+        "CALL_ID": call_id,
+        "USER_ID": user,
+        "DURATION": end.seconds,
+        "STATUS_CODE": end.status_code,
+        "ADD_TO_CHAT": 0,
+    }
+    return {**params, "FAILED_REASON": end.reason[:_REASON_MAX]} if end.reason else params
 
 
 def _place(row: Any) -> dict[str, Any]:

@@ -150,7 +150,7 @@ def _ending(summary: CallSummary, silent_for: timedelta) -> str:
         return gettext("talked %(span)s", span=f"{minutes}:{seconds:02d}")
     if result.result == "declined":
         return gettext("hung up by the employee")
-    if summary.direction == "in":
+    if not summary.is_ours:
         return gettext("missed")
     return {
         "missed": gettext("nobody answered"),
