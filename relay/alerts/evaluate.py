@@ -145,7 +145,7 @@ def _of_present(condition: Condition, before: Alert | None, settings: Alerts, no
 def _reminder(condition: Condition, before: Alert, settings: Alerts, now: datetime) -> Transition | None:
     """Return what to say of a condition that is known."""
     since_sent = _age(before.last_sent, now)
-    if condition.kind in _COUNTED and condition.count - before.count >= settings.dead:
+    if condition.kind in _COUNTED and condition.count - before.count >= _threshold(condition, settings):
         return "more"
     if condition.kind != before.kind and since_sent > FLAPS_WITHIN:
         return "firing"
@@ -161,8 +161,13 @@ def _beginning(condition: Condition, before: Alert | None, settings: Alerts, now
         and _age(before.since, now) <= FLAPS_WITHIN
         and _age(before.last_sent, now) < settings.remind_after
     )
-    is_too_few = condition.kind in _COUNTED and condition.count < settings.dead
+    is_too_few = condition.kind in _COUNTED and condition.count < _threshold(condition, settings)
     return None if is_flapping or is_too_few else "firing"
+
+
+def _threshold(condition: Condition, settings: Alerts) -> int:
+    """Return how many more of what is counted are told: each client who waits is."""
+    return 1 if condition.kind == "missed" else settings.dead
 
 
 def _of_absent(before: Alert, snapshot: Snapshot) -> _Step:

@@ -7,7 +7,7 @@ from zoneinfo import ZoneInfo
 
 from relay.alerts.evaluate import Condition, Notice
 from relay.alerts.snapshot import Summary
-from relay.i18n import gettext, in_language, ngettext, translate
+from relay.i18n import change, gettext, in_language, ngettext, translate
 from relay.observability.logging import redact
 from relay.store import CallCounts, TargetFigures
 from relay.store.alert_state import ConditionKind
@@ -71,7 +71,7 @@ def _line(notice: Notice, zone: ZoneInfo) -> str:
 
 def _firing(condition: Condition, since: str, zone: ZoneInfo) -> str:
     sentence, advice = sentences(condition, since)
-    text = f"{sentence}. {_redacted(translate(condition.reason, zone))}{advice}"
+    text = f"{sentence}. {_on_a_line(translate(change(condition.reason, redact), zone))}{advice}"
     command = _COMMANDS.get(condition.kind)
     if command is None:
         return text
@@ -173,7 +173,7 @@ def _resolved(condition: Condition) -> str:
         "backlog": gettext("%(name)s: has caught up", name=name),
         "dead": gettext("%(name)s: no dead letters any more", name=name),
         "unreadable": gettext("no unread notifications any more"),
-        "missed": gettext("%(name)s: nobody waits for a call back any more", name=name),
+        "missed": gettext("%(name)s: nobody who called within four days waits for a call back", name=name),
         "silent": gettext("%(name)s: notifications come again", name=name),
         "unnotified": gettext("%(name)s: notifications come again", name=name),
         "report": gettext("%(name)s: UIS's report of calls is read again", name=name),
@@ -215,9 +215,9 @@ def _about_target(figures: TargetFigures, failed: int) -> Iterator[str]:
         yield gettext("its state now: %(state)s", state=gettext(figures.state))
 
 
-def _redacted(reason: str) -> str:
-    """Return a target's own words, a sentence on one line, without phones, links and secrets."""
-    text = " ".join(redact(reason).split()).rstrip(". ")
+def _on_a_line(reason: str) -> str:
+    """Return a reason as a sentence on one line."""
+    text = " ".join(reason.split()).rstrip(". ")
     text = text if len(text) <= _REASON_MAX else text[:_REASON_MAX] + "…"
     return f"{text}. " if text else ""
 

@@ -8,10 +8,20 @@ from typing import Literal
 
 from msgspec import Struct
 
-from relay.models import KINDS, CallEvent
+from relay.models import CallEvent
 
 _CALL_BACKS = ("sitephone", "callapi")
+_NUMBER_MIN = 7  # digits: what has fewer is a colleague's extension
+_NATIONAL = 10  # digits: those before are a country, or the way out of one
 Phase = Literal["ringing", "over", "recorded", "nothing"]
+
+
+def digits_of_client(number: str | None) -> str | None:
+    """Return the digits that a client is known by, however his country is written; None: it is a colleague, or the
+    number was withheld.
+    """
+    digits = "" if number is None else "".join(filter(str.isdigit, number))
+    return digits[-_NATIONAL:] if len(digits) >= _NUMBER_MIN else None
 
 
 class CallHistory(Struct, frozen=True):
@@ -53,22 +63,20 @@ class CallHistory(Struct, frozen=True):
 
     @property
     def direction(self) -> Literal["in", "out"]:
-        """Return its direction, by its end where that was told, else by its beginning.
-
-        A colleague who is asked in between is an outgoing notification of an incoming call, and may be told first.
+        """Return its direction: a colleague who is asked in between is an outgoing notification of an incoming call,
+        and may be told first.
         """
-        return next((call.direction for call in self._by_weight() if call.direction is not None), "in")
-
-    def _by_weight(self) -> Iterator[CallEvent]:
-        """Yield the ends of the call, then what rang at first, then the others."""
-        for kinds in (("lost", "finished"), ("incoming",), KINDS):
-            yield from (call for call in self.calls if call.kind in kinds)
+        rang = (call for call in self.calls if call.kind == "incoming" and digits_of_client(call.client_number))
+        return next((call.direction for call in (*rang, *self.calls) if call.direction is not None), "in")
 
     @property
     def client(self) -> str | None:
-        """Return the client's number, when it has digits: a withheld one may come as a word."""
-        numbers = (call.client_number for call in self._by_weight())
-        return next((number for number in numbers if number and any(sign.isdigit() for sign in number)), None)
+        """Return the client's number, when it has digits: a withheld one may come as a word. Not a colleague's, where
+        there is another.
+        """
+        numbers = [call.client_number for call in self.calls if call.client_number]
+        known = [number for number in numbers if any(sign.isdigit() for sign in number)]
+        return next((number for number in known if digits_of_client(number)), known[0] if known else None)
 
     @property
     def line(self) -> str | None:

@@ -9,11 +9,10 @@ from datetime import datetime, timedelta
 
 from msgspec import Struct
 
+from relay.calls.history import digits_of_client
 from relay.calls.summary import CallSummary, summarise
 from relay.models import CallEvent, ToldCall
 
-_NUMBER_MIN = 7  # digits: what has fewer is a colleague's extension
-_NATIONAL = 10  # digits: those before are a country, or the way out of one
 _GOES_ON = timedelta(minutes=10)  # so long a talk hides other calls whose end was not told: it may never be
 _LONGEST_S = 7 * 86_400  # of a call
 
@@ -66,17 +65,8 @@ def missed_calls(calls: Iterable[ToldCall]) -> list[MissedCall]:
         if client is not None:
             missed += _of_client(reads)
         else:
-            withheld = (read for read in reads if read.summary.is_missed and not read.summary.client)
-            missed += [_missed(read, None, []) for read in withheld]
+            missed += [_missed(read, None, []) for read in reads if read.summary.is_missed]  # withheld numbers
     return sorted(missed, key=lambda call: call.began_at)
-
-
-def digits_of_client(number: str | None) -> str | None:
-    """Return the digits that a client is known by, however his country is written; None: it is a colleague, or the
-    number was withheld.
-    """
-    digits = "" if number is None else "".join(filter(str.isdigit, number))
-    return digits[-_NATIONAL:] if len(digits) >= _NUMBER_MIN else None
 
 
 def waiting_clients(missed: Iterable[MissedCall]) -> dict[str, list[datetime]]:
@@ -84,7 +74,7 @@ def waiting_clients(missed: Iterable[MissedCall]) -> dict[str, list[datetime]]:
     first: dict[tuple[str, str | None], datetime] = {}
     for call in missed:
         if call.waits:
-            first.setdefault((call.source, call.client), call.began_at)
+            first.setdefault((call.source, digits_of_client(call.client)), call.began_at)
     by_source: dict[str, list[datetime]] = defaultdict(list)
     for (source, _), at in first.items():
         by_source[source].append(at)
@@ -141,7 +131,7 @@ def _missed(read: _Read, talk: _Read | None, vain: Sequence[datetime]) -> Missed
         client=read.summary.client,
         line=read.summary.line,
         employee=read.summary.employee or read.summary.extension,
-        tries=(len(vain) if at is None else bisect_left(vain, at)) - bisect_right(vain, read.began_at),
+        tries=max(0, (len(vain) if at is None else bisect_left(vain, at)) - bisect_right(vain, read.began_at)),
         reached=reached,
     )
 

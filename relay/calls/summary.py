@@ -9,7 +9,7 @@ from typing import Literal
 from msgspec import Struct
 
 from relay.calls.call_result import CallResult, call_result
-from relay.calls.history import CallHistory
+from relay.calls.history import CallHistory, digits_of_client
 from relay.models import CallEvent
 
 _EMPLOYEE_NAMES = ("last_talked_employee_full_name", "employee_full_name", "first_talked_employee_full_name")
@@ -30,8 +30,10 @@ class CallSummary(Struct, frozen=True, kw_only=True):
 
     @property
     def is_missed(self) -> bool:
-        """Did somebody call in vain?"""
-        return not self.is_ours and self.result is not None and self.result.result != "talked"
+        """Did a client call in vain? Not where UIS does not say whether there was a talk."""
+        is_colleague = self.client is not None and digits_of_client(self.client) is None
+        has_failed = self.result is not None and self.result.result not in ("talked", "other")
+        return has_failed and not self.is_ours and not is_colleague
 
 
 def summarise(calls: Sequence[CallEvent]) -> CallSummary:

@@ -19,7 +19,7 @@ from relay import routing
 from relay.clock import Clock
 from relay.config import Settings, Source
 from relay.delivery.dispatcher import Dispatcher
-from relay.errors import MalformedEvent
+from relay.errors import MalformedEvent, StoreError
 from relay.i18n import Message, said
 from relay.models import CallEvent, Event, Kind, slot
 from relay.store import AddsTo, ClaimedDelivery, InsertResult, NewEvent, Reacceptance, Route, Store
@@ -103,9 +103,17 @@ class Intake:
         return _receipt(self._store.inbox.add_reported(new), parsed, new)
 
     def _tell_clicks(self, source: Source, call: CallEvent | None) -> None:
-        """Say that a click's call has begun, before a lane can see the event: Bitrix24 has it registered already."""
-        if source.calls is not None and call is not None and call.external_id and call.session_id:
-            self._store.clicks.notified(source.name, call.external_id, call.session_id)
+        """Say that a click's call has begun, before a lane can see the event: Bitrix24 has it registered already.
+
+        The notification counts for more: where this cannot be stored, it is.
+        """
+        if source.calls is None or call is None or not call.external_id or not call.session_id:
+            return
+        try:
+            if not self._store.clicks.notified(source.name, call.external_id, call.session_id):
+                log.warning("click.registered_twice", source=source.name, session=call.session_id)
+        except StoreError as exc:
+            log.warning("click.not_recorded", source=source.name, session=call.session_id, reason=str(exc))
 
     def _new(
         self,
@@ -178,6 +186,8 @@ class Intake:
         )
         if parsed.call is None:
             return parsed
+        if source is not None:
+            self._tell_clicks(source, parsed.call)
         routes, notes = self._routes(source, parsed)
         if edited is not None:
             notes = (*notes, Message("mended by the operator"))

@@ -133,7 +133,8 @@ def _heads(
     """Yield the calls that are asked for, those that began last first; so many with each statement."""
     earlier, began = events.alias("earlier"), _began(events)
     same_call = and_(earlier.c.source == events.c.source, earlier.c.session == events.c.session)
-    has_earlier = exists().where(same_call, earlier.c.seq < events.c.seq, *_fits(search, earlier))
+    is_asked_for = (*_within(search, earlier), *_fits(search, earlier))
+    has_earlier = exists().where(same_call, earlier.c.seq < events.c.seq, *is_asked_for)
     columns = (began, events.c.seq, events.c.source, events.c.session)
     while True:
         statement = select(*columns).where(
@@ -154,16 +155,20 @@ def _began(of: Any) -> Any:
 
 def _between(search: CallSearch, before: Place | None, end: Place | None) -> Iterator[queries.Condition]:
     began = _began(events)
-    if search.since:
-        yield began >= to_us(search.since)
-    if search.until:
-        yield began < to_us(search.until)
+    yield from _within(search, events)
     if before:
         yield began <= before.began_us
         yield or_(began < before.began_us, events.c.seq < before.seq)
     if end:
         yield began >= end.began_us
         yield or_(began > end.began_us, events.c.seq >= end.seq)
+
+
+def _within(search: CallSearch, of: Any) -> Iterator[queries.Condition]:
+    if search.since:
+        yield _began(of) >= to_us(search.since)
+    if search.until:
+        yield _began(of) < to_us(search.until)
 
 
 def _fits(search: CallSearch, of: Any) -> Iterator[queries.Condition]:

@@ -10,7 +10,7 @@ from sqlalchemy import Connection
 from relay.clock import to_us
 from relay.models import Click
 from relay.store import call_progress
-from relay.store.engine import PATIENT_TIMEOUT_S, Database
+from relay.store.engine import PATIENT_TIMEOUT_S, WRITE_TIMEOUT_S, Database
 from relay.store.statement import Statement
 from relay.store.tables import CLICK
 
@@ -54,18 +54,22 @@ class Clicks:
             [(seq,)] = _insert.rows(connection, **values)
         return replace(click, seq=seq), True
 
-    def finish(self, click: Click) -> bool:
+    def finish(self, click: Click, timeout_s: float = PATIENT_TIMEOUT_S) -> bool:
         """Keep what UIS answered, and tell the Bitrix24 that has registered the call its session; False: too late."""
         locks = [f"clicks:{click.source}", *([f"target:{click.target}"] if click.target else [])]
-        with self._database.write(PATIENT_TIMEOUT_S, alone_for=locks) as connection:
+        with self._database.write(timeout_s, alone_for=locks) as connection:
             return _end(connection, click)
 
-    def notified(self, source: str, external_id: str, session: str) -> None:
-        """Take note that a click's call has begun, where the answer was lost or is slower than the notification."""
+    def notified(self, source: str, external_id: str, session: str) -> bool:
+        """Take note that a click's call has begun, where the answer was lost or is slower than the notification; False
+        as `finish`. The notification waits for it.
+        """
         with self._database.read() as connection:
             row = _find.first(connection, source=source, external_id=external_id)
-        if row is not None and (click := CLICK.value(row)).state == "unclear":
-            self.finish(replace(click, state="started", session=session, error=None, reason=None))
+        if row is None or (click := CLICK.value(row)).state != "unclear":
+            return True
+        started = replace(click, state="started", session=session, error=None, reason=None)
+        return self.finish(started, WRITE_TIMEOUT_S)
 
     def recent(self, most: int) -> list[Click]:
         """Return the latest, the newest first."""

@@ -9,7 +9,6 @@ from typing import Any
 
 from relay.clock import Clock
 from relay.config import Report
-from relay.errors import RelayError
 from relay.i18n import Message
 from relay.uis_api.json_rpc import Api, ApiError, JsonRpc, Limits
 
@@ -35,8 +34,11 @@ DATA_API = Api(
 )
 
 
-class TooManyRows(RelayError):
+class TooManyRows(ApiError):
     """Says that UIS has more rows than it lets anybody page through."""
+
+    def __init__(self) -> None:
+        super().__init__("later", Message("UIS gives no more than %(most)s rows", most=_OFFSET_MAX))
 
 
 class DataApi:
@@ -76,7 +78,7 @@ class DataApi:
                 fields.remove(exc.field)
                 continue
             if total > _OFFSET_MAX:
-                raise TooManyRows("UIS gives no more than %(most)s rows", most=_OFFSET_MAX)
+                raise TooManyRows
             yield from rows
             if not rows:
                 return

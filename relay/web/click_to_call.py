@@ -113,7 +113,9 @@ def _read(body: bytes) -> _Body:
         example = '{"employee": "101", "phone": "+7 900 555-01-23"}'
         raise BadRequest(gettext("send JSON like %(example)s", example=example)) from exc
     texts = [str(text) for text in msgspec.structs.astuple(asked)]
-    if not asked.employee or not asked.phone or not all(len(text) <= TEXT_MAX and text.isprintable() for text in texts):
+    if not asked.employee or not asked.phone:
+        raise BadRequest(gettext("`employee` and `phone` must not be empty"))
+    if not all(len(text) <= TEXT_MAX and text.isprintable() for text in texts):
         raise BadRequest(gettext("at most %(count)s characters each", count=TEXT_MAX))
     return asked
 

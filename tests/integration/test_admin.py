@@ -16,6 +16,7 @@ import pytest
 from flask.testing import FlaskClient
 
 from relay.models import DeliveryState, Shard
+from relay.observability.logging import hide_links
 from relay.operations import simulated_call
 from relay.sandbox.server import Sandbox
 from relay.store import Claim, Selection
@@ -649,6 +650,30 @@ def test_the_link_of_a_recording_is_hidden_until_it_is_asked_for(operator: Opera
 
     assert LINK not in operator.see(f"/admin/events/{event}")
     assert operator.see(f"/admin/events/{event}?links=shown").count(LINK) == 2
+
+
+@pytest.mark.parametrize(
+    "link",
+    [
+        "https://media.example.test/rec/7",
+        r"https:\/\/media.example.test\/rec\/7",
+        "https%3A%2F%2Fmedia.example.test%2Frec%2F7",
+    ],
+)
+def test_a_link_is_hidden_however_it_is_written(link: str) -> None:
+    text = hide_links(f'a "{link}" b')
+
+    assert (text, hide_links(text)) == ('a "https://media.example.test/…" b',) * 2
+
+
+def test_a_call_of_which_a_part_lies_within_the_span_is_found(operator: Operator, relay: Relay) -> None:
+    undated = json.loads(incoming(5)[1])
+    del undated["start_time" if "start_time" in undated else "Start_time"]
+    post(relay, json.dumps(undated).encode())  # it stands where it was accepted, at 12:45
+    post(relay, finished(5, start_time="2026-03-02 11:00:00")[1], "rec")
+
+    assert "/admin/calls/trade/5" in operator.see("/admin/calls?until=2026-03-02T12:00")
+    assert "/admin/calls/trade/5" in operator.see("/admin/calls?since=2026-03-02T12:00")
 
 
 def test_more_missed_calls_than_a_page_bears_are_in_the_table(

@@ -18,6 +18,7 @@ from msgspec.structs import replace
 from werkzeug.test import TestResponse
 
 from relay.cli import main
+from relay.errors import StoreBusy
 from relay.models import Click, Kind
 from relay.operations import readiness
 from relay.sandbox.server import Sandbox
@@ -28,6 +29,7 @@ from relay.wiring import Relay
 from tests.calls import rendered
 from tests.fakes import FakeClock
 from tests.lanes import TRADE, SteppedLane, post
+from tests.stories import outgoing
 from tests.waiting import eventually
 
 TOKEN = "click-to-call-secret"
@@ -88,6 +90,23 @@ def test_a_click_rings_the_employee_and_then_the_client(
     assert stored(relay) == [("started", str(call["call_session_id"]))]
     assert clicks_in(logged) == ["click.started"]
     assert "0123" not in json.dumps(logged) and "555-01" not in json.dumps(logged)
+
+
+def test_a_notification_is_taken_though_its_click_cannot_be_stored(
+    clicking: Callable[..., Relay], monkeypatch: pytest.MonkeyPatch, logged: list[Any]
+) -> None:
+    relay = clicking()
+    begins = json.loads(outgoing(7)[1])
+
+    def fails(*_: object) -> bool:
+        raise StoreBusy("the store is busy")
+
+    monkeypatch.setattr(relay.store.clicks, "notified", fails)
+    body = json.dumps({**begins, "external_id": "order-7"}).encode()
+    receipt = relay.intake.accept(relay.settings.sources["trade"], "out", body, is_query=False)
+
+    assert receipt.status == "accepted"
+    assert clicks_in(logged) == ["click.not_recorded"]
 
 
 def test_the_employees_are_asked_with_the_report_s_key_and_another_line_is_taken(

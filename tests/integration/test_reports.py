@@ -273,6 +273,23 @@ def test_more_calls_than_uis_lets_page_through_are_asked_for_in_halves(
     assert len({event.session for event in events_of(loop)}) == len(kinds(loop)) == 40
 
 
+@pytest.mark.parametrize("fault", [OverflowError("a fault"), data_api.TooManyRows()])
+def test_a_fault_while_reading_is_told_and_moves_nothing(
+    loop: ReportLoop, clock: FakeClock, fault: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = store_of(loop).reports.states()[TRADE]
+
+    def fails(*_: object, **__: object) -> None:
+        raise fault
+
+    monkeypatch.setattr(reconciler.Reconciler, "run", fails)
+    again(loop, clock)
+
+    after = store_of(loop).reports.states()[TRADE]
+    assert (after.state, after.checked_to, after.began_at) == ("later", before.checked_to, before.began_at)
+    assert after.reason
+
+
 def test_what_was_before_the_relay_is_not_its_own(
     uis: Sandbox, reporting: Callable[..., Relay], clock: FakeClock
 ) -> None:

@@ -168,6 +168,8 @@ def test_who_was_not_called_back_counts_by_working_time(missed: list[str], now: 
 
     assert [(each.key, each.count) for each in found] == ([("missed trade", count)] if count else []), remark
     assert conditions(facts, Alerts()) == []
+    people = People(Alerts(missed_for=15 * MINUTE, dead=10))  # each client counts, however many dead letters do
+    assert people.hear(facts) == (["firing missed trade"] if count else [])
 
 
 @pytest.mark.parametrize(

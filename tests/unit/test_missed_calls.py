@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -174,6 +175,30 @@ def test_a_colleague_who_was_asked_in_between_does_not_make_it_an_outgoing_call(
     call = told(1, 0, outgoing(1, **asked), incoming(1, **own), lost(1, **own), not_taken(1, **own))
 
     assert [missed.session for missed in missed_calls([call])] == ["1"]
+
+
+def test_an_outgoing_call_whose_end_tells_no_direction_is_not_missed() -> None:
+    own = {"start_time": at(0), "called_phone_number": CLIENT}
+    dropped = json.loads(lost(1, start_time=at(0))[1])
+    del dropped["direction"]
+
+    assert said(told(1, 0, outgoing(1, **own), ("in", json.dumps(dropped).encode()))) == []
+
+
+def test_an_end_that_says_nothing_of_a_talk_is_no_missed_call() -> None:
+    end = {"call_session_id": 1, "direction": "in", "calling_phone_number": CLIENT, "start_time": at(0)}
+
+    assert said(told(1, 0, incoming(1, start_time=at(0)), ("rec", json.dumps(end).encode()))) == []
+
+
+def test_a_call_in_vain_that_begins_with_the_missed_one_is_no_try_since() -> None:
+    [call] = missed_calls([taken(1, -0.5), missed(2, 0), called(3, 0, talks=False)])
+
+    assert call.tries == 0
+
+
+def test_one_client_who_is_written_in_two_ways_waits_once() -> None:
+    assert waiting_clients(missed_calls([missed(1, 0), missed(2, 5, "9005550123")])) == {"trade": [NOON]}
 
 
 def test_uis_own_call_back_in_vain_is_a_try() -> None:

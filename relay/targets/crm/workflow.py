@@ -11,8 +11,8 @@ from typing import Any, Generic, Literal, TypeVar
 from msgspec import Struct
 from msgspec.structs import replace
 
-from relay.calls.history import CallHistory
-from relay.calls.missed_calls import MissedCall, digits_of_client, missed_calls
+from relay.calls.history import CallHistory, digits_of_client
+from relay.calls.missed_calls import MissedCall, missed_calls
 from relay.calls.summary import summarise
 from relay.config import CrmTarget
 from relay.i18n import Message, join

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
 
@@ -11,9 +10,8 @@ from markupsafe import Markup, escape
 
 from relay.clock import iso
 from relay.i18n import LANGUAGES, age, gettext, language, moment, plural, set_language, set_zone, took, translate
+from relay.observability.logging import hide_links
 from relay.web.admin.context import relay
-
-_LINK = re.compile(r"https?://[^\s\"'<>\\]+")
 
 
 def choose_language(zone: ZoneInfo) -> None:
@@ -58,8 +56,3 @@ def span(length: timedelta) -> str:
 def without_links(text: str) -> Markup:
     """Return the text in the reader's language, links hidden but for their hosts: recordings open without a login."""
     return Markup(escape(hide_links(translate(text))))  # noqa: S704  escaped
-
-
-def hide_links(text: str) -> str:
-    """Return the text with only the host of each link."""
-    return _LINK.sub(lambda match: "/".join(match[0].split("/")[:3]) + "/…", text)

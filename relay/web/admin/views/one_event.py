@@ -14,13 +14,13 @@ from relay.errors import Conflict
 from relay.i18n import gettext
 from relay.ingest.service import parse
 from relay.models import Event, Exchange
+from relay.observability.logging import hide_links
 from relay.operations import serializers
 from relay.operations.call_fields import call_fields
 from relay.operations.curl import curl_command
 from relay.operations.explanations import Explanation, explain
 from relay.operations.next_attempt import next_attempt
 from relay.web.admin.context import relay
-from relay.web.admin.jinja import hide_links
 
 _BODY_MAX = 1024 * 1024
 

@@ -24,7 +24,7 @@ _TEXT_MAX = 100
 _SESSION_MIN = 6  # digits of UIS's; what is shorter may be meant as a part of a number
 _WORST_FIRST: tuple[DeliveryState, ...] = ("dead", "held", "sending", "due", "expired", "discarded", "delivered")
 _ENDS = ("lost", "finished")
-_GOES_ON = timedelta(hours=2)  # a call whose end has not come by then: nobody will tell of it
+_SILENT_FOR = timedelta(hours=2)  # a call whose end has not come by then: nobody will tell of it
 
 
 def register(pages: Blueprint) -> None:
@@ -144,7 +144,7 @@ def _ending(summary: CallSummary, silent_for: timedelta) -> str:
     """Return in a few words how a call ended."""
     result = summary.result
     if result is None:
-        return gettext("in progress") if silent_for < _GOES_ON else gettext("its end was not notified")
+        return gettext("in progress") if silent_for < _SILENT_FOR else gettext("its end was not notified")
     if result.result == "talked":
         minutes, seconds = divmod(result.seconds, 60)
         return gettext("talked %(span)s", span=f"{minutes}:{seconds:02d}")
