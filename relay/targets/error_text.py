@@ -176,7 +176,7 @@ def secrets_of(target: Target) -> Iterator[str]:
         yield from _within(getattr(target, name))
     username, password = getattr(target, "username", None), getattr(target, "password", None)
     if username and password:
-        yield _basic(username, password)
+        yield basic(username, password)
 
 
 def _within(value: Any) -> Iterator[str]:
@@ -199,7 +199,7 @@ def _in_address(address: str, *, is_secret: bool) -> Iterator[str]:
     except ValueError:
         return
     if parts.password:
-        yield from (parts.password, _basic(parts.username or "", parts.password))
+        yield from (parts.password, basic(parts.username or "", parts.password))
     for pair in parts.query.split("&"):
         yield pair.partition("=")[2]
     yield from (value for _, value in parse_qsl(parts.query))
@@ -207,7 +207,8 @@ def _in_address(address: str, *, is_secret: bool) -> Iterator[str]:
         yield from (path, path.rpartition("/")[2])
 
 
-def _basic(username: str, password: str) -> str:
+def basic(username: str, password: str) -> str:
+    """Return a login as HTTP's Basic has it."""
     return b64encode(f"{username}:{password}".encode()).decode("ascii")
 
 

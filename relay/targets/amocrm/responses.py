@@ -62,10 +62,8 @@ def posted(response: Response, now: datetime, kind: str, request_id: str) -> dic
 
     `kind` is its name in `_embedded`. A success that does not name it is none: whether it was taken is not known.
     """
-    embedded = read(response, now).get("_embedded")
-    items = embedded.get(kind) if isinstance(embedded, dict) else None
-    for item in items if isinstance(items, list) else []:
-        if isinstance(item, dict) and str(item.get("request_id", request_id)) == request_id:
+    for item in embedded(read(response, now), kind):
+        if str(item.get("request_id", request_id)) == request_id:
             return item
     reason = Message("amoCRM answered without naming the %(kind)s", kind=kind)
     raise TargetError(Outcome(name="unclear", status=response.status, reason=reason))
@@ -103,6 +101,18 @@ def _words(document: dict[str, Any]) -> str:
             why = as_text(entry.get("detail")) or as_text(entry.get("code"))
             parts.append(f"{as_text(entry.get('path'))}: {why}")
     return "; ".join(part for part in parts if part)[:_WORDS_MAX]
+
+
+def embedded(document: dict[str, Any], kind: str) -> list[dict[str, Any]]:
+    """Return the items of a kind that a document holds."""
+    within = document.get("_embedded")
+    return _dicts(within.get(kind)) if isinstance(within, dict) else []
+
+
+def contact_of(unsorted: dict[str, Any]) -> list[Any] | None:
+    """Return the entity that an unsorted call stands at."""
+    number = next((contact.get("id") for contact in embedded(unsorted, "contacts")), None)
+    return None if number is None else ["contact", number]
 
 
 def _dicts(value: Any) -> list[dict[str, Any]]:
