@@ -33,16 +33,11 @@ _BEGINS_A_PAGE = re.compile(r"<(?:!doctype\s{1,9}html|html|body)\b", re.IGNORECA
 
 def decoded(body: bytes) -> str:
     """Decode UTF-8, with or without a byte order mark (1C writes one), or the cp1251 of old web servers' pages."""
-    if body.startswith(codecs.BOM_UTF8):
-        body = body[len(codecs.BOM_UTF8) :]
-    try:
-        return body.decode("utf-8")
-    except UnicodeDecodeError:
-        pass
-    try:
-        return body.decode("cp1251")
-    except UnicodeDecodeError:
-        return body.decode("utf-8", "replace")
+    body = body.removeprefix(codecs.BOM_UTF8)
+    for encoding in ("utf-8", "cp1251"):
+        with contextlib.suppress(UnicodeDecodeError):
+            return body.decode(encoding)
+    return body.decode("utf-8", "replace")
 
 
 def is_page(text: str) -> bool:
@@ -216,18 +211,10 @@ def _forms(secret: str) -> set[bytes]:
     secret = secret.encode("utf-8", "ignore").decode()  # the environment may hold half a letter
     percent = [quote(secret, safe=""), quote(secret), quote_plus(secret)]
     percent += [re.sub("%..", lambda code: code[0].lower(), form) for form in percent]
-    escaped = html.escape(secret)
-    in_json = [json.dumps(secret)[1:-1], json.dumps(secret, ensure_ascii=False)[1:-1]]
-    texts = [
-        secret,
-        *percent,
-        html.escape(secret, quote=False),
-        escaped,
-        escaped.replace("&#x27;", "&#39;"),
-        escaped.replace("&#x27;", "&#039;"),
-        *in_json,
-        *(form.replace("/", "\\/") for form in in_json),
-    ]
+    escaped = [html.escape(secret).replace("&#x27;", quotation) for quotation in ("&#x27;", "&#39;", "&#039;")]
+    in_json = [json.dumps(secret, ensure_ascii=ascii_only)[1:-1] for ascii_only in (True, False)]
+    in_json += [form.replace("/", "\\/") for form in in_json]
+    texts = (secret, *percent, *escaped, html.escape(secret, quote=False), *in_json)
     forms = {text.encode() for text in texts}
     with contextlib.suppress(UnicodeEncodeError):
         forms.add(secret.encode("cp1251"))  # of an old web server

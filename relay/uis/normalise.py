@@ -149,9 +149,8 @@ class _Normaliser:
         if not call.get("employee_ids") and "employee_id" in self.unmapped:
             call["employee_ids"] = (self.unmapped["employee_id"],)
         if call.get("record_link") is None:
-            call["record_link"] = self.unmapped.get("file_link") or next(
-                iter(self.unmapped.get("record_file_links", ())), None
-            )
+            links = (self.unmapped.get("file_link"), *self.unmapped.get("record_file_links", ())[:1])
+            call["record_link"] = next(filter(None, links), None)
         if call.get("client_number") is None:
             call["client_number"] = call.get("callee" if call.get("direction") == "out" else "caller")
         self._complete_loss()

@@ -65,12 +65,8 @@ class Lookup:
 
     def task(self, task: Task, entity: str, number: int) -> str | None:
         """Return the id of the task among the latest of the entity. Raises TargetError, also where nobody may look."""
-        query = {
-            "filter[entity_type]": PLURAL.get(entity, entity),
-            "filter[entity_id]": number,
-            "order[id]": "desc",
-            "limit": "250",
-        }
+        of_entity = {"filter[entity_type]": PLURAL.get(entity, entity), "filter[entity_id]": number}
+        query = {**of_entity, "order[id]": "desc", "limit": "250"}
         listed = embedded(self._rest.get(f"/api/v4/tasks?{urlencode(query)}"), "tasks")
         return next((str(each["id"]) for each in listed if task.mark in str(each.get("text"))), None)
 
