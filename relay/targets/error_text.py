@@ -23,7 +23,7 @@ from relay.i18n import Message
 
 _WAIT_MAX_S = 10**8  # three years: what is longer is no time, and timedelta and datetime have an end
 _DIGITS_MAX = 9
-_WORDS_MAX = 500
+WORDS_MAX = 500
 _PATTERN_MAX = 4096  # signs of a text that patterns look at; a target may answer anything, and no answer costs time
 _PAGE_MAX = 4 * _PATTERN_MAX  # of a page, which may begin with a long style
 _HIDDEN = re.compile(r"<(/?)(title|style|script)\b[^<>]*>?", re.IGNORECASE)
@@ -79,7 +79,7 @@ def words(body: bytes) -> str:
 
 def one_line(text: str) -> str:
     """Return a text in one line of at most 500 characters."""
-    return re.sub(r"\s+", " ", text[:_PATTERN_MAX]).strip()[:_WORDS_MAX]
+    return re.sub(r"\s+", " ", text[:_PATTERN_MAX]).strip()[:WORDS_MAX]
 
 
 def retry_after(headers: Mapping[str, str], now: datetime) -> timedelta | None:

@@ -126,10 +126,10 @@ class Client:
         """
         self.acquire()
         self.requests_made += 1
-        if time.monotonic() - self._used_at > _IDLE_MAX_S:
+        began = time.monotonic()
+        if began - self._used_at > _IDLE_MAX_S:
             self._adapter.forget_connections()
-        prepared = self._prepare(method, url, headers, body)
-        response, began = None, time.monotonic()
+        prepared, response = self._prepare(method, url, headers, body), None
         try:
             response = self._send(prepared, self._time_limit(body, body_max), body_max, secrets)
         finally:
@@ -314,9 +314,9 @@ def translate(exc: requests.RequestException, *, connected: bool) -> Outcome:
     if connected:
         reason = Message("no answer, though the request may have arrived: %(why)s", why=why)
         return Outcome(name="unclear", reason=reason)
-    if isinstance(exc, requests.exceptions.ProxyError) and "Tunnel connection failed: 407" in str(exc):
-        return Outcome(name="misconfigured", reason=join("407", REMEDIES[407], by=": "))
     if isinstance(exc, requests.exceptions.ProxyError):
+        if "Tunnel connection failed: 407" in str(exc):
+            return Outcome(name="misconfigured", reason=join("407", REMEDIES[407], by=": "))
         return Outcome(name="unreachable", reason=Message("the proxy cannot be reached: %(why)s", why=why))
     if isinstance(exc, requests.exceptions.SSLError):
         remedy = Message("mend the certificate, or set ca_file, or verify_tls = false")

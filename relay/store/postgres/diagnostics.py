@@ -75,11 +75,10 @@ def start_warnings(connection: Connection, now: datetime) -> Iterator[str]:
 def upkeep_warnings(connection: Connection) -> Iterator[str]:
     """Yield what makes the tables grow and the searches slow."""
     for table, rows in connection.execute(_dead_rows, {"most": _DEAD_ROWS}):
-        yield Message(
-            "%(table)s has %(rows)s dead rows: VACUUM %(table)s by hand, and see why autovacuum does not keep up",
-            table=table,
-            rows=rows,
+        text = Message(
+            "%(table)s has %(rows)s dead rows: VACUUM %(table)s by hand, and see why autovacuum does not keep up"
         )
+        yield text.fill(table=table, rows=rows)
     age_s = connection.execute(_oldest_snapshot).scalar()
     if age_s is not None and age_s > _OLD_SNAPSHOT_S:
         yield Message(

@@ -23,6 +23,10 @@ KEPT_FOR = timedelta(days=30)
 _TIME = "%Y%m%d%H%M%S"
 _ENDING = re.compile(r"\.bak-\w+-(\d{14})(-wal|-shm|\.journal|\.part)?")
 _FOR_OTHERS = 0o077
+_KEPT = Message("%(path)s is a copy of the database, kept until %(day)s")
+_OPEN = Message(
+    "%(path)s is open to other users of this machine (mode %(mode)s), and it holds phones: chmod 600 %(path)s"
+)
 
 
 @dataclass(frozen=True)
@@ -137,24 +141,9 @@ def delete_outdated(database: Path, now: datetime) -> int:
 def remarks(database: Path) -> list[str]:
     """Which copies there are and until when, and which files other users may read or write."""
     copies = copies_beside(database)
-    journal = [database.with_name(database.name + suffix) for suffix in ("-wal", "-shm")]
-    modes = {
-        path: path.stat().st_mode & 0o777
-        for path in (database, *journal, *(copy.path for copy in copies))
-        if path.exists()
-    }
-    kept: list[str] = [
-        Message(
-            "%(path)s is a copy of the database, kept until %(day)s", path=copy.path, day=f"{copy.kept_until:%Y-%m-%d}"
-        )
-        for copy in copies
-    ]
-    return kept + [
-        Message(
-            "%(path)s is open to other users of this machine (mode %(mode)s), and it holds phones: chmod 600 %(path)s",
-            path=path,
-            mode=f"{mode:04o}",
-        )
-        for path, mode in modes.items()
-        if mode & _FOR_OTHERS
+    files = [database, *(database.with_name(database.name + suffix) for suffix in ("-wal", "-shm"))]
+    modes = {path: path.stat().st_mode & 0o777 for path in (*files, *(copy.path for copy in copies)) if path.exists()}
+    return [
+        *(_KEPT.fill(path=copy.path, day=f"{copy.kept_until:%Y-%m-%d}") for copy in copies),
+        *(_OPEN.fill(path=path, mode=f"{mode:04o}") for path, mode in modes.items() if mode & _FOR_OTHERS),
     ]

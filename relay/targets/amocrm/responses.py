@@ -19,9 +19,7 @@ from relay.targets.outcome_rules import Rule, broken_off, has_tokens, outcome, r
 
 _ENTITY_NOT_FOUND = 263  # recorded: nobody has the phone
 _NO_RIGHT_OR_UNPAID = re.compile(r"код ошибки 244|\b244\b", re.IGNORECASE)
-_WORDS_MAX = 500
 _A_MOMENT = timedelta(seconds=1)
-
 
 _BY_STATUS: dict[int, Rule] = {
     400: Rule("refused"),
@@ -100,7 +98,7 @@ def _words(document: dict[str, Any]) -> str:
         for entry in _dicts(item.get("errors")):
             why = as_text(entry.get("detail")) or as_text(entry.get("code"))
             parts.append(f"{as_text(entry.get('path'))}: {why}")
-    return "; ".join(part for part in parts if part)[:_WORDS_MAX]
+    return "; ".join(part for part in parts if part)[: error_text.WORDS_MAX]
 
 
 def embedded(document: dict[str, Any], kind: str) -> list[dict[str, Any]]:

@@ -60,12 +60,9 @@ class Bitrix24(Adapter):
         """Ask with `externalLine.get`: it needs the rights that a call needs, and changes nothing (inferred)."""
         self.rest.call("telephony.externalLine.get", {})
         remarks = self.directory.remarks()
-        if self.rest.moved_to is not None:
+        if (moved := self.rest.moved_to) is not None:
             remarks.append(
-                Message(
-                    "the portal has been renamed to %(host)s: put that into the configuration",
-                    host=self.rest.moved_to,
-                )
+                Message("the portal has been renamed to %(host)s: put that into the configuration", host=moved)
             )
         return Outcome(name="delivered", reason="; ".join(remarks))
 
@@ -114,22 +111,22 @@ class _Call(CallWorkflow):
         self._remember(call_id=str(result["CALL_ID"]), shown=shown, **_place(result))
 
     def _registration(self, show: bool) -> dict[str, Any]:
-        history = self._history
+        history, target = self._history, self._settings
         started = (history.started_at or self._event.received_at).astimezone(ZoneInfo(self._event.zone))
         params = {
-            "USER_ID": self._state.user or self._settings.default_user,
+            "USER_ID": self._state.user or target.default_user,
             "PHONE_NUMBER": history.client,
             "TYPE": plan.call_type(history),
             "CALL_START_DATE": started.isoformat(timespec="seconds"),
-            "CRM_CREATE": int(self._settings.create_lead),
+            "CRM_CREATE": int(target.create_lead),
             "SHOW": int(show),
             "ADD_TO_CHAT": 0,
             "EXTERNAL_CALL_ID": self._session,
         }
         if history.line:
             params["LINE_NUMBER"] = phones.as_uis_writes(history.line)[:_LINE_MAX]
-        if self._settings.crm_source:
-            params["CRM_SOURCE"] = self._settings.crm_source
+        if target.crm_source:
+            params["CRM_SOURCE"] = target.crm_source
         return params
 
     def _instead_of(self, user: int, exc: TargetError) -> int:
@@ -138,11 +135,8 @@ class _Call(CallWorkflow):
             raise exc
         default = self._settings.default_user
         if user == default:
-            reason = Message(
-                "%(reason)s: default_user = %(default)s is no active employee; set one who is",
-                reason=exc.outcome.reason,
-                default=default,
-            )
+            text = Message("%(reason)s: default_user = %(default)s is no active employee; set one who is")
+            reason = text.fill(reason=exc.outcome.reason, default=default)
             raise TargetError(Outcome(name="misconfigured", status=exc.outcome.status, reason=reason)) from exc
         self._directory.forget(user)
         return default
@@ -253,13 +247,8 @@ class _Call(CallWorkflow):
 
 
 def _finish_params(call_id: str, user: int, end: CallResult) -> dict[str, Any]:
-    params = {
-        "CALL_ID": call_id,
-        "USER_ID": user,
-        "DURATION": end.seconds,
-        "STATUS_CODE": plan.STATUS_CODES[end.result],
-        "ADD_TO_CHAT": 0,
-    }
+    status = plan.STATUS_CODES[end.result]
+    params = {"CALL_ID": call_id, "USER_ID": user, "DURATION": end.seconds, "STATUS_CODE": status, "ADD_TO_CHAT": 0}
     return {**params, "FAILED_REASON": end.reason[:_REASON_MAX]} if end.reason else params
 
 
