@@ -126,10 +126,7 @@ class Adapter(ABC):
 def event_body(
     event: Event, call: CallEvent, form: Literal["template", "raw", "normalised"], missing: Literal["null", "string"]
 ) -> tuple[bytes, str]:
-    """Return the body for one request, in one of its forms, and its content type. Pure.
-
-    `missing` is what a value is that there is none of: null, or an empty string.
-    """
+    """Return the body for one request, `missing` for each value there is none of, and its content type. Pure."""
     if form == "raw":
         return event.body, _type_of(event)
     empty: Any = "" if missing == "string" else None

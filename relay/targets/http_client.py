@@ -216,10 +216,7 @@ def _phrase(response: requests.Response) -> str:
 
 
 def _read(response: requests.Response, body_max: int) -> tuple[bytes, bool]:
-    """Read the body up to its maximum, while there is time, and say whether it came to its end.
-
-    A body that is cut does not cost the status.
-    """
+    """Read the body up to its maximum, while there is time, and say whether it came to its end."""
     body = bytearray()
     ended = False
     with contextlib.suppress(urllib3.exceptions.HTTPError, OSError):  # the status has decided; what there is is enough

@@ -42,10 +42,7 @@ _FIELD = 300
 
 
 def read(text: str) -> tuple[list[tuple[str, JSON]], Iterable[str]]:
-    """Return the fields of a damaged object, and notes of the damage.
-
-    Raises MalformedEvent when they are not certain, RecursionError in a nest.
-    """
+    """Return the fields and notes of the damage. Raises MalformedEvent in doubt, RecursionError in a nest."""
     if not text.startswith("{"):
         raise MalformedEvent("the body is neither a JSON object {…} nor a form: check the template in the UIS cabinet")
     scanner = _Scanner(text)
@@ -266,10 +263,7 @@ class _Scanner:
 
 
 def _interpret(piece: str, key: str) -> tuple[JSON, str]:
-    """Return the value of a piece that is not strict JSON, and what is to be noted of it; in doubt it is Ambiguous.
-
-    Raises MalformedEvent when it seems to hold other fields.
-    """
+    """Return the value of a piece that is not strict JSON, and a note. Raises MalformedEvent when it holds fields."""
     is_bare_name = piece in VARIABLES and (piece == key.lower() or "_" in piece)  # without quotes it is no constant
     if is_bare_name or PLACEHOLDER.fullmatch(piece):
         return Unfilled(piece), Message("%(key)s: a placeholder was left unfilled", key=key)

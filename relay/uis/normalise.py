@@ -38,10 +38,7 @@ _AT_THE_END = {"is_lost", "full_record_file_link", "wav_call_records"}
 
 
 def normalise(body: ParsedBody, endpoint: str, zone: ZoneInfo, *, beside: ParsedBody = _NO_FIELDS) -> CallEvent:
-    """Return what UIS said. Raises MalformedEvent when no variable of UIS stands in it.
-
-    `beside` is the query beside a body: constants of the customer's, `?shop=north`.
-    """
+    """Return what UIS said; `beside` is the query beside it. Raises MalformedEvent without any variable of UIS."""
     return _Normaliser(body, endpoint, zone).event(beside)
 
 

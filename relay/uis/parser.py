@@ -1,7 +1,4 @@
-"""Reads a body: its text, then strict JSON, else damaged JSON, or a form, or a query string.
-
-What cannot be read is a MalformedEvent with a sentence for the operator.
-"""
+"""Reads a body: its text, then strict JSON, else damaged JSON, or a form, or a query string."""
 
 from __future__ import annotations
 
@@ -35,13 +32,10 @@ _VALUES_MAX, _VALUE_MAX = 5, 500
 
 @dataclass(frozen=True, slots=True)
 class ParsedBody:
-    """A body's fields in their order and spelling, before anything is made of them.
-
-    `shape` is "json" for strict JSON, "repaired" for JSON that was damaged, "form" for a form or a query.
-    """
+    """A body's fields in their order and spelling, before anything is made of them."""
 
     pairs: tuple[tuple[str, JSON], ...]
-    shape: Literal["json", "repaired", "form"]
+    shape: Literal["json", "repaired", "form"]  #: strict JSON, JSON that was damaged, a form or a query
     notes: tuple[str, ...] = ()
 
     @property
@@ -128,10 +122,7 @@ def _without_secrets(pairs: Iterable[tuple[str, JSON]], *, is_nested: bool = Fal
 
 
 def _read_form(raw: bytes) -> ParsedBody:
-    """Return the fields of a form: text, None where it is empty, a list for a JSON list or a name that stands often.
-
-    A raw `&` in a value and one that is missing between two fields are noted.
-    """
+    """Return the fields of a form: text, None where it is empty, a list for a JSON list or a name that stands often."""
     notes: list[str] = []
     fields: list[tuple[str, str]] = []
     behind: dict[int, list[str]] = {}  # what stands behind raw `&`, by the field that it may belong to
@@ -225,10 +216,7 @@ def _shown(value: JSON) -> str:
 
 
 def decode(raw: bytes) -> tuple[str, tuple[str, ...]]:
-    """Return the text, UTF-8 or windows-1251, and what had to be noted on the way.
-
-    Raises MalformedEvent when no reading is certain.
-    """
+    """Return the text, UTF-8 or windows-1251, and notes. Raises MalformedEvent when no reading is certain."""
     notes: list[str] = []
     if raw.startswith(codecs.BOM_UTF8):
         raw = raw.removeprefix(codecs.BOM_UTF8)

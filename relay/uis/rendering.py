@@ -47,10 +47,7 @@ def template_slots(kind: Kind) -> tuple[tuple[str, str], ...]:
 
 
 def render(body: ParsedBody, call: CallEvent, *, endpoint: str, zone: ZoneInfo, empty: JSON = None) -> bytes:
-    """Return the body for a target that knows UIS alone; compact, because the 1C receiver keeps 1024 characters.
-
-    `empty` is what stands for a missing value: None (null) or "".
-    """
+    """Return the body for a target that knows UIS alone; compact, because the 1C receiver keeps 1024 characters."""
     if body.is_flat and body.shape != "form" and endpoint != "any":
         pairs = [(key, _as_sent(key, value, body)) for key, value in body.pairs]
     else:

@@ -132,10 +132,7 @@ TEXTS = (Type.TEXT, Type.DIRECTION, Type.EXTENSION, Type.LINK)
 
 
 def is_unsubstituted(value: str, key: str) -> bool:
-    """Is this text no value, but a placeholder, or the bare name of the very field that was left in its place?
-
-    A constant of the customer's may be equal to the name of another variable.
-    """
+    """Is this text no value, but a placeholder, or the bare name of the very field? Another's may be a constant."""
     if "{{" in value:
         return PLACEHOLDER.fullmatch(value.strip()) is not None
     name = value.strip()

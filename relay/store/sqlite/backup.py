@@ -38,10 +38,7 @@ class Content:
 
 
 def back_up(database: Path, copy: Path) -> Content:
-    """Make a copy that only its owner may read; under its name it appears only when it is whole.
-
-    Raises StoreError when the file exists, cannot be written, or does not pass SQLite's own check.
-    """
+    """Make a copy that only its owner may read. Raises StoreError when the file exists, and as `copy_whole`."""
     if copy.exists():
         raise StoreError("%(copy)s exists already; give another name, or remove it", copy=copy)
     if not copy.parent.is_dir():
@@ -52,8 +49,7 @@ def back_up(database: Path, copy: Path) -> Content:
 def copy_whole(source: Path, copy: Path, *, like: Path | None = None, without_journal: bool = False) -> Content:
     """Make a copy in the place of whatever has its name.
 
-    `like`: whose owner gets what root copies; else the source's. `without_journal`: the one beside the source is not
-    its own.
+    `like`: whose owner gets what root copies; else the source's. `without_journal`: the source's is another's.
     Raises StoreError when the source is not a sound database of the relay, or the copy cannot be written.
     """
     unfinished = copy.with_name(copy.name + ".part")
@@ -106,10 +102,7 @@ class Copy:
 
 
 def copy_name(database: Path, what: str, now: datetime) -> Path:
-    """Where a copy that is made now has to stand, so that it is found again, an unfinished one too.
-
-    `what`: its version, or its fate.
-    """
+    """Return where a copy that is made now has to stand, so that it is found again; `what`: its version or fate."""
     while (path := Path(f"{database}.bak-{what}-{now:{_TIME}}")).exists():
         now += timedelta(seconds=1)
     return path

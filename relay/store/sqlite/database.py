@@ -91,10 +91,6 @@ class SqliteDatabase(Database):
         *,
         alone_for: Iterable[str] | None = None,  # noqa: ARG002  here always for everything
     ) -> Iterator[Connection]:
-        """Begin a transaction under the write lock, whatever it is alone for; on disk when the block has ended.
-
-        Raises StoreBusy when the lock was not free in time, StoreError when the database cannot be used.
-        """
         deadline = time.monotonic() + timeout
         with self.lock.held(timeout), self.transaction(deadline) as connection:
             yield connection

@@ -30,10 +30,7 @@ class Rest(CrmRest):
         return self.call("GET", path, None, responses.read)
 
     def post(self, path: str, item: dict[str, Any], kind: str, delivery: str) -> dict[str, Any]:
-        """Return what became of one item; always one in a request, so that no answer is half a success.
-
-        Raises TargetError.
-        """
+        """Return what became of one item; more in a request could be half a success. Raises TargetError."""
 
         def read(response: Response, now: datetime) -> dict[str, Any]:
             return responses.posted(response, now, kind, str(item["request_id"]))

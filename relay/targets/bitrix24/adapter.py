@@ -150,10 +150,7 @@ class _Call(CallWorkflow):
         self._remember(shown=[user for user in self._done.get("shown") or () if user not in users])
 
     def _ask(self) -> None:
-        """Ask whether the call stands among the finished ones, and with a recording.
-
-        Without the right to ask it is finished, and the recording attached, once more: a repeat replaces it.
-        """
+        """Ask whether it was finished, and has its recording; without the right to ask both are done once more."""
         self._change(has_asked=True)
         listed = self._optional("voximplant.statistic.get", {"FILTER": {"CALL_ID": self._call_id}})
         rows = [row for row in listed if isinstance(row, dict)] if isinstance(listed, list) else []
