@@ -31,7 +31,7 @@ def find_and_mask(body: bytes) -> tuple[bytes, list[str]]:
 
     def in_json(match: re.Match[bytes]) -> bytes:
         value = next(group for group in match.groups()[1:] if group is not None)
-        secrets.append(_unescaped(value.decode("utf-8", "replace")))
+        secrets.append(re.sub(r'\\(["\\/])', r"\1", value.decode("utf-8", "replace")))
         quote = b"'" if match[3] is not None else b'"'
         return match[1] + quote + _MASK + quote
 
@@ -56,10 +56,6 @@ def split_query(query: bytes) -> tuple[bytes, list[str]]:
         elif piece:
             kept.append(piece)
     return b"&".join(kept), secrets
-
-
-def _unescaped(text: str) -> str:
-    return re.sub(r'\\(["\\/])', r"\1", text)
 
 
 def _form_text(raw: bytes) -> str:

@@ -169,16 +169,12 @@ class SqliteDatabase(Database):
         with self.write(timeout) as connection:
             _driver(connection).execute("PRAGMA incremental_vacuum").fetchall()
         deadline = time.monotonic() + timeout
-        while not self._empty_journal(timeout):
-            if time.monotonic() >= deadline:
-                return False
+        while True:
+            with self.lock.held(timeout):
+                busy, *_ = _driver(self._writing()).execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+            if not busy or time.monotonic() >= deadline:
+                return not busy
             time.sleep(_POLL_S)
-        return True
-
-    def _empty_journal(self, timeout: float) -> bool:
-        with self.lock.held(timeout):
-            busy, *_ = _driver(self._writing()).execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
-        return not busy
 
     @contextmanager
     def transaction(self, deadline: float) -> Iterator[Connection]:

@@ -1,7 +1,7 @@
 """Decides what is to be done next for a call at amoCRM, from what UIS has said and what has been done. Pure.
 
-amoCRM takes a call once, when it is over, and cannot be asked for it by its id: whether one that may have been
-taken was, is found in the notes that it leaves.
+amoCRM takes a call once, when it is over, cannot be asked for it by its id, and does not recognise a repeated `uniq`:
+whether one that may have been taken was, is found in the notes that it leaves.
 """
 
 from __future__ import annotations

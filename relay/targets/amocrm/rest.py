@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import binascii
 import json
 from base64 import urlsafe_b64decode
 from collections.abc import Callable, Mapping
@@ -66,5 +65,5 @@ def jwt_expires_at(token: str) -> datetime | None:
         payload = token.split(".")[1]
         claims = json.loads(urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
         return datetime.fromtimestamp(claims["exp"], UTC)
-    except (IndexError, KeyError, TypeError, ValueError, OverflowError, OSError, binascii.Error):
+    except (IndexError, KeyError, TypeError, ValueError, OverflowError, OSError):
         return None
