@@ -14,11 +14,10 @@ from relay.errors import MalformedEvent
 from relay.i18n import Message, change, said
 from relay.models import CallEvent, Kind
 from relay.uis import phones, variables
-from relay.uis.parser import ParsedBody
+from relay.uis.parser import NO_FIELDS, ParsedBody
 from relay.uis.variables import JSON, VARIABLES, Ambiguous, Type, Unfilled
 
 _NOTES_MAX, _NOTE_MAX, _VALUE_MAX = 50, 300, 200  # what is kept of a body must not outgrow it
-_NO_FIELDS = ParsedBody((), "form")
 _BY_MNEMONIC: dict[str, Kind] = {
     # in_call_session, lost_call_session and set_mark are documented or recorded; the others are inferred from
     # CoMagic's names
@@ -39,7 +38,7 @@ _AT_THE_END = {"is_lost", "full_record_file_link", "wav_call_records"}
 """What stands in the template of «Завершённый звонок» alone, with a value or without."""
 
 
-def normalise(body: ParsedBody, endpoint: str, zone: ZoneInfo, *, beside: ParsedBody = _NO_FIELDS) -> CallEvent:
+def normalise(body: ParsedBody, endpoint: str, zone: ZoneInfo, *, beside: ParsedBody = NO_FIELDS) -> CallEvent:
     """Return what UIS said; `beside` is the query beside it. Raises MalformedEvent without any variable of UIS."""
     return _Normaliser(body, endpoint, zone).event(beside)
 

@@ -7,6 +7,7 @@ Every conversion `to_…` raises ValueError when a value has no such type.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 from collections.abc import Callable, Iterable
@@ -249,13 +250,11 @@ def is_deep(values: Iterable[JSON]) -> bool:
 
 def from_json(text: str) -> JSON:
     """Return what a text says that is JSON itself."""
-    try:
+    with contextlib.suppress(RecursionError):
         value = _DECODER.decode(text)
-    except RecursionError:
-        raise ValueError(Message("is nested too deeply")) from None
-    if is_deep([value]):
-        raise ValueError(Message("is nested too deeply"))
-    return value
+        if not is_deep([value]):
+            return value
+    raise ValueError(Message("is nested too deeply"))
 
 
 def refuse(constant: str) -> JSON:

@@ -132,7 +132,7 @@ class SqliteDatabase(Database):
             return None
 
     def copies(self) -> list[str]:
-        return [str(copy.path) for copy in backup.copies_beside(self.path)]
+        return [str(path) for _, path in backup.copies_beside(self.path)]
 
     def forget_copies(self, now: datetime) -> int:
         return backup.delete_outdated(self.path, now)

@@ -64,10 +64,7 @@ _BY_CODE: dict[str, Rule] = {
 _BY_TEXT: tuple[tuple[str, Rule], ...] = (
     (r"^Call is not found \(call should", Rule("refused", code="call_not_found")),
     (r"looks like it is not finished yet", Rule("failed", health_hint="well")),
-    (
-        r"server returns HTTP error code",
-        Rule("failed", Message("the recording cannot be fetched"), health_hint="well"),
-    ),
+    (r"server returns HTTP error code", Rule("failed", Message("the recording cannot be fetched"), health_hint="well")),
     (r"USER_ID or USER_PHONE_INNER should be set", Rule("refused", code="user_unknown")),
     (r"user is not found or is not active", Rule("refused", code="user_unknown")),
     (r"SQL query error|Unexpected database error", Rule("failed")),
