@@ -311,9 +311,8 @@ class SqliteDatabase(Database):
     def _explain(self, exc: DBAPIError | sqlite3.Error) -> StoreError | None:
         """What an operator can mend; None for a bug, which flies as it is."""
         original = exc.orig if isinstance(exc, DBAPIError) else exc
-        if not isinstance(original, sqlite3.OperationalError) and type(original) is not sqlite3.DatabaseError:
-            return None
-        if getattr(original, "sqlite_errorcode", None) == sqlite3.SQLITE_ERROR:
+        is_external = isinstance(original, sqlite3.OperationalError) or type(original) is sqlite3.DatabaseError
+        if not is_external or getattr(original, "sqlite_errorcode", None) == sqlite3.SQLITE_ERROR:
             return None  # a statement of ours is wrong: a bug, and nobody else's commit fails for it
         if _is_busy(exc):
             return StoreBusy("the database %(path)s is locked by another program", path=self.path)

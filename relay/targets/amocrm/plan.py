@@ -74,7 +74,7 @@ def _at_the_end(state: CallState, target: AmoCrmTarget, *, is_unknown: bool) -> 
         how = "contact"  # «Неразобранное» is for calls that came in
     if how == "skip":
         return Done(Message("amoCRM knows nobody with this phone, and unknown_phone is skip"))
-    return Step("post_unsorted" if how == "unsorted" else "post_contact")
+    return Step("post_unsorted") if how == "unsorted" else Step("post_contact")
 
 
 def is_posted(state: CallState) -> bool:
