@@ -73,13 +73,10 @@ class SqliteDatabase(Database):
         lock = self.owner_lock(owner)
         if not lock.path.exists():
             return True
-        try:
-            if not lock.try_acquire():
-                return False
-            lock.remove()
-            return True
-        finally:
-            lock.close()
+        with contextlib.closing(lock):
+            if is_dead := lock.try_acquire():
+                lock.remove()
+            return is_dead
 
     def exists(self) -> bool:
         return self.path.exists()
