@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime
 
 import structlog
@@ -18,8 +18,8 @@ log = structlog.get_logger("relay.housekeeping")
 _BREATHER_S = 0.05  # between batches: notifications go first
 _WARN_EVERY = 24  # rounds
 
-Warnings = Callable[[datetime], list[tuple[str, str]]]
-"""Returns what will need mending before long, at the given time: target and sentence."""
+Warnings = Mapping[str, Callable[[datetime], list[str]]]
+"""By target, what will need mending before long, at the given time: sentences."""
 
 
 class Housekeeping(Periodic):
@@ -48,8 +48,9 @@ class Housekeeping(Periodic):
         return deleted
 
     def warn(self) -> None:
-        for target, reason in self._warnings(self._clock()):
-            log.warning("target.warning", target=target, reason=reason)
+        for target, warnings in self._warnings.items():
+            for reason in warnings(self._clock()):
+                log.warning("target.warning", target=target, reason=reason)
 
     def step(self) -> None:
         if not self._is_on_duty():  # of several processes, one does it

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -28,6 +29,7 @@ from relay.periodic import Periodic
 from relay.reports.reconciler import ReportLoop
 from relay.store import Store
 from relay.targets.bitrix24.adapter import Bitrix24
+from relay.uis_api.data_api import Account
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,10 +95,9 @@ def build(settings: Settings, *, clock: Clock = now_utc) -> Relay:
     dispatcher = Dispatcher(lanes, store, clock)
     token_ends = {name: at for name, adapter in adapters.items() if (at := adapter.expires_at()) is not None}
 
-    def warnings(now: datetime) -> list[tuple[str, str]]:
-        return [(name, warning) for name, adapter in adapters.items() for warning in adapter.warnings(now)]
-
+    warnings = {name: adapter.warnings for name, adapter in adapters.items()}
     portals = {name: adapter for name, adapter in adapters.items() if isinstance(adapter, Bitrix24)}
+    accounts = defaultdict[str, Account](Account)  # by key
     first = next(iter(settings.targets), None)  # whose owner keeps house for all
 
     def is_on_duty() -> bool:
@@ -114,8 +115,8 @@ def build(settings: Settings, *, clock: Clock = now_utc) -> Relay:
         metrics=metrics,
         alerts=AlertLoop(settings, store, dispatcher.owned, SnapshotCollector(settings, store, clock, token_ends)),
         heartbeat=Heartbeat(settings.alerts, store, clock, is_on_duty, dispatcher.ticked_ago),
-        dialer=Dialer(settings, store, clock, portals),
-        reports=ReportLoop(settings, store, intake, clock, is_on_duty),
+        dialer=Dialer(settings, store, clock, portals, accounts),
+        reports=ReportLoop(settings, store, intake, clock, is_on_duty, accounts),
         token_ends=token_ends,
     )
 

@@ -73,7 +73,7 @@ class SnapshotCollector:
         self._settings, self._store, self._clock = settings, store, clock
         self._token_ends = token_ends
         self._started_at: datetime | None = None
-        self._open_since: dict[str, datetime] = {}
+        self._open_since: dict[str, datetime | None] = {}
         self._store_down_since: datetime | None = None
         self.waiting = WaitingClients(settings, store)
 
@@ -93,6 +93,7 @@ class SnapshotCollector:
         store.database.prove_writable(now)
         names = store.queries.target_names(settings.targets)
         figures = {name: store.queries.target_figures(name, now) for name in names}
+        at = settings.alerts.summary
         return Snapshot(
             now=now,
             targets=tuple(self._target(figures[name], now) for name in settings.targets),
@@ -102,7 +103,7 @@ class SnapshotCollector:
             missed=self.waiting.since(now),
             token_ends=self._token_ends,
             free_bytes=store.database.free_bytes(),
-            summary_at=self._summary_at(now),
+            summary_at=None if at is None else summary_moment(at, settings.timezone, now),
         )
 
     def summary(self) -> Summary:
@@ -121,22 +122,16 @@ class SnapshotCollector:
             ),
         )
 
-    def _summary_at(self, now: datetime) -> datetime | None:
-        at = self._settings.alerts.summary
-        return None if at is None else summary_moment(at, self._settings.timezone, now)
-
     def _target(self, figures: TargetFigures, now: datetime) -> TargetStatus:
         is_open = figures.state == "open"
-        if is_open:
-            self._open_since.setdefault(figures.name, now)
-        else:
-            self._open_since.pop(figures.name, None)
+        open_since = (self._open_since.get(figures.name) or now) if is_open else None
+        self._open_since[figures.name] = open_since
         return TargetStatus(
             name=figures.name,
             state=figures.state,
             reason=figures.reason,
             since=None if is_open else self._store.targets.health(figures.name).since,
-            open_since=self._open_since.get(figures.name),
+            open_since=open_since,
             due=figures.due,
             oldest_due_at=figures.oldest_due_at,
         )

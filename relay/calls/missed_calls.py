@@ -11,7 +11,7 @@ from msgspec import Struct
 
 from relay.calls.history import digits_of_client
 from relay.calls.summary import CallSummary, summarise
-from relay.models import CallEvent, ToldCall
+from relay.models import ToldCall
 
 _GOES_ON = timedelta(minutes=10)  # so long a talk hides other calls whose end was not told: it may never be
 _LONGEST_S = 7 * 86_400  # of a call
@@ -84,18 +84,15 @@ def waiting_clients(missed: Iterable[MissedCall]) -> dict[str, list[datetime]]:
 def _read(call: ToldCall) -> _Read:
     summary = summarise(call.events)
     began_at = summary.began_at or call.first_at
-    is_over = summary.result is not None
-    answered = any(event.kind == "answered" for event in call.events)
+    if summary.result is None:
+        is_answered = any(event.kind == "answered" for event in call.events)
+        return _Read(call, summary, began_at, began_at if is_answered else None, began_at + _GOES_ON)
     finished_at = max((event.finished_at for event in call.events if event.finished_at), default=began_at)
-    ended_at = max(finished_at, began_at + _length(call.events)) if is_over else began_at + _GOES_ON
-    talked_at = began_at if answered and not is_over else None
-    if summary.result is not None and summary.result.result == "talked":
-        talked_at = max(began_at, ended_at - _span(summary.result.seconds))
+    length = _span(max(event.total_seconds or 0 for event in call.events))
+    ended_at = max(finished_at, began_at + length)
+    is_talk = summary.result.result == "talked"
+    talked_at = max(began_at, ended_at - _span(summary.result.seconds)) if is_talk else None
     return _Read(call, summary, began_at, talked_at, ended_at)
-
-
-def _length(events: Iterable[CallEvent]) -> timedelta:
-    return _span(max((event.total_seconds or 0 for event in events), default=0))
 
 
 def _span(seconds: int) -> timedelta:
