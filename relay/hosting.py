@@ -87,7 +87,9 @@ def parse_mounts(mountinfo: str) -> list[Mount]:
 
 def disk_problem(environ: Mapping[str, str], database: PurePath, mounts: list[Mount]) -> str | None:
     """Return why a SQLite database will be lost at some restart, or None. `database`: its resolved path."""
-    mount = _mount_of(database, mounts)
+    holding = [mount for mount in mounts if database.is_relative_to(mount.point)]
+    # the deepest, and of the same depth the last
+    mount = max(reversed(holding), key=lambda mount: len(mount.point.parts), default=None)
     if environ.get("DYNO") and "DATABASE_URL" not in environ:
         return Message(
             "DYNO is set and the store is a file: on Heroku proper it is lost at every restart, with all notifications "
@@ -113,9 +115,3 @@ def disk_problem(environ: Mapping[str, str], database: PurePath, mounts: list[Mo
         text = Message("%(database)s is in memory (%(kind)s): it is lost when the machine or the container stops")
         return text.fill(database=database, kind=mount.kind)
     return None
-
-
-def _mount_of(path: PurePath, mounts: list[Mount]) -> Mount | None:
-    """Return the mount that a path lies on: the deepest, and of the same depth the last."""
-    holding = [mount for mount in mounts if path.is_relative_to(mount.point)]
-    return max(reversed(holding), key=lambda mount: len(mount.point.parts), default=None)

@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from msgspec import Struct
 
 from relay.calls.history import digits_of_client
-from relay.calls.summary import CallSummary, summarise
+from relay.calls.summary import CallSummary
 from relay.models import ToldCall
 
 _GOES_ON = timedelta(minutes=10)  # so long a talk hides other calls whose end was not told: it may never be
@@ -82,11 +82,10 @@ def waiting_clients(missed: Iterable[MissedCall]) -> dict[str, list[datetime]]:
 
 
 def _read(call: ToldCall) -> _Read:
-    summary = summarise(call.events)
-    began_at = summary.began_at or call.first_at
+    summary = CallSummary(call.events)
+    began_at = summary.started_at or call.first_at
     if summary.result is None:
-        is_answered = any(event.kind == "answered" for event in call.events)
-        return _Read(call, summary, began_at, began_at if is_answered else None, began_at + _GOES_ON)
+        return _Read(call, summary, began_at, began_at if summary.is_answered else None, began_at + _GOES_ON)
     finished_at = max((event.finished_at for event in call.events if event.finished_at), default=began_at)
     length = _span(max(event.total_seconds or 0 for event in call.events))
     ended_at = max(finished_at, began_at + length)

@@ -16,22 +16,10 @@ from zoneinfo import ZoneInfo
 import msgspec
 from msgspec import NODEFAULT, Meta, Struct
 
+from relay.config import schema
 from relay.config.addresses import AllowList
 from relay.config.alerting import DAYS, Alerts, WorkingHours
 from relay.config.rule import Rule
-from relay.config.schema import (
-    ROOT,
-    TARGET_KINDS,
-    Admin,
-    ClickToCall,
-    CrmTarget,
-    General,
-    MetricsAccess,
-    Report,
-    Source,
-    Storage,
-    Target,
-)
 from relay.config.types import Rate, Secret, Size
 
 _UNITS = (("d", 86400), ("h", 3600), ("m", 60), ("s", 1))
@@ -42,16 +30,16 @@ _FROM_TO = {"en": "from {ge} to {le}", "ru": "от {ge} до {le}"}
 _AT_LEAST = {"en": "at least {ge}", "ru": "не меньше {ge}"}
 
 _SECTIONS: dict[str, type[Struct]] = {
-    "general": General,
-    "storage": Storage,
-    "admin": Admin,
-    "metrics": MetricsAccess,
+    "general": schema.General,
+    "storage": schema.Storage,
+    "admin": schema.Admin,
+    "metrics": schema.MetricsAccess,
     "alerts": Alerts,
-    "sources": Source,
+    "sources": schema.Source,
     "rules": Rule,
-    "report": Report,
-    "calls": ClickToCall,
-    "targets": Target,
+    "report": schema.Report,
+    "calls": schema.ClickToCall,
+    "targets": schema.Target,
 }
 _TABLES = re.compile(r"(<!-- tables -->).*(<!-- end of tables -->)", re.DOTALL)
 
@@ -62,8 +50,8 @@ def sections(language: str) -> Iterator[tuple[str, list[Row]]]:
     """Yield each table of the file with its keys; a kind of target has those that are not every target's alike."""
     for heading, struct in _SECTIONS.items():
         yield heading, list(_rows(struct, language))
-    of_every_target = set(_rows(Target, language))
-    for kind, target in TARGET_KINDS.items():
+    of_every_target = set(_rows(schema.Target, language))
+    for kind, target in schema.TARGET_KINDS.items():
         yield kind, [row for row in _rows(target, language) if row not in of_every_target]
 
 
@@ -89,14 +77,14 @@ def markdown(language: str) -> str:
 def _rows(struct: type[Struct], language: str) -> Iterator[Row]:
     hints = get_type_hints(struct, include_extras=True)
     for field in msgspec.structs.fields(struct):
-        is_rules_of_sources = field.name == "rules" and issubclass(struct, CrmTarget)
+        is_rules_of_sources = field.name == "rules" and issubclass(struct, schema.CrmTarget)
         if is_rules_of_sources or (field.name in ("name", "report", "calls") and struct is not Alerts):
             continue  # no key of this table
         default = _default(field)
         if default is not NODEFAULT:
             shown = _written(default, hints[field.name])
         else:
-            shown = (_INHERITED if field.name in General.__struct_fields__ else _REQUIRED)[language]
+            shown = (_INHERITED if field.name in schema.General.__struct_fields__ else _REQUIRED)[language]
         yield field.name, "; ".join(part for part in (shown, *_bounds(hints[field.name], language)) if part)
 
 
@@ -161,7 +149,7 @@ def duration_text(span: timedelta) -> str:
 
 def document(language: str) -> Path:
     """Return the document that holds the tables in this language."""
-    return ROOT / "docs" / language / "configuration.md"
+    return schema.ROOT / "docs" / language / "configuration.md"
 
 
 def with_tables(text: str, language: str) -> str:

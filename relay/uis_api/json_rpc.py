@@ -15,10 +15,9 @@ from typing import Any, Literal
 from msgspec import Struct
 
 from relay.clock import Clock
-from relay.config import HttpTarget, UisApi
+from relay.config import UisApi
 from relay.errors import RelayError
 from relay.i18n import WITH_REASON, Message
-from relay.targets.error_text import Mask
 from relay.targets.http_client import Client, NoAnswer, Response
 
 _BODY_MAX = 16 * 1024 * 1024
@@ -177,16 +176,7 @@ class JsonRpc:
 
     def __init__(self, api: Api, settings: UisApi, clock: Clock) -> None:
         self._api, self._settings, self._clock = api, settings, clock
-        place = HttpTarget(
-            name=api.name,
-            url=settings.address,
-            timeout=settings.timeout,
-            connect_timeout=settings.connect_timeout,
-            proxy=settings.proxy,
-            ca_file=settings.ca_file,
-            verify_tls=settings.verify_tls,
-        )
-        self._client = Client(place, mask=Mask([settings.key]))
+        self._client = Client(settings)
         self._numbers = itertools.count(1)
 
     @property
