@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from datetime import datetime
+from functools import partial
 
 import structlog
 
@@ -36,10 +37,7 @@ class Housekeeping(Periodic):
         """Delete what has been kept for long enough, old copies of the database too; return how many events."""
         now = self._clock()
         database, storage = self._store.database, self._storage
-
-        def should_stop() -> bool:
-            return self.stopping.wait(breather_s)
-
+        should_stop = partial(self.stopping.wait, breather_s)
         self._store.clicks.forget(now - storage.keep_delivered)
         retention.forget_exchanges(database, now - storage.keep_payloads, should_stop)
         deleted = retention.prune(database, now - storage.keep_delivered, now - storage.keep_dead, should_stop)

@@ -23,9 +23,7 @@ log = structlog.get_logger("relay.alerts")
 _PATIENCE_S = 20.0  # for channels that hang; after that the next check comes first
 _UNWORKED_AFTER_S = 15.0  # by then another process has taken over a lane whose owner is gone
 
-
-Owned = Callable[[], list[str]]
-"""Returns the targets whose lanes are this process's."""
+Owned = Callable[[], list[str]]  # returns the targets whose lanes are this process's
 
 
 class AlertLoop(Periodic):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
 
@@ -101,16 +101,13 @@ def _span(seconds: int) -> timedelta:
 
 def _of_client(reads: Sequence[_Read]) -> Iterator[MissedCall]:
     """Yield a client's missed calls; his calls in the order they began."""
-    talks = [read for read in reads if read.talked_at is not None]
-    begun, vain = [read.began_at for read in talks], [read.began_at for read in reads if _is_in_vain(read)]
-    longest: _Read | None = None  # of the talks that began before: the one that ended last
+    talks = deque(read for read in reads if read.talked_at is not None)
+    vain = [read.began_at for read in reads if read.summary.is_ours and read.talked_at is None]
     for read in reads:
-        if read.talked_at is not None and (longest is None or read.ended_at > longest.ended_at):
-            longest = read
         if read.summary.is_missed:
-            goes_on = longest if longest is not None and longest.ended_at > read.began_at else None
-            later = bisect_left(begun, read.began_at)
-            yield _missed(read, goes_on or (talks[later] if later < len(talks) else None), vain)
+            while talks and talks[0].began_at < read.began_at and talks[0].ended_at <= read.began_at:
+                talks.popleft()
+            yield _missed(read, talks[0] if talks else None, vain)
 
 
 def _missed(read: _Read, talk: _Read | None, vain: Sequence[datetime]) -> MissedCall:
@@ -130,7 +127,3 @@ def _missed(read: _Read, talk: _Read | None, vain: Sequence[datetime]) -> Missed
         tries=max(0, (len(vain) if at is None else bisect_left(vain, at)) - bisect_right(vain, read.began_at)),
         reached=reached,
     )
-
-
-def _is_in_vain(read: _Read) -> bool:
-    return read.summary.is_ours and read.talked_at is None

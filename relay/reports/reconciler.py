@@ -259,11 +259,13 @@ class ReportLoop(Periodic):
             try:
                 findings = reconciler.run(since, until)
             except ApiError as exc:
-                self._tell(source.name, state, exc)
-                is_later = exc.state == "later"
-                failed = replace(state, ran_at=now, state="later" if is_later else "misconfigured", reason=said(exc))
+                failed = replace(
+                    state, ran_at=now, state="later" if exc.state == "later" else "misconfigured", reason=said(exc)
+                )
+                if (failed.state, failed.reason) != (state.state, state.reason):
+                    log.warning(f"report.{failed.state}", source=source.name, reason=str(exc))
                 self._store.reports.save(failed)
-                return exc.wait or (_AGAIN_AFTER if is_later else _MENDED_AFTER)
+                return exc.wait or (_AGAIN_AFTER if failed.state == "later" else _MENDED_AFTER)
             self._store.reports.save(replace(state, checked_to=until, ran_at=now, state="open", reason=None))
             if state.state != "open":
                 log.info("report.open", source=source.name)
@@ -283,8 +285,3 @@ class ReportLoop(Periodic):
                 known = self._store.reports.states().get(source.name, fresh)
                 self._store.reports.save(replace(known, ran_at=now, state="later", reason=_FAULT))
         return _AGAIN_AFTER
-
-    def _tell(self, source: str, state: ReportState, exc: ApiError) -> None:
-        if (state.state, state.reason) != (exc.state, said(exc)):
-            event = "report.later" if exc.state == "later" else "report.misconfigured"
-            log.warning(event, source=source, reason=str(exc))
