@@ -50,23 +50,18 @@ class Account:
     extensions_until: datetime = EPOCH  #: when they are asked for anew
 
 
-class DataApi:
+class DataApi(JsonRpc):
     """Asks one account. Keeps to the limits that the answers state: those who use the same key share them."""
 
+    api = DATA_API
+
     def __init__(self, report: Report, clock: Clock, account: Account) -> None:
-        self._clock, self._account = clock, account
-        self._rpc = JsonRpc(DATA_API, report, clock)
-
-    @property
-    def requests_made(self) -> int:
-        return self._rpc.requests_made
-
-    def close(self) -> None:
-        self._rpc.close()
+        super().__init__(report, clock)
+        self._account = account
 
     def timezone(self) -> str | None:
         """Return the account's time zone (IANA), in which all its times are. Raises ApiError."""
-        rows = self._call("get.account", {}).rows
+        rows = self.call("get.account", {}).rows
         zone = rows[0].get("timezone") if rows else None
         return zone if isinstance(zone, str) else None
 
@@ -76,7 +71,7 @@ class DataApi:
         while offset < total:
             page = {**params, "limit": PAGE, "offset": offset, "fields": fields}
             try:
-                answer = self._call(method, page)
+                answer = self.call(method, page)
             except ApiError as exc:
                 if exc.field not in fields:
                     raise
@@ -101,9 +96,9 @@ class DataApi:
             account.extensions_until = now + (_EXTENSIONS_FOR if account.extensions else _UNKNOWN_FOR)
         return account.extensions
 
-    def _call(self, method: str, params: Mapping[str, Any]) -> Answer:
+    def call(self, method: str, params: Mapping[str, Any]) -> Answer:
         self._keep_to_limits()
-        answer = self._rpc.call(method, params)
+        answer = super().call(method, params)
         if answer.limits is not None:
             self._account.limits = answer.limits
         return answer

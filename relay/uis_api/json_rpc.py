@@ -10,7 +10,7 @@ import itertools
 import json
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from msgspec import Struct
 
@@ -174,8 +174,10 @@ def _not_an_answer(response: Response, api: Api) -> ApiError:
 class JsonRpc:
     """Asks one account. Not for several threads at once."""
 
-    def __init__(self, api: Api, settings: UisApi, clock: Clock) -> None:
-        self._api, self._settings, self._clock = api, settings, clock
+    api: ClassVar[Api]
+
+    def __init__(self, settings: UisApi, clock: Clock) -> None:
+        self._settings, self._clock = settings, clock
         self._client = Client(settings)
         self._numbers = itertools.count(1)
 
@@ -198,6 +200,6 @@ class JsonRpc:
         try:
             response = self._client.request("POST", self._settings.address, _HEADERS, content, body_max=_BODY_MAX)
         except NoAnswer as exc:
-            states: dict[str, State] = {"misconfigured": "misconfigured", "unclear": self._api.lost}
+            states: dict[str, State] = {"misconfigured": "misconfigured", "unclear": self.api.lost}
             raise ApiError(states.get(exc.outcome.name, "later"), exc.outcome.reason) from exc
-        return read_answer(response, self._clock(), self._api)
+        return read_answer(response, self._clock(), self.api)
