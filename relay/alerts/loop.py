@@ -31,7 +31,7 @@ class AlertLoop(Periodic):
 
     def __init__(self, settings: Settings, store: Store, owned: Owned, collector: SnapshotCollector) -> None:
         super().__init__()
-        self._collector, self.waiting = collector, collector.waiting
+        self.collector = collector
         first = next((target.lanes[0] for target in settings.targets.values()), Shard(""))
         self._election = Election(first, store, owned)
         self._channels = channels.channels(settings.alerts)
@@ -54,7 +54,7 @@ class AlertLoop(Periodic):
         """Send what is new over each channel; return when it was taken, or was not within the time."""
         if not self._election.is_won():
             return
-        snapshot = self._collector.collect()
+        snapshot = self.collector.collect()
         if self.stopping.is_set():
             return  # the store closes: that is nothing to tell
         for notifier in self._notifiers:

@@ -50,22 +50,6 @@ def source_statuses(
     return tuple(map(status, settings.sources.values()))
 
 
-class WaitingClients:
-    """Finds who called in vain and waits for a call back; once a minute, for it reads all calls of days."""
-
-    def __init__(self, settings: Settings, store: Store) -> None:
-        self._is_wanted, self._store = bool(settings.alerts.missed_for), store
-        self._found: Mapping[str, Sequence[datetime]] = {}
-        self._found_at = EPOCH
-
-    def since(self, now: datetime) -> Mapping[str, Sequence[datetime]]:
-        """Return by source since when; nothing where nobody wants to be told. Raises StoreError."""
-        if self._is_wanted and abs(now - self._found_at) >= _MISSED_EVERY:
-            self._found_at = now
-            self._found = waiting_clients(missed_calls(self._store.queries.told_calls(now - _MISSED_WITHIN)))
-        return self._found
-
-
 class SnapshotCollector:
     """`token_ends`: when the tokens of targets end, by target."""
 
@@ -75,7 +59,18 @@ class SnapshotCollector:
         self._started_at: datetime | None = None
         self._open_since: dict[str, datetime | None] = {}
         self._store_down_since: datetime | None = None
-        self.waiting = WaitingClients(settings, store)
+        self._missed: Mapping[str, Sequence[datetime]] = {}
+        self._missed_read_at = EPOCH
+
+    def missed(self, now: datetime) -> Mapping[str, Sequence[datetime]]:
+        """Return by source since when clients wait for a call back; nothing where nobody wants to be told.
+
+        Once a minute, for it reads all calls of days. Raises StoreError.
+        """
+        if self._settings.alerts.missed_for and abs(now - self._missed_read_at) >= _MISSED_EVERY:
+            self._missed_read_at = now
+            self._missed = waiting_clients(missed_calls(self._store.queries.told_calls(now - _MISSED_WITHIN)))
+        return self._missed
 
     def collect(self) -> Snapshot:
         now = self._clock()
@@ -100,7 +95,7 @@ class SnapshotCollector:
             sources=source_statuses(settings, store, now, watched_since),
             dead={name: each.dead for name, each in figures.items() if each.dead or name in settings.targets},
             unreadable=store.pages.quarantined(),
-            missed=self.waiting.since(now),
+            missed=self.missed(now),
             token_ends=self._token_ends,
             free_bytes=store.database.free_bytes(),
             summary_at=None if at is None else summary_moment(at, settings.timezone, now),
