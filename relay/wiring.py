@@ -65,7 +65,7 @@ class Relay:
         self.alerts = AlertLoop(settings, store, self.dispatcher.owned, collector)
         self.heartbeat = Heartbeat(settings.alerts, store, clock, self._is_on_duty, self.dispatcher.ticked_ago)
         self.reports = ReportLoop(settings, store, self.intake, clock, self._is_on_duty, accounts)
-        self.dialer = Dialer(settings, store, clock, portals, accounts)
+        self.dialer = Dialer(store, clock, portals, accounts)
         self._periodic = (self.housekeeping, self.alerts, self.heartbeat, self.reports)
 
     def _is_on_duty(self) -> bool:

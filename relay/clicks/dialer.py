@@ -18,7 +18,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from relay.clock import Clock, new_id
-from relay.config import Bitrix24Target, ClickToCall, Settings, Source
+from relay.config import ClickToCall, Source
 from relay.errors import StoreError
 from relay.i18n import Message, in_language, join, said, translate
 from relay.models import Click
@@ -58,15 +58,9 @@ class Dialer:
     """Places the calls of all sources. Threads share it."""
 
     def __init__(
-        self,
-        settings: Settings,
-        store: Store,
-        clock: Clock,
-        portals: Mapping[str, Bitrix24],
-        accounts: Mapping[str, Account],
+        self, store: Store, clock: Clock, portals: Mapping[str, Bitrix24], accounts: Mapping[str, Account]
     ) -> None:
-        self._settings, self._store, self._clock = settings, store, clock
-        self._portals, self._accounts = portals, accounts
+        self._store, self._clock, self._portals, self._accounts = store, clock, portals, accounts
         self._threads: set[threading.Thread] = set()
 
     def place(self, source: Source, calls: ClickToCall, request: CallRequest) -> Click:
@@ -112,7 +106,7 @@ class Dialer:
             at=now,
             phone=request.phone,
             employee=request.employee or f"Bitrix24: {request.user}",
-            target=self._portal(source) if request.is_registered else None,
+            target=self._portal(source).settings.name if request.is_registered else None,
             error="unclear",
             reason=_UNANSWERED,
         )
@@ -161,7 +155,7 @@ class Dialer:
         """Return the employee's id in UIS. Raises ApiError."""
         extension: str | None = request.employee
         if not extension:
-            portal = self._portals[self._portal(source)]
+            portal = self._portal(source)
             user = portal.settings.default_user if request.user is None else request.user
             employee, extension = employee_of(user, portal.settings)
             if employee is not None:
@@ -181,10 +175,9 @@ class Dialer:
         with closing(DataApi(hasty, self._clock, self._accounts[source.report.key])) as api:
             return {ext: int(employee) for employee, ext in api.extensions().items() if employee.isdigit()}
 
-    def _portal(self, source: Source) -> str:
+    def _portal(self, source: Source) -> Bitrix24:
         """Return the source's one Bitrix24."""
-        targets = (self._settings.targets[name] for name in source.targets)
-        return next(target.name for target in targets if isinstance(target, Bitrix24Target))
+        return next(self._portals[name] for name in source.targets if name in self._portals)
 
     def _fail(self, source: Source, request: CallRequest, click: Click) -> None:
         """Finish what Bitrix24 has registered, where no call was placed: its card would stay open. Asked once."""
