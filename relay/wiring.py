@@ -101,7 +101,7 @@ def build(settings: Settings, *, clock: Clock = now_utc) -> Relay:
     def is_on_duty() -> bool:
         return first in dispatcher.owned()
 
-    intake = Intake(settings, store, clock, dispatcher)
+    intake = Intake(settings, store, clock, dispatcher.lanes)
     return Relay(
         settings=settings,
         store=store,

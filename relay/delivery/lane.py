@@ -1,5 +1,5 @@
 """A lane: the deliveries of one target, or of a shard of it. Its threads claim, send and record; each works on one
-delivery at a time.
+delivery at a time. All of them together, as whoever stores a notification finds them.
 
 No request goes out before its delivery stands as `sending` on disk, so a kill leaves at most as many
 unclear deliveries as the lane has threads.
@@ -7,10 +7,11 @@ unclear deliveries as the lane has threads.
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import TypeVar
 
@@ -25,6 +26,7 @@ from relay.errors import Interrupted, OwnershipLost, StoreError
 from relay.i18n import Message, said
 from relay.models import ClaimedDelivery, Delivery, Outcome, Shard, TargetHealth
 from relay.store import AttemptResult, Claim, Probe, Store
+from relay.store.engine import Changes
 from relay.targets.base import Adapter
 
 log = structlog.get_logger("relay.delivery")
@@ -59,10 +61,10 @@ class Lane:
         self._concurrency = self.shard.part(self.config.concurrency)
         self.throttle = Throttle(bucket or TokenBucket(self.config.rate, monotonic), clock, monotonic)
         self.epoch: int | None = None  #: under which the lane is this process's
+        self.lease_ends_at = math.inf  #: by `monotonic`; moves with each renewal, and no request is begun later
         self.in_flight: dict[int, tuple[ClaimedDelivery, datetime]] = {}  #: and since when, by delivery seq
         self.unrecorded: set[int] = set()  #: may have been sent, but could not be recorded
         self._store, self._clock, self._monotonic = store, clock, monotonic
-        self._lease_valid: Callable[[], bool] = lambda: True
         self._stopping = stopping or threading.Event()
         self.attempts = AttemptRunner(
             adapter, store, self.throttle, clock, self._stopping, keeps_exchanges=keeps_exchanges
@@ -78,9 +80,9 @@ class Lane:
         self._claims = 0
         self._backlog_at = float("-inf")  # when something was sent that had waited for longer than a minute
 
-    def gain_ownership(self, epoch: int, lease_valid: Callable[[], bool]) -> None:
-        """Make the lane this process's. `lease_valid` is asked before each request: does the lease still hold?"""
-        self._lease_valid = lease_valid
+    def gain_ownership(self, epoch: int, lease_ends_at: float = math.inf) -> None:
+        """Make the lane this process's."""
+        self.lease_ends_at = lease_ends_at
         self._saved = self._store.targets.health(self.name)
         self.throttle.restore(retry_policy.believable(self._saved, self._clock(), self.config.retry_after_max))
         self.epoch = epoch
@@ -254,7 +256,7 @@ class Lane:
 
     def _is_ours(self, claimed: ClaimedDelivery) -> bool:
         """May a request for it still be made by this process?"""
-        return self.epoch == claimed.epoch and self._lease_valid()
+        return self.epoch == claimed.epoch and self._monotonic() < self.lease_ends_at
 
     def _deliver(self, claimed: ClaimedDelivery, permit: Permit) -> None:
         delivery = claimed.delivery
@@ -356,3 +358,46 @@ class Lane:
 def _with_probe(stored: TargetHealth, claim: Claim) -> TargetHealth:
     """Return the health as the store has it after this claim."""
     return stored if claim.probe is None else replace(stored, probe_at=claim.probe.until)
+
+
+class Lanes:
+    """The lanes of all targets, each found by its target and by the slot of a call."""
+
+    def __init__(self, lanes: Sequence[Lane], changes: Changes) -> None:
+        self.by_shard = {lane.shard: lane for lane in lanes}
+        self.counts = {lane.name: lane.shard.count for lane in lanes}  #: of lanes, by target
+        self.has_new = False  #: something was stored since the dispatcher looked at what is due
+        self.may_wait_long = False  #: the dispatcher looks again before long only if it is woken
+        self._changes = changes
+
+    def reserve(self, targets: Iterable[str], slot: int) -> dict[str, int]:
+        """Reserve a thread of each lane that has an idle one, for a notification that is just being stored; return the
+        epochs to claim under, by target.
+        """
+        epochs = {name: lane.reserve() for name in targets if (lane := self._find(name, slot)) is not None}
+        return {name: epoch for name, epoch in epochs.items() if epoch is not None}
+
+    def release(self, targets: Iterable[str], slot: int) -> None:
+        """Release the threads that are not needed after all."""
+        for name in targets:
+            if (lane := self._find(name, slot)) is not None:
+                lane.release()
+
+    def dispatch(self, claimed: Iterable[ClaimedDelivery], targets: Iterable[str], slot: int) -> None:
+        """Give what is claimed to the threads that were reserved for it; something new is due for the targets."""
+        self.has_new = True
+        if self.may_wait_long:
+            self._changes.woken.set()
+        for one in claimed:
+            if (lane := self._find(one.delivery.target, slot)) is not None:
+                lane.assign(one)
+        for target in targets:
+            lane = self._find(target, slot)
+            if lane is not None and lane.epoch is not None:
+                lane.wake()
+            else:
+                self._changes.tell_others()
+
+    def _find(self, target: str, slot: int) -> Lane | None:
+        count = self.counts.get(target)
+        return None if count is None else self.by_shard.get(Shard(target, slot % count, count))

@@ -66,6 +66,7 @@ class Ingest:
     def __init__(self, relay: Relay) -> None:
         self._relay = relay
         self._sources = {source.path.casefold(): source for source in relay.settings.sources.values()}
+        self._secrets = {source.name: source.secrets for source in relay.settings.sources.values()}
         self._clicks = ClickToCallViews(relay)
         self._mutex = threading.Lock()
         self._inside = 0  # threads that wait for the store
@@ -157,11 +158,11 @@ class Ingest:
 
     def _authorised_body(self, request: Request, source: Source) -> _Sent:
         self._expect_method(request, ("POST", "GET"))
-        if not source.allow_from.admits(request.remote_addr or ""):
+        if source.allow_from and not source.allow_from.admits(request.remote_addr or ""):
             raise Forbidden("this address may not send to this source; allow_from of the source names those that may")
         body = self._read_body(request) if request.method == "POST" else b""
         masked, query, offered = access.offered_secrets(request, body)
-        if not source.open and not any(access.is_secret(token, source.secrets) for token in offered):
+        if not source.open and not any(access.is_secret(token, self._secrets[source.name]) for token in offered):
             raise Unauthorized(_UNAUTHORISED)
         if masked.strip() or not query:
             return _Sent(masked, is_query=False, beside=query)
