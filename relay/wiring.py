@@ -20,8 +20,8 @@ from relay.delivery.dispatcher import Dispatcher
 from relay.delivery.lane import Lane
 from relay.delivery.throttle import TokenBucket
 from relay.housekeeping import Housekeeping
-from relay.ingest.rejections import Rejections
-from relay.ingest.service import Intake
+from relay.intake.rejections import Rejections
+from relay.intake.service import Intake
 from relay.models import Shard
 from relay.observability.metrics import Metrics
 from relay.reports.reconciler import ReportLoop

@@ -75,7 +75,7 @@ class Lane:
         self._wakeups = 0  # reasons to look for something due
         self._idle = 0  # threads that wait for something to do
         self._reserved: list[Permit] = []  # of them, for notifications that are just being stored
-        self._inbox: deque[tuple[ClaimedDelivery, Permit]] = deque()  # claimed already, for the next free thread
+        self._assigned: deque[tuple[ClaimedDelivery, Permit]] = deque()  # claimed already, for the next free thread
         self._threads: list[threading.Thread] = []
         self._claims = 0
         self._backlog_at = float("-inf")  # when something was sent that had waited for longer than a minute
@@ -124,7 +124,7 @@ class Lane:
         if not self._condition.acquire(blocking=False):  # the lane is busy with itself
             return None
         try:
-            free, epoch = self._idle - len(self._reserved) - len(self._inbox), self.epoch
+            free, epoch = self._idle - len(self._reserved) - len(self._assigned), self.epoch
             if epoch is None or self._wakeups or free < 1 or self._stopping.is_set() or not self.throttle.is_well:
                 return None
             if (permit := self.throttle.try_acquire()) is None:
@@ -146,19 +146,19 @@ class Lane:
     def assign(self, claimed: ClaimedDelivery) -> None:
         """Give the delivery to the thread that was reserved for it."""
         with self._condition:
-            self._inbox.append((claimed, self._reserved.pop()))
+            self._assigned.append((claimed, self._reserved.pop()))
             self._condition.notify()
 
     def is_idle(self) -> bool:
         """Is nothing under way: neither a delivery, nor a claim, nor a notification that may be claimed at once?"""
         with self._condition:
-            waiting = not (self._reserved or self._inbox or self.in_flight)
+            waiting = not (self._reserved or self._assigned or self.in_flight)
             return waiting and self._idle == len(self._threads)
 
     def claimed(self) -> set[int]:
         """Return what is in flight or waits for its thread, by delivery seq."""
         with self._condition:
-            return self.in_flight.keys() | {claimed.delivery.seq for claimed, _ in self._inbox}
+            return self.in_flight.keys() | {claimed.delivery.seq for claimed, _ in self._assigned}
 
     # --- stopping
 
@@ -176,7 +176,7 @@ class Lane:
             with self._condition:
                 self._condition.notify_all()
             thread.join(max(0.0, deadline - self._monotonic()))
-        self._unclaim_inbox()
+        self._unclaim_assigned()
         unanswered = Outcome(name="unclear", reason=Message("the relay was stopped while the answer was awaited"))
         for claimed, began in list(self.in_flight.values()):
             try:
@@ -188,7 +188,7 @@ class Lane:
 
     def step(self) -> bool:
         """Deliver what is due next. False: nothing is, or no request may be made now."""
-        work = self._next_in_inbox() or self._claim_next()
+        work = self._next_assigned() or self._claim_next()
         if work is None:
             return False
         self._deliver(*work)
@@ -204,14 +204,14 @@ class Lane:
             except Exception:  # a fault of ours must not end the lane; what it worked on is found by the maintenance
                 log.exception("delivery.lane_failed", target=self.name)
                 self._stopping.wait(_STORE_RETRY_S)
-        self._unclaim_inbox()
+        self._unclaim_assigned()
         self.adapter.close()
 
     def _wait(self) -> bool:
         """Wait until there may be something to do. False: the lane stops."""
         with self._condition:
             while not self._stopping.is_set():
-                if self._inbox:
+                if self._assigned:
                     return True
                 wait_s = 1.0
                 if self._wakeups and self.epoch is not None and self._idle >= len(self._reserved):
@@ -224,9 +224,9 @@ class Lane:
                 self._idle -= 1
         return False
 
-    def _next_in_inbox(self) -> tuple[ClaimedDelivery, Permit] | None:
+    def _next_assigned(self) -> tuple[ClaimedDelivery, Permit] | None:
         with self._condition:
-            return self._inbox.popleft() if self._inbox else None
+            return self._assigned.popleft() if self._assigned else None
 
     def _claim_next(self) -> tuple[ClaimedDelivery, Permit] | None:
         if (epoch := self.epoch) is None:
@@ -341,11 +341,11 @@ class Lane:
             if following is not None:
                 self._saved = _with_probe(health, claim)
                 with self._condition:
-                    self._inbox.append((following, permit.keep()))
+                    self._assigned.append((following, permit.keep()))
 
-    def _unclaim_inbox(self) -> None:
+    def _unclaim_assigned(self) -> None:
         """Put back what no thread will come to."""
-        while (work := self._next_in_inbox()) is not None:
+        while (work := self._next_assigned()) is not None:
             self._unclaim(work[0])
 
     def _unclaim(self, claimed: ClaimedDelivery) -> None:

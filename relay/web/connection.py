@@ -186,7 +186,7 @@ class Connection:
 
 
 class Reader:
-    """The reader of a body, whose faults are refusals."""
+    """The reader of a body, whose faults are rejections."""
 
     def __init__(self, reader: Any) -> None:
         self._reader = reader
@@ -195,10 +195,10 @@ class Reader:
         try:
             return bytes(self._reader.read(size))
         except errors.ParseException as exc:
-            raise refused(exc) from None
+            raise rejected(exc) from None
 
 
-def refused(exc: Exception) -> HTTPException:
+def rejected(exc: Exception) -> HTTPException:
     """Say the fault's name alone: the request, which it repeats, may hold a secret."""
     refused_as = _REFUSED_AS.get(type(exc), BadRequest)
     return refused_as(f"the server does not take such a request: {type(exc).__name__}")

@@ -11,5 +11,5 @@ def test_a_notification_enters_no_more_files_than_before() -> None:
     entries = trace.trace()
 
     rooms = {entry.file.split("/")[0] for entry in entries}
-    assert {"web", "ingest", "uis", "store", "delivery", "targets"} <= rooms, "the whole way was traced"
+    assert {"web", "intake", "uis", "store", "delivery", "targets"} <= rooms, "the whole way was traced"
     assert len(entries) <= FILES_AT_MOST, "\n".join(entry.file for entry in entries)

@@ -1,4 +1,4 @@
-"""Takes a notification: parses it, recognises a repeat, stores event and deliveries in one commit.
+"""Takes a notification: parses it, recognises a duplicate, stores event and deliveries in one commit.
 
 Knows neither Flask nor how targets are reached.
 """
@@ -252,7 +252,7 @@ def _beside(notes: Iterable[str]) -> bytes:
 
 
 def _digest(source: str, endpoint: str, raw: bytes) -> int:
-    """Finds what may be repeated: source, endpoint and the exact body. Never the call: it has several events.
+    """Finds what may be a duplicate: source, endpoint and the exact body. Never the call: it has several events.
 
     64 bits, signed as a database has them: a random key spoils fewer pages the smaller it is.
     """
