@@ -223,7 +223,7 @@ class Original:
         self.duplicate_count, self.has_new = self.duplicate_count + 1, True
 
     def has_duplicate(self, new: NewEvent) -> bool:
-        """Is it the same again? Not where it seems to come long before this one, which a clock that was ahead took then."""
+        """Is it the same again? Not what seems to come long before: a clock that was ahead took this one."""
         return bool(new.duplicate_window) and abs(new.received_at - self.received_at) <= new.duplicate_window
 
 

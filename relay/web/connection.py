@@ -32,7 +32,7 @@ _CHUNK_SIZE = re.compile(rb"([0-9a-fA-F]{1,8})[ \t]*(?:;|\Z)")
 _LENGTH = re.compile(rb"[0-9]{1,18}")
 _PIECE = 16 * 1024
 _DISCARD_MAX = 256 * 1024
-_REFUSED_AS: dict[type[Exception], type[HTTPException]] = {
+_REJECTED_AS: dict[type[Exception], type[HTTPException]] = {
     errors.LimitRequestLine: RequestURITooLarge,
     errors.LimitRequestHeaders: RequestHeaderFieldsTooLarge,
     errors.ExpectationFailed: ExpectationFailed,
@@ -200,5 +200,5 @@ class Reader:
 
 def rejected(exc: Exception) -> HTTPException:
     """Say the fault's name alone: the request, which it repeats, may hold a secret."""
-    refused_as = _REFUSED_AS.get(type(exc), BadRequest)
-    return refused_as(f"the server does not take such a request: {type(exc).__name__}")
+    rejected_as = _REJECTED_AS.get(type(exc), BadRequest)
+    return rejected_as(f"the server does not take such a request: {type(exc).__name__}")
