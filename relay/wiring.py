@@ -18,8 +18,8 @@ from relay.delivery.dispatcher import Dispatcher
 from relay.delivery.lane import Lane
 from relay.delivery.throttle import TokenBucket
 from relay.housekeeping import Housekeeping
-from relay.ingest.rejections import Rejections
-from relay.ingest.service import Intake
+from relay.intake.rejections import Rejections
+from relay.intake.service import Intake
 from relay.models import Shard
 from relay.observability.metrics import Metrics
 from relay.reports.reconciler import ReportLoop
@@ -51,7 +51,7 @@ class Relay:
             for shard, bucket in _buckets(settings).items()
         ]
         self.dispatcher = Dispatcher(lanes, store, clock)
-        self.intake = Intake(settings, store, clock, self.dispatcher)
+        self.intake = Intake(settings, store, clock, self.dispatcher.lanes)
         self.rejections = Rejections(store, clock)
         ends = {name: adapter.expires_at() for name, adapter in adapters.items()}
         self.token_ends = {

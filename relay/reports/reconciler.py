@@ -20,7 +20,7 @@ from relay.clock import Clock
 from relay.config import Report, Settings, Source
 from relay.errors import MalformedEvent, RelayError
 from relay.i18n import Message, said
-from relay.ingest.service import Intake
+from relay.intake.service import Intake
 from relay.periodic import Periodic
 from relay.reports import report_call
 from relay.reports.report_call import CALL_FIELDS, LEG_FIELDS, ReportCall, Row

@@ -27,13 +27,13 @@ ALLOWED: dict[str, set[str]] = {
     "uis": VALUES,
     "store": VALUES,
     "routing": VALUES | {"config", "uis"},
-    "ingest": VALUES | {"config", "store", "uis", "routing", "delivery"},
+    "intake": VALUES | {"config", "store", "uis", "routing", "delivery"},
     "housekeeping": VALUES | {"config", "store", "periodic"},
     "observability": VALUES | {"config", "store"},
     "alerts": VALUES | {"calls", "config", "i18n", "store", "observability", "periodic"},
     "uis_api": VALUES | {"config", "targets"},
     "clicks": VALUES | {"config", "store", "targets", "uis", "uis_api"},
-    "reports": VALUES | {"calls", "config", "store", "ingest", "targets", "uis", "uis_api", "periodic"},
+    "reports": VALUES | {"calls", "config", "store", "intake", "targets", "uis", "uis_api", "periodic"},
     "delivery": VALUES | {"config", "store", "targets"},
     "targets": VALUES | {"calls", "config", "uis", "routing"},
     "wiring": VALUES
@@ -41,7 +41,7 @@ ALLOWED: dict[str, set[str]] = {
         "config",
         "uis",
         "store",
-        "ingest",
+        "intake",
         "delivery",
         "targets",
         "housekeeping",
@@ -69,7 +69,7 @@ ALLOWED: dict[str, set[str]] = {
         "uis_api",
     },
     "web": VALUES
-    | {"calls", "config", "i18n", "uis", "store", "ingest", "wiring", "operations", "observability", "clicks"},
+    | {"calls", "config", "i18n", "uis", "store", "intake", "wiring", "operations", "observability", "clicks"},
     "sandbox": VALUES | {"config", "store", "uis"},
     "cli": VALUES
     | {
@@ -77,7 +77,7 @@ ALLOWED: dict[str, set[str]] = {
         "i18n",
         "uis",
         "store",
-        "ingest",
+        "intake",
         "targets",
         "wiring",
         "bootstrap",
