@@ -31,6 +31,7 @@ DATA_API = Api(
         "parameter_component_disabled": ("misconfigured", _NO_DATA_API),
         "component_disabled": ("misconfigured", _NO_DATA_API),
     },
+    answer_max=16 * 1024 * 1024,  # a page of 10,000 calls
 )
 
 
