@@ -22,7 +22,6 @@ from relay.models import (
     DELIVERY_STATES,
     EVENT_STATES,
     Attempt,
-    AttemptExchanges,
     Delivery,
     Event,
     ToldCall,
@@ -36,7 +35,6 @@ from relay.store.tables import (
     DELIVERED,
     DELIVERY,
     EVENT,
-    EXCHANGES,
     QUARANTINED,
     UNFINISHED,
     deliveries,
@@ -47,9 +45,6 @@ Condition = ColumnElement[bool] | TextClause
 
 _PAGE = 500
 _attempts = Statement(f"SELECT {ATTEMPT.sql} FROM attempts WHERE delivery_seq = :delivery_seq ORDER BY seq")
-_exchanges = Statement(
-    f"SELECT {EXCHANGES.sql} FROM exchanges JOIN deliveries ON seq = delivery_seq WHERE event_seq = :event_seq"
-)
 _deliveries = Statement(f"SELECT {DELIVERY.sql} FROM deliveries WHERE event_seq = :event_seq ORDER BY seq")
 _event = Statement(
     f"""
@@ -225,15 +220,9 @@ class Queries:
             return told_calls(_told_since.rows(connection, since=to_us(since)))
 
     def failed_attempts(self, since: datetime) -> dict[str, int]:
-        """Return by target how many attempts came to something else than a delivery. Reads all attempts."""
+        """Return by target how many attempts came to something else than a delivery."""
         with self._database.read() as connection:
             return dict(_failed_attempts.rows(connection, since=to_us(since)))
-
-    def exchanges_of(self, event: Event) -> dict[int, AttemptExchanges]:
-        """Return what was sent and answered in the last attempt of an event's deliveries, by the delivery's seq."""
-        with self._database.read() as connection:
-            rows = [EXCHANGES.value(row) for row in _exchanges.rows(connection, event_seq=event.seq)]
-        return {each.delivery_seq: each for each in rows}
 
     def count_states(self, seqs: list[int]) -> dict[str, int]:
         """How many of these deliveries are in which state."""

@@ -38,21 +38,14 @@ _delete_attempts = Statement(
     )
     """
 )
-_delete_exchanges = Statement(
-    """
-    DELETE FROM exchanges WHERE delivery_seq IN (
-        SELECT seq FROM deliveries WHERE event_seq IN :seqs
-    )
-    """
-)
 _page_of_exchanges = Statement(
     f"""
-    SELECT delivery_seq, at, state IN ('delivered', 'expired', 'discarded')
-    FROM exchanges JOIN deliveries ON deliveries.seq = delivery_seq
-    WHERE delivery_seq > :after ORDER BY delivery_seq LIMIT {_PAGE}
+    SELECT attempts.seq, at, state IN ('delivered', 'expired', 'discarded')
+    FROM attempts JOIN deliveries ON deliveries.seq = delivery_seq
+    WHERE attempts.seq > :after AND exchanges IS NOT NULL ORDER BY attempts.seq LIMIT {_PAGE}
     """
 )
-_forget_exchanges = Statement("DELETE FROM exchanges WHERE delivery_seq IN :seqs AND at < :before")
+_forget_exchanges = Statement("UPDATE attempts SET exchanges = NULL WHERE seq IN :seqs")
 _delete_deliveries = Statement("DELETE FROM deliveries WHERE event_seq IN :seqs")
 _delete_events = Statement("DELETE FROM events WHERE seq IN :seqs")
 
@@ -78,7 +71,7 @@ def prune(
 
 
 def forget_exchanges(database: Database, before: datetime, should_stop: Callable[[], bool]) -> int:
-    """Delete what was sent and answered before then, of deliveries that nobody needs to look at; return of how many."""
+    """Forget what was sent and answered before then, of deliveries that nobody needs to look at; return of how many."""
     after, border, deleted = 0, to_us(before), 0
     while True:
         with database.read() as connection:
@@ -86,7 +79,7 @@ def forget_exchanges(database: Database, before: datetime, should_stop: Callable
         seqs = [seq for seq, at, is_over in page if is_over and at < border]
         if seqs:
             with database.write(_TIMEOUT_S) as connection:
-                deleted += _forget_exchanges.run(connection, seqs=seqs, before=border)
+                deleted += _forget_exchanges.run(connection, seqs=seqs)
         if len(page) < _PAGE or all(at >= border for _, at, _ in page) or should_stop():
             return deleted
         after = page[-1][0]
@@ -120,7 +113,6 @@ def _delete(connection: Connection, seqs: Sequence[int]) -> int:
 def delete(connection: Connection, seqs: Sequence[int]) -> int:
     """Delete these events with all that came of them; return how many. What was done for a call goes with its last."""
     calls = _calls.rows(connection, seqs=seqs)
-    _delete_exchanges.run(connection, seqs=seqs)
     _delete_attempts.run(connection, seqs=seqs)
     _delete_deliveries.run(connection, seqs=seqs)
     deleted = _delete_events.run(connection, seqs=seqs)

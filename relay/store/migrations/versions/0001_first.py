@@ -3,6 +3,8 @@
 import sqlalchemy as sa
 from alembic import op
 
+from relay.store.migrations.conditions import where
+
 revision = "0001"
 down_revision = None
 
@@ -34,13 +36,7 @@ def upgrade() -> None:
     )
     op.create_index("events_call", "events", ["source", "session"])
     op.create_index("events_digest", "events", ["digest"])
-    op.create_index(
-        "events_quarantined",
-        "events",
-        ["seq"],
-        sqlite_where=sa.text("state = 'quarantined'"),
-        postgresql_where=sa.text("state = 'quarantined'"),
-    )
+    op.create_index("events_quarantined", "events", ["seq"], **where("state = 'quarantined'"))
     op.create_index("events_received", "events", ["received_at"])
     op.create_table(
         "heartbeats",
@@ -92,29 +88,12 @@ def upgrade() -> None:
         "deliveries_call",
         "deliveries",
         ["target", "source", "session", "event_seq"],
-        sqlite_where=sa.text("state IN ('due', 'sending')"),
-        postgresql_where=sa.text("state IN ('due', 'sending')"),
+        **where("state IN ('due', 'sending')"),
     )
+    op.create_index("deliveries_dead", "deliveries", ["target", "seq"], **where("state IN ('dead', 'held')"))
+    op.create_index("deliveries_delivered", "deliveries", ["target", "delivered_at"], **where("state = 'delivered'"))
     op.create_index(
-        "deliveries_dead",
-        "deliveries",
-        ["target", "seq"],
-        sqlite_where=sa.text("state IN ('dead', 'held')"),
-        postgresql_where=sa.text("state IN ('dead', 'held')"),
-    )
-    op.create_index(
-        "deliveries_delivered",
-        "deliveries",
-        ["target", "delivered_at"],
-        sqlite_where=sa.text("state = 'delivered'"),
-        postgresql_where=sa.text("state = 'delivered'"),
-    )
-    op.create_index(
-        "deliveries_due",
-        "deliveries",
-        ["target", "due_at", "event_seq"],
-        sqlite_where=sa.text("state = 'due' AND turn"),
-        postgresql_where=sa.text("state = 'due' AND turn"),
+        "deliveries_due", "deliveries", ["target", "due_at", "event_seq"], **where("state = 'due' AND turn")
     )
     op.create_index("deliveries_event", "deliveries", ["event_seq"])
     op.create_table(
