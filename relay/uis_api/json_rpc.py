@@ -198,9 +198,8 @@ class JsonRpc:
         }
         content = json.dumps(body, ensure_ascii=False).encode()
         try:
-            response = self._client.request(
-                "POST", self._settings.address, _HEADERS, content, body_max=self._api.answer_max
-            )
+            url, most = self._settings.address, self.api.answer_max
+            response = self._client.request("POST", url, _HEADERS, content, body_max=most)
         except NoAnswer as exc:
             states: dict[str, State] = {"misconfigured": "misconfigured", "unclear": self.api.lost}
             raise ApiError(states.get(exc.outcome.name, "later"), exc.outcome.reason) from exc
