@@ -11,9 +11,8 @@ from datetime import datetime, timedelta
 from msgspec import Struct
 from msgspec.structs import replace
 
-from relay.alerts.evaluate import Condition, Snapshot, TargetStatus, conditions
+from relay.alerts.evaluate import Condition, conditions
 from relay.alerts.messages import sentences, waiting
-from relay.alerts.snapshot import source_statuses
 from relay.clock import EPOCH
 from relay.errors import StoreError
 from relay.i18n import gettext, moment, ngettext
@@ -51,7 +50,10 @@ class Trouble(Struct, frozen=True):
 def troubles(relay: Relay, targets: Sequence[JSONDict]) -> list[Trouble]:
     """Return what is wrong, of targets by the records of `stats.targets`."""
     now = relay.clock()
-    known = conditions(_snapshot(relay, targets, now), replace(relay.settings.alerts, down_for=timedelta(0)))
+    # as if it had been watched for ever; a source that never sent is no trouble yet
+    seen = relay.alerts.collector.look(now, now)
+    seen = replace(seen, targets=tuple(replace(target, open_since=EPOCH) for target in seen.targets))
+    known = conditions(seen, replace(relay.settings.alerts, down_for=timedelta(0)))
     present = [
         *(_of_condition(relay, condition) for condition in known if condition.kind in _RANKS),
         *_of_targets(targets),
@@ -60,37 +62,6 @@ def troubles(relay: Relay, targets: Sequence[JSONDict]) -> list[Trouble]:
         *_of_processes(relay),
     ]
     return sorted(present, key=lambda trouble: _RANKS.index(trouble.kind))
-
-
-def _snapshot(relay: Relay, targets: Sequence[JSONDict], now: datetime) -> Snapshot:
-    """Return what alerts would see, as if it had been watched for ever; a source that never sent is no trouble yet."""
-    return Snapshot(
-        now=now,
-        targets=tuple(_target_status(relay, record) for record in targets if record["state"] != "removed"),
-        sources=source_statuses(relay.settings, relay.store, now, now),
-        dead={record["target"]: record["dead"] for record in targets},
-        unreadable=relay.store.pages.quarantined(),
-        missed=relay.alerts.collector.missed(now),
-        token_ends=relay.token_ends,
-        free_bytes=relay.store.database.free_bytes(),
-    )
-
-
-def _target_status(relay: Relay, record: JSONDict) -> TargetStatus:
-    name, is_unwell = record["target"], record["state"] in ("down", "misconfigured")
-    return TargetStatus(
-        name=name,
-        state=record["state"],
-        reason=record["reason"],
-        since=relay.store.targets.health(name).since if is_unwell else None,
-        open_since=EPOCH,
-        due=record["due"],
-        oldest_due_at=_moment(record["oldest_due_at"]),
-    )
-
-
-def _moment(text: str | None) -> datetime | None:
-    return None if text is None else datetime.fromisoformat(text)
 
 
 def _of_condition(relay: Relay, condition: Condition) -> Trouble:
