@@ -15,7 +15,6 @@ from relay import __version__
 from relay.clock import Clock
 from relay.config import Settings
 from relay.errors import StoreError
-from relay.models import Delivery, Outcome
 from relay.store import AttemptResult, Store
 
 if TYPE_CHECKING:
@@ -106,12 +105,13 @@ class Metrics:
         self._notifications.labels(source, kind or "none", answer).inc()
         self._ingest.observe(seconds)
 
-    def record_attempt(self, delivery: Delivery, outcome: Outcome, result: AttemptResult) -> None:
-        if not self._is_started:
+    def record_attempt(self, result: AttemptResult) -> None:
+        if not self._is_started or result.attempt is None:
             return
-        self._attempts.labels(delivery.target, outcome.name).inc()
-        if result.delivered_at is not None:
-            delay = (result.delivered_at - min(delivery.age_started_at, delivery.due_at)).total_seconds()
+        delivery, delivered_at = result.delivery, result.verdict.delivered_at
+        self._attempts.labels(delivery.target, result.attempt.outcome).inc()
+        if delivered_at is not None:
+            delay = (delivered_at - min(delivery.age_started_at, delivery.due_at)).total_seconds()
             self._delays.labels(delivery.target).observe(max(delay, 0.0))
 
     def text(self) -> bytes:
