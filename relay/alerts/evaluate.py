@@ -129,8 +129,7 @@ def _is_summary_due(snapshot: Snapshot, before: Alert | None) -> bool:
 def _of_present(condition: Condition, before: Alert | None, settings: Alerts, now: datetime) -> _Step:
     if before is not None and before.state == "resolved" and _age(before.resolved_at, now) <= FLAPS_WITHIN:
         return None, replace(before, state="firing", since=now)
-    is_known = before is not None and before.is_known
-    if transition := (_reminder if is_known else _beginning)(condition, before or _NOTHING, settings, now):
+    if transition := _transition(condition, before or _NOTHING, settings, now):
         kind, name, since, count = condition.kind, condition.name, condition.since, condition.count
         return Notice(transition, condition), Alert(kind=kind, name=name, since=since, count=count, last_sent=now)
     if before is not None and condition.kind in _COUNTED and condition.count < before.count:
@@ -138,31 +137,24 @@ def _of_present(condition: Condition, before: Alert | None, settings: Alerts, no
     return None, before
 
 
-def _reminder(condition: Condition, before: Alert, settings: Alerts, now: datetime) -> Transition | None:
-    """Return what to say of a condition that is known."""
-    since_sent = _age(before.last_sent, now)
-    if condition.kind in _COUNTED and condition.count - before.count >= _threshold(condition, settings):
-        return "more"
-    if condition.kind != before.kind and since_sent > FLAPS_WITHIN:
-        return "firing"
-    return "still" if since_sent >= settings.remind_after else None
-
-
-def _beginning(condition: Condition, before: Alert, settings: Alerts, now: datetime) -> Transition | None:
-    """Return what to say of a condition that nobody knows of, or knows to be there again."""
+def _transition(condition: Condition, before: Alert, settings: Alerts, now: datetime) -> Transition | None:
+    """Return what to say of a condition that is there."""
+    since_sent, is_counted = _age(before.last_sent, now), condition.kind in _COUNTED
+    more = condition.count - (before.count if before.is_known else 0)
+    is_enough = more >= (1 if condition.kind == "missed" else settings.dead)  # each client who waits is told
+    if before.is_known:
+        if is_counted and is_enough:
+            return "more"
+        if condition.kind != before.kind and since_sent > FLAPS_WITHIN:
+            return "firing"
+        return "still" if since_sent >= settings.remind_after else None
     is_flapping = (
         before.state == "firing"
         and before.resolved_at is not None
         and _age(before.since, now) <= FLAPS_WITHIN
-        and _age(before.last_sent, now) < settings.remind_after
+        and since_sent < settings.remind_after
     )
-    is_too_few = condition.kind in _COUNTED and condition.count < _threshold(condition, settings)
-    return None if is_flapping or is_too_few else "firing"
-
-
-def _threshold(condition: Condition, settings: Alerts) -> int:
-    """Return how many more of what is counted are told: each client who waits is."""
-    return 1 if condition.kind == "missed" else settings.dead
+    return None if is_flapping or (is_counted and not is_enough) else "firing"
 
 
 def _of_absent(before: Alert, snapshot: Snapshot) -> _Step:

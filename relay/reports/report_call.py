@@ -13,7 +13,7 @@ from zoneinfo import ZoneInfo
 
 from msgspec import Struct
 
-from relay.calls.call_result import text_of_reason
+from relay.calls.call_result import TEXT_OF
 from relay.errors import MalformedEvent
 from relay.uis.rendering import dump, template_slots
 from relay.uis.variables import KEY_MAX
@@ -192,7 +192,7 @@ def _lost_reason(row: Row, legs: Sequence[Row]) -> str | None:
     if row.get("is_lost") is not True or not reason.startswith(_BY_OPERATOR):
         return None
     described = next((leg["finish_reason_description"] for leg in legs if leg.get("finish_reason_description")), None)
-    return text_of_reason(reason) or described or reason
+    return TEXT_OF.get(reason) or described or reason
 
 
 def _uis_time(text: object) -> str:
