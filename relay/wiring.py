@@ -97,9 +97,7 @@ def build(settings: Settings, *, clock: Clock = now_utc) -> Relay:
 
 
 def _buckets(settings: Settings) -> dict[Shard, TokenBucket]:
-    """Return a bucket for each lane, with its part of the target's rate; lanes of targets with a rate on one host share
-    it, and the lower of their rates.
-    """
+    """Return a bucket for each lane: its part of the target's rate; targets on one host share the lowest of theirs."""
     slowest: dict[tuple[str, str, int], Rate] = {}
     lanes = [(target, shard) for target in settings.targets.values() for shard in target.lanes]
     for target, shard in lanes:

@@ -1,7 +1,4 @@
-"""What no type can say of the settings: each check yields the keys that are wrong, each with what is wrong.
-
-A secret's value is never in the text.
-"""
+"""What no type can say of the settings: each check yields the wrong keys, and why, but never a secret."""
 
 from __future__ import annotations
 

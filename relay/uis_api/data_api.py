@@ -84,10 +84,7 @@ class DataApi(JsonRpc):
             offset, total = offset + len(answer.rows), answer.total if answer.rows else 0
 
     def extensions(self) -> Mapping[str, str]:
-        """Return the extension of each employee who has one, by the employee's id, as it was within the last day.
-
-        Raises ApiError.
-        """
+        """Return the extensions of employees by their ids, as they were within the last day. Raises ApiError."""
         account, now = self._account, self._clock()
         if now >= account.extensions_until:
             rows = self.rows("get.employees", {}, fields=("id", "extension"))
