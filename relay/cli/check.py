@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Iterable
-from itertools import chain
 
 import click
 
@@ -52,12 +51,7 @@ def check(online: bool) -> None:
     for warning in (*warnings, *readiness.remarks(settings), *readiness.database_remarks(store, now_utc(), os.environ)):
         click.echo(gettext("note: %(text)s", text=warning))
     if online:
-        asked = chain(
-            readiness.ask_targets(settings, store, now_utc),
-            readiness.ask_reports(settings, now_utc),
-            readiness.ask_calls(settings, now_utc),
-        )
-        failed = _tell(asked) + _send_test_alerts(settings)
+        failed = _tell(readiness.ask_all(settings, store, now_utc)) + _send_test_alerts(settings)
         if failed:
             raise Conflict("%(failed)s of them are not ready", failed=failed)
 

@@ -39,8 +39,7 @@ def missed(source: str | None, since: str | None, waiting: bool, file: Path | No
             raise Conflict("%(file)s cannot be written: %(why)s", file=file, why=exc.strerror or "") from exc
         click.echo(f"{file}: {len(calls)}")
     elif json_lines:
-        for call in calls:
-            print_json(missed_records.record(call))
+        print_json(map(missed_records.record, calls))
     elif calls:
         table = Table(*missed_records.heads(), box=None)
         for call in calls:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from typing import Any, TypeVar
 from zoneinfo import ZoneInfo
@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 import click
 
 from relay import config, wiring
-from relay.clock import now_utc
+from relay.clock import iso, now_utc
 from relay.i18n import gettext, said, set_zone, translate
 from relay.models import DELIVERY_STATES, EVENT_STATES, KINDS
 from relay.operations.filters import refuse_unknown, when
@@ -55,9 +55,10 @@ def as_json(command: F) -> F:
     return click.option("--json", "json_lines", is_flag=True, help="One JSON object a line.")(command)
 
 
-def print_json(record: JSONDict) -> None:
-    """Print a record on one line, never more."""
-    click.echo(json.dumps(record, ensure_ascii=False).encode("utf-8", "replace").decode())
+def print_json(records: Iterable[JSONDict]) -> None:
+    """Print each record on one line, never more."""
+    for record in records:
+        click.echo(json.dumps(record, ensure_ascii=False, default=iso).encode("utf-8", "replace").decode())
 
 
 def selection(relay: Relay, ids: tuple[str, ...] = (), **options: Any) -> Selection:

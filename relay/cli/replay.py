@@ -15,7 +15,7 @@ from relay.cli.options import as_json, counted, filters, open_relay, print_json,
 from relay.config.types import rate as parse_rate
 from relay.errors import Conflict, NotFound
 from relay.i18n import Message, gettext, said, translate
-from relay.models import DEAD_LETTERS, Delivery, Event
+from relay.models import DEAD_LETTERS, Delivery, DeliveryState, Event
 from relay.operations import actions, serializers
 from relay.operations.filters import DISCARDABLE, REPLAYABLE, Chosen, choose
 from relay.store import Reroute, Selection
@@ -150,7 +150,7 @@ def _kept(mended: bytes) -> str:
 
 
 def _chosen(
-    relay: Relay, ids: tuple[str, ...], everything: bool, options: dict[str, Any], allowed: tuple[str, ...]
+    relay: Relay, ids: tuple[str, ...], everything: bool, options: dict[str, Any], allowed: tuple[DeliveryState, ...]
 ) -> Chosen:
     """Return what the options choose. Raises a usage error when nothing says which."""
     selected = selection(relay, ids, **options)
@@ -163,14 +163,14 @@ def _chosen(
 
 
 def _list(chosen: Chosen, json_lines: bool) -> None:
-    letters: list[Delivery | Event] = [*chosen.deliveries, *chosen.quarantined]
-    for letter in letters:
-        record = serializers.dead_letter_record(letter)
-        if json_lines:
-            print_json(record)
-        else:
+    records = [*map(serializers.delivery_record, chosen.deliveries)]
+    records += map(serializers.dead_letter_record, chosen.quarantined)
+    if json_lines:
+        print_json(records)
+    else:
+        for record in records:
             click.echo(" ".join(str(record[name] or "–") for name in ("id", "target", "kind", "state", "reason")))
-    click.echo(gettext("would replay %(count)s", count=len(letters)), err=json_lines)
+    click.echo(gettext("would replay %(count)s", count=chosen.count), err=json_lines)
 
 
 # --- replaying

@@ -10,7 +10,6 @@ from datetime import datetime
 from zoneinfo import ZoneInfo
 
 from relay.calls.missed_calls import MissedCall, missed_calls
-from relay.clock import iso
 from relay.i18n import age, gettext, moment, ngettext
 from relay.operations.serializers import JSONDict
 from relay.wiring import Relay
@@ -50,12 +49,12 @@ def record(call: MissedCall) -> JSONDict:
     return {
         "source": call.source,
         "session": call.session,
-        "began_at": iso(call.began_at),
+        "began_at": call.began_at,
         "client": call.client,
         "line": call.line,
         "employee": call.employee,
         "tries": call.tries,
-        "reached_at": reached and iso(reached.at),
+        "reached_at": reached and reached.at,
         "reached_by": reached and reached.employee,
         "reached_in": reached and reached.session,
         "called_back": reached is not None and reached.is_call_back,

@@ -8,9 +8,7 @@ from datetime import datetime, timedelta
 
 from msgspec import Struct
 
-from relay.clock import iso
 from relay.i18n import Message, join
-from relay.operations.serializers import JSONDict
 from relay.store import TargetFigures
 from relay.wiring import Relay
 
@@ -32,23 +30,50 @@ def percentile(spans: Sequence[timedelta], percent: int) -> timedelta:
     return sorted(spans)[max(0, math.ceil(len(spans) * percent / 100) - 1)]
 
 
-def targets(relay: Relay, since: datetime, only: str | None = None) -> Iterator[JSONDict]:
-    """Yield an object for each target, configured or removed; `delivered_24h` counts from `since`."""
+class TargetStats(Struct, frozen=True, kw_only=True):
+    """How a target is doing; the fields are the keys of its record."""
+
+    target: str
+    kind: str | None  #: none for one that is no longer configured
+    state: str
+    reason: str | None
+    due: int
+    oldest_due_at: datetime | None
+    delivered_24h: int
+    dead: int
+    last_error: str | None
+
+    @property
+    def is_unwell(self) -> bool:
+        return self.state in ("down", "misconfigured")
+
+
+class SourceStats(Struct, frozen=True, kw_only=True):
+    """How a source is doing; the fields are the keys of its record."""
+
+    source: str
+    taken_24h: int
+    last_taken_at: datetime | None
+    refused_24h: dict[str, int]  #: by status
+
+
+def targets(relay: Relay, since: datetime, only: str | None = None) -> Iterator[TargetStats]:
+    """Yield each target, configured or removed; `delivered_24h` counts from `since`."""
     configured = relay.settings.targets
     for name in relay.store.queries.target_names(configured):
         if only in (None, name):
             figures = relay.store.queries.target_figures(name, since)
-            yield {
-                "target": name,
-                "kind": configured[name].kind if name in configured else None,
-                "state": figures.state if name in configured else "removed",
-                "reason": _reason(figures, relay.clock()),
-                "due": figures.due,
-                "oldest_due_at": iso(figures.oldest_due_at),
-                "delivered_24h": figures.delivered,
-                "dead": figures.dead,
-                "last_error": figures.last_error,
-            }
+            yield TargetStats(
+                target=name,
+                kind=configured[name].kind if name in configured else None,
+                state=figures.state if name in configured else "removed",
+                reason=_reason(figures, relay.clock()),
+                due=figures.due,
+                oldest_due_at=figures.oldest_due_at,
+                delivered_24h=figures.delivered,
+                dead=figures.dead,
+                last_error=figures.last_error,
+            )
 
 
 def _reason(figures: TargetFigures, now: datetime) -> str | None:
@@ -58,10 +83,10 @@ def _reason(figures: TargetFigures, now: datetime) -> str | None:
     return join(figures.reason or "", pause) or None
 
 
-def sources(relay: Relay, since: datetime, only: str | None = None) -> Iterator[JSONDict]:
-    """Yield an object for each configured source; what is counted counts from `since`."""
-    refused = relay.store.inbox.rejected_since(list(relay.settings.sources), since)
+def sources(relay: Relay, since: datetime, only: str | None = None) -> Iterator[SourceStats]:
+    """Yield each configured source; what is counted counts from `since`."""
+    refused = relay.store.inbox.rejected_since(relay.settings.sources, since)
     for name in relay.settings.sources:
         if only in (None, name):
             taken, last = relay.store.queries.taken_since(name, since)
-            yield {"source": name, "taken_24h": taken, "last_taken_at": iso(last), "refused_24h": refused.get(name, {})}
+            yield SourceStats(source=name, taken_24h=taken, last_taken_at=last, refused_24h=refused[name])

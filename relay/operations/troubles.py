@@ -17,7 +17,7 @@ from relay.alerts.snapshot import source_statuses
 from relay.clock import EPOCH
 from relay.errors import StoreError
 from relay.i18n import gettext, moment, ngettext
-from relay.operations.serializers import JSONDict
+from relay.operations.stats import TargetStats
 from relay.wiring import Relay
 
 _RANKS = (
@@ -48,8 +48,7 @@ class Trouble(Struct, frozen=True):
     reason: str | None = None  #: in the words of the target
 
 
-def troubles(relay: Relay, targets: Sequence[JSONDict]) -> list[Trouble]:
-    """Return what is wrong, of targets by the records of `stats.targets`."""
+def troubles(relay: Relay, targets: Sequence[TargetStats]) -> list[Trouble]:
     now = relay.clock()
     known = conditions(_snapshot(relay, targets, now), replace(relay.settings.alerts, down_for=timedelta(0)))
     present = [
@@ -62,13 +61,13 @@ def troubles(relay: Relay, targets: Sequence[JSONDict]) -> list[Trouble]:
     return sorted(present, key=lambda trouble: _RANKS.index(trouble.kind))
 
 
-def _snapshot(relay: Relay, targets: Sequence[JSONDict], now: datetime) -> Snapshot:
+def _snapshot(relay: Relay, targets: Sequence[TargetStats], now: datetime) -> Snapshot:
     """Return what alerts would see, as if it had been watched for ever; a source that never sent is no trouble yet."""
     return Snapshot(
         now=now,
-        targets=tuple(_target_status(relay, record) for record in targets if record["state"] != "removed"),
+        targets=tuple(_target_status(relay, each) for each in targets if each.state != "removed"),
         sources=source_statuses(relay.settings, relay.store, now, now),
-        dead={record["target"]: record["dead"] for record in targets},
+        dead={each.target: each.dead for each in targets},
         unreadable=relay.store.pages.quarantined(),
         missed=relay.alerts.waiting.since(now),
         token_ends=relay.token_ends,
@@ -76,21 +75,16 @@ def _snapshot(relay: Relay, targets: Sequence[JSONDict], now: datetime) -> Snaps
     )
 
 
-def _target_status(relay: Relay, record: JSONDict) -> TargetStatus:
-    name, is_unwell = record["target"], record["state"] in ("down", "misconfigured")
+def _target_status(relay: Relay, target: TargetStats) -> TargetStatus:
     return TargetStatus(
-        name=name,
-        state=record["state"],
-        reason=record["reason"],
-        since=relay.store.targets.health(name).since if is_unwell else None,
+        name=target.target,
+        state=target.state,
+        reason=target.reason,
+        since=relay.store.targets.health(target.target).since if target.is_unwell else None,
         open_since=EPOCH,
-        due=record["due"],
-        oldest_due_at=_moment(record["oldest_due_at"]),
+        due=target.due,
+        oldest_due_at=target.oldest_due_at,
     )
-
-
-def _moment(text: str | None) -> datetime | None:
-    return None if text is None else datetime.fromisoformat(text)
 
 
 def _of_condition(relay: Relay, condition: Condition) -> Trouble:
@@ -99,13 +93,13 @@ def _of_condition(relay: Relay, condition: Condition) -> Trouble:
     return Trouble(condition.kind, condition.name, sentence, advice, condition.reason or None)
 
 
-def _of_targets(targets: Sequence[JSONDict]) -> Iterator[Trouble]:
-    for record in targets:
-        name, count = record["target"], record["due"]
-        if record["state"] == "paused":
+def _of_targets(targets: Sequence[TargetStats]) -> Iterator[Trouble]:
+    for target in targets:
+        name, count = target.target, target.due
+        if target.state == "paused":
             sentence = waiting(gettext("%(name)s is paused", name=name), count)
             yield Trouble("paused", name, sentence, gettext("What comes is kept until you resume."))
-        elif record["state"] == "removed" and count:
+        elif target.state == "removed" and count:
             sentence = waiting(gettext("%(name)s is not in the configuration any more", name=name), count)
             advice = gettext("Move them to another target: relay replay --target %(name)s --to TARGET", name=name)
             yield Trouble("removed", name, sentence, advice)

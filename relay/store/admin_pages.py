@@ -69,13 +69,27 @@ class Pages:
         self, search: CallSearch, keeps: Callable[[list[Event]], bool], before: Place | None, count: int
     ) -> CallPage:
         """Return the calls that began last, of those that are asked for and that `keeps` takes."""
+        kept: list[tuple[Place, list[Event]]] = []
+        last_read: Place | None = None
         with self._database.read() as connection:
-            return _page(connection, search, keeps, before, count)
+            end = _end_of_search(connection, search, before)
+            for number, head in enumerate(_heads(connection, search, before, end, count + 1)):
+                if len(kept) > count or number >= _READ_FOR_PAGE:
+                    break
+                last_read = head.place
+                of_call = _events(connection, head.source, head.session)
+                if keeps(of_call):
+                    kept.append((head.place, of_call))
+            else:
+                last_read = end
+            calls = [Call(of_call, _deliveries(connection, of_call)) for _, of_call in kept[:count]]
+        if len(kept) > count:
+            return CallPage(calls, kept[count - 1][0], None)
+        return CallPage(calls, last_read, None if last_read is None else from_us(last_read.began_us))
 
     def quarantined(self) -> int:
         """How many events are waiting to be mended."""
-        with self._database.read() as connection:
-            [(count,)] = _count_quarantined.rows(connection)
+        [(count,)] = self._database.rows(_count_quarantined)
         return int(count)
 
     def call(self, source: str, session: str) -> Call:
@@ -91,31 +105,6 @@ class _Head(NamedTuple):
     place: Place
     source: str
     session: str
-
-
-def _page(
-    connection: Connection,
-    search: CallSearch,
-    keeps: Callable[[list[Event]], bool],
-    before: Place | None,
-    count: int,
-) -> CallPage:
-    end = _end_of_search(connection, search, before)
-    kept: list[tuple[Place, list[Event]]] = []
-    last_read: Place | None = None
-    for number, head in enumerate(_heads(connection, search, before, end, count + 1)):
-        if len(kept) > count or number >= _READ_FOR_PAGE:
-            break
-        last_read = head.place
-        of_call = _events(connection, head.source, head.session)
-        if keeps(of_call):
-            kept.append((head.place, of_call))
-    else:
-        last_read = end
-    calls = [Call(of_call, _deliveries(connection, of_call)) for _, of_call in kept[:count]]
-    if len(kept) > count:
-        return CallPage(calls, kept[count - 1][0], None)
-    return CallPage(calls, last_read, None if last_read is None else from_us(last_read.began_us))
 
 
 def _end_of_search(connection: Connection, search: CallSearch, before: Place | None) -> Place | None:
@@ -199,7 +188,5 @@ def _events(connection: Connection, source: str, session: str) -> list[Event]:
 
 
 def _deliveries(connection: Connection, of_call: Sequence[Event]) -> list[Delivery]:
-    if not of_call:
-        return []
-    rows = _deliveries_of_events.rows(connection, seqs=[event.seq for event in of_call])
+    rows = _deliveries_of_events.rows(connection, seqs=[event.seq for event in of_call]) if of_call else []
     return [DELIVERY.value(row) for row in rows]

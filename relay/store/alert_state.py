@@ -79,8 +79,7 @@ class AlertStateStore:
         self._database.prove_writable(now, name=_HEARTBEAT)
 
     def last_heartbeat(self) -> datetime | None:
-        with self._database.read() as connection:
-            row = _last_heartbeat.first(connection, name=_HEARTBEAT)
+        row = self._database.first(_last_heartbeat, name=_HEARTBEAT)
         return None if row is None else from_us(row[0])
 
 

@@ -87,14 +87,12 @@ class Calls:
 
     def of_client(self, delivery: Delivery, client: str, since: datetime) -> list[ToldCall]:
         """Return a client's calls that began since then or have an open task, whole: also what was said later."""
-        of = {"source": delivery.source, "target": delivery.target}
-        with self._database.read() as connection:
-            return told_calls(_of_client.rows(connection, **of, client=client, phone=f"%{client}%", since=to_us(since)))
+        which = {"client": client, "phone": f"%{client}%", "since": to_us(since)}
+        return told_calls(self._database.rows(_of_client, source=delivery.source, target=delivery.target, **which))
 
     def open_tasks(self, delivery: Delivery, client: str) -> dict[str, str]:
         """Return the open tasks about a client at the delivery's target, by the session of their call."""
-        with self._database.read() as connection:
-            rows = _open_tasks.rows(connection, target=delivery.target, source=delivery.source, client=client)
+        rows = self._database.rows(_open_tasks, target=delivery.target, source=delivery.source, client=client)
         return {session: str(json.decode(done)["task"]) for session, done in rows}
 
     def progress(self, delivery: Delivery) -> dict[str, Any]:

@@ -64,8 +64,7 @@ class Clicks:
         """Take note that a click's call has begun, where the answer was lost or is slower than the notification; False
         as `finish`. The notification waits for it.
         """
-        with self._database.read() as connection:
-            row = _find.first(connection, source=source, external_id=external_id)
+        row = self._database.first(_find, source=source, external_id=external_id)
         if row is None or (click := CLICK.value(row)).state != "unclear":
             return True
         started = replace(click, state="started", session=session, error=None, reason=None)
@@ -73,16 +72,11 @@ class Clicks:
 
     def recent(self, most: int) -> list[Click]:
         """Return the latest, the newest first."""
-        with self._database.read() as connection:
-            return [CLICK.value(row) for row in _recent.rows(connection, most=most)]
+        return [CLICK.value(row) for row in self._database.rows(_recent, most=most)]
 
     def forget(self, before: datetime) -> None:
         """Delete older ones."""
-        while True:
-            with self._database.read() as connection:
-                rows = _outdated.rows(connection, before=to_us(before))
-            if not rows:
-                return
+        while rows := self._database.rows(_outdated, before=to_us(before)):
             with self._database.write(PATIENT_TIMEOUT_S) as connection:
                 _delete.run(connection, seqs=[seq for seq, _, _ in rows])
                 call_progress.forget(connection, [(source, session) for _, source, session in rows if session])

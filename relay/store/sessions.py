@@ -33,8 +33,7 @@ class AdminSessions:
 
     def lasts(self, digest: str, now: datetime) -> bool:
         """Has the session begun, and neither ended nor been ended?"""
-        with self._database.read() as connection:
-            return _lasts.first(connection, digest=digest, now=to_us(now)) is not None
+        return self._database.first(_lasts, digest=digest, now=to_us(now)) is not None
 
     def end(self, digest: str) -> None:
         """End a session for every process; on disk when it returns."""

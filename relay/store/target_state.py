@@ -79,8 +79,7 @@ class Targets:
         self._database = database
 
     def health(self, target: str) -> TargetHealth:
-        with self._database.read() as connection:
-            row = _health.first(connection, target=target)
+        row = self._database.first(_health, target=target)
         return TargetHealth() if row is None else HEALTH.value(row)
 
     def is_paused(self, target: str) -> bool:
@@ -89,8 +88,7 @@ class Targets:
 
     def flags(self, target: str) -> OperatorFlags:
         """Return what the operator wants of the target."""
-        with self._database.read() as connection:
-            row = _flags.first(connection, target=target)
+        row = self._database.first(_flags, target=target)
         return OperatorFlags() if row is None else OperatorFlags(row[0] is not None, row[1])
 
     def pause(self, target: str, now: datetime) -> bool:
@@ -128,8 +126,7 @@ class Targets:
             waits.stand_still(connection, seqs, pause.began_at, pause.ends_at)
             return [True] * len(seqs)
 
-        with self._database.read() as connection:
-            rows = _waiting.rows(connection, target=target, counted_to=pause.counted_to)
+        rows = self._database.rows(_waiting, target=target, counted_to=pause.counted_to)
         seqs = [seq for (seq,) in rows]
         return self._database.write_in_chunks(move_ages, seqs, _CHUNK) == len(seqs)
 
