@@ -15,6 +15,7 @@ from rich.table import Table
 from relay.cli.options import as_moment, open_relay
 from relay.errors import NotFound, RelayError
 from relay.i18n import gettext, ngettext, said, translate
+from relay.operations.filters import refuse_unknown
 from relay.reports.reconciler import Findings, Missing, Reconciler, reconcilers
 from relay.wiring import Relay
 
@@ -60,8 +61,7 @@ def reconcile(source: str | None, since: str | None, until: str | None, dry_run:
 
 
 def _chosen(relay: Relay, source: str | None) -> dict[str, Reconciler]:
-    if source is not None and source not in relay.settings.sources:
-        raise NotFound("there is no source %(source)s", source=source)
+    refuse_unknown(relay, None, source)
     every = reconcilers(relay.settings, relay.store, relay.intake, relay.clock)
     chosen = {name: each for name, each in every.items() if source in (None, name)}
     if not chosen:

@@ -15,7 +15,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from relay.cli.options import as_json, filters, open_relay, print_json, selection
+from relay.cli.options import as_json, filters, open_relay, print_json, say, selection
 from relay.i18n import Message, age, gettext, join, moment, ngettext, took, translate
 from relay.models import Delivery, Event
 from relay.operations import explanations, serializers, stats
@@ -89,7 +89,11 @@ def show(id: str, json_lines: bool) -> None:
     console.print(gettext("came as:"), serializers.text(event.raw), sep="\n", markup=False, highlight=False)
     if event.edited is not None:
         console.print(gettext("mended to:"), serializers.text(event.edited), sep="\n", markup=False, highlight=False)
-    _print_call(console, event)
+    if event.call is not None:
+        table = _table("understood", "")
+        for label, text in call_fields(event.call, zone):
+            table.add_row(label, text)
+        console.print(table)
     for delivery, attempts in deliveries:
         table = _table("delivery", delivery.id)
         for name, value in serializers.delivery_record(delivery).items():
@@ -121,17 +125,11 @@ def explain(id: str, json_lines: bool) -> None:
         sets = ", ".join(f"{name} = {value}" for name, value in explanation.settings.items())
         takes = gettext("yes") if explanation.takes else gettext("no")
         table.add_row(explanation.target, takes, translate(explanation.why), sets or "–")
-    why = event.problem or Message("its source is not in the configuration any more")
-    _print(table, gettext("nothing to explain: %(why)s", why=why))
-
-
-def _print_call(console: Console, event: Event) -> None:
-    if event.call is None:
-        return
-    table = _table("understood", "")
-    for label, text in call_fields(event.call, ZoneInfo(event.zone)):
-        table.add_row(label, text)
-    console.print(table)
+    if explained:
+        _console().print(table)
+    else:
+        why = event.problem or Message("its source is not in the configuration any more")
+        say("nothing to explain: %(why)s", why=why)
 
 
 @click.command()
@@ -281,13 +279,6 @@ def _table(*headings: str) -> Table:
     for heading in headings:
         table.add_column(gettext(heading) if heading else "", overflow="fold")
     return table
-
-
-def _print(table: Table, otherwise: str) -> None:
-    if table.row_count:
-        _console().print(table)
-    else:
-        click.echo(otherwise)
 
 
 def _console() -> Console:

@@ -11,7 +11,7 @@ from msgspec import Struct
 from sqlalchemy import Connection, func, select, text
 
 from relay.clock import EPOCH, to_us
-from relay.store.engine import Database
+from relay.store.engine import Repository
 from relay.store.statement import Statement
 from relay.store.tables import DEAD, DELIVERED, deliveries, events
 
@@ -39,10 +39,7 @@ class Hours(Struct, frozen=True):
     dead: dict[str, list[int]]
 
 
-class Activity:
-    def __init__(self, database: Database) -> None:
-        self._database = database
-
+class Activity(Repository):
     def hours(self, sources: Iterable[str], targets: Iterable[str], since: datetime, until: datetime) -> Hours:
         """Count in each hour from `since` to `until`, also in those in which nothing happened."""
         first, last = to_us(since) // HOUR_US, to_us(until) // HOUR_US

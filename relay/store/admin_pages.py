@@ -13,9 +13,10 @@ from sqlalchemy import Connection, and_, exists, func, or_, select
 from relay.clock import from_us, to_us
 from relay.models import DEAD_LETTERS, UNFINISHED, Delivery, Event
 from relay.store import queries
-from relay.store.engine import Database
+from relay.store.engine import Repository
 from relay.store.statement import Statement
 from relay.store.tables import DELIVERY, EVENT, QUARANTINED, deliveries, events
+from relay.uis.phones import significant_digits
 
 _LOOKED_THROUGH = 50_000  # notifications, for one page: to look through all would take seconds
 _READ_FOR_PAGE = 3_000  # calls
@@ -59,11 +60,8 @@ class CallPage(Struct, frozen=True):
     searched_to: datetime | None  #: further back was not looked: there may be more
 
 
-class Pages:
+class Pages(Repository):
     """Each page is one short read."""
-
-    def __init__(self, database: Database) -> None:
-        self._database = database
 
     def calls(
         self, search: CallSearch, keeps: Callable[[list[Event]], bool], before: Place | None, count: int
@@ -174,7 +172,7 @@ def _fits(search: CallSearch, of: Any) -> Iterator[queries.Condition]:
 def _says(text: str, of: Any) -> Iterator[queries.Condition]:
     """Yield where a text may stand in an event: engines know no case of Cyrillic letters, so each is tried."""
     yield of.c.session.contains(text, autoescape=True)
-    digits = queries.digits_of_phone(text)
+    digits = significant_digits(text)
     if digits and not any(sign.isalpha() for sign in text):
         yield of.c.phones.contains(digits)
         yield of.c.call.contains(f'"extension":"{digits}"')

@@ -11,7 +11,7 @@ from relay.clock import from_us
 from relay.i18n import decode
 from relay.models import Delivery, Event
 from relay.store import queries
-from relay.store.engine import Database
+from relay.store.engine import Repository
 from relay.store.queries import Selection
 from relay.store.tables import DELIVERY, EVENT, deliveries, events
 
@@ -37,10 +37,7 @@ class ReasonCount(Struct, frozen=True):
     newest: datetime
 
 
-class DeadLetters:
-    def __init__(self, database: Database) -> None:
-        self._database = database
-
+class DeadLetters(Repository):
     def page(self, selection: Selection, before: int | None, count: int) -> DeadLetterPage:
         """Return those of events before this `seq`. By key, never by offset: the last page costs no more."""
         of_deliveries, of_events = queries.parts(selection)

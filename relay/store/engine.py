@@ -208,3 +208,10 @@ class Database(ABC):
         """Commit once in ten seconds, however often and by how many processes it is asked. Raises StoreError."""
         with self.write(timeout, alone_for=OWN_ROWS) as connection:
             _beat.run(connection, name=name, now=to_us(now), outdated=to_us(now - _PROVED_EVERY))
+
+
+class Repository:
+    """The reads and changes of one theme. Raises StoreError."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database

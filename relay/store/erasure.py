@@ -17,7 +17,7 @@ from sqlalchemy import Column, Connection, LargeBinary, Table, Text, select, tup
 from relay.models import CallEvent
 from relay.store import call_order, retention
 from relay.store.call_order import OrderKey
-from relay.store.engine import PAGE, PATIENT_TIMEOUT_S, Database
+from relay.store.engine import PAGE, PATIENT_TIMEOUT_S, Repository
 from relay.store.spelling import MASK, mask, mentions
 from relay.store.statement import Statement
 from relay.store.tables import DEAD, UNFINISHED, admin_sessions, events, metadata, tokens
@@ -83,12 +83,7 @@ class Erased(Struct, frozen=True):
     masked: int  #: other rows
 
 
-class Erasure:
-    """Raises StoreError."""
-
-    def __init__(self, database: Database) -> None:
-        self._database = database
-
+class Erasure(Repository):
     def find(self, digits: str) -> Traces:
         """Read everything that is kept; takes some seconds for a million events."""
         calls, unreadable, own_lines = self._calls(digits)

@@ -17,7 +17,7 @@ from relay.clock import to_us
 from relay.models import CallEvent, Delivery, Event
 from relay.store import call_order, inbox
 from relay.store.call_order import OrderKey
-from relay.store.engine import PATIENT_TIMEOUT_S, Database, Item
+from relay.store.engine import PATIENT_TIMEOUT_S, Item, Repository
 from relay.store.statement import Statement
 from relay.store.tables import EVENT
 
@@ -85,11 +85,8 @@ class Reacceptance(Struct, frozen=True, kw_only=True):
     adds_to: inbox.AddsTo | None = None
 
 
-class OperatorActions:
+class OperatorActions(Repository):
     """Each returns how many were changed; those whose state has changed meanwhile are not. Raises StoreError."""
-
-    def __init__(self, database: Database) -> None:
-        self._database = database
 
     def replay(self, batch: Sequence[Replay]) -> int:
         """Put back to `due`, attempts and age counted anew."""

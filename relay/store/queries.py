@@ -5,7 +5,6 @@ Lists come by page, so that no reader stays open for long.
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
@@ -32,7 +31,7 @@ from relay.models import (
     ToldCall,
 )
 from relay.store.call_progress import told_calls
-from relay.store.engine import PAGE, Database
+from relay.store.engine import PAGE, Repository
 from relay.store.statement import Statement
 from relay.store.tables import (
     ATTEMPT,
@@ -46,6 +45,7 @@ from relay.store.tables import (
     deliveries,
     events,
 )
+from relay.uis.phones import significant_digits
 
 Condition = ColumnElement[bool] | TextClause
 
@@ -146,11 +146,8 @@ class CallCounts(Struct, frozen=True):
     unreadable: int  #: notifications that are in quarantine
 
 
-class Queries:
-    """Reads only. Raises StoreError."""
-
-    def __init__(self, database: Database) -> None:
-        self._database = database
+class Queries(Repository):
+    """Reads only."""
 
     def events(self, selection: Selection, *, newest: int | None = None) -> Iterator[Event]:
         """In the order of acceptance; with `newest` only the last so many."""
@@ -326,15 +323,9 @@ def _shared_conditions(selection: Selection) -> list[Condition]:
     if selection.until:
         conditions.append(events.c.received_at < to_us(selection.until))
     if selection.phone:
-        phone = digits_of_phone(selection.phone) or selection.phone
+        phone = significant_digits(selection.phone) or selection.phone
         conditions.append(events.c.phones.contains(phone, autoescape=True))
     return conditions
-
-
-def digits_of_phone(text: str) -> str:
-    """Return the digits by which a number, or a part of it, is found."""
-    digits = re.sub(r"\D", "", text)
-    return digits[1:] if len(digits) == 11 and digits[0] == "8" else digits  # +7 and 8 are the same line
 
 
 def parts(

@@ -10,7 +10,7 @@ from msgspec import Struct, json
 
 from relay.clock import from_us, to_us
 from relay.models import CallEvent, Words
-from relay.store.engine import OWN_ROWS, Database
+from relay.store.engine import OWN_ROWS, Repository
 from relay.store.statement import RowMapper, Statement
 from relay.store.tables import IS_END, REPORTED, reports
 
@@ -68,12 +68,7 @@ class KnownCall(Struct, frozen=True):
     has_record: bool
 
 
-class Reports:
-    """Raises StoreError."""
-
-    def __init__(self, database: Database) -> None:
-        self._database = database
-
+class Reports(Repository):
     def states(self) -> dict[str, ReportState]:
         """Return how each source's report stands; none for one that was never read."""
         return {state.source: state for state in map(_STATE.value, self._database.rows(_load))}

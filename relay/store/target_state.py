@@ -12,7 +12,7 @@ from sqlalchemy import Connection
 from relay.clock import to_us
 from relay.models import TargetHealth
 from relay.store import waits
-from relay.store.engine import PATIENT_TIMEOUT_S, Database
+from relay.store.engine import PATIENT_TIMEOUT_S, Repository
 from relay.store.statement import Statement
 from relay.store.tables import HEALTH, UNFINISHED
 
@@ -72,11 +72,8 @@ class OperatorFlags(Struct, frozen=True):
     resumes: int = 0  #: has moved: probe at once
 
 
-class Targets:
-    """The targets' health, and the operator's pause. Raises StoreError."""
-
-    def __init__(self, database: Database) -> None:
-        self._database = database
+class Targets(Repository):
+    """The targets' health, and the operator's pause."""
 
     def health(self, target: str) -> TargetHealth:
         row = self._database.first(_health, target=target)
