@@ -108,9 +108,8 @@ def _source(settings: Settings, name: str | None) -> Source:
     if name is None:
         return next(iter(settings.sources.values()))
     if name not in settings.sources:
-        text = gettext(
-            "there is no source %(name)s; there are: %(names)s", name=name, names=", ".join(settings.sources)
-        )
+        names = ", ".join(settings.sources)
+        text = gettext("there is no source %(name)s; there are: %(names)s", name=name, names=names)
         raise click.BadParameter(text, param_hint="--source")
     return settings.sources[name]
 
