@@ -50,6 +50,19 @@ def source_statuses(
     return tuple(map(status, settings.sources.values()))
 
 
+def target_status(store: Store, figures: TargetFigures, open_since: datetime | None) -> TargetStatus:
+    """Return how a target is doing. Raises StoreError."""
+    return TargetStatus(
+        name=figures.name,
+        state=figures.state,
+        reason=figures.reason,
+        since=None if figures.state == "open" else store.targets.health(figures.name).since,
+        open_since=open_since,
+        due=figures.due,
+        oldest_due_at=figures.oldest_due_at,
+    )
+
+
 class WaitingClients:
     """Finds who called in vain and waits for a call back; once a minute, for it reads all calls of days."""
 
@@ -126,17 +139,8 @@ class SnapshotCollector:
         return None if at is None else summary_moment(at, self._settings.timezone, now)
 
     def _target(self, figures: TargetFigures, now: datetime) -> TargetStatus:
-        is_open = figures.state == "open"
-        if is_open:
+        if figures.state == "open":
             self._open_since.setdefault(figures.name, now)
         else:
             self._open_since.pop(figures.name, None)
-        return TargetStatus(
-            name=figures.name,
-            state=figures.state,
-            reason=figures.reason,
-            since=None if is_open else self._store.targets.health(figures.name).since,
-            open_since=self._open_since.get(figures.name),
-            due=figures.due,
-            oldest_due_at=figures.oldest_due_at,
-        )
+        return target_status(self._store, figures, self._open_since.get(figures.name))

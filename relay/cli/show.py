@@ -21,7 +21,8 @@ from relay.models import Delivery, Event
 from relay.operations import explanations, serializers, stats
 from relay.operations.call_fields import call_fields
 from relay.operations.filters import refuse_unknown
-from relay.operations.stats import SourceStats, TargetStats
+from relay.operations.stats import SourceStats
+from relay.store import TargetFigures
 from relay.wiring import Relay
 
 Item = TypeVar("Item")
@@ -168,7 +169,8 @@ def status(target: str | None, source: str | None, watch: bool, json_lines: bool
         if watch and not json_lines:
             click.clear()
         if json_lines:
-            print_json(map(structs.asdict, (*targets, *sources)))
+            print_json(stats.target_record(relay, figures) for figures in targets)
+            print_json(map(structs.asdict, sources))
         else:
             _print_status(relay, targets, sources)
         if not watch:
@@ -179,7 +181,7 @@ def status(target: str | None, source: str | None, watch: bool, json_lines: bool
             return
 
 
-def _print_status(relay: Relay, targets: list[TargetStats], sources: list[SourceStats]) -> None:
+def _print_status(relay: Relay, targets: list[TargetFigures], sources: list[SourceStats]) -> None:
     """Print two tables that fit a terminal of 80 columns; below a row why it is not well, in full width."""
     console, now = _console(), relay.clock()
 
@@ -191,11 +193,11 @@ def _print_status(relay: Relay, targets: list[TargetStats], sources: list[Source
         for row in targets:
             state = Text(gettext(row.state), style=_STYLES.get(row.state, "green"))
             dead = Text(str(row.dead), style="red" if row.dead else "")
-            table.add_row(row.target, state, str(row.due), ago(row.oldest_due_at), str(row.delivered_24h), dead)
+            table.add_row(row.name, state, str(row.due), ago(row.oldest_due_at), str(row.delivered), dead)
         console.print(table)
     for row in targets:
         if text := row.reason or (row.last_error and Message("last error: %(text)s", text=row.last_error)):
-            _print_below(console, f"{row.target}: {translate(text)}", _STYLES.get(row.state, "dim"))
+            _print_below(console, f"{row.name}: {translate(text)}", _STYLES.get(row.state, "dim"))
     if sources:
         console.print()
         table = _table("source", "taken in 24 h", "last one", "refused")

@@ -15,7 +15,7 @@ JSONDict = dict[str, Any]
 
 def event_record(event: Event) -> JSONDict:
     return {
-        **_fields(event, "id", "source", "endpoint", "kind", "state", "session", "received_at", "problem", "notes"),
+        **fields(event, "id", "source", "endpoint", "kind", "state", "session", "received_at", "problem", "notes"),
         "repeats": event.duplicate_times,
         "call": None if event.call is None else as_record(event.call),
     }
@@ -23,14 +23,15 @@ def event_record(event: Event) -> JSONDict:
 
 def delivery_record(delivery: Delivery) -> JSONDict:
     return {
-        **_fields(delivery, "id", "event", "target", "kind", "session", "state", "attempts"),
+        **fields(delivery, "id", "event", "target", "kind", "session", "state", "attempts"),
         "due_at": delivery.due_at if delivery.state in UNFINISHED else None,
-        **_fields(delivery, "delivered_at", "reason"),
+        **fields(delivery, "delivered_at", "reason"),
         "remote": delivery.remote_id,
     }
 
 
-def _fields(value: Struct, *names: str) -> JSONDict:
+def fields(value: Struct, *names: str) -> JSONDict:
+    """Return some fields of a value by their names."""
     return {name: getattr(value, name) for name in names}
 
 
@@ -57,7 +58,7 @@ def dead_letter_record(letter: Delivery | Event) -> JSONDict:
         "id": letter.id,
         "event": letter.id,
         "target": None,
-        **_fields(letter, "kind", "session", "state"),
+        **fields(letter, "kind", "session", "state"),
         "attempts": 0,
         "due_at": None,
         "delivered_at": None,

@@ -7,8 +7,10 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from relay.i18n import Message, join
+from relay.operations.serializers import JSONDict, fields
 from relay.store import TargetFigures
 from relay.wiring import Relay
 
@@ -30,24 +32,6 @@ def percentile(spans: Sequence[timedelta], percent: int) -> timedelta:
     return sorted(spans)[max(0, math.ceil(len(spans) * percent / 100) - 1)]
 
 
-class TargetStats(Struct, frozen=True, kw_only=True):
-    """How a target is doing; the fields are the keys of its record."""
-
-    target: str
-    kind: str | None  #: none for one that is no longer configured
-    state: str
-    reason: str | None
-    due: int
-    oldest_due_at: datetime | None
-    delivered_24h: int
-    dead: int
-    last_error: str | None
-
-    @property
-    def is_unwell(self) -> bool:
-        return self.state in ("down", "misconfigured")
-
-
 class SourceStats(Struct, frozen=True, kw_only=True):
     """How a source is doing; the fields are the keys of its record."""
 
@@ -57,23 +41,25 @@ class SourceStats(Struct, frozen=True, kw_only=True):
     refused_24h: dict[str, int]  #: by status
 
 
-def targets(relay: Relay, since: datetime, only: str | None = None) -> Iterator[TargetStats]:
-    """Yield each target, configured or removed; `delivered_24h` counts from `since`."""
+def targets(relay: Relay, since: datetime, only: str | None = None) -> Iterator[TargetFigures]:
+    """Yield each target, configured or removed; what was delivered counts from `since`."""
     configured = relay.settings.targets
     for name in relay.store.queries.target_names(configured):
         if only in (None, name):
             figures = relay.store.queries.target_figures(name, since)
-            yield TargetStats(
-                target=name,
-                kind=configured[name].kind if name in configured else None,
-                state=figures.state if name in configured else "removed",
-                reason=_reason(figures, relay.clock()),
-                due=figures.due,
-                oldest_due_at=figures.oldest_due_at,
-                delivered_24h=figures.delivered,
-                dead=figures.dead,
-                last_error=figures.last_error,
-            )
+            state = figures.state if name in configured else "removed"
+            yield replace(figures, state=state, reason=_reason(figures, relay.clock()))
+
+
+def target_record(relay: Relay, figures: TargetFigures) -> JSONDict:
+    target = relay.settings.targets.get(figures.name)
+    return {
+        "target": figures.name,
+        "kind": None if target is None else target.kind,
+        **fields(figures, "state", "reason", "due", "oldest_due_at"),
+        "delivered_24h": figures.delivered,
+        **fields(figures, "dead", "last_error"),
+    }
 
 
 def _reason(figures: TargetFigures, now: datetime) -> str | None:

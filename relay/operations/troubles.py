@@ -11,13 +11,13 @@ from datetime import datetime, timedelta
 from msgspec import Struct
 from msgspec.structs import replace
 
-from relay.alerts.evaluate import Condition, Snapshot, TargetStatus, conditions
+from relay.alerts.evaluate import Condition, Snapshot, conditions
 from relay.alerts.messages import sentences, waiting
-from relay.alerts.snapshot import source_statuses
+from relay.alerts.snapshot import source_statuses, target_status
 from relay.clock import EPOCH
 from relay.errors import StoreError
 from relay.i18n import gettext, moment, ngettext
-from relay.operations.stats import TargetStats
+from relay.store import TargetFigures
 from relay.wiring import Relay
 
 _RANKS = (
@@ -48,7 +48,7 @@ class Trouble(Struct, frozen=True):
     reason: str | None = None  #: in the words of the target
 
 
-def troubles(relay: Relay, targets: Sequence[TargetStats]) -> list[Trouble]:
+def troubles(relay: Relay, targets: Sequence[TargetFigures]) -> list[Trouble]:
     now = relay.clock()
     known = conditions(_snapshot(relay, targets, now), replace(relay.settings.alerts, down_for=timedelta(0)))
     present = [
@@ -61,29 +61,17 @@ def troubles(relay: Relay, targets: Sequence[TargetStats]) -> list[Trouble]:
     return sorted(present, key=lambda trouble: _RANKS.index(trouble.kind))
 
 
-def _snapshot(relay: Relay, targets: Sequence[TargetStats], now: datetime) -> Snapshot:
+def _snapshot(relay: Relay, targets: Sequence[TargetFigures], now: datetime) -> Snapshot:
     """Return what alerts would see, as if it had been watched for ever; a source that never sent is no trouble yet."""
     return Snapshot(
         now=now,
-        targets=tuple(_target_status(relay, each) for each in targets if each.state != "removed"),
+        targets=tuple(target_status(relay.store, each, EPOCH) for each in targets if each.state != "removed"),
         sources=source_statuses(relay.settings, relay.store, now, now),
-        dead={each.target: each.dead for each in targets},
+        dead={each.name: each.dead for each in targets},
         unreadable=relay.store.pages.quarantined(),
         missed=relay.alerts.waiting.since(now),
         token_ends=relay.token_ends,
         free_bytes=relay.store.database.free_bytes(),
-    )
-
-
-def _target_status(relay: Relay, target: TargetStats) -> TargetStatus:
-    return TargetStatus(
-        name=target.target,
-        state=target.state,
-        reason=target.reason,
-        since=relay.store.targets.health(target.target).since if target.is_unwell else None,
-        open_since=EPOCH,
-        due=target.due,
-        oldest_due_at=target.oldest_due_at,
     )
 
 
@@ -93,9 +81,9 @@ def _of_condition(relay: Relay, condition: Condition) -> Trouble:
     return Trouble(condition.kind, condition.name, sentence, advice, condition.reason or None)
 
 
-def _of_targets(targets: Sequence[TargetStats]) -> Iterator[Trouble]:
+def _of_targets(targets: Sequence[TargetFigures]) -> Iterator[Trouble]:
     for target in targets:
-        name, count = target.target, target.due
+        name, count = target.name, target.due
         if target.state == "paused":
             sentence = waiting(gettext("%(name)s is paused", name=name), count)
             yield Trouble("paused", name, sentence, gettext("What comes is kept until you resume."))

@@ -21,8 +21,6 @@ from relay.errors import NotFound
 from relay.i18n import Message, decode
 from relay.models import (
     DEAD_LETTERS,
-    DELIVERY_STATES,
-    EVENT_STATES,
     Attempt,
     AttemptExchanges,
     Delivery,
@@ -118,12 +116,6 @@ class Selection(Struct, frozen=True, kw_only=True):
     @property
     def is_empty(self) -> bool:
         return self == Selection()
-
-    def event_states(self) -> tuple[str, ...]:
-        return tuple(state for state in self.states if state in EVENT_STATES)
-
-    def delivery_states(self) -> tuple[str, ...]:
-        return tuple(state for state in self.states if state in DELIVERY_STATES)
 
 
 class TargetFigures(Struct, frozen=True, kw_only=True):
@@ -273,8 +265,8 @@ def event_conditions(selection: Selection) -> list[Condition]:
     if selection.states == ("quarantined",):
         conditions.append(text(QUARANTINED))  # word for word what the index says
     elif selection.states:  # `discarded` is a state of events and of deliveries
-        one_of_them = exists().where(*ours, deliveries.c.state.in_(selection.delivery_states()))
-        conditions.append(or_(events.c.state.in_(selection.event_states()), one_of_them))
+        one_of_them = exists().where(*ours, deliveries.c.state.in_(selection.states))
+        conditions.append(or_(events.c.state.in_(selection.states), one_of_them))
     if selection.ids:
         by_delivery = exists().where(of_event, deliveries.c.id.in_(selection.ids))
         conditions.append(or_(events.c.id.in_(selection.ids), by_delivery))
@@ -304,7 +296,7 @@ def delivery_conditions(selection: Selection) -> list[Condition]:
     if selection.target:
         conditions.append(deliveries.c.target == selection.target)
     if selection.states:
-        conditions.append(deliveries.c.state.in_(selection.delivery_states()))
+        conditions.append(deliveries.c.state.in_(selection.states))
         if _is_of_dead_letters(selection):
             conditions.append(text(DEAD))  # word for word what the index says
     if selection.ids:

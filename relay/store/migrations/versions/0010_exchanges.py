@@ -3,6 +3,8 @@
 import sqlalchemy as sa
 from alembic import op
 
+from relay.store.migrations import SEQ
+
 revision = "0010"
 down_revision = "0009"
 
@@ -12,7 +14,7 @@ def upgrade() -> None:
         "exchanges",
         sa.Column(
             "delivery_seq",
-            sa.BigInteger().with_variant(sa.Integer, "sqlite"),
+            SEQ,
             sa.ForeignKey("deliveries.seq"),
             primary_key=True,
             autoincrement=False,

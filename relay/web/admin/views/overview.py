@@ -11,9 +11,8 @@ from msgspec import structs
 
 from relay.operations import stats
 from relay.operations.filters import refuse_unknown
-from relay.operations.stats import TargetStats
 from relay.operations.troubles import troubles
-from relay.store import Hours
+from relay.store import Hours, TargetFigures
 from relay.uis import cabinet
 from relay.web.admin.context import relay, target_names
 
@@ -66,11 +65,13 @@ def resume(name: str) -> ResponseReturnValue:
     return redirect(url_for("admin.overview"))
 
 
-def _target(target: TargetStats, hours: Hours, now: datetime) -> dict[str, Any]:
-    name, store = target.target, relay().store
+def _target(figures: TargetFigures, hours: Hours, now: datetime) -> dict[str, Any]:
+    name, store, target = figures.name, relay().store, relay().settings.targets.get(figures.name)
+    is_unwell = figures.state in ("down", "misconfigured")
     return {
-        **structs.asdict(target),
-        "since": store.targets.health(name).since if target.is_unwell else None,
+        **structs.asdict(figures),
+        "kind": target and target.kind,
+        "since": store.targets.health(name).since if is_unwell else None,
         "delay": stats.delay(store.activity.delays(name, now - _DAY)),
         "chart": _chart({"delivered": hours.delivered[name], "dead": hours.dead[name]}),
     }
