@@ -200,14 +200,7 @@ class Attempt(Struct, frozen=True, kw_only=True):
     status: int | None
     outcome: OutcomeName
     reason: Words
-
-
-class AttemptExchanges(Struct, frozen=True, kw_only=True):
-    """What was sent and answered in the last attempt of a delivery, as it stands in the store."""
-
-    delivery_seq: int
-    at: datetime  #: the attempt's
-    exchanges: tuple[Exchange, ...]
+    exchanges: tuple[Exchange, ...] | None = None  #: what was sent and answered; kept of a delivery's last attempt
 
 
 ClickState = Literal["started", "refused", "misconfigured", "later", "unclear"]

@@ -20,10 +20,11 @@ from relay.delivery.dispatcher import Dispatcher
 from relay.delivery.lane import Lane
 from relay.delivery.throttle import TokenBucket
 from relay.housekeeping import Housekeeping
-from relay.ingest.rejections import Rejections
-from relay.ingest.service import Intake
+from relay.intake.rejections import Rejections
+from relay.intake.service import Intake
 from relay.models import Shard
 from relay.observability.metrics import Metrics
+from relay.periodic import Periodic
 from relay.reports.reconciler import ReportLoop
 from relay.store import Store
 from relay.targets.bitrix24.adapter import Bitrix24
@@ -47,21 +48,21 @@ class Relay:
     dialer: Dialer
     token_ends: Mapping[str, datetime]  #: by target; only where the token says it
 
+    @property
+    def _periodic(self) -> tuple[Periodic, ...]:
+        return self.housekeeping, self.alerts, self.heartbeat, self.reports
+
     def start(self) -> None:
         """Start to deliver; after the fork, in a web process or in `relay work`."""
         self.metrics.start()
         self.dispatcher.start()
-        self.housekeeping.start()
-        self.alerts.start()
-        self.heartbeat.start()
-        self.reports.start()
+        for each in self._periodic:
+            each.start()
 
     def stop(self, grace_s: float) -> None:
         """Stop: what is in flight finishes, or is recorded as unclear when the grace is over."""
-        self.housekeeping.stop_soon()
-        self.alerts.stop_soon()
-        self.heartbeat.stop_soon()
-        self.reports.stop_soon()
+        for each in self._periodic:
+            each.stop_soon()
         ends = time.monotonic() + grace_s
         self.dispatcher.stop(grace_s)
         self.dialer.stop(ends - time.monotonic())
@@ -101,7 +102,7 @@ def build(settings: Settings, *, clock: Clock = now_utc) -> Relay:
     def is_on_duty() -> bool:
         return first in dispatcher.owned()
 
-    intake = Intake(settings, store, clock, dispatcher)
+    intake = Intake(settings, store, clock, dispatcher.lanes)
     return Relay(
         settings=settings,
         store=store,

@@ -96,7 +96,7 @@ def own(lane: Lane, store: Store, clock: Clock) -> int:
     epoch = store.leases.take_over(lane.shard, OWNER, store.leases.all().get(lane.shard))
     assert epoch is not None
     LaneMaintenance(lane, store, clock, lambda: 0.0).take_over(epoch)
-    lane.gain_ownership(epoch, lambda: True)
+    lane.gain_ownership(epoch)
     return epoch
 
 

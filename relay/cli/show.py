@@ -77,7 +77,6 @@ def show(id: str, json_lines: bool) -> None:
         print_json([serializers.whole_record(event, deliveries)])
         return
     console, zone = _console(), ZoneInfo(event.zone)
-    kept = relay.store.queries.exchanges_of(event)
     table = _table("event", event.id)
     for name in ("source", "endpoint", "kind", "state", "session", "problem"):
         table.add_row(gettext(name), _cell(getattr(event, name), zone))
@@ -105,7 +104,7 @@ def show(id: str, json_lines: bool) -> None:
             answer = join(gettext(attempt.outcome), status, took(attempt.took_ms), reason, by="  ")
             table.add_row(f"{moment(attempt.at, zone)} #{attempt.number}", answer)
         console.print(table)
-        for exchange in kept[delivery.seq].exchanges if delivery.seq in kept else ():
+        for exchange in (one for attempt in attempts for one in attempt.exchanges or ()):
             for text in (serializers.request_text(exchange), serializers.answer_text(exchange)):
                 console.print(text, markup=False, highlight=False, soft_wrap=True)
 

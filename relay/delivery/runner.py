@@ -186,6 +186,7 @@ def attempt_result(
             status=outcome.status,
             outcome=outcome.name,
             reason=outcome.reason,
+            exchanges=outcome.exchanges or None,
         )
     )
     return AttemptResult(
@@ -199,7 +200,6 @@ def attempt_result(
         reason=verdict.reason,
         remote_id=(outcome and outcome.remote_id) or delivery.remote_id,
         attempt=attempt,
-        exchanges=() if outcome is None else outcome.exchanges,
         call_free_at=call_free_at,
     )
 

@@ -32,7 +32,7 @@ _ASKED_FOR = timedelta(hours=1)  # of the report: what matters is whether it may
 
 def remarks(settings: Settings) -> list[str]:
     """Return what is allowed but unwise."""
-    remarks = config.warnings(settings)
+    remarks = [*config.warnings(settings)]
     for name, target in settings.targets.items():
         if config.is_sandbox(target):
             remarks.append(Message("targets.%(name)s is the sandbox: calls end nowhere", name=name))

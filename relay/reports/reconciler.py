@@ -6,7 +6,6 @@ A run is idempotent: it looks at a window that overlaps the one before, and what
 from __future__ import annotations
 
 import contextlib
-import threading
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
@@ -19,7 +18,8 @@ from relay.clock import Clock
 from relay.config import Report, Settings, Source
 from relay.errors import MalformedEvent, RelayError
 from relay.i18n import Message, said
-from relay.ingest.service import Intake
+from relay.intake.service import Intake
+from relay.periodic import Periodic
 from relay.reports import report_call
 from relay.reports.report_call import CALL_FIELDS, LEG_FIELDS, ReportCall, Row
 from relay.store import KnownCall, ReportState, Store
@@ -40,7 +40,6 @@ _AGAIN_AFTER = timedelta(minutes=1)
 _LONGEST_WAIT = timedelta(hours=25)  # until the day's requests are counted anew
 _EXTENSIONS_FOR = timedelta(days=1)
 _LEGS_AT_ONCE = 100  # sessions in one question
-_TICK_S = 1.0
 
 Progress = Callable[[int], None]
 """Is told of each call that was compared."""
@@ -235,38 +234,35 @@ def reconcilers(settings: Settings, store: Store, intake: Intake, clock: Clock) 
     }
 
 
-class ReportLoop:
+class ReportLoop(Periodic):
     """Runs each source's reconciler when it is time, in the process that is on duty. A source's trouble is its own."""
+
+    name, every_s, fault = "reports", 1.0, "report.failed"
 
     def __init__(
         self, settings: Settings, store: Store, intake: Intake, clock: Clock, is_on_duty: Callable[[], bool]
     ) -> None:
+        super().__init__()
         self._settings, self._store, self._clock, self._is_on_duty = settings, store, clock, is_on_duty
         self._reconcilers = reconcilers(settings, store, intake, clock)
         self._due: dict[str, datetime] = {}
-        self._stopping = threading.Event()
 
-    def start(self) -> None:
-        if self._reconcilers:
-            threading.Thread(target=self._run, name="reports", daemon=True).start()
+    def is_wanted(self) -> bool:
+        return bool(self._reconcilers)
 
-    def stop_soon(self) -> None:
-        self._stopping.set()
+    def step(self) -> None:
+        if self._is_on_duty():
+            self.run_due()
 
     def run_due(self) -> None:
         """Read the reports whose time has come."""
         for name, reconciler in self._reconcilers.items():
-            if self._stopping.is_set():
+            if self.stopping.is_set():
                 return
             now = self._clock()
             due = self._due.get(name, now)
             if now >= due or due - now > _LONGEST_WAIT:  # the clock has been put back
                 self._due[name] = now + self._run_one(self._settings.sources[name], reconciler, now)
-
-    def _run(self) -> None:
-        while not self._stopping.wait(_TICK_S):
-            if self._is_on_duty():
-                self.run_due()
 
     def _run_one(self, source: Source, reconciler: Reconciler, now: datetime) -> timedelta:
         """Read one report; return after how long it is to be read again."""

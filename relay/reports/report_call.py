@@ -6,7 +6,7 @@ empty; nothing is made up.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -105,13 +105,12 @@ def write_time(at: datetime, zone: ZoneInfo) -> str:
     return at.astimezone(zone).strftime(_TIME)
 
 
-def windows(since: datetime, until: datetime, longest: timedelta) -> list[tuple[datetime, datetime]]:
+def windows(since: datetime, until: datetime, longest: timedelta) -> Iterator[tuple[datetime, datetime]]:
     """Split a span into pieces that UIS answers for at once: at most three months."""
-    parts = []
     while until - since > longest:
-        parts.append((since, since + longest))
+        yield since, since + longest
         since += longest
-    return [*parts, (since, until)]
+    yield since, until
 
 
 def finished(call: ReportCall, legs: Sequence[Row], extensions: Mapping[str, str]) -> bytes:

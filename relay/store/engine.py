@@ -52,15 +52,11 @@ class Changes(ABC):
     """What other processes do to the store, as far as it makes something due here."""
 
     def __init__(self) -> None:
-        self.woken = threading.Event()
-
-    def wake(self) -> None:
-        """End the wait."""
-        self.woken.set()
+        self.woken = threading.Event()  #: ends the wait when it is set
 
     @abstractmethod
     def wait(self, at_most_s: float) -> None:
-        """Return when another process may have made something due, `wake` was called, or it is time to look."""
+        """Return when another process may have made something due, `woken` is set, or it is time to look."""
 
     def tell_others(self) -> None:  # noqa: B027  nothing to do where the others look by themselves
         """Something is due that another process delivers. Returns at once."""

@@ -1,4 +1,4 @@
-"""Stores notifications: recognises repeats, gives `seq`, makes one delivery per target. All in one commit.
+"""Stores notifications: recognises duplicates, gives `seq`, makes one delivery per target. All in one commit.
 
 What can be made before the commit is made before it: while it runs, everybody else waits.
 """
@@ -24,7 +24,7 @@ from relay.store.statement import ManyRows, Row, Statement, next_seqs
 from relay.store.tables import DELIVERY, EVENT, IS_END, deliveries, events
 
 _LINGER_S = 0.003  # that a commit waits for others under load
-_REPEATS_SHOWN = 20
+_DUPLICATES_SHOWN = 20
 _HOUR = timedelta(hours=1)
 _OLDEST_CALL = timedelta(days=31)  # that a notification, or the report, may tell of
 _CLOCK_AHEAD_MAX = timedelta(days=1)  # of the account against ours: a zone that is set wrongly
@@ -40,7 +40,7 @@ _alike = ManyRows(
     FROM body LEFT JOIN events ON events.digest = body.digest ORDER BY seq
     """,
 )
-_count_repeat = Statement("UPDATE events SET repeated = :repeated, repeats = :repeats WHERE seq = :seq")
+_count_duplicate = Statement("UPDATE events SET repeated = :count, repeats = :times WHERE seq = :seq")
 _ends_of_call = Statement(
     f"""
     SELECT id, origin, call FROM events
@@ -157,7 +157,7 @@ class PendingInsert:
             phones=new.call and phones(new.call), digest=new.digest, began_at=began_us(new.call, new.received_at)
         )
         self.deliveries = _pending_deliveries(self.event, new.call, new.routes, new.received_at)
-        self.original: Original | None = None  # the event that it repeats
+        self.original: Original | None = None  # the event that it is a duplicate of
 
     def brings_nothing(self) -> None:
         """Store it without deliveries: the report had brought its call."""
@@ -212,27 +212,27 @@ class PendingDelivery:
 
 
 class Original:
-    """An event that others may repeat, stored before or in this very batch."""
+    """An event that may have duplicates, stored before or in this very batch."""
 
-    def __init__(self, seq: int, event_id: str, received_at: datetime, repeats: list[int], repeated: int) -> None:
+    def __init__(self, seq: int, event_id: str, received_at: datetime, times: list[int], count: int) -> None:
         self.seq, self.id, self.received_at = seq, event_id, received_at
-        self.repeats, self.repeated, self.counted = repeats, repeated, False
+        self.duplicate_times, self.duplicate_count, self.has_new = times, count, False
 
     def count(self, at: datetime) -> None:
-        self.repeats = [*self.repeats, to_us(at)][-_REPEATS_SHOWN:]
-        self.repeated, self.counted = self.repeated + 1, True
+        self.duplicate_times = [*self.duplicate_times, to_us(at)][-_DUPLICATES_SHOWN:]
+        self.duplicate_count, self.has_new = self.duplicate_count + 1, True
 
-    def is_repeated_by(self, new: NewEvent) -> bool:
-        """Not by what seems to come long before it: then this one was taken by a clock that was ahead."""
+    def has_duplicate(self, new: NewEvent) -> bool:
+        """Is it the same again? Not what seems to come long before: a clock that was ahead took this one."""
         return bool(new.duplicate_window) and abs(new.received_at - self.received_at) <= new.duplicate_window
 
 
 _Body = tuple[str, str, bytes]
-"""Source, endpoint and raw bytes: what is alike in an event and its repeats."""
+"""Source, endpoint and raw bytes: what is alike in an event and its duplicates."""
 
 
 def _insert(connection: Connection, batch: Sequence[PendingInsert]) -> list[None]:
-    """Store each, or count it as a repeat of the one it repeats; in the order of the batch."""
+    """Store each, or count it as a duplicate of the one that came before; in the order of the batch."""
     seqs, delivery_seqs = next_seqs(connection, len(batch), sum(len(pending.deliveries) for pending in batch))
     originals = _latest_alike(connection, batch)
     fresh: list[PendingInsert] = []
@@ -240,7 +240,7 @@ def _insert(connection: Connection, batch: Sequence[PendingInsert]) -> list[None
         new = pending.new
         body = new.source, new.endpoint, new.raw
         pending.original = originals.get(body)
-        if pending.original is not None and pending.original.is_repeated_by(new):
+        if pending.original is not None and pending.original.has_duplicate(new):
             pending.original.count(new.received_at)
             continue
         if came_late(connection, pending.event.source, pending.event.session, pending.new.adds_to):
@@ -254,9 +254,9 @@ def _insert(connection: Connection, batch: Sequence[PendingInsert]) -> list[None
     _insert_events.run(connection, [pending.row for pending in fresh])
     _insert_behind(connection, [delivery for pending in fresh for delivery in pending.deliveries], delivery_seqs)
     for original in originals.values():
-        if original.counted:
-            repeats = json.encode(original.repeats).decode()
-            _count_repeat.run(connection, seq=original.seq, repeated=original.repeated, repeats=repeats)
+        if original.has_new:
+            times = json.encode(original.duplicate_times).decode()
+            _count_duplicate.run(connection, seq=original.seq, count=original.duplicate_count, times=times)
     return [None] * len(batch)
 
 
@@ -264,8 +264,8 @@ def _latest_alike(connection: Connection, batch: Sequence[PendingInsert]) -> dic
     """Return the latest event of each body in the batch."""
     digests = {pending.new.digest for pending in batch if pending.new.duplicate_window}
     return {
-        (source, endpoint, raw): Original(seq, event_id, from_us(received_at), json.decode(repeats), repeated)
-        for source, endpoint, raw, seq, event_id, received_at, repeats, repeated in _alike.run(
+        (source, endpoint, raw): Original(seq, event_id, from_us(received_at), json.decode(times), count)
+        for source, endpoint, raw, seq, event_id, received_at, times, count in _alike.run(
             connection, [{"digest": digest} for digest in digests]
         )
         if seq is not None

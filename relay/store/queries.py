@@ -22,7 +22,6 @@ from relay.i18n import Message, decode
 from relay.models import (
     DEAD_LETTERS,
     Attempt,
-    AttemptExchanges,
     Delivery,
     DeliveryState,
     Event,
@@ -37,7 +36,6 @@ from relay.store.tables import (
     DELIVERED,
     DELIVERY,
     EVENT,
-    EXCHANGES,
     QUARANTINED,
     UNFINISHED,
     deliveries,
@@ -48,9 +46,6 @@ from relay.uis.phones import significant_digits
 Condition = ColumnElement[bool] | TextClause
 
 _attempts = Statement(f"SELECT {ATTEMPT.sql} FROM attempts WHERE delivery_seq = :delivery_seq ORDER BY seq")
-_exchanges = Statement(
-    f"SELECT {EXCHANGES.sql} FROM exchanges JOIN deliveries ON seq = delivery_seq WHERE event_seq = :event_seq"
-)
 _deliveries = Statement(f"SELECT {DELIVERY.sql} FROM deliveries WHERE event_seq = :event_seq ORDER BY seq")
 _event = Statement(
     f"""
@@ -204,13 +199,8 @@ class Queries(Repository):
         return told_calls(self._database.rows(_told_since, since=to_us(since)))
 
     def failed_attempts(self, since: datetime) -> dict[str, int]:
-        """Return by target how many attempts came to something else than a delivery. Reads all attempts."""
+        """Return by target how many attempts came to something else than a delivery."""
         return dict(self._database.rows(_failed_attempts, since=to_us(since)))
-
-    def exchanges_of(self, event: Event) -> dict[int, AttemptExchanges]:
-        """Return what was sent and answered in the last attempt of an event's deliveries, by the delivery's seq."""
-        kept = map(EXCHANGES.value, self._database.rows(_exchanges, event_seq=event.seq))
-        return {each.delivery_seq: each for each in kept}
 
     def count_states(self, seqs: list[int]) -> dict[str, int]:
         """How many of these deliveries are in which state."""

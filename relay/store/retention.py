@@ -32,17 +32,14 @@ _calls = Statement("SELECT source, coalesce(session, id) FROM events WHERE seq I
 _delete_attempts = Statement(
     "DELETE FROM attempts WHERE delivery_seq IN (SELECT seq FROM deliveries WHERE event_seq IN :seqs)"
 )
-_delete_exchanges = Statement(
-    "DELETE FROM exchanges WHERE delivery_seq IN (SELECT seq FROM deliveries WHERE event_seq IN :seqs)"
-)
 _page_of_exchanges = Statement(
     f"""
-    SELECT delivery_seq, at, state IN ('delivered', 'expired', 'discarded')
-    FROM exchanges JOIN deliveries ON deliveries.seq = delivery_seq
-    WHERE delivery_seq > :after ORDER BY delivery_seq LIMIT {PAGE}
+    SELECT attempts.seq, at, state IN ('delivered', 'expired', 'discarded')
+    FROM attempts JOIN deliveries ON deliveries.seq = delivery_seq
+    WHERE attempts.seq > :after AND exchanges IS NOT NULL ORDER BY attempts.seq LIMIT {PAGE}
     """
 )
-_forget_exchanges = Statement("DELETE FROM exchanges WHERE delivery_seq IN :seqs AND at < :before")
+_forget_exchanges = Statement("UPDATE attempts SET exchanges = NULL WHERE seq IN :seqs")
 _delete_deliveries = Statement("DELETE FROM deliveries WHERE event_seq IN :seqs")
 _delete_events = Statement("DELETE FROM events WHERE seq IN :seqs")
 
@@ -68,13 +65,13 @@ def prune(
 
 
 def forget_exchanges(database: Database, before: datetime, should_stop: Callable[[], bool]) -> int:
-    """Delete what was sent and answered before then, of deliveries that nobody needs to look at; return of how many."""
+    """Forget what was sent and answered before then, of deliveries that nobody needs to look at; return of how many."""
     border, deleted = to_us(before), 0
     for page in database.pages(lambda connection, after: _page_of_exchanges.rows(connection, after=after)):
         seqs = [seq for seq, at, is_over in page if is_over and at < border]
         if seqs:
             with database.write(PATIENT_TIMEOUT_S) as connection:
-                deleted += _forget_exchanges.run(connection, seqs=seqs, before=border)
+                deleted += _forget_exchanges.run(connection, seqs=seqs)
         if all(at >= border for _, at, _ in page) or should_stop():
             break
     return deleted
@@ -104,7 +101,6 @@ def _delete(connection: Connection, seqs: Sequence[int]) -> int:
 def delete(connection: Connection, seqs: Sequence[int]) -> int:
     """Delete these events with all that came of them; return how many. What was done for a call goes with its last."""
     calls = _calls.rows(connection, seqs=seqs)
-    _delete_exchanges.run(connection, seqs=seqs)
     _delete_attempts.run(connection, seqs=seqs)
     _delete_deliveries.run(connection, seqs=seqs)
     deleted = _delete_events.run(connection, seqs=seqs)

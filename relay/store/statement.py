@@ -18,14 +18,20 @@ from sqlalchemy import Column, Connection, Table
 from relay import i18n
 from relay.clock import from_us, to_us
 from relay.models import CallEvent, Exchange, Words
-from relay.store.postgres import dialect as postgres_dialect
-from relay.store.sqlite import dialect as sqlite_dialect
 
 Model = TypeVar("Model", bound=msgspec.Struct)
 Row = tuple[Any, ...]
 RowsBinding = Callable[[Sequence[Mapping[str, Any]]], tuple[str, Sequence[Any]]]
 """Returns what a statement has instead of `VALUES :rows`, and the driver's parameters for it."""
 _MANY = "VALUES :rows"
+_LIST = re.compile(r"\bIN :(\w+)")  # PostgreSQL's `= ANY` knows the list's type by its left side
+_NAME = re.compile(r"(?<!:):(\w+)")
+_LAST_SEQS = "SELECT (SELECT coalesce(max(seq), 0) FROM events), (SELECT coalesce(max(seq), 0) FROM deliveries)"
+_NEXT_SEQS = """
+    SELECT ARRAY(SELECT nextval('events_seq_seq') FROM generate_series(1, %(events)s)),
+           ARRAY(SELECT nextval('deliveries_seq_seq') FROM generate_series(1, %(deliveries)s))
+"""
+_encoder = msgspec.json.Encoder(enc_hook=str)  # a Message stands as its English text, bytes as base64
 
 
 class Dialect(Protocol):
@@ -44,14 +50,63 @@ class Dialect(Protocol):
         """Return so many new numbers for events and deliveries, each above all that its source has had."""
 
 
-_DIALECTS: Mapping[str, Dialect] = {"sqlite": sqlite_dialect, "postgresql": postgres_dialect}
+class _Sqlite:
+    def named(self, sql: str) -> str:
+        return sql
+
+    def bind_list(self, sql: str, name: str, values: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+        """A parameter for each: quicker than `json_each` for the few that there are."""
+        each = {f"{name}_{number}": value for number, value in enumerate(values[name])}
+        names = ", ".join([f":{key}" for key in each])
+        return sql.replace(f"IN :{name}", f"IN ({names})"), values | each
+
+    def bind_rows(self, columns: Mapping[str, Column[Any]], _connection: Connection) -> RowsBinding:
+        """A parameter for each value."""
+        one = f"({','.join('?' * len(columns))})"
+
+        def bind(rows: Sequence[Mapping[str, Any]]) -> tuple[str, list[Any]]:
+            return "VALUES " + ",".join([one] * len(rows)), [row[name] for row in rows for name in columns]
+
+        return bind
+
+    def next_seqs(self, connection: Connection, events: int, deliveries: int) -> tuple[range, range]:
+        """Behind the last that there are: whoever asks is the only one who writes."""
+        event, delivery = _driver(connection).execute(_LAST_SEQS).fetchone()
+        return range(event + 1, event + 1 + events), range(delivery + 1, delivery + 1 + deliveries)
+
+
+class _Postgres:
+    def named(self, sql: str) -> str:
+        return _NAME.sub(r"%(\1)s", _LIST.sub(r"= ANY(:\1)", sql.replace("%", "%%")))
+
+    def bind_list(self, sql: str, name: str, values: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+        return sql, values | {name: list(values[name])}
+
+    def bind_rows(self, columns: Mapping[str, Column[Any]], connection: Connection) -> RowsBinding:
+        """All rows as one value: a parameter for each costs three times as much, and the text would always be new."""
+        types = {name: column.type.compile(connection.dialect) for name, column in columns.items()}
+        values = ", ".join(f"decode({name}, 'base64')" if kind == "BYTEA" else name for name, kind in types.items())
+        names = ", ".join(f"{name} {'TEXT' if kind == 'BYTEA' else kind}" for name, kind in types.items())
+        many = f"SELECT {values} FROM json_to_recordset(CAST(%s AS json)) AS given ({names})"
+
+        def bind(rows: Sequence[Mapping[str, Any]]) -> tuple[str, list[Any]]:
+            return many, [_encoder.encode([{name: row[name] for name in columns} for row in rows]).decode()]
+
+        return bind
+
+    def next_seqs(self, connection: Connection, events: int, deliveries: int) -> tuple[list[int], list[int]]:
+        row = _driver(connection).execute(_NEXT_SEQS, {"events": events, "deliveries": deliveries}).fetchone()
+        return sorted(row[0]), sorted(row[1])
+
+
+_DIALECTS: Mapping[str, Dialect] = {"sqlite": _Sqlite(), "postgresql": _Postgres()}
 
 
 class Statement:
     """One statement as SQL text, its values bound by name: int, str, bytes, bool, None, and after IN a short list."""
 
     def __init__(self, sql: str) -> None:
-        self.sql, self._lists = sql, re.findall(r"\bIN :(\w+)", sql)
+        self.sql, self._lists = sql, _LIST.findall(sql)
         self._compiled: dict[str, str] = {}
 
     def rows(self, connection: Connection, **values: Any) -> list[Row]:
@@ -117,9 +172,6 @@ def _driver(connection: Connection) -> Any:
 class _Conversion(NamedTuple):
     read: Callable[[Any], Any]
     write: Callable[[Any], Any] | None
-
-
-_encoder = msgspec.json.Encoder(enc_hook=str)  # a Message stands as its English text
 
 
 def _json(type_: Any) -> _Conversion:

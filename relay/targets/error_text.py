@@ -23,7 +23,7 @@ from relay.i18n import Message
 
 _WAIT_MAX_S = 10**8  # three years: what is longer is no time, and timedelta and datetime have an end
 _DIGITS_MAX = 9
-_WORDS_MAX = 500
+WORDS_MAX = 500
 _PATTERN_MAX = 4096  # signs of a text that patterns look at; a target may answer anything, and no answer costs time
 _PAGE_MAX = 4 * _PATTERN_MAX  # of a page, which may begin with a long style
 _HIDDEN = re.compile(r"<(/?)(title|style|script)\b[^<>]*>?", re.IGNORECASE)
@@ -33,16 +33,11 @@ _BEGINS_A_PAGE = re.compile(r"<(?:!doctype\s{1,9}html|html|body)\b", re.IGNORECA
 
 def decoded(body: bytes) -> str:
     """Decode UTF-8, with or without a byte order mark (1C writes one), or the cp1251 of old web servers' pages."""
-    if body.startswith(codecs.BOM_UTF8):
-        body = body[len(codecs.BOM_UTF8) :]
-    try:
-        return body.decode("utf-8")
-    except UnicodeDecodeError:
-        pass
-    try:
-        return body.decode("cp1251")
-    except UnicodeDecodeError:
-        return body.decode("utf-8", "replace")
+    body = body.removeprefix(codecs.BOM_UTF8)
+    for encoding in ("utf-8", "cp1251"):
+        with contextlib.suppress(UnicodeDecodeError):
+            return body.decode(encoding)
+    return body.decode("utf-8", "replace")
 
 
 def is_page(text: str) -> bool:
@@ -84,7 +79,7 @@ def words(body: bytes) -> str:
 
 def one_line(text: str) -> str:
     """Return a text in one line of at most 500 characters."""
-    return re.sub(r"\s+", " ", text[:_PATTERN_MAX]).strip()[:_WORDS_MAX]
+    return re.sub(r"\s+", " ", text[:_PATTERN_MAX]).strip()[:WORDS_MAX]
 
 
 def retry_after(headers: Mapping[str, str], now: datetime) -> timedelta | None:
@@ -176,7 +171,7 @@ def secrets_of(target: Target) -> Iterator[str]:
         yield from _within(getattr(target, name))
     username, password = getattr(target, "username", None), getattr(target, "password", None)
     if username and password:
-        yield _basic(username, password)
+        yield basic(username, password)
 
 
 def _within(value: Any) -> Iterator[str]:
@@ -199,7 +194,7 @@ def _in_address(address: str, *, is_secret: bool) -> Iterator[str]:
     except ValueError:
         return
     if parts.password:
-        yield from (parts.password, _basic(parts.username or "", parts.password))
+        yield from (parts.password, basic(parts.username or "", parts.password))
     for pair in parts.query.split("&"):
         yield pair.partition("=")[2]
     yield from (value for _, value in parse_qsl(parts.query))
@@ -207,7 +202,8 @@ def _in_address(address: str, *, is_secret: bool) -> Iterator[str]:
         yield from (path, path.rpartition("/")[2])
 
 
-def _basic(username: str, password: str) -> str:
+def basic(username: str, password: str) -> str:
+    """Return a login as HTTP's Basic has it."""
     return b64encode(f"{username}:{password}".encode()).decode("ascii")
 
 
@@ -215,18 +211,10 @@ def _forms(secret: str) -> set[bytes]:
     secret = secret.encode("utf-8", "ignore").decode()  # the environment may hold half a letter
     percent = [quote(secret, safe=""), quote(secret), quote_plus(secret)]
     percent += [re.sub("%..", lambda code: code[0].lower(), form) for form in percent]
-    escaped = html.escape(secret)
-    in_json = [json.dumps(secret)[1:-1], json.dumps(secret, ensure_ascii=False)[1:-1]]
-    texts = [
-        secret,
-        *percent,
-        html.escape(secret, quote=False),
-        escaped,
-        escaped.replace("&#x27;", "&#39;"),
-        escaped.replace("&#x27;", "&#039;"),
-        *in_json,
-        *(form.replace("/", "\\/") for form in in_json),
-    ]
+    escaped = [html.escape(secret).replace("&#x27;", quotation) for quotation in ("&#x27;", "&#39;", "&#039;")]
+    in_json = [json.dumps(secret, ensure_ascii=ascii_only)[1:-1] for ascii_only in (True, False)]
+    in_json += [form.replace("/", "\\/") for form in in_json]
+    texts = (secret, *percent, *escaped, html.escape(secret, quote=False), *in_json)
     forms = {text.encode() for text in texts}
     with contextlib.suppress(UnicodeEncodeError):
         forms.add(secret.encode("cp1251"))  # of an old web server

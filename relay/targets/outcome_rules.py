@@ -15,7 +15,7 @@ from relay.targets.http_client import Response, TargetError
 
 _BROKEN_OFF = Message("the answer broke off: what was asked may have been done")
 
-ErrorCode = Literal["", "call_not_found", "user_unknown", "unknown_phone", "expired_token", "moved", "blocked"]
+ErrorCode = Literal["", "call_not_found", "user_unknown", "unknown_phone", "expired_token", "blocked"]
 """The errors that an adapter treats in a way of its own."""
 
 

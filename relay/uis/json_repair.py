@@ -42,10 +42,7 @@ _FIELD = 300
 
 
 def read(text: str) -> tuple[list[tuple[str, JSON]], Iterable[str]]:
-    """Return the fields of a damaged object, and notes of the damage.
-
-    Raises MalformedEvent when they are not certain, RecursionError in a nest.
-    """
+    """Return the fields and notes of the damage. Raises MalformedEvent in doubt, RecursionError in a nest."""
     if not text.startswith("{"):
         raise MalformedEvent("the body is neither a JSON object {…} nor a form: check the template in the UIS cabinet")
     scanner = _Scanner(text)
@@ -120,16 +117,12 @@ class _Scanner:
             self.notes.append(Message("a comma between two fields was missing"))
         return at
 
-    def _skip_space(self, at: int) -> int:
-        match = _SPACE.match(self.text, at)
-        return match.end() if match else at
-
-    def _past_commas(self, at: int) -> int:
-        match = _COMMAS.match(self.text, at)
+    def _skip_space(self, at: int, pattern: re.Pattern[str] = _SPACE) -> int:
+        match = pattern.match(self.text, at)
         return match.end() if match else at
 
     def _skip_commas(self, at: int) -> int:
-        start, at = at, self._past_commas(at)
+        start, at = at, self._skip_space(at, _COMMAS)
         commas = self.text.count(",", start, at)
         if commas and (commas > 1 or self.text[at : at + 1] == "}"):
             self.notes.append(Message("a superfluous comma was dropped"))
@@ -162,9 +155,7 @@ class _Scanner:
         )
 
     def _opens_object(self, at: int, depth: int) -> bool:
-        if self.text[at] != "{" or self.text.startswith("{{", at):
-            return False
-        if depth > 1:
+        if self.text[at] != "{" or self.text.startswith("{{", at) or depth > 1:
             return False
         inside = self._skip_space(at + 1)
         return self.text[inside : inside + 1] == "}" or _ANCHOR.match(self.text, inside) is not None
@@ -238,7 +229,7 @@ class _Scanner:
         if follows == "}":
             return self._closes(next_at, depth)
         if follows == ",":
-            next_at = self._past_commas(next_at)
+            next_at = self._skip_space(next_at, _COMMAS)
             rest = self.text[next_at : next_at + 1]
             return not rest or (rest == "}" and self._closes(next_at, depth)) or bool(_ANCHOR.match(self.text, next_at))
         # a forgotten comma: only between lines, and only before a name that UIS has
@@ -272,10 +263,7 @@ class _Scanner:
 
 
 def _interpret(piece: str, key: str) -> tuple[JSON, str]:
-    """Return the value of a piece that is not strict JSON, and what is to be noted of it; in doubt it is Ambiguous.
-
-    Raises MalformedEvent when it seems to hold other fields.
-    """
+    """Return the value of a piece that is not strict JSON, and a note. Raises MalformedEvent when it holds fields."""
     is_bare_name = piece in VARIABLES and (piece == key.lower() or "_" in piece)  # without quotes it is no constant
     if is_bare_name or PLACEHOLDER.fullmatch(piece):
         return Unfilled(piece), Message("%(key)s: a placeholder was left unfilled", key=key)
@@ -328,16 +316,6 @@ def _ambiguous(piece: str, key: str) -> tuple[JSON, str]:
 
 def _unescape(inner: str) -> str | None:
     """Return the text with its JSON escapes resolved; None when one of them is no escape at all."""
-    bad = False
-
-    def resolve(match: re.Match[str]) -> str:
-        nonlocal bad
-        if match[1]:
-            return chr(int(match[1], 16))
-        if match[2]:
-            return _ESCAPED[match[2]]
-        bad = True
-        return ""
-
-    text = _ESCAPE.sub(resolve, inner)
-    return None if bad else text
+    if any(match[1] is match[2] is None for match in _ESCAPE.finditer(inner)):
+        return None
+    return _ESCAPE.sub(lambda match: chr(int(match[1], 16)) if match[1] else _ESCAPED[match[2]], inner)

@@ -38,10 +38,7 @@ _AT_THE_END = {"is_lost", "full_record_file_link", "wav_call_records"}
 
 
 def normalise(body: ParsedBody, endpoint: str, zone: ZoneInfo, *, beside: ParsedBody = _NO_FIELDS) -> CallEvent:
-    """Return what UIS said. Raises MalformedEvent when no variable of UIS stands in it.
-
-    `beside` is the query beside a body: constants of the customer's, `?shop=north`.
-    """
+    """Return what UIS said; `beside` is the query beside it. Raises MalformedEvent without any variable of UIS."""
     return _Normaliser(body, endpoint, zone).event(beside)
 
 
@@ -149,9 +146,8 @@ class _Normaliser:
         if not call.get("employee_ids") and "employee_id" in self.unmapped:
             call["employee_ids"] = (self.unmapped["employee_id"],)
         if call.get("record_link") is None:
-            call["record_link"] = self.unmapped.get("file_link") or next(
-                iter(self.unmapped.get("record_file_links", ())), None
-            )
+            links = (self.unmapped.get("file_link"), *self.unmapped.get("record_file_links", ())[:1])
+            call["record_link"] = next(filter(None, links), None)
         if call.get("client_number") is None:
             call["client_number"] = call.get("callee" if call.get("direction") == "out" else "caller")
         self._complete_loss()

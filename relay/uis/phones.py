@@ -25,10 +25,7 @@ _LENGTH_MAX = 64  # a number, its punctuation and a long tail
 
 
 def parse(text: str) -> Phone:
-    """Split off a DTMF tail and rewrites what is a valid number; anything else stays as it is.
-
-    Raises ValueError for a text that is too long to be a phone: no pattern sees it, and no cache keeps it.
-    """
+    """Split off a DTMF tail, and rewrite a valid number. Raises ValueError for a text too long to be a phone."""
     if len(text) > _LENGTH_MAX:
         raise ValueError(Message("is longer than %(most)s characters", most=_LENGTH_MAX))
     return _parse(text)

@@ -47,10 +47,7 @@ def template_slots(kind: Kind) -> tuple[tuple[str, str], ...]:
 
 
 def render(body: ParsedBody, call: CallEvent, *, endpoint: str, zone: ZoneInfo, empty: JSON = None) -> bytes:
-    """Return the body for a target that knows UIS alone; compact, because the 1C receiver keeps 1024 characters.
-
-    `empty` is what stands for a missing value: None (null) or "".
-    """
+    """Return the body for a target that knows UIS alone; compact, because the 1C receiver keeps 1024 characters."""
     if body.is_flat and body.shape != "form" and endpoint != "any":
         pairs = [(key, _as_sent(key, value, body)) for key, value in body.pairs]
     else:
@@ -115,13 +112,9 @@ def _beyond_template(body: ParsedBody, slots: Collection[str]) -> Iterator[tuple
     """Yield the fields of a nested body that its kind's template lacks, each where it stood."""
     for key, value in body.pairs:
         if isinstance(value, dict):
-            own = {
-                inner: _as_sent(inner, item, body)
-                for inner, item in value.items()
-                if inner.strip().lower() not in slots
-            }
-            if own:
-                yield key, own
+            beyond = [inner for inner in value if inner.strip().lower() not in slots]
+            if beyond:
+                yield key, {inner: _as_sent(inner, value[inner], body) for inner in beyond}
         elif key.strip().lower() not in slots:
             yield key, _as_sent(key, value, body)
 

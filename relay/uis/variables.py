@@ -32,8 +32,10 @@ _STAMP = re.compile(
 _PLAIN = re.compile(r"[\d.:T -]+", re.ASCII)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _UNIX = re.compile(r"\d{9,10}(\.\d+)?|\d{12,13}", re.ASCII)
-_TRUE = {"true", "1", "yes", "да", "t", "y"}
-_FALSE = {"false", "0", "no", "нет", "f", "n"}
+_BOOLEANS = {
+    **dict.fromkeys(("true", "1", "yes", "да", "t", "y"), True),
+    **dict.fromkeys(("false", "0", "no", "нет", "f", "n"), False),
+}
 
 PLACEHOLDER = re.compile(r"\{\{\s*([\w.]+)\s*\}\}")
 """`{{name}}`, which UIS leaves where the event does not know the variable."""
@@ -75,8 +77,14 @@ class Variable(NamedTuple):
 
 
 _UNMAPPED = {
-    Type.ID: "app_id communication_id cpn_region_id last_talked_employee_id leg_id operator_rating scenario_id",
+    Type.ID: """
+        app_id communication_id cpn_region_id employee_id last_talked_employee_id leg_id operator_rating scenario_id
+    """,
     Type.IDS: "contact_group_ids leg_ids tag_ids",
+    Type.SECONDS: "call_record_duration file_duration",
+    Type.BOOL: "is_internal is_transfer",
+    Type.LINK: "file_link",
+    Type.LINKS: "record_file_links",
     Type.LIST: "attributes noanswered_employee_full_names tag_names",
     Type.TEXT: """
         call_status communication_number communication_type contact_full_name cpn_region_name employee_email
@@ -86,7 +94,7 @@ _UNMAPPED = {
         start_time_localized tp_project visitor_browser_name visitor_country visitor_email
     """,
 }
-"""Others that were seen, without a field of their own."""
+"""Those without a field of their own: they go to `extra`."""
 
 VARIABLES: dict[str, Variable] = {
     "start_time": Variable(Type.TIME, "started_at"),
@@ -103,7 +111,6 @@ VARIABLES: dict[str, Variable] = {
     "contact_phone_number": Variable(Type.PHONE, "client_number"),
     "employee_phone_number": Variable(Type.PHONE, "employee_number"),
     "extension_phone_number": Variable(Type.EXTENSION, "extension"),
-    "employee_id": Variable(Type.ID, None),
     "employee_ids": Variable(Type.IDS, "employee_ids"),
     "contact_id": Variable(Type.ID, "contact_id"),
     "total_time_duration": Variable(Type.SECONDS, "total_seconds"),
@@ -113,29 +120,22 @@ VARIABLES: dict[str, Variable] = {
     "lost_reason": Variable(Type.TEXT, "lost_reason"),
     "is_lost": Variable(Type.BOOL, "is_lost"),
     "full_record_file_link": Variable(Type.LINK, "record_link"),
-    "file_link": Variable(Type.LINK, None),
-    "record_file_links": Variable(Type.LINKS, None),
     "wav_call_records": Variable(Type.LINKS, "wav_records"),
-    "file_duration": Variable(Type.SECONDS, None),
     "external_id": Variable(Type.TEXT, "external_id"),
     "call_source": Variable(Type.TEXT, "call_source"),
     "scenario_name": Variable(Type.TEXT, "scenario"),
-    # others that were seen; they go to `extra`
-    "is_internal": Variable(Type.BOOL, None),
-    "is_transfer": Variable(Type.BOOL, None),
-    "call_record_duration": Variable(Type.SECONDS, None),
     **{name: Variable(kind, None) for kind, names in _UNMAPPED.items() for name in names.split()},
 }
+
+SECRETS = frozenset({"token", "integration_key"})
+"""The names of constants that are secrets: the relay's own, and the one that Novofon's templates have."""
 
 TEXTS = (Type.TEXT, Type.DIRECTION, Type.EXTENSION, Type.LINK)
 """Where a placeholder that was left is an empty text for a receiver that knows UIS alone; elsewhere it is null."""
 
 
 def is_unsubstituted(value: str, key: str) -> bool:
-    """Is this text no value, but a placeholder, or the bare name of the very field that was left in its place?
-
-    A constant of the customer's may be equal to the name of another variable.
-    """
+    """Is this text no value, but a placeholder, or the bare name of the very field? Another's may be a constant."""
     if "{{" in value:
         return PLACEHOLDER.fullmatch(value.strip()) is not None
     name = value.strip()
@@ -165,7 +165,7 @@ def to_text(value: JSON) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, int | float):
-        return str(_whole(value) if isinstance(value, float) and value.is_integer() else value)
+        return str(int(value) if isinstance(value, float) and value.is_integer() else value)
     raise ValueError(Message("is not text"))
 
 
@@ -181,13 +181,11 @@ def to_integer(value: JSON) -> int:
     """Return a whole number that is not negative; 63, 63.0, "63" and " 63 " are all 63."""
     if type(value) is int and 0 <= value <= _MAX_INTEGER:
         return value
-    if isinstance(value, (bool, list | dict)):
-        raise ValueError(Message("is not a whole number"))
     if isinstance(value, str) and re.fullmatch(r"\s*\d{1,19}(\.0+)?\s*", value, re.ASCII):
         value = int(value.strip().partition(".")[0])
-    if isinstance(value, float):
-        value = _whole(value)
-    if not isinstance(value, int) or not 0 <= value <= _MAX_INTEGER:
+    elif isinstance(value, float) and value.is_integer():
+        value = int(value)
+    if type(value) is not int or not 0 <= value <= _MAX_INTEGER:
         raise ValueError(Message("is not a whole number"))
     return value
 
@@ -200,21 +198,11 @@ def to_seconds(value: JSON) -> int:
     return seconds
 
 
-def _whole(value: float) -> int:
-    if not value.is_integer():
-        raise ValueError(Message("is not a whole number"))
-    return int(value)
-
-
 def to_boolean(value: JSON) -> bool:
-    if isinstance(value, bool):
-        return value
     word = "" if isinstance(value, list | dict) else str(value).strip().lower()
-    if word in _TRUE:
-        return True
-    if word in _FALSE:
-        return False
-    raise ValueError(Message("is neither true nor false"))
+    if word not in _BOOLEANS:
+        raise ValueError(Message("is neither true nor false"))
+    return _BOOLEANS[word]
 
 
 def to_direction(value: JSON) -> str:

@@ -11,33 +11,26 @@ CALL_API = Api(
     "Call API v4.0",
     lost="unclear",
     errors={
-        "forbidden": (
-            "misconfigured",
-            Message(
+        "misconfigured": {
+            "forbidden": Message(
                 "the user of the key may not place calls: give him «Доступ к Call API» in the cabinet («Аккаунт → "
                 "Управление пользователями»)"
             ),
-        ),
-        "component_disabled": ("misconfigured", Message("the Call API is not part of the tariff: ask UIS for it")),
-        "virtual_phone_number_not_found": (
-            "misconfigured",
-            Message("the line is no virtual number of this account: set `line` of [sources.NAME.calls]"),
-        ),
-        "employee_not_found": (
-            "refused",
-            Message("UIS has no such employee: look at `employees` of [sources.NAME.calls]"),
-        ),
-        "no_active_phone_number": (
-            "refused",
-            Message("the employee has no active phone: switch one on for him in the UIS cabinet"),
-        ),
-        "own_virtual_phone_number_not_allowed": ("refused", Message("this is a virtual number of your own account")),
-        "contact_in_blacklist": ("refused", Message("the number is on the blacklist in the UIS cabinet")),
-        "invalid_parameter_value": ("refused", Message("UIS does not take the number, or the line")),
-        "-32002": (
-            "refused",
-            Message("the account may not call in this direction: allow it in the UIS cabinet"),
-        ),
+            "component_disabled": Message("the Call API is not part of the tariff: ask UIS for it"),
+            "virtual_phone_number_not_found": Message(
+                "the line is no virtual number of this account: set `line` of [sources.NAME.calls]"
+            ),
+        },
+        "refused": {
+            "employee_not_found": Message("UIS has no such employee: look at `employees` of [sources.NAME.calls]"),
+            "no_active_phone_number": Message(
+                "the employee has no active phone: switch one on for him in the UIS cabinet"
+            ),
+            "own_virtual_phone_number_not_allowed": Message("this is a virtual number of your own account"),
+            "contact_in_blacklist": Message("the number is on the blacklist in the UIS cabinet"),
+            "invalid_parameter_value": Message("UIS does not take the number, or the line"),
+            "-32002": Message("the account may not call in this direction: allow it in the UIS cabinet"),
+        },
     },
 )
 

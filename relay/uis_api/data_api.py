@@ -10,7 +10,7 @@ from typing import Any
 from relay.clock import Clock
 from relay.config import Report
 from relay.i18n import Message
-from relay.uis_api.json_rpc import Api, ApiError, JsonRpc, Limits
+from relay.uis_api.json_rpc import Answer, Api, ApiError, JsonRpc, Limits
 
 PAGE = 1000  #: calls in an answer; the vendor allows 10,000
 _OFFSET_MAX = 100_000
@@ -21,15 +21,14 @@ DATA_API = Api(
     "Data API v2.0",
     lost="later",  # it changes nothing: whatever became of a request, it may be made again
     errors={
-        "forbidden": (
-            "misconfigured",
-            Message(
+        "misconfigured": {
+            "forbidden": Message(
                 "the user of the key may not see the calls: give him the right to the report «Звонки» in the cabinet"
             ),
-        ),
-        "method_component_disabled": ("misconfigured", _NO_DATA_API),
-        "parameter_component_disabled": ("misconfigured", _NO_DATA_API),
-        "component_disabled": ("misconfigured", _NO_DATA_API),
+            "method_component_disabled": _NO_DATA_API,
+            "parameter_component_disabled": _NO_DATA_API,
+            "component_disabled": _NO_DATA_API,
+        }
     },
 )
 
@@ -61,7 +60,7 @@ class DataApi:
 
     def timezone(self) -> str | None:
         """Return the account's time zone (IANA), in which all its times are. Raises ApiError."""
-        rows, _ = self._call("get.account", {})
+        rows = self._call("get.account", {}).rows
         zone = rows[0].get("timezone") if rows else None
         return zone if isinstance(zone, str) else None
 
@@ -71,35 +70,32 @@ class DataApi:
         while offset < total:
             page = {**params, "limit": PAGE, "offset": offset, "fields": fields}
             try:
-                rows, total = self._call(method, page)
+                answer = self._call(method, page)
             except ApiError as exc:
                 if exc.field not in fields:
                     raise
                 fields.remove(exc.field)
                 continue
-            if total > _OFFSET_MAX:
+            if answer.total > _OFFSET_MAX:
                 raise TooManyRows
-            yield from rows
-            if not rows:
-                return
-            offset += len(rows)
+            yield from answer.rows
+            offset, total = offset + len(answer.rows), answer.total if answer.rows else 0
 
     def extensions(self) -> dict[str, str]:
         """Return the extension of each employee who has one, by the employee's id. Raises ApiError."""
-        found = {}
-        for row in self.rows("get.employees", {}, fields=("id", "extension")):
-            extension = row.get("extension")
-            number = extension.get("extension_phone_number") if isinstance(extension, dict) else None
-            if number:
-                found[str(row.get("id"))] = str(number)
-        return found
+        rows = self.rows("get.employees", {}, fields=("id", "extension"))
+        extensions = {str(row.get("id")): row.get("extension") for row in rows}
+        numbers = {
+            id_: each.get("extension_phone_number") for id_, each in extensions.items() if isinstance(each, dict)
+        }
+        return {id_: str(number) for id_, number in numbers.items() if number}
 
-    def _call(self, method: str, params: Mapping[str, Any]) -> tuple[list[Mapping[str, Any]], int]:
+    def _call(self, method: str, params: Mapping[str, Any]) -> Answer:
         self._keep_to_limits()
         answer = self._rpc.call(method, params)
         if answer.limits is not None:
             self._limits[self._report.key] = answer.limits
-        return answer.rows, answer.total
+        return answer
 
     def _keep_to_limits(self) -> None:
         limits, now = self.limits, self._clock()

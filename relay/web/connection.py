@@ -32,7 +32,7 @@ _CHUNK_SIZE = re.compile(rb"([0-9a-fA-F]{1,8})[ \t]*(?:;|\Z)")
 _LENGTH = re.compile(rb"[0-9]{1,18}")
 _PIECE = 16 * 1024
 _DISCARD_MAX = 256 * 1024
-_REFUSED_AS: dict[type[Exception], type[HTTPException]] = {
+_REJECTED_AS: dict[type[Exception], type[HTTPException]] = {
     errors.LimitRequestLine: RequestURITooLarge,
     errors.LimitRequestHeaders: RequestHeaderFieldsTooLarge,
     errors.ExpectationFailed: ExpectationFailed,
@@ -186,7 +186,7 @@ class Connection:
 
 
 class Reader:
-    """The reader of a body, whose faults are refusals."""
+    """The reader of a body, whose faults are rejections."""
 
     def __init__(self, reader: Any) -> None:
         self._reader = reader
@@ -195,10 +195,10 @@ class Reader:
         try:
             return bytes(self._reader.read(size))
         except errors.ParseException as exc:
-            raise refused(exc) from None
+            raise rejected(exc) from None
 
 
-def refused(exc: Exception) -> HTTPException:
+def rejected(exc: Exception) -> HTTPException:
     """Say the fault's name alone: the request, which it repeats, may hold a secret."""
-    refused_as = _REFUSED_AS.get(type(exc), BadRequest)
-    return refused_as(f"the server does not take such a request: {type(exc).__name__}")
+    rejected_as = _REJECTED_AS.get(type(exc), BadRequest)
+    return rejected_as(f"the server does not take such a request: {type(exc).__name__}")

@@ -33,8 +33,8 @@ from werkzeug.exceptions import (
     RequestTimeout,
 )
 
-from relay.web.connection import Connection, Frame, Framing, Reader, refused
-from relay.web.json import refusal
+from relay.web.connection import Connection, Frame, Framing, Reader, rejected
+from relay.web.json import rejection
 
 log = structlog.get_logger("relay.web")
 
@@ -229,13 +229,13 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
         try:
             self._serve(conn)
         except errors.ParseException as exc:
-            _refuse(conn, refused(exc), type(exc).__name__)
+            _reject(conn, rejected(exc), type(exc).__name__)
         except HTTPException as exc:  # what Connection.recv met while the head was read
-            _refuse(conn, exc, type(exc).__name__)
+            _reject(conn, exc, type(exc).__name__)
         except Exception:  # a fault of ours must not end the thread: the sender is told to try again
             log.exception("web.failed")
             if not conn.is_answered:
-                _refuse(conn, InternalServerError())
+                _reject(conn, InternalServerError())
 
     def _serve(self, conn: Connection) -> None:
         began = datetime.now()  # noqa: DTZ005  gunicorn's access log takes the difference
@@ -276,11 +276,11 @@ def _is_read(parser: Any) -> bool:
         return False
 
 
-def _refuse(conn: Connection, exc: HTTPException, error: str | None = None) -> None:
+def _reject(conn: Connection, exc: HTTPException, error: str | None = None) -> None:
     if error is not None:
         address = conn.client[0] if isinstance(conn.client, tuple) else None
         log.warning("request.refused", status=exc.code, error=error, address=address)
-    response = refusal(exc)
+    response = rejection(exc)
     head = "".join(f"{name}: {value}\r\n" for name, value in response.headers)
     conn.unsent[:] = f"HTTP/1.1 {response.status}\r\nConnection: close\r\n{head}\r\n".encode() + response.get_data()
     conn.keep = False

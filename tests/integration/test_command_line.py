@@ -565,7 +565,7 @@ def test_init_writes_a_configuration_that_passes_check(kind: str, tmp_path: Path
     settings = config.read({"RELAY_CONFIG": str(file)})
     (token,) = settings.sources["trade"].token
     assert [target.kind for target in settings.targets.values()] == [kind]
-    assert config.warnings(settings) == []
+    assert list(config.warnings(settings)) == []
     assert f"/trade/hs/UIScom/rec?token={token}" in done.output
     assert file.stat().st_mode & 0o077 == 0
 

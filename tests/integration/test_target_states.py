@@ -41,8 +41,8 @@ def records(printed: Result) -> Iterator[dict[str, Any]]:
 
 def is_held(relay: Relay) -> bool:
     """Does the lane take nothing?"""
-    promised = relay.dispatcher.reserve(["onec"], 0)
-    relay.dispatcher.release(promised, 0)
+    promised = relay.dispatcher.lanes.reserve(["onec"], 0)
+    relay.dispatcher.lanes.release(promised, 0)
     return not promised
 
 

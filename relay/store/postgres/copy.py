@@ -39,10 +39,7 @@ def refuse_unfinished(connection: Connection, name: str) -> None:
 
 
 def copy_store(source: SqliteDatabase, destination: Database, now: datetime, report: Report) -> dict[str, int]:
-    """Copy everything; return the number of rows by table. The destination gets the schema, the source must have it.
-
-    Raises StoreError while any process has the source open, and when the destination has rows of its own.
-    """
+    """Copy all; return the rows by table. Raises StoreError while the source is open, and for other rows there."""
     with source.presence.exclusive():
         pass  # else: StoreError
     migrate.expect_current(source)

@@ -89,7 +89,6 @@ class SqliteDatabase(Database):
         *,
         alone_for: Iterable[str] | None = None,  # noqa: ARG002  here always for everything
     ) -> Iterator[Connection]:
-        """Begin a transaction under the write lock, whatever it is alone for."""
         deadline = time.monotonic() + timeout
         with self.lock.held(timeout), self.transaction(deadline) as connection:
             yield connection
@@ -137,12 +136,10 @@ class SqliteDatabase(Database):
         return backup.delete_outdated(self.path, now)
 
     def remarks(self, now: datetime, processes: int) -> list[str]:  # noqa: ARG002  clock and machine are the same
-        old = sqlite3.sqlite_version_info < _SAFE_SQLITE
-        library = Message(
-            "SQLite %(version)s is older than 3.51.3: let no other program write to the database",
-            version=sqlite3.sqlite_version,
-        )
-        return [*([library] if old else []), *backup.remarks(self.path)]
+        if sqlite3.sqlite_version_info >= _SAFE_SQLITE:
+            return backup.remarks(self.path)
+        old = Message("SQLite %(version)s is older than 3.51.3: let no other program write to the database")
+        return [old.fill(version=sqlite3.sqlite_version), *backup.remarks(self.path)]
 
     def changed_elsewhere(self) -> bool:
         """Has another process committed since the last look? False also while this one is just writing."""
@@ -241,9 +238,9 @@ class SqliteDatabase(Database):
             return
         what = "another file has been put in its place" if self.exists() else "the database is gone"
         raise StoreError(
-            "the journal %(path)s is not the database's: %(what)s, and nothing was touched. Stop "
-            "every process of the relay, then `relay restore FILE` puts the copy FILE there rightly "
-            "and keeps the journal aside; for the file that is there now, FILE is %(database)s",
+            "the journal %(path)s is not the database's: %(what)s, and nothing was touched. Stop every process of "
+            "the relay, then `relay restore FILE` puts the copy FILE there rightly and keeps the journal aside; "
+            "for the file that is there now, FILE is %(database)s",
             path=journal.path_of(self.path),
             what=what,
             database=self.path,
@@ -276,9 +273,8 @@ class SqliteDatabase(Database):
         verdict = self._wal_guard.compare()
         if verdict == "database_gone":
             raise StoreError(
-                "the database %(path)s has been removed or replaced while the relay was running: nothing "
-                "can be stored; put it back, or stop the relay and put a copy there with `relay restore "
-                "FILE`",
+                "the database %(path)s has been removed or replaced while the relay was running: nothing can be "
+                "stored; put it back, or stop the relay and put a copy there with `relay restore FILE`",
                 path=self.path,
             )
         if verdict == "journal_gone":
@@ -345,10 +341,8 @@ class SqliteDatabase(Database):
         )
 
         def on_connect(connection: Any, _record: Any) -> None:
-            cursor = connection.cursor()
             for pragma in _READER_PRAGMAS if read_only else _WRITER_PRAGMAS:
-                cursor.execute(pragma)
-            cursor.close()
+                connection.execute(pragma)
 
         event.listen(engine, "do_connect", self._admit)
         event.listen(engine, "connect", on_connect)

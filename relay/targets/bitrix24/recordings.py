@@ -39,25 +39,17 @@ def as_file(link: str, name: str, target: Bitrix24Target) -> dict[str, Any]:
     if response.status != 200 or kind.startswith("text/") or not response.body:
         raise _not_fetched(f"{response.status} {kind}")
     if len(response.body) > _MAX:
-        raise TargetError(
-            Outcome(
-                name="refused",
-                reason=Message("the recording is longer than %(most)s MB", most=_MAX >> 20),
-                health_hint="well",
-            )
-        )
-    if not response.is_whole or not _tells_its_end(response):
+        reason = Message("the recording is longer than %(most)s MB", most=_MAX >> 20)
+        raise TargetError(Outcome(name="refused", reason=reason, health_hint="well"))
+    # without a length or chunks the connection's end ends the file, whoever has cut it
+    tells_its_end = not response.headers.keys().isdisjoint(("content-length", "transfer-encoding"))
+    if not response.is_whole or not tells_its_end:
         raise _not_fetched(Message("it broke off after %(count)s bytes", count=len(response.body)))
     is_wav = kind in _WAV or path.lower().endswith(".wav")
     return {
         "FILENAME": f"{name}.{'wav' if is_wav else 'mp3'}",
         "FILE_CONTENT": b64encode(response.body).decode("ascii"),
     }
-
-
-def _tells_its_end(response: Response) -> bool:
-    """Look for a length, or for chunks. Without them the connection's end ends the file, whoever has cut it."""
-    return "content-length" in response.headers or "transfer-encoding" in response.headers
 
 
 class _Place:
@@ -135,10 +127,5 @@ def _forbidden(why: str) -> TargetError:
 
 
 def _not_fetched(why: str) -> TargetError:
-    return TargetError(
-        Outcome(
-            name="failed",
-            reason=Message("the recording cannot be fetched from UIS: %(why)s", why=why),
-            health_hint="well",
-        )
-    )
+    reason = Message("the recording cannot be fetched from UIS: %(why)s", why=why)
+    return TargetError(Outcome(name="failed", reason=reason, health_hint="well"))

@@ -3,8 +3,6 @@
 import sqlalchemy as sa
 from alembic import op
 
-from relay.store.migrations import SEQ
-
 revision = "0010"
 down_revision = "0009"
 
@@ -14,7 +12,7 @@ def upgrade() -> None:
         "exchanges",
         sa.Column(
             "delivery_seq",
-            SEQ,
+            sa.BigInteger().with_variant(sa.Integer, "sqlite"),
             sa.ForeignKey("deliveries.seq"),
             primary_key=True,
             autoincrement=False,

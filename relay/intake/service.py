@@ -1,4 +1,4 @@
-"""Takes a notification: parses it, recognises a repeat, stores event and deliveries in one commit.
+"""Takes a notification: parses it, recognises a duplicate, stores event and deliveries in one commit.
 
 Knows neither Flask nor how targets are reached.
 """
@@ -18,7 +18,7 @@ from msgspec.structs import replace
 from relay import routing
 from relay.clock import Clock
 from relay.config import Settings, Source
-from relay.delivery.dispatcher import Dispatcher
+from relay.delivery.lane import Lanes
 from relay.errors import MalformedEvent, StoreError
 from relay.i18n import Message, said
 from relay.models import CallEvent, Event, Kind, slot
@@ -70,8 +70,8 @@ def parse(raw: bytes, *, is_query: bool, endpoint: str, zone: ZoneInfo, beside: 
 
 
 class Intake:
-    def __init__(self, settings: Settings, store: Store, clock: Clock, dispatcher: Dispatcher) -> None:
-        self._settings, self._store, self._clock, self._dispatcher = settings, store, clock, dispatcher
+    def __init__(self, settings: Settings, store: Store, clock: Clock, lanes: Lanes) -> None:
+        self._settings, self._store, self._clock, self._lanes = settings, store, clock, lanes
 
     def accept(self, source: Source, endpoint: str, raw: bytes, *, is_query: bool, beside: bytes = b"") -> Receipt:
         """Store one notification; return after the commit. Secrets are masked in `raw` and in the query `beside` it.
@@ -143,7 +143,7 @@ class Intake:
 
     def dispatch(self, receipt: Receipt) -> None:
         """Give what was stored to the lanes of this process; another process finds it by itself."""
-        self._dispatcher.dispatch(receipt.claimed, receipt.targets, slot(receipt.source, receipt.session))
+        self._lanes.dispatch(receipt.claimed, receipt.targets, slot(receipt.source, receipt.session))
         level = log.info if receipt.problem is None else log.warning
         level(
             f"notification.{receipt.status}",
@@ -158,7 +158,7 @@ class Intake:
     def _add(self, new: NewEvent) -> InsertResult:
         """Where a lane has an idle thread, its delivery is claimed in the event's own commit."""
         call_slot = slot(new.source, new.call.session_id if new.call else None)
-        epochs = self._dispatcher.reserve([route.target for route in new.routes], call_slot)
+        epochs = self._lanes.reserve([route.target for route in new.routes], call_slot)
         claimed: set[str] = set()
         try:
             if epochs:
@@ -168,7 +168,7 @@ class Intake:
             claimed = {one.delivery.target for one in stored.claimed}
             return stored
         finally:
-            self._dispatcher.release(epochs.keys() - claimed, call_slot)
+            self._lanes.release(epochs.keys() - claimed, call_slot)
 
     def reprocess(self, event: Event, edited: bytes | None = None) -> ParseResult:
         """Parse a quarantined event anew, as it is or as the operator mended it, and deliver it if that succeeds.
@@ -252,7 +252,7 @@ def _beside(notes: Iterable[str]) -> bytes:
 
 
 def _digest(source: str, endpoint: str, raw: bytes) -> int:
-    """Finds what may be repeated: source, endpoint and the exact body. Never the call: it has several events.
+    """Finds what may be a duplicate: source, endpoint and the exact body. Never the call: it has several events.
 
     64 bits, signed as a database has them: a random key spoils fewer pages the smaller it is.
     """
