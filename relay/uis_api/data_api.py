@@ -30,6 +30,7 @@ DATA_API = Api(
             "component_disabled": _NO_DATA_API,
         }
     },
+    answer_max=16 * 1024 * 1024,  # a page of 10,000 calls
 )
 
 

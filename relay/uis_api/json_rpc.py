@@ -21,7 +21,6 @@ from relay.i18n import WITH_REASON, Message
 from relay.targets.error_text import Mask
 from relay.targets.http_client import Client, NoAnswer, Response
 
-_BODY_MAX = 16 * 1024 * 1024
 _HEADERS = {"Content-Type": "application/json; charset=UTF-8"}
 
 State = Literal["misconfigured", "later", "refused", "unclear"]
@@ -69,6 +68,7 @@ class Api(Struct, frozen=True):
     name: str
     lost: State  #: what it means that nobody knows whether a request was carried out
     errors: Errors  #: its own, or those that are to be mended otherwise than at the other
+    answer_max: int = 64 * 1024  #: in bytes; a request is given the time that a slow line needs for so many
 
 
 _NEW_KEY = Message("make a new key in the UIS cabinet and set `key`")
@@ -206,7 +206,9 @@ class JsonRpc:
         }
         content = json.dumps(body, ensure_ascii=False).encode()
         try:
-            response = self._client.request("POST", self._settings.address, _HEADERS, content, body_max=_BODY_MAX)
+            response = self._client.request(
+                "POST", self._settings.address, _HEADERS, content, body_max=self._api.answer_max
+            )
         except NoAnswer as exc:
             states: dict[str, State] = {"misconfigured": "misconfigured", "unclear": self._api.lost}
             raise ApiError(states.get(exc.outcome.name, "later"), exc.outcome.reason) from exc

@@ -12,7 +12,7 @@ import pytest
 from relay.sandbox.server import Sandbox
 from relay.wiring import Relay
 from tests.fakes import FakeClock
-from tests.lanes import SteppedLane, deliveries, post, tell, tell_killed
+from tests.lanes import KILLED_EVERY, SteppedLane, deliveries, post, tell, tell_killed
 from tests.stories import (
     CLIENT,
     CLIENT_E164,
@@ -321,7 +321,7 @@ def test_a_kill_at_any_moment_makes_no_second_task(
     """Before and after each request, before and after each thing is remembered; another client each time."""
     relay, at, was_killed, began = make_crm(b24=ON, amo=ON), 0, True, clock.now
     while was_killed:
-        at, clock.now = at + 1, began
+        at, clock.now = at + KILLED_EVERY, began
         client = f"7900555{at:04}"
         systems.bitrix24.reset()
         systems.amocrm.reset()
