@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from msgspec import Struct, structs
+from msgspec import Struct
 
 from relay.models import UNFINISHED, Attempt, Delivery, Event, Exchange
 from relay.uis.parser import decode
@@ -28,6 +28,10 @@ def delivery_record(delivery: Delivery) -> JSONDict:
         **fields(delivery, "delivered_at", "reason"),
         "remote": delivery.remote_id,
     }
+
+
+def attempt_record(attempt: Attempt) -> JSONDict:
+    return fields(attempt, "number", "at", "took_ms", "status", "outcome", "reason")
 
 
 def fields(value: Struct, *names: str) -> JSONDict:
@@ -74,7 +78,7 @@ def whole_record(event: Event, deliveries: list[tuple[Delivery, list[Attempt]]])
         "raw": text(event.raw),
         "edited": None if event.edited is None else text(event.edited),
         "deliveries": [
-            {**delivery_record(delivery), "attempts": list(map(structs.asdict, attempts))}
+            {**delivery_record(delivery), "attempts": list(map(attempt_record, attempts))}
             for delivery, attempts in deliveries
         ],
     }

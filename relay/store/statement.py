@@ -183,7 +183,7 @@ _CONVERSIONS: Mapping[Any, _Conversion] = {
     datetime: _Conversion(from_us, to_us),
     CallEvent: _json(CallEvent),
     tuple[Exchange, ...]: _Conversion(msgspec.json.Decoder(tuple[Exchange, ...]).decode, _encoder.encode),
-    Words: _Conversion(i18n.decode, i18n.encode),
+    Words: _Conversion(i18n.decode, lambda text: i18n.encode(text) if isinstance(text, i18n.Message) else text),
     tuple[Words, ...]: _Conversion(
         lambda text: tuple(map(i18n.decode, msgspec.json.decode(text))),
         lambda texts: _encoder.encode(list(map(i18n.encode, texts))).decode(),
