@@ -10,8 +10,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from relay.config import OneCTarget, Secret
-from relay.models import CallEvent, Delivery, Event
-from relay.store import ClaimedDelivery
+from relay.models import CallEvent, ClaimedDelivery, Delivery, Event
 from tests.calls import call_of, rendered
 from tests.stories import Notification
 

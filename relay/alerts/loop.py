@@ -16,7 +16,8 @@ from relay.config import Settings
 from relay.errors import StoreError
 from relay.models import Shard
 from relay.periodic import Periodic
-from relay.store import LeaseRow, Store
+from relay.store import Store
+from relay.store.leases import LeaseRow
 
 log = structlog.get_logger("relay.alerts")
 

@@ -16,7 +16,8 @@ from relay.clock import Clock
 from relay.config import Settings
 from relay.errors import StoreError
 from relay.models import Delivery, Outcome
-from relay.store import AttemptResult, Store
+from relay.store import Store
+from relay.store.queue import AttemptResult
 
 if TYPE_CHECKING:
     from prometheus_client.core import GaugeMetricFamily

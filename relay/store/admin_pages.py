@@ -71,13 +71,12 @@ class Pages(Repository):
         last_read: Place | None = None
         with self._database.read() as connection:
             end = _end_of_search(connection, search, before)
-            for number, head in enumerate(_heads(connection, search, before, end, count + 1)):
+            for number, (place, *key) in enumerate(_heads(connection, search, before, end, count + 1)):
                 if len(kept) > count or number >= _READ_FOR_PAGE:
                     break
-                last_read = head.place
-                of_call = _events(connection, head.source, head.session)
+                last_read, of_call = place, _events(connection, *key)
                 if keeps(of_call):
-                    kept.append((head.place, of_call))
+                    kept.append((place, of_call))
             else:
                 last_read = end
             calls = [Call(of_call, _deliveries(connection, of_call)) for _, of_call in kept[:count]]
@@ -97,14 +96,6 @@ class Pages(Repository):
             return Call(of_call, _deliveries(connection, of_call))
 
 
-class _Head(NamedTuple):
-    """The notification by which a call stands in the list: the first one that fits."""
-
-    place: Place
-    source: str
-    session: str
-
-
 def _end_of_search(connection: Connection, search: CallSearch, before: Place | None) -> Place | None:
     """Return how far back is looked for one page; None: to the end."""
     began = _began(events)
@@ -116,8 +107,11 @@ def _end_of_search(connection: Connection, search: CallSearch, before: Place | N
 
 def _heads(
     connection: Connection, search: CallSearch, before: Place | None, end: Place | None, count: int
-) -> Iterator[_Head]:
-    """Yield the calls that are asked for, those that began last first; so many with each statement."""
+) -> Iterator[tuple[Place, str, str]]:
+    """Yield the calls that are asked for, those that began last first; so many with each statement.
+
+    A call stands where the first of its notifications that fit does.
+    """
     earlier, began = events.alias("earlier"), _began(events)
     same_call = and_(earlier.c.source == events.c.source, earlier.c.session == events.c.session)
     is_asked_for = (*_within(search, earlier), *_fits(search, earlier))
@@ -130,7 +124,7 @@ def _heads(
         rows = connection.execute(statement.order_by(began.desc(), events.c.seq.desc()).limit(count)).all()
         for began_us, seq, source, session in rows:
             before = Place(began_us, seq)
-            yield _Head(before, source, session)
+            yield before, source, session
         if len(rows) < count:
             return
 

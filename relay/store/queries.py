@@ -138,20 +138,19 @@ class Queries(Repository):
 
     def events(self, selection: Selection, *, newest: int | None = None) -> Iterator[Event]:
         """In the order of acceptance; with `newest` only the last so many."""
-        conditions = event_conditions(selection)
-        statement = select(*EVENT.columns).where(*conditions).order_by(events.c.seq).limit(PAGE)
+        statement = select(*EVENT.columns).where(*event_conditions(selection)).order_by(events.c.seq).limit(PAGE)
 
         def fetch(connection: Connection, after: int) -> Sequence[Any]:
             return connection.execute(statement.where(events.c.seq > after)).all()
 
-        after = 0 if newest is None else self._before_newest(newest, conditions)
+        after = 0 if newest is None else self._before_newest(newest, selection)
         return map(EVENT.value, chain.from_iterable(self._database.pages(fetch, after)))
 
-    def _before_newest(self, count: int, conditions: Sequence[Condition]) -> int:
+    def _before_newest(self, count: int, selection: Selection) -> int:
         """Return the seq of the event before the last so many."""
-        statement = select(events.c.seq).where(*conditions).order_by(events.c.seq.desc()).offset(count).limit(1)
+        newest = select(events.c.seq).where(*event_conditions(selection)).order_by(events.c.seq.desc())
         with self._database.read() as connection:
-            return connection.execute(statement).scalar() or 0
+            return connection.execute(newest.offset(count).limit(1)).scalar() or 0
 
     def deliveries(self, selection: Selection) -> Iterator[Delivery]:
         """In the order of their events. An event's id stands for its deliveries."""
@@ -244,23 +243,20 @@ class Queries(Repository):
         return taken, None if last is None else from_us(last)
 
 
-def event_conditions(selection: Selection) -> list[Condition]:
-    conditions = _shared_conditions(selection)
-    if selection.kind:
-        conditions.append(events.c.kind == selection.kind)
+def event_conditions(selection: Selection) -> Iterator[Condition]:
+    yield from _shared_conditions(selection)
     of_event = deliveries.c.event_seq == events.c.seq
     ours = [of_event] if selection.target is None else [of_event, deliveries.c.target == selection.target]
     if selection.target:
-        conditions.append(exists().where(*ours))
+        yield exists().where(*ours)
     if selection.states == ("quarantined",):
-        conditions.append(text(QUARANTINED))  # word for word what the index says
+        yield text(QUARANTINED)  # word for word what the index says
     elif selection.states:  # `discarded` is a state of events and of deliveries
         one_of_them = exists().where(*ours, deliveries.c.state.in_(selection.states))
-        conditions.append(or_(events.c.state.in_(selection.states), one_of_them))
+        yield or_(events.c.state.in_(selection.states), one_of_them)
     if selection.ids:
         by_delivery = exists().where(of_event, deliveries.c.id.in_(selection.ids))
-        conditions.append(or_(events.c.id.in_(selection.ids), by_delivery))
-    return conditions
+        yield or_(events.c.id.in_(selection.ids), by_delivery)
 
 
 def event_seq_of_delivery(selection: Selection) -> ColumnElement[int]:
@@ -276,38 +272,32 @@ def _is_of_dead_letters(selection: Selection) -> bool:
 
 def select_deliveries(selection: Selection, columns: Iterable[ColumnElement[Any]] = DELIVERY.columns) -> Select[Any]:
     statement = select(*columns).select_from(deliveries).join(events, events.c.seq == deliveries.c.event_seq)
-    return statement.where(*delivery_conditions(selection))
+    return statement.where(*_delivery_conditions(selection))
 
 
-def delivery_conditions(selection: Selection) -> list[Condition]:
-    conditions = _shared_conditions(selection)
-    if selection.kind:
-        conditions.append(deliveries.c.kind == selection.kind)
+def _delivery_conditions(selection: Selection) -> Iterator[Condition]:
+    yield from _shared_conditions(selection)
     if selection.target:
-        conditions.append(deliveries.c.target == selection.target)
+        yield deliveries.c.target == selection.target
     if selection.states:
-        conditions.append(deliveries.c.state.in_(selection.states))
-        if _is_of_dead_letters(selection):
-            conditions.append(text(DEAD))  # word for word what the index says
+        yield deliveries.c.state.in_(selection.states)
+    if _is_of_dead_letters(selection):
+        yield text(DEAD)  # word for word what the index says
     if selection.ids:
-        conditions.append(or_(deliveries.c.id.in_(selection.ids), deliveries.c.event.in_(selection.ids)))
-    return conditions
+        yield or_(deliveries.c.id.in_(selection.ids), deliveries.c.event.in_(selection.ids))
 
 
-def _shared_conditions(selection: Selection) -> list[Condition]:
-    conditions: list[Condition] = []
-    if selection.source:
-        conditions.append(events.c.source == selection.source)
-    if selection.session:
-        conditions.append(events.c.session == selection.session)
+def _shared_conditions(selection: Selection) -> Iterator[Condition]:
+    for name in ("source", "session", "kind"):
+        if value := getattr(selection, name):
+            yield events.c[name] == value
     if selection.since:
-        conditions.append(events.c.received_at >= to_us(selection.since))
+        yield events.c.received_at >= to_us(selection.since)
     if selection.until:
-        conditions.append(events.c.received_at < to_us(selection.until))
+        yield events.c.received_at < to_us(selection.until)
     if selection.phone:
         phone = significant_digits(selection.phone) or selection.phone
-        conditions.append(events.c.phones.contains(phone, autoescape=True))
-    return conditions
+        yield events.c.phones.contains(phone, autoescape=True)
 
 
 def parts(

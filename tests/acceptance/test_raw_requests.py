@@ -14,7 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from relay.store import Selection, Store
+from relay.store import Store
+from relay.store.queries import Selection
 from tests.acceptance.process import SOAK, Process
 from tests.acceptance.raw import SECRET, Response, exchange, raw_request
 from tests.calls import rendered

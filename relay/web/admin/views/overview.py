@@ -12,7 +12,8 @@ from msgspec import structs
 from relay.operations import stats
 from relay.operations.filters import refuse_unknown
 from relay.operations.troubles import troubles
-from relay.store import Hours, TargetFigures
+from relay.store.activity import Hours
+from relay.store.queries import TargetFigures
 from relay.uis import cabinet
 from relay.web.admin.context import relay, target_names
 
