@@ -11,8 +11,7 @@ from bench.figures import Figures, wait_until
 from relay.sandbox import uis
 from relay.sandbox.server import Sandbox
 from relay.sandbox.uis_account import UisAccount, report_row
-from relay.store import Store
-from relay.store.reports import ReportState
+from relay.store import ReportState, Store
 
 _REPORT = """[sources.trade.report]
 key = "sandbox-key"

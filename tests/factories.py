@@ -10,7 +10,8 @@ from typing import Any
 from msgspec.structs import replace
 
 from relay.config import OneCTarget, Secret
-from relay.models import CallEvent, ClaimedDelivery, Delivery, Event
+from relay.models import CallEvent, Delivery, Event
+from relay.store import ClaimedDelivery
 from tests.calls import call_of, rendered
 from tests.stories import Notification
 

@@ -9,7 +9,8 @@ from types import SimpleNamespace
 from typing import Any
 
 from relay.config import Target
-from relay.models import CallEvent, ClaimedDelivery, Outcome, TokenPair, ToldCall
+from relay.models import CallEvent, Outcome, TokenPair, ToldCall
+from relay.store import ClaimedDelivery
 from relay.targets.base import CallContext
 
 

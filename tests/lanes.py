@@ -18,9 +18,7 @@ from relay.delivery.maintenance import LaneMaintenance
 from relay.delivery.throttle import TokenBucket
 from relay.models import Delivery, Outcome
 from relay.sandbox.server import Sandbox
-from relay.store import Store
-from relay.store.inbox import NewEvent, Route
-from relay.store.queries import Selection
+from relay.store import NewEvent, Route, Selection, Store
 from relay.wiring import Relay
 from tests.calls import call_of, rendered
 from tests.fakes import FakeClock, Scripted

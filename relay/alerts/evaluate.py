@@ -11,8 +11,8 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from relay.config import Alerts
+from relay.store import ReportState
 from relay.store.alert_state import Alert, ConditionKind
-from relay.store.reports import ReportState
 
 FLAPS_WITHIN = timedelta(minutes=10)  # what is back so soon after its end is not sent anew, unless it stays as long
 AT_MOST_EVERY = timedelta(minutes=1)

@@ -16,8 +16,7 @@ from relay.config import Settings
 from relay.errors import StoreError
 from relay.models import Shard
 from relay.periodic import Periodic
-from relay.store import Store
-from relay.store.leases import LeaseRow
+from relay.store import LeaseRow, Store
 
 log = structlog.get_logger("relay.alerts")
 

@@ -9,8 +9,8 @@ from relay.alerts.evaluate import Condition, Notice
 from relay.alerts.snapshot import Summary
 from relay.i18n import Message, change, gettext, in_language, ngettext, plural, translate
 from relay.observability.logging import redact
+from relay.store import CallCounts, TargetFigures
 from relay.store.alert_state import ConditionKind
-from relay.store.queries import CallCounts, TargetFigures
 
 LINES_MAX = 10
 _REASON_MAX = 200

@@ -13,8 +13,7 @@ from relay.calls.missed_calls import missed_calls, waiting_clients
 from relay.clock import EPOCH, Clock
 from relay.config import Settings, Source
 from relay.errors import StoreError
-from relay.store import Store
-from relay.store.queries import CallCounts, TargetFigures
+from relay.store import CallCounts, Store, TargetFigures
 
 _MISSED_WITHIN = timedelta(days=4)  # a call that waits for longer than over a weekend is no news
 _MISSED_EVERY = timedelta(minutes=1)

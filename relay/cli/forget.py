@@ -9,7 +9,7 @@ import click
 from relay.cli.options import open_relay, say
 from relay.errors import Conflict
 from relay.i18n import gettext, ngettext
-from relay.store.erasure import Traces
+from relay.store import Traces
 from relay.uis import phones
 from relay.wiring import Relay
 

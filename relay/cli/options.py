@@ -17,8 +17,7 @@ from relay.i18n import gettext, said, set_zone, translate
 from relay.models import DELIVERY_STATES, EVENT_STATES, KINDS
 from relay.operations.filters import refuse_unknown, when
 from relay.operations.serializers import JSONDict
-from relay.store import migrate
-from relay.store.queries import Selection
+from relay.store import Selection, migrate
 from relay.wiring import Relay
 
 F = TypeVar("F", bound=Callable[..., Any])

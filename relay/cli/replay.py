@@ -17,8 +17,7 @@ from relay.i18n import Message, gettext, said, translate
 from relay.models import DEAD_LETTERS, Delivery, DeliveryState, Event
 from relay.operations import actions, serializers
 from relay.operations.filters import DISCARDABLE, REPLAYABLE, Chosen, choose
-from relay.store.operator_actions import Reroute
-from relay.store.queries import Selection
+from relay.store import Reroute, Selection
 from relay.wiring import Relay
 
 _MOVABLE = ("due", *DEAD_LETTERS)

@@ -22,7 +22,7 @@ from relay.operations import explanations, serializers, stats
 from relay.operations.call_fields import call_fields
 from relay.operations.filters import refuse_unknown
 from relay.operations.stats import SourceStats
-from relay.store.queries import TargetFigures
+from relay.store import TargetFigures
 from relay.wiring import Relay
 
 Item = TypeVar("Item")

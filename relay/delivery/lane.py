@@ -25,9 +25,8 @@ from relay.delivery.throttle import Permit, Throttle, TokenBucket
 from relay.errors import Interrupted, OwnershipLost, StoreError
 from relay.i18n import Message, said
 from relay.models import ClaimedDelivery, Delivery, Outcome, Shard, TargetHealth
-from relay.store import Store
+from relay.store import AttemptResult, Claim, Probe, Store
 from relay.store.engine import Changes
-from relay.store.queue import AttemptResult, Claim, Probe
 from relay.targets.base import Adapter
 
 log = structlog.get_logger("relay.delivery")

@@ -17,8 +17,8 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 
 from relay.models import Shard
-from relay.store import Store
-from relay.store.leases import TAKEN_OVER_AFTER_S, LeaseRow, LeaseWatch
+from relay.store import LeaseRow, LeaseWatch, Store
+from relay.store.leases import TAKEN_OVER_AFTER_S
 
 _RENEW_EVERY_S = 3.0
 HOLDS_FOR_S = 9.0

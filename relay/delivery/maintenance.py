@@ -16,10 +16,7 @@ from relay.delivery.retry_policy import Verdict
 from relay.delivery.runner import attempt_result, log_fields
 from relay.i18n import Message, join
 from relay.models import Delivery, DeliveryState, Kind, Outcome
-from relay.store import Store
-from relay.store.queue import LaneView
-from relay.store.target_state import OperatorFlags
-from relay.store.waits import Expiry
+from relay.store import Expiry, LaneView, OperatorFlags, Store
 
 log = structlog.get_logger("relay.delivery")
 

@@ -22,8 +22,7 @@ from relay.delivery.throttle import Throttle
 from relay.errors import Interrupted, StoreError
 from relay.i18n import Message, said
 from relay.models import Attempt, CallEvent, ClaimedDelivery, Delivery, Exchange, Outcome, ToldCall
-from relay.store import Store
-from relay.store.queue import AttemptResult
+from relay.store import AttemptResult, Store
 from relay.targets.base import Adapter, CallContext
 
 log = structlog.get_logger("relay.delivery")

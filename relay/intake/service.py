@@ -21,10 +21,8 @@ from relay.config import Settings, Source
 from relay.delivery.lane import Lanes
 from relay.errors import MalformedEvent, StoreError
 from relay.i18n import Message, said
-from relay.models import CallEvent, ClaimedDelivery, Event, Kind, slot
-from relay.store import Store
-from relay.store.inbox import AddsTo, InsertResult, NewEvent, Route
-from relay.store.operator_actions import Reacceptance
+from relay.models import CallEvent, Event, Kind, slot
+from relay.store import AddsTo, ClaimedDelivery, InsertResult, NewEvent, Reacceptance, Route, Store
 from relay.uis import parser
 from relay.uis.normalise import normalise
 

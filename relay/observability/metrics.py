@@ -16,8 +16,7 @@ from relay.clock import Clock
 from relay.config import Settings
 from relay.errors import StoreError
 from relay.models import Delivery, Outcome
-from relay.store import Store
-from relay.store.queue import AttemptResult
+from relay.store import AttemptResult, Store
 
 if TYPE_CHECKING:
     from prometheus_client.core import GaugeMetricFamily

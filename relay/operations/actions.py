@@ -8,7 +8,7 @@ from msgspec import Struct
 
 from relay.models import Delivery, Event
 from relay.operations.filters import Chosen
-from relay.store.operator_actions import Discard, Replay
+from relay.store import Discard, Replay
 from relay.wiring import Relay
 
 

@@ -13,7 +13,7 @@ from relay.config.types import duration
 from relay.errors import NotFound
 from relay.i18n import Message
 from relay.models import Delivery, DeliveryState, Event
-from relay.store.queries import Selection
+from relay.store import Selection
 from relay.wiring import Relay
 
 REPLAYABLE: tuple[DeliveryState, ...] = ("due", "delivered", "dead", "held", "expired", "discarded")

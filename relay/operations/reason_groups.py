@@ -11,8 +11,7 @@ from msgspec import Struct
 from relay.i18n import translate
 from relay.models import Delivery, Event
 from relay.operations.filters import Chosen
-from relay.store.dead_letter_queue import DeadLetterPage, ReasonCount
-from relay.store.queries import Selection
+from relay.store import DeadLetterPage, ReasonCount, Selection
 from relay.wiring import Relay
 
 BLANK = "…"

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from relay.i18n import Message, join
 from relay.operations.serializers import JSONDict, fields
-from relay.store.queries import TargetFigures
+from relay.store import TargetFigures
 from relay.wiring import Relay
 
 

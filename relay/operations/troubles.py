@@ -17,7 +17,7 @@ from relay.alerts.snapshot import source_statuses, target_status
 from relay.clock import EPOCH
 from relay.errors import StoreError
 from relay.i18n import gettext, moment, ngettext
-from relay.store.queries import TargetFigures
+from relay.store import TargetFigures
 from relay.wiring import Relay
 
 _RANKS = (

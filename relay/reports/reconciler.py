@@ -22,8 +22,7 @@ from relay.intake.service import Intake
 from relay.periodic import Periodic
 from relay.reports import report_call
 from relay.reports.report_call import CALL_FIELDS, LEG_FIELDS, ReportCall, Row
-from relay.store import Store
-from relay.store.reports import KnownCall, ReportState
+from relay.store import KnownCall, ReportState, Store
 from relay.uis import phones
 from relay.uis_api.data_api import DataApi, TooManyRows, least_interval
 from relay.uis_api.json_rpc import ApiError, Limits

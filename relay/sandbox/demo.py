@@ -25,8 +25,7 @@ from relay.config import ROOT, Settings
 from relay.errors import RelayError
 from relay.i18n import gettext, language_of, said, set_language
 from relay.models import UNFINISHED
-from relay.store import Store
-from relay.store.queries import Selection
+from relay.store import Selection, Store
 
 LOG = ROOT / "relay.log"
 _NOTIFICATIONS = 5  # of a simulated call

@@ -5,25 +5,62 @@ Knows neither Flask nor targets nor when to try again.
 
 from __future__ import annotations
 
-from relay.store.activity import Activity
-from relay.store.admin_pages import Pages
+from relay.models import ClaimedDelivery
+from relay.store.activity import Activity, Hours
+from relay.store.admin_pages import Call, CallPage, CallSearch, Pages, Place
 from relay.store.alert_state import AlertStateStore
 from relay.store.call_progress import Calls
 from relay.store.clicks import Clicks
-from relay.store.dead_letter_queue import DeadLetters
+from relay.store.dead_letter_queue import DeadLetterPage, DeadLetters, ReasonCount
 from relay.store.engine import Database
-from relay.store.erasure import Erasure
+from relay.store.erasure import Erased, Erasure, Traces
 from relay.store.group_commit import GroupCommit
-from relay.store.inbox import Inbox
-from relay.store.leases import Leases
-from relay.store.operator_actions import OperatorActions
-from relay.store.queries import Queries
-from relay.store.queue import DeliveryQueue
-from relay.store.reports import Reports
+from relay.store.inbox import AddsTo, Inbox, InsertResult, NewEvent, Route
+from relay.store.leases import LeaseRow, Leases, LeaseWatch
+from relay.store.operator_actions import Discard, OperatorActions, Reacceptance, Replay, Reroute
+from relay.store.queries import CallCounts, Queries, Selection, TargetFigures
+from relay.store.queue import AttemptResult, Claim, DeliveryQueue, LaneView, Probe
+from relay.store.reports import KnownCall, Reports, ReportState
 from relay.store.sessions import AdminSessions
-from relay.store.target_state import Targets
+from relay.store.target_state import OperatorFlags, Targets
 from relay.store.tokens import TokenStore
-from relay.store.waits import Waits
+from relay.store.waits import Expiry, Waits
+
+__all__ = [
+    "AddsTo",
+    "AdminSessions",
+    "AttemptResult",
+    "Call",
+    "CallCounts",
+    "CallPage",
+    "CallSearch",
+    "Claim",
+    "ClaimedDelivery",
+    "DeadLetterPage",
+    "Discard",
+    "Erased",
+    "Expiry",
+    "Hours",
+    "InsertResult",
+    "KnownCall",
+    "LaneView",
+    "LeaseRow",
+    "LeaseWatch",
+    "NewEvent",
+    "OperatorFlags",
+    "Place",
+    "Probe",
+    "Reacceptance",
+    "ReasonCount",
+    "Replay",
+    "ReportState",
+    "Reroute",
+    "Route",
+    "Selection",
+    "Store",
+    "TargetFigures",
+    "Traces",
+]
 
 
 def open_database(url: str) -> Database:

@@ -14,8 +14,7 @@ import pytest
 from relay import bootstrap, config, wiring
 from relay.sandbox.bitrix24.portal import Bitrix24
 from relay.sandbox.server import Sandbox
-from relay.store import Store
-from relay.store.queries import Selection
+from relay.store import Selection, Store
 from tests.acceptance.process import SOAK, Process
 from tests.fakes import FakeClock
 from tests.lanes import post

@@ -24,9 +24,7 @@ from relay.sandbox.onec import OneC
 from relay.sandbox.server import Sandbox
 from relay.sandbox.uis import SimulatedCall
 from relay.sandbox.uis_account import UisAccount, report_row
-from relay.store import Store
-from relay.store.queries import Selection
-from relay.store.reports import ReportState
+from relay.store import ReportState, Selection, Store
 from tests.acceptance.posting import Posting
 from tests.acceptance.process import SOAK, Process
 from tests.calls import MOSCOW

@@ -14,8 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from relay.store import Store
-from relay.store.queries import Selection
+from relay.store import Selection, Store
 from tests.acceptance.process import SOAK, Process
 from tests.acceptance.raw import SECRET, Response, exchange, raw_request
 from tests.calls import rendered

@@ -9,8 +9,7 @@ from collections import Counter
 from collections.abc import Callable
 
 from relay.sandbox.server import Sandbox
-from relay.store import Store
-from relay.store.queries import Selection
+from relay.store import Selection, Store
 from tests.acceptance.posting import Posting, arrived, assert_in_order, wait_for_all
 from tests.acceptance.process import Process
 from tests.waiting import eventually

@@ -10,7 +10,7 @@ from pathlib import Path
 from relay import bootstrap, config, wiring
 from relay.sandbox.bitrix24.portal import Bitrix24
 from relay.sandbox.server import Sandbox
-from relay.store.queries import Selection
+from relay.store import Selection
 from relay.wiring import Relay
 from tests.acceptance.process import Process
 from tests.lanes import post

@@ -19,9 +19,8 @@ from relay.models import DeliveryState, Shard
 from relay.observability.logging import hide_links
 from relay.operations import simulated_call
 from relay.sandbox.server import Sandbox
+from relay.store import Claim, Selection
 from relay.store import queue as store_work
-from relay.store.queries import Selection
-from relay.store.queue import Claim
 from relay.web import create_app
 from relay.web.admin.views import missed_list
 from relay.wiring import Relay

@@ -12,14 +12,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from relay import wiring
-from relay.models import ClaimedDelivery, Delivery, Outcome, Shard
+from relay.models import Delivery, Outcome, Shard
 from relay.operations import actions
 from relay.operations.filters import Chosen
 from relay.sandbox.server import Sandbox
-from relay.store.inbox import NewEvent, Route
-from relay.store.queries import Selection
-from relay.store.queue import Claim
-from relay.store.waits import Expiry
+from relay.store import Claim, ClaimedDelivery, Expiry, NewEvent, Route, Selection
 from relay.wiring import Relay
 from tests.calls import STANDARD, rendered
 from tests.fakes import FakeClock

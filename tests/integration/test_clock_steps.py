@@ -14,10 +14,7 @@ from msgspec.structs import replace
 from relay.delivery import retry_policy
 from relay.errors import StoreBusy
 from relay.models import Delivery, Outcome, Shard
-from relay.store import Store, target_state
-from relay.store.operator_actions import Discard, Replay
-from relay.store.queries import Selection
-from relay.store.queue import AttemptResult, Claim
+from relay.store import AttemptResult, Claim, Discard, Replay, Selection, Store, target_state
 from relay.wiring import Relay
 from tests.calls import rendered
 from tests.factories import POLICY

@@ -22,8 +22,7 @@ from relay.errors import ConfigError
 from relay.models import Attempt, Shard
 from relay.observability import logging
 from relay.sandbox.server import Sandbox
-from relay.store.queries import Selection
-from relay.store.queue import AttemptResult, Claim
+from relay.store import AttemptResult, Claim, Selection
 from relay.wiring import Relay
 from tests import databases
 from tests.calls import rendered

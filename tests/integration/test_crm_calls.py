@@ -8,8 +8,7 @@ from typing import Any
 import pytest
 
 from relay.sandbox.server import Sandbox
-from relay.store.operator_actions import Replay
-from relay.store.queries import Selection
+from relay.store import Replay, Selection
 from relay.wiring import Relay
 from tests.fakes import FakeClock
 from tests.lanes import KILLED_EVERY, SteppedLane, deliveries, post, tell, tell_killed

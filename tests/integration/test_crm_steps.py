@@ -14,13 +14,11 @@ from relay.config.types import Rate
 from relay.delivery.runner import LaneContext
 from relay.delivery.throttle import Throttle, TokenBucket
 from relay.errors import Interrupted
-from relay.models import ClaimedDelivery, Outcome, Shard, TargetHealth
+from relay.models import Outcome, Shard, TargetHealth
 from relay.sandbox.amocrm.api import AmoCrm
 from relay.sandbox.bitrix24.portal import Bitrix24
 from relay.sandbox.server import Sandbox
-from relay.store.operator_actions import Discard
-from relay.store.queries import Selection
-from relay.store.queue import Claim
+from relay.store import Claim, ClaimedDelivery, Discard, Selection
 from relay.wiring import Relay
 from tests.calls import rendered
 from tests.fakes import FakeClock, Told

@@ -16,11 +16,10 @@ from relay import bootstrap, wiring
 from relay.delivery.dispatcher import Dispatcher
 from relay.delivery.lane import Lane
 from relay.delivery.maintenance import LaneMaintenance
-from relay.models import ClaimedDelivery, Delivery, Outcome, Shard
+from relay.models import Delivery, Outcome, Shard
 from relay.sandbox.onec import OneC
 from relay.sandbox.server import Sandbox
-from relay.store.queries import Selection
-from relay.store.queue import Claim, LaneView
+from relay.store import Claim, ClaimedDelivery, LaneView, Selection
 from relay.wiring import Relay
 from tests.calls import STANDARD, rendered
 from tests.factories import POLICY

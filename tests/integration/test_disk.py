@@ -17,8 +17,7 @@ from typing import Any
 import pytest
 
 from relay.errors import StoreError
-from relay.store import Store
-from relay.store.queries import Selection
+from relay.store import Selection, Store
 from relay.store.sqlite.database import SqliteDatabase as Database
 from relay.web import create_app
 from relay.wiring import Relay

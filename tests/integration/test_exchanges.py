@@ -15,7 +15,7 @@ import pytest
 from relay import bootstrap, wiring
 from relay.models import Attempt
 from relay.sandbox.server import Sandbox
-from relay.store.queries import Selection
+from relay.store import Selection
 from relay.web import create_app
 from relay.wiring import Relay
 from tests.calls import rendered

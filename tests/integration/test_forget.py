@@ -15,10 +15,9 @@ from sqlalchemy import LargeBinary, Text, insert, select, update
 
 from relay.cli import forget as forget_command
 from relay.cli import main
-from relay.models import ClaimedDelivery, Outcome
-from relay.store import retention, tables
+from relay.models import Outcome
+from relay.store import ClaimedDelivery, Selection, retention, tables
 from relay.store.erasure import may_mention
-from relay.store.queries import Selection
 from relay.store.sqlite import backup
 from relay.store.sqlite.database import SqliteDatabase
 from relay.wiring import Relay

@@ -15,11 +15,9 @@ from relay.delivery.lane import Lane
 from relay.delivery.maintenance import LaneMaintenance
 from relay.delivery.throttle import TokenBucket
 from relay.errors import StoreBusy, StoreError
-from relay.models import ClaimedDelivery, Outcome, Shard, TargetHealth
+from relay.models import Outcome, Shard, TargetHealth
 from relay.operations import stats
-from relay.store import target_state
-from relay.store.queries import Selection, TargetFigures
-from relay.store.queue import LaneView
+from relay.store import ClaimedDelivery, LaneView, Selection, TargetFigures, target_state
 from relay.wiring import Relay
 from tests.calls import rendered
 from tests.factories import POLICY

@@ -18,10 +18,7 @@ from relay import bootstrap, wiring
 from relay.cli import main
 from relay.clock import from_us, to_us
 from relay.models import Attempt, Shard
-from relay.store import migrate, retention, tables
-from relay.store.operator_actions import Replay
-from relay.store.queries import Selection
-from relay.store.queue import AttemptResult, Claim
+from relay.store import AttemptResult, Claim, Replay, Selection, migrate, retention, tables
 from relay.wiring import Relay
 from tests.calls import rendered
 from tests.lanes import post, states

@@ -16,11 +16,10 @@ from relay.delivery.dispatcher import Dispatcher
 from relay.delivery.lane import Lane
 from relay.delivery.lease import HOLDS_FOR_S, Lease
 from relay.errors import OwnershipLost, StoreBusy, StoreError
-from relay.models import ClaimedDelivery, Outcome, Shard
+from relay.models import Outcome, Shard
 from relay.sandbox.server import Sandbox
+from relay.store import Claim, ClaimedDelivery, Selection
 from relay.store.leases import TAKEN_OVER_AFTER_S, Leases
-from relay.store.queries import Selection
-from relay.store.queue import Claim
 from relay.wiring import Relay
 from tests.calls import rendered
 from tests.factories import POLICY

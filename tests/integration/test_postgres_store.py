@@ -17,11 +17,10 @@ from relay.cli import main
 from relay.clock import now_utc
 from relay.config import Settings
 from relay.errors import StoreBusy, StoreError
-from relay.store import Store, call_order, migrate
+from relay.store import Selection, Store, call_order, migrate
 from relay.store.call_order import OrderKey
 from relay.store.engine import Database
 from relay.store.postgres import diagnostics
-from relay.store.queries import Selection
 from relay.store.statement import Statement
 from relay.wiring import Relay
 from tests.calls import STANDARD, rendered

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from relay.sandbox.server import Sandbox
-from relay.store.queries import Selection
+from relay.store import Selection
 from relay.wiring import Relay
 from tests.calls import rendered
 from tests.fakes import FakeClock

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from relay.sandbox.server import Sandbox
-from relay.store.queries import Selection
+from relay.store import Selection
 from relay.wiring import Relay
 from tests.calls import rendered
 from tests.fakes import FakeClock

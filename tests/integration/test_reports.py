@@ -19,7 +19,7 @@ from relay.reports.reconciler import BROUGHT, ReportLoop
 from relay.sandbox.faults import IN_FRONT
 from relay.sandbox.server import Sandbox
 from relay.sandbox.uis_account import ERRORS, UisAccount, report_row
-from relay.store.queries import Selection
+from relay.store import Selection
 from relay.uis_api import data_api
 from relay.wiring import Relay
 from tests.calls import VALUES, rendered

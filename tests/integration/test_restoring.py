@@ -16,8 +16,7 @@ from click.testing import CliRunner
 from relay import bootstrap
 from relay.cli import main
 from relay.errors import StoreError
-from relay.store import Store, migrate
-from relay.store.queries import Selection
+from relay.store import Selection, Store, migrate
 from relay.store.sqlite import journal
 from relay.store.sqlite.backup import back_up
 from relay.wiring import Relay

@@ -11,7 +11,7 @@ from click.testing import CliRunner
 
 from relay.cli import main
 from relay.sandbox.server import Sandbox
-from relay.store.queries import Selection
+from relay.store import Selection
 from relay.web import create_app
 from relay.wiring import Relay
 from tests.fakes import FakeClock

@@ -13,9 +13,8 @@ from relay.clock import Clock, now_utc
 from relay.delivery.dispatcher import Dispatcher
 from relay.delivery.lane import Lane
 from relay.delivery.lease import Lease
-from relay.models import ClaimedDelivery, Outcome, Shard, slot
-from relay.store.queries import Selection
-from relay.store.queue import Claim
+from relay.models import Outcome, Shard, slot
+from relay.store import Claim, ClaimedDelivery, Selection
 from relay.wiring import Relay
 from tests.factories import POLICY
 from tests.fakes import Scripted, Seconds

@@ -16,13 +16,9 @@ from hypothesis import strategies as st
 from relay.clock import now_utc
 from relay.errors import SchemaMismatch, StoreBusy, StoreError
 from relay.models import Attempt, CallEvent, Shard
-from relay.store import Store, tables
+from relay.store import AttemptResult, Claim, Discard, NewEvent, Replay, Route, Selection, Store, tables
 from relay.store.group_commit import GroupCommit
-from relay.store.inbox import NewEvent, Route
 from relay.store.migrate import expect_current, migrate
-from relay.store.operator_actions import Discard, Replay
-from relay.store.queries import Selection
-from relay.store.queue import AttemptResult, Claim
 from relay.store.tables import VERSION
 from tests import databases
 

@@ -12,7 +12,7 @@ from flask.testing import FlaskClient
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from relay.store.queries import Selection
+from relay.store import Selection
 from relay.web import create_app
 from relay.wiring import Relay
 from tests.calls import rendered

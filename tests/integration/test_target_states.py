@@ -17,10 +17,9 @@ from relay import bootstrap, wiring
 from relay import config as settings_room
 from relay.cli import main
 from relay.delivery.lease import Lease
-from relay.models import ClaimedDelivery, Outcome, Shard, TargetHealth
+from relay.models import Outcome, Shard, TargetHealth
 from relay.sandbox.server import Sandbox
-from relay.store.queries import Selection
-from relay.store.queue import Claim
+from relay.store import Claim, ClaimedDelivery, Selection
 from relay.wiring import Relay
 from tests.calls import rendered
 from tests.factories import POLICY

@@ -14,8 +14,8 @@ from msgspec.structs import replace
 from relay.config.types import Rate
 from relay.delivery.lane import Lane
 from relay.delivery.throttle import TokenBucket
-from relay.models import ClaimedDelivery, Outcome
-from relay.store.queries import Selection
+from relay.models import Outcome
+from relay.store import ClaimedDelivery, Selection
 from relay.wiring import Relay
 from tests.acceptance.process import SOAK
 from tests.calls import rendered

@@ -31,9 +31,8 @@ from relay.alerts.snapshot import Summary
 from relay.config import Alerts
 from relay.config.alerting import working_hours
 from relay.i18n import Message
+from relay.store import CallCounts, ReportState, TargetFigures
 from relay.store.alert_state import Alert, ConditionKind
-from relay.store.queries import CallCounts, TargetFigures
-from relay.store.reports import ReportState
 
 NOW = datetime(2026, 3, 2, 9, 45, tzinfo=UTC)  # a Monday; 12:45 in Moscow
 MOSCOW = ZoneInfo("Europe/Moscow")

@@ -8,7 +8,7 @@ import pytest
 
 from relay.operations.reason_groups import group, pattern
 from relay.operations.stats import percentile
-from relay.store.dead_letter_queue import ReasonCount
+from relay.store import ReasonCount
 from tests.fakes import FakeClock
 
 

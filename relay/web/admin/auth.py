@@ -24,7 +24,7 @@ from relay.config import Secret
 from relay.config.addresses import site
 from relay.errors import StoreError
 from relay.i18n import age, gettext
-from relay.store.sessions import AdminSessions
+from relay.store import AdminSessions
 from relay.web.access import is_secret
 
 log = structlog.get_logger("relay.web")

@@ -12,7 +12,7 @@ from werkzeug.exceptions import BadRequest
 from relay.i18n import gettext, said, translate
 from relay.models import KINDS
 from relay.operations.filters import when
-from relay.store.queries import Selection
+from relay.store import Selection
 from relay.wiring import Relay
 
 EXTENSION = "relay"

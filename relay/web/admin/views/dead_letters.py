@@ -15,7 +15,7 @@ from relay.models import DEAD_LETTERS, KINDS, Delivery, Event
 from relay.operations import actions, reason_groups
 from relay.operations.filters import DISCARDABLE, REPLAYABLE, Chosen, choose
 from relay.operations.reason_groups import ReasonGroup
-from relay.store.queries import Selection
+from relay.store import Selection
 from relay.web.admin.context import FILTERS, PAGE, before, filters, relay, selection, target_names
 
 _STATES = (*DEAD_LETTERS, "quarantined")

@@ -12,8 +12,7 @@ from msgspec import structs
 from relay.operations import stats
 from relay.operations.filters import refuse_unknown
 from relay.operations.troubles import troubles
-from relay.store.activity import Hours
-from relay.store.queries import TargetFigures
+from relay.store import Hours, TargetFigures
 from relay.uis import cabinet
 from relay.web.admin.context import relay, target_names
 

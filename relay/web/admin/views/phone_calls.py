@@ -15,7 +15,7 @@ from relay.errors import NotFound
 from relay.i18n import gettext
 from relay.models import Delivery, DeliveryState, Event
 from relay.operations.next_attempt import next_attempt
-from relay.store.admin_pages import Call, CallSearch, Place
+from relay.store import Call, CallSearch, Place
 from relay.web.admin.context import PAGE, before, chosen, filters, moment_of, relay, zone
 
 _FILTERS = ("q", "source", "since", "until", "show")
