@@ -191,6 +191,21 @@ class Outcome(Struct, frozen=True, kw_only=True):
     exchanges: tuple[Exchange, ...] = ()  #: what was sent and answered, in order
 
 
+class Verdict(Struct, frozen=True, kw_only=True):
+    """What becomes of a delivery, and why."""
+
+    state: DeliveryState
+    at: datetime  #: when it was decided: the end of the attempt, if there was one
+    next_try_at: datetime | None = None  #: of a delivery that is due again
+    failures: int
+    unclear: int
+    reason: Words | None = None
+
+    @property
+    def delivered_at(self) -> datetime | None:
+        return self.at if self.state == "delivered" else None
+
+
 class Attempt(Struct, frozen=True, kw_only=True):
     """One try, as it stands in the store."""
 

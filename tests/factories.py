@@ -10,8 +10,8 @@ from typing import Any
 from msgspec.structs import replace
 
 from relay.config import OneCTarget, Secret
-from relay.models import CallEvent, Delivery, Event
-from relay.store import ClaimedDelivery
+from relay.models import Attempt, CallEvent, ClaimedDelivery, Delivery, Event, Verdict
+from relay.store import AttemptResult
 from tests.calls import call_of, rendered
 from tests.stories import Notification
 
@@ -48,6 +48,22 @@ def job(
     call = call_of(body if edited is None else edited, endpoint, is_query=is_query)
     event = _event(call, endpoint=endpoint, raw=body, edited=edited, is_query_string=is_query)
     return ClaimedDelivery(replace(FRESH, id="01a2-delivery"), event, 1)
+
+
+def result(
+    claimed: ClaimedDelivery,
+    state: Any,
+    at: datetime,
+    *,
+    next_try_at: datetime | None = None,
+    reason: str | None = None,
+    attempt: Attempt | None = None,
+) -> AttemptResult:
+    """What is recorded of a delivery that came to this."""
+    verdict = Verdict(state=state, at=at, next_try_at=next_try_at, failures=0, unclear=0, reason=reason)
+    return AttemptResult(
+        delivery=claimed.delivery, epoch=claimed.epoch, verdict=verdict, remote_id=None, attempt=attempt
+    )
 
 
 def shipment(call: CallEvent, *, received_at: datetime = NOW) -> ClaimedDelivery:

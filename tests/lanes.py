@@ -18,7 +18,7 @@ from relay.delivery.maintenance import LaneMaintenance
 from relay.delivery.throttle import TokenBucket
 from relay.models import Delivery, Outcome
 from relay.sandbox.server import Sandbox
-from relay.store import NewEvent, Route, Selection, Store
+from relay.store import AttemptResult, NewEvent, Route, Selection, Store
 from relay.wiring import Relay
 from tests.calls import call_of, rendered
 from tests.fakes import FakeClock, Scripted
@@ -139,7 +139,7 @@ class SteppedLane:
         settings = {
             "bucket": TokenBucket(None, lambda: 0.0),
             "monotonic": lambda: clock().timestamp(),
-            "observe": lambda _, outcome, __: self._outcomes.append(outcome),
+            "observe": self._observe,
             "keeps_exchanges": bool(relay.settings.storage.keep_payloads),
             "stopping": Waits(lambda seconds: clock.forward(seconds=seconds)),
             **more,
@@ -147,6 +147,14 @@ class SteppedLane:
         self.lane, self._stopping = Lane(adapter, store, clock, **settings), settings["stopping"]
         self._queue, self._clock = relay.store.queue, clock
         self.epoch = own(self.lane, relay.store, clock)
+
+    def _observe(self, result: AttemptResult) -> None:
+        attempt = result.attempt
+        assert attempt is not None
+        outcome = Outcome(
+            name=attempt.outcome, reason=attempt.reason, status=attempt.status, remote_id=result.remote_id
+        )
+        self._outcomes.append(outcome)
 
     def deliver(self) -> list[Outcome]:
         """Deliver everything that is due now; return what the attempts came to."""

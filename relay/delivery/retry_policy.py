@@ -23,7 +23,7 @@ from msgspec.structs import replace
 
 from relay.config import Target
 from relay.i18n import Message
-from relay.models import Delivery, DeliveryState, Kind, Outcome, TargetHealth, TargetState
+from relay.models import Delivery, Kind, Outcome, TargetHealth, TargetState, Verdict
 
 MAX_UNCLEAR = 3  # a 1C that hangs after writing would otherwise write the call again and again
 _JITTER = 0.25  # at most a quarter longer, never shorter
@@ -37,16 +37,6 @@ _RARELY = timedelta(minutes=15)
 
 
 # --- the delivery
-
-
-class Verdict(Struct, frozen=True, kw_only=True):
-    """The state that a delivery goes to, and why."""
-
-    state: DeliveryState
-    due_at: datetime
-    failures: int
-    unclear: int
-    reason: str | None = None
 
 
 def decide(
@@ -70,7 +60,7 @@ def decide(
     counted = outcome.name == "unclear" or (outcome.name == "failed" and (target_accepts_others or is_events_own))
     verdict = Verdict(
         state="due",
-        due_at=now,
+        at=now,
         failures=delivery.failures + counted,
         unclear=delivery.unclear + (outcome.name == "unclear"),
         reason=outcome.reason,
@@ -138,7 +128,7 @@ def longest_wait(config: Target) -> timedelta:
 
 def _again(verdict: Verdict, outcome: Outcome, delivery: Delivery, config: Target, wait: timedelta) -> Verdict:
     """Return another try after the wait, unless the delivery has had enough of them or is too old."""
-    now, give_up_at = verdict.due_at, delivery.age_started_at + config.give_up_after
+    now, give_up_at = verdict.at, delivery.age_started_at + config.give_up_after
     if verdict.failures >= config.attempts:
         return replace(
             verdict,
@@ -158,7 +148,7 @@ def _again(verdict: Verdict, outcome: Outcome, delivery: Delivery, config: Targe
             ),
         )
     asked = now + (outcome.wait or timedelta(0))  # never cut short, not even by giving up
-    return replace(verdict, due_at=max(min(now + wait, give_up_at), asked))
+    return replace(verdict, next_try_at=max(min(now + wait, give_up_at), asked))
 
 
 # --- the target's health

@@ -19,7 +19,7 @@ from relay.models import Outcome
 from relay.reports.report_call import CALL_FIELDS, LEG_FIELDS, write_time
 from relay.store import Store
 from relay.uis_api.call_api import CallApi
-from relay.uis_api.data_api import DataApi
+from relay.uis_api.data_api import Account, DataApi
 from relay.uis_api.json_rpc import ApiError
 
 Hasty = TypeVar("Hasty", Target, Report, ClickToCall)
@@ -81,7 +81,7 @@ def ask_all(
     yield from _ask_targets(settings, store, clock, patience)
     for source in settings.sources.values():
         if source.report is not None:
-            with closing(DataApi(_hasty(source.report, patience), clock, {})) as api:
+            with closing(DataApi(_hasty(source.report, patience), clock, Account())) as api:
                 yield (
                     gettext("%(source)s, UIS's report of calls", source=source.name),
                     _ask_report(api, source, clock()),

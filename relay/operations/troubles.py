@@ -69,7 +69,7 @@ def _snapshot(relay: Relay, targets: Sequence[TargetFigures], now: datetime) -> 
         sources=source_statuses(relay.settings, relay.store, now, now),
         dead={each.name: each.dead for each in targets},
         unreadable=relay.store.pages.quarantined(),
-        missed=relay.alerts.waiting.since(now),
+        missed=relay.alerts.collector.missed(now),
         token_ends=relay.token_ends,
         free_bytes=relay.store.database.free_bytes(),
     )

@@ -18,9 +18,10 @@ from relay import bootstrap, wiring
 from relay.cli import main
 from relay.clock import from_us, to_us
 from relay.models import Attempt, Shard
-from relay.store import AttemptResult, Claim, Replay, Selection, migrate, retention, tables
+from relay.store import Claim, Replay, Selection, migrate, retention, tables
 from relay.wiring import Relay
 from tests.calls import rendered
+from tests.factories import result
 from tests.lanes import post, states
 
 
@@ -31,17 +32,8 @@ def end(relay: Relay, state: Any) -> None:
     assert job is not None
     now = relay.clock()
     relay.store.queue.record(
-        AttemptResult(
-            delivery=job.delivery,
-            epoch=epoch,
-            state=state,
-            due_at=now,
-            failures=0,
-            unclear=0,
-            delivered_at=now if state == "delivered" else None,
-            reason=None,
-            remote_id=None,
-            attempt=Attempt(number=1, at=now, took_ms=1, status=200, outcome="delivered", reason=""),
+        result(
+            job, state, now, attempt=Attempt(number=1, at=now, took_ms=1, status=200, outcome="delivered", reason="")
         )
     )
 
@@ -273,20 +265,7 @@ def test_after_a_step_of_the_clock_waits_have_their_length_and_ages_their_value(
     post(relay, rendered("incoming", call_session_id=1))
     job = relay.store.queue.claim(Claim(Shard("onec"), epoch, clock()))
     assert job is not None
-    relay.store.queue.record(
-        AttemptResult(
-            delivery=job.delivery,
-            epoch=epoch,
-            state="due",
-            due_at=clock() + timedelta(minutes=10),
-            failures=0,
-            unclear=0,
-            delivered_at=None,
-            reason=None,
-            remote_id=None,
-            attempt=None,
-        )
-    )
+    relay.store.queue.record(result(job, "due", clock(), next_try_at=clock() + timedelta(minutes=10)))
     post(relay, rendered("incoming", call_session_id=2))
     clock.forward(minutes=1)
     before, after = clock(), clock() + timedelta(hours=hours)

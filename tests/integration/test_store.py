@@ -20,7 +20,7 @@ from relay.store import AttemptResult, Claim, Discard, NewEvent, Replay, Route, 
 from relay.store.group_commit import GroupCommit
 from relay.store.migrate import expect_current, migrate
 from relay.store.tables import VERSION
-from tests import databases
+from tests import databases, factories
 
 NOON = datetime(2026, 3, 2, 9, 45, tzinfo=UTC)
 
@@ -63,20 +63,10 @@ def claim(store: Store, at: datetime = NOON + timedelta(seconds=1)) -> Any:
     return store.queue.claim(Claim(Shard("onec"), 1, at))
 
 
-def result(job: Any, state: Any = "delivered", *, due_at: datetime = NOON) -> AttemptResult:
+def result(job: Any, state: Any = "delivered", *, next_try_at: datetime | None = None) -> AttemptResult:
     outcome: Any = "delivered" if state == "delivered" else "later"
-    return AttemptResult(
-        delivery=job.delivery,
-        epoch=job.epoch,
-        state=state,
-        due_at=due_at,
-        failures=0,
-        unclear=0,
-        delivered_at=NOON if state == "delivered" else None,
-        reason=None,
-        remote_id=None,
-        attempt=Attempt(number=job.delivery.attempts + 1, at=NOON, took_ms=1, status=200, outcome=outcome, reason=""),
-    )
+    attempt = Attempt(number=job.delivery.attempts + 1, at=NOON, took_ms=1, status=200, outcome=outcome, reason="")
+    return factories.result(job, state, NOON, next_try_at=next_try_at, attempt=attempt)
 
 
 def states(store: Store) -> list[str]:
@@ -329,7 +319,7 @@ def test_one_that_waits_for_its_retry_holds_its_own_call_only(store: Store) -> N
     store.inbox.add(notification(1))
     store.inbox.add(notification(2))
     store.inbox.add(notification(3, session="8"))
-    store.queue.record(result(claim(store), "due", due_at=NOON + timedelta(hours=1)))
+    store.queue.record(result(claim(store), "due", next_try_at=NOON + timedelta(hours=1)))
 
     assert claim(store).delivery.session == "8"
     assert claim(store) is None

@@ -10,7 +10,7 @@ from urllib.parse import urlencode
 from flask import Blueprint, redirect, render_template, url_for
 from flask.typing import ResponseReturnValue
 
-from relay.calls.summary import CallSummary, summarise
+from relay.calls.summary import CallSummary
 from relay.errors import NotFound
 from relay.i18n import gettext
 from relay.models import Delivery, DeliveryState, Event
@@ -105,7 +105,7 @@ def _is_missed(events: list[Event]) -> bool:
 
 
 def _summary(events: list[Event]) -> CallSummary:
-    return summarise([event.call for event in events if event.call is not None])
+    return CallSummary(tuple(event.call for event in events if event.call is not None))
 
 
 def _row(call: Call) -> dict[str, Any]:
@@ -113,7 +113,7 @@ def _row(call: Call) -> dict[str, Any]:
     return {
         "source": first.source,
         "session": first.session,
-        "began_at": summary.began_at or first.received_at,
+        "began_at": summary.started_at or first.received_at,
         "summary": summary,
         "ending": _ending(summary, relay().clock() - call.events[-1].received_at),
         "reason": summary.result and summary.result.reason,
