@@ -11,7 +11,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from relay.config import Alerts
-from relay.store import ReportState
+from relay.store import ReportState, TargetFigures
 from relay.store.alert_state import Alert, ConditionKind
 
 FLAPS_WITHIN = timedelta(minutes=10)  # what is back so soon after its end is not sent anew, unless it stays as long
@@ -27,14 +27,9 @@ _NOTHING = Alert(kind=SUMMARY, name="")  # was said
 _COUNTED: tuple[ConditionKind, ...] = ("dead", "unreadable", "missed")
 
 
-class TargetStatus(Struct, frozen=True, kw_only=True):
-    name: str
-    state: str
-    reason: str | None = None
+class TargetStatus(TargetFigures, frozen=True, kw_only=True):
     since: datetime | None = None  #: when it stopped being open
     open_since: datetime | None = None  #: as far as was watched
-    due: int = 0
-    oldest_due_at: datetime | None = None
 
 
 class SourceStatus(Struct, frozen=True, kw_only=True):

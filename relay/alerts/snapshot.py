@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 
 from msgspec import Struct
+from msgspec.structs import asdict
 
 from relay.alerts.evaluate import Snapshot, SourceStatus, TargetStatus, summary_moment
 from relay.calls.missed_calls import missed_calls, waiting_clients
@@ -44,22 +45,22 @@ class SnapshotCollector:
         self._started_at = self._started_at or now
         try:
             self._store.database.prove_writable(now)
-            snapshot = self.look(now, self._started_at)
+            names = self._store.queries.target_names(self._settings.targets)
+            figures = [self._store.queries.target_figures(name, now) for name in names]
+            snapshot = self.look(figures, now, self._started_at)
         except StoreError:
             self._store_down_since = self._store_down_since or now
             return Snapshot(now=now, store_down_since=self._store_down_since)
         self._store_down_since = None
         return snapshot
 
-    def look(self, now: datetime, watched_since: datetime) -> Snapshot:
+    def look(self, targets: Iterable[TargetFigures], now: datetime, watched_since: datetime) -> Snapshot:
         """Return what the store and the disk say. Raises StoreError."""
         store, settings = self._store, self._settings
-        names = store.queries.target_names(settings.targets)
-        figures = {name: store.queries.target_figures(name, now) for name in names}
-        at = settings.alerts.summary
+        figures, at = {each.name: each for each in targets}, settings.alerts.summary
         return Snapshot(
             now=now,
-            targets=tuple(self._target(figures[name], now) for name in settings.targets),
+            targets=tuple(self._target(each, now) for name, each in figures.items() if name in settings.targets),
             sources=tuple(self._sources(now, watched_since)),
             dead={name: each.dead for name, each in figures.items() if each.dead or name in settings.targets},
             unreadable=store.pages.quarantined(),
@@ -112,12 +113,5 @@ class SnapshotCollector:
         is_open = figures.state == "open"
         open_since = (self._open_since.get(figures.name) or now) if is_open else None
         self._open_since[figures.name] = open_since
-        return TargetStatus(
-            name=figures.name,
-            state=figures.state,
-            reason=figures.reason,
-            since=None if is_open else self._store.targets.health(figures.name).since,
-            open_since=open_since,
-            due=figures.due,
-            oldest_due_at=figures.oldest_due_at,
-        )
+        since = None if is_open else self._store.targets.health(figures.name).since
+        return TargetStatus(**asdict(figures), since=since, open_since=open_since)

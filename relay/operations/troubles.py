@@ -16,7 +16,7 @@ from relay.alerts.messages import sentences, waiting
 from relay.clock import EPOCH
 from relay.errors import StoreError
 from relay.i18n import gettext, moment, ngettext
-from relay.operations.serializers import JSONDict
+from relay.store import TargetFigures
 from relay.wiring import Relay
 
 _RANKS = (
@@ -47,11 +47,10 @@ class Trouble(Struct, frozen=True):
     reason: str | None = None  #: in the words of the target
 
 
-def troubles(relay: Relay, targets: Sequence[JSONDict]) -> list[Trouble]:
-    """Return what is wrong, of targets by the records of `stats.targets`."""
+def troubles(relay: Relay, targets: Sequence[TargetFigures]) -> list[Trouble]:
     now = relay.clock()
     # as if it had been watched for ever; a source that never sent is no trouble yet
-    seen = relay.alerts.collector.look(now, now)
+    seen = relay.alerts.collector.look(targets, now, now)
     seen = replace(seen, targets=tuple(replace(target, open_since=EPOCH) for target in seen.targets))
     known = conditions(seen, replace(relay.settings.alerts, down_for=timedelta(0)))
     present = [
@@ -70,13 +69,13 @@ def _of_condition(relay: Relay, condition: Condition) -> Trouble:
     return Trouble(condition.kind, condition.name, sentence, advice, condition.reason or None)
 
 
-def _of_targets(targets: Sequence[JSONDict]) -> Iterator[Trouble]:
-    for record in targets:
-        name, count = record["target"], record["due"]
-        if record["state"] == "paused":
+def _of_targets(targets: Sequence[TargetFigures]) -> Iterator[Trouble]:
+    for target in targets:
+        name, count = target.name, target.due
+        if target.state == "paused":
             sentence = waiting(gettext("%(name)s is paused", name=name), count)
             yield Trouble("paused", name, sentence, gettext("What comes is kept until you resume."))
-        elif record["state"] == "removed" and count:
+        elif target.state == "removed" and count:
             sentence = waiting(gettext("%(name)s is not in the configuration any more", name=name), count)
             advice = gettext("Move them to another target: relay replay --target %(name)s --to TARGET", name=name)
             yield Trouble("removed", name, sentence, advice)
