@@ -102,7 +102,8 @@ def evaluate(snapshot: Snapshot, state: Mapping[str, Alert], settings: Alerts) -
     with_summary = _is_summary_due(snapshot, state.get(SUMMARY))
     if with_summary:
         sent[SUMMARY] = Alert(kind=SUMMARY, name="", last_sent=snapshot.now)
-    if (notices or with_summary) and _has_just_sent(state, snapshot.now):
+    ages = [_age(alert.last_sent, snapshot.now) for alert in state.values()]
+    if (notices or with_summary) and any(timedelta(0) <= age < AT_MOST_EVERY for age in ages):
         return Evaluation((), False, unsent, unsent)
     return Evaluation(notices, with_summary, sent, unsent)
 
@@ -180,10 +181,6 @@ def _unsent(notice: Notice, state: Mapping[str, Alert], sent: Mapping[str, Alert
     if before is None or (notice.transition == "firing" and before.resolved_at is not None):
         return replace(sent[notice.condition.key], last_sent=None)
     return before
-
-
-def _has_just_sent(state: Mapping[str, Alert], now: datetime) -> bool:
-    return any(timedelta(0) <= _age(alert.last_sent, now) < AT_MOST_EVERY for alert in state.values())
 
 
 def _age(moment: datetime | None, now: datetime) -> timedelta:

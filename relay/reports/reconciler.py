@@ -44,8 +44,7 @@ _AGAIN_AFTER = timedelta(minutes=1)
 _LONGEST_WAIT = timedelta(hours=25)  # until the day's requests are counted anew
 _LEGS_AT_ONCE = 100  # sessions in one question
 
-Progress = Callable[[int], None]
-"""Is told of each call that was compared."""
+Progress = Callable[[int], None]  # is told how many calls were compared
 
 
 class Missing(Struct, frozen=True):
