@@ -31,7 +31,7 @@ from relay.uis_api.data_api import Account
 class Relay:
     """The parts, put together."""
 
-    def __init__(self, settings: Settings, clock: Clock) -> None:
+    def __init__(self, settings: Settings, *, clock: Clock = now_utc) -> None:
         self.settings, self.clock = settings, clock
         self.store = store = Store(settings.storage.url)
         self.metrics = Metrics(settings, store, clock)
@@ -90,10 +90,6 @@ class Relay:
     def close(self) -> None:
         self.rejections.flush()
         self.store.close()
-
-
-def build(settings: Settings, *, clock: Clock = now_utc) -> Relay:
-    return Relay(settings, clock)
 
 
 def _buckets(settings: Settings) -> dict[Shard, TokenBucket]:
