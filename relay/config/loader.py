@@ -15,10 +15,10 @@ from typing import Any, Literal, NoReturn, TypeVar, get_args, get_origin, get_ty
 import msgspec
 
 from relay.config import conversions, schema, validators
-from relay.config.alerting import LANGUAGES, Alerts
+from relay.config.alerting import Alerts
 from relay.config.rule import Rule
 from relay.errors import ConfigError
-from relay.i18n import Message, join, said
+from relay.i18n import LANGUAGES, Message, join, said
 
 Table = TypeVar("Table", bound=msgspec.Struct)
 
