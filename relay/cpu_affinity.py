@@ -48,9 +48,8 @@ def _run(cores: set[int]) -> None:
     while True:
         time.sleep(_MEASURE_EVERY_S)
         now = _ticks(cores)
-        own, others = _shares(before, now, current)
+        chosen = choose(current, *_shares(before, now, current))
         before = now
-        chosen = choose(current, own, others)
         if chosen != current:
             current = chosen
             _allow(cores if chosen is None else {chosen})

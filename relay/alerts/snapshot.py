@@ -50,22 +50,6 @@ def source_statuses(
     return tuple(map(status, settings.sources.values()))
 
 
-class WaitingClients:
-    """Finds who called in vain and waits for a call back; once a minute, for it reads all calls of days."""
-
-    def __init__(self, settings: Settings, store: Store) -> None:
-        self._is_wanted, self._store = bool(settings.alerts.missed_for), store
-        self._found: Mapping[str, Sequence[datetime]] = {}
-        self._found_at = EPOCH
-
-    def since(self, now: datetime) -> Mapping[str, Sequence[datetime]]:
-        """Return by source since when; nothing where nobody wants to be told. Raises StoreError."""
-        if self._is_wanted and abs(now - self._found_at) >= _MISSED_EVERY:
-            self._found_at = now
-            self._found = waiting_clients(missed_calls(self._store.queries.told_calls(now - _MISSED_WITHIN)))
-        return self._found
-
-
 class SnapshotCollector:
     """`token_ends`: when the tokens of targets end, by target."""
 
@@ -73,9 +57,20 @@ class SnapshotCollector:
         self._settings, self._store, self._clock = settings, store, clock
         self._token_ends = token_ends
         self._started_at: datetime | None = None
-        self._open_since: dict[str, datetime] = {}
+        self._open_since: dict[str, datetime | None] = {}
         self._store_down_since: datetime | None = None
-        self.waiting = WaitingClients(settings, store)
+        self._missed: Mapping[str, Sequence[datetime]] = {}
+        self._missed_read_at = EPOCH
+
+    def missed(self, now: datetime) -> Mapping[str, Sequence[datetime]]:
+        """Return by source since when clients wait for a call back; nothing where nobody wants to be told.
+
+        Once a minute, for it reads all calls of days. Raises StoreError.
+        """
+        if self._settings.alerts.missed_for and abs(now - self._missed_read_at) >= _MISSED_EVERY:
+            self._missed_read_at = now
+            self._missed = waiting_clients(missed_calls(self._store.queries.told_calls(now - _MISSED_WITHIN)))
+        return self._missed
 
     def collect(self) -> Snapshot:
         now = self._clock()
@@ -93,16 +88,17 @@ class SnapshotCollector:
         store.database.prove_writable(now)
         names = store.queries.target_names(settings.targets)
         figures = {name: store.queries.target_figures(name, now) for name in names}
+        at = settings.alerts.summary
         return Snapshot(
             now=now,
             targets=tuple(self._target(figures[name], now) for name in settings.targets),
             sources=source_statuses(settings, store, now, watched_since),
             dead={name: each.dead for name, each in figures.items() if each.dead or name in settings.targets},
             unreadable=store.pages.quarantined(),
-            missed=self.waiting.since(now),
+            missed=self.missed(now),
             token_ends=self._token_ends,
             free_bytes=store.database.free_bytes(),
-            summary_at=self._summary_at(now),
+            summary_at=None if at is None else summary_moment(at, settings.timezone, now),
         )
 
     def summary(self) -> Summary:
@@ -121,22 +117,16 @@ class SnapshotCollector:
             ),
         )
 
-    def _summary_at(self, now: datetime) -> datetime | None:
-        at = self._settings.alerts.summary
-        return None if at is None else summary_moment(at, self._settings.timezone, now)
-
     def _target(self, figures: TargetFigures, now: datetime) -> TargetStatus:
         is_open = figures.state == "open"
-        if is_open:
-            self._open_since.setdefault(figures.name, now)
-        else:
-            self._open_since.pop(figures.name, None)
+        open_since = (self._open_since.get(figures.name) or now) if is_open else None
+        self._open_since[figures.name] = open_since
         return TargetStatus(
             name=figures.name,
             state=figures.state,
             reason=figures.reason,
             since=None if is_open else self._store.targets.health(figures.name).since,
-            open_since=self._open_since.get(figures.name),
+            open_since=open_since,
             due=figures.due,
             oldest_due_at=figures.oldest_due_at,
         )

@@ -10,7 +10,6 @@ from msgspec import Struct
 
 from relay.models import CallEvent
 
-_CALL_BACKS = ("sitephone", "callapi")
 _NUMBER_MIN = 7  # digits: what has fewer is a colleague's extension
 _NATIONAL = 10  # digits: those before are a country, or the way out of one
 Phase = Literal["ringing", "over", "recorded", "nothing"]
@@ -89,14 +88,16 @@ class CallHistory(Struct, frozen=True):
     @property
     def is_call_back(self) -> bool:
         """Did UIS call both, because a site, a program or the automatic call-back asked for it?"""
-        sources = ((call.call_source or "").strip().lower() for call in self.calls)
-        return any(source in _CALL_BACKS or source.startswith("auto_back_call_") for source in sources)
+        return self.is_called_by_uis or "sitephone" in self._sources
 
     @property
     def is_called_by_uis(self) -> bool:
         """Did UIS call the client by itself, because a program or its automatic call-back asked for it?"""
-        sources = ((call.call_source or "").strip().lower() for call in self.calls)
-        return any(source == "callapi" or source.startswith("auto_back_call_") for source in sources)
+        return any(source == "callapi" or source.startswith("auto_back_call_") for source in self._sources)
+
+    @property
+    def _sources(self) -> list[str]:
+        return [(call.call_source or "").strip().lower() for call in self.calls]
 
     @property
     def is_answered(self) -> bool:

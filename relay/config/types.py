@@ -45,9 +45,8 @@ def duration(value: object) -> timedelta:
         return timedelta(0)
     match = _DURATION.fullmatch(value) if isinstance(value, str) else None
     if match is None:
-        raise ValueError(
-            Message('%(value)s is not a duration; write it like "30s", "5m", "72h" or "30d"', value=repr(value))
-        )
+        text = Message('%(value)s is not a duration; write it like "30s", "5m", "72h" or "30d"', value=repr(value))
+        raise ValueError(text)
     try:
         span = timedelta(seconds=float(match[1]) * _UNITS[match[2]])
     except OverflowError:

@@ -18,7 +18,7 @@ from relay.models import Outcome
 from relay.reports.report_call import CALL_FIELDS, LEG_FIELDS, write_time
 from relay.store import Store
 from relay.uis_api.call_api import CallApi
-from relay.uis_api.data_api import DataApi
+from relay.uis_api.data_api import Account, DataApi
 from relay.uis_api.json_rpc import ApiError
 
 _WORKERS = 1  # `relay work` beside the web processes
@@ -93,7 +93,7 @@ def ask_reports(settings: Settings, clock: Clock, patience: timedelta = timedelt
     for source in settings.sources.values():
         if source.report is not None:
             hasty = replace(source.report, timeout=min(source.report.timeout, patience))
-            with closing(DataApi(hasty, clock, {})) as api:
+            with closing(DataApi(hasty, clock, Account())) as api:
                 name = gettext("%(source)s, UIS's report of calls", source=source.name)
                 yield name, _ask_report(api, source, clock())
 

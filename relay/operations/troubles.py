@@ -70,7 +70,7 @@ def _snapshot(relay: Relay, targets: Sequence[JSONDict], now: datetime) -> Snaps
         sources=source_statuses(relay.settings, relay.store, now, now),
         dead={record["target"]: record["dead"] for record in targets},
         unreadable=relay.store.pages.quarantined(),
-        missed=relay.alerts.waiting.since(now),
+        missed=relay.alerts.collector.missed(now),
         token_ends=relay.token_ends,
         free_bytes=relay.store.database.free_bytes(),
     )

@@ -10,15 +10,14 @@ import itertools
 import json
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from msgspec import Struct
 
 from relay.clock import Clock
-from relay.config import HttpTarget, UisApi
+from relay.config import UisApi
 from relay.errors import RelayError
 from relay.i18n import WITH_REASON, Message
-from relay.targets.error_text import Mask
 from relay.targets.http_client import Client, NoAnswer, Response
 
 _HEADERS = {"Content-Type": "application/json; charset=UTF-8"}
@@ -175,18 +174,11 @@ def _not_an_answer(response: Response, api: Api) -> ApiError:
 class JsonRpc:
     """Asks one account. Not for several threads at once."""
 
-    def __init__(self, api: Api, settings: UisApi, clock: Clock) -> None:
-        self._api, self._settings, self._clock = api, settings, clock
-        place = HttpTarget(
-            name=api.name,
-            url=settings.address,
-            timeout=settings.timeout,
-            connect_timeout=settings.connect_timeout,
-            proxy=settings.proxy,
-            ca_file=settings.ca_file,
-            verify_tls=settings.verify_tls,
-        )
-        self._client = Client(place, mask=Mask([settings.key]))
+    api: ClassVar[Api]
+
+    def __init__(self, settings: UisApi, clock: Clock) -> None:
+        self._settings, self._clock = settings, clock
+        self._client = Client(settings)
         self._numbers = itertools.count(1)
 
     @property
@@ -206,10 +198,9 @@ class JsonRpc:
         }
         content = json.dumps(body, ensure_ascii=False).encode()
         try:
-            response = self._client.request(
-                "POST", self._settings.address, _HEADERS, content, body_max=self._api.answer_max
-            )
+            url, most = self._settings.address, self.api.answer_max
+            response = self._client.request("POST", url, _HEADERS, content, body_max=most)
         except NoAnswer as exc:
-            states: dict[str, State] = {"misconfigured": "misconfigured", "unclear": self._api.lost}
+            states: dict[str, State] = {"misconfigured": "misconfigured", "unclear": self.api.lost}
             raise ApiError(states.get(exc.outcome.name, "later"), exc.outcome.reason) from exc
-        return read_answer(response, self._clock(), self._api)
+        return read_answer(response, self._clock(), self.api)

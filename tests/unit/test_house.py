@@ -50,6 +50,7 @@ ALLOWED: dict[str, set[str]] = {
         "alerts",
         "clicks",
         "reports",
+        "uis_api",
     },
     "bootstrap": VALUES | {"config", "hosting", "store"},
     "operations": VALUES

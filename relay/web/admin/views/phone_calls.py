@@ -11,7 +11,7 @@ from flask import Blueprint, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 from werkzeug.exceptions import BadRequest
 
-from relay.calls.summary import CallSummary, summarise
+from relay.calls.summary import CallSummary
 from relay.errors import NotFound
 from relay.i18n import gettext
 from relay.models import Delivery, DeliveryState, Event
@@ -124,7 +124,7 @@ def _is_missed(events: list[Event]) -> bool:
 
 
 def _summary(events: list[Event]) -> CallSummary:
-    return summarise([event.call for event in events if event.call is not None])
+    return CallSummary(tuple(event.call for event in events if event.call is not None))
 
 
 def _row(call: StoredCall) -> dict[str, Any]:
@@ -132,7 +132,7 @@ def _row(call: StoredCall) -> dict[str, Any]:
     return {
         "source": first.source,
         "session": first.session,
-        "began_at": summary.began_at or first.received_at,
+        "began_at": summary.started_at or first.received_at,
         "summary": summary,
         "ending": _ending(summary, relay().clock() - call.events[-1].received_at),
         "reason": summary.result and summary.result.reason,
