@@ -50,6 +50,19 @@ def source_statuses(
     return tuple(map(status, settings.sources.values()))
 
 
+def target_status(store: Store, figures: TargetFigures, open_since: datetime | None) -> TargetStatus:
+    """Return how a target is doing. Raises StoreError."""
+    return TargetStatus(
+        name=figures.name,
+        state=figures.state,
+        reason=figures.reason,
+        since=None if figures.state == "open" else store.targets.health(figures.name).since,
+        open_since=open_since,
+        due=figures.due,
+        oldest_due_at=figures.oldest_due_at,
+    )
+
+
 class SnapshotCollector:
     """`token_ends`: when the tokens of targets end, by target."""
 
@@ -118,15 +131,6 @@ class SnapshotCollector:
         )
 
     def _target(self, figures: TargetFigures, now: datetime) -> TargetStatus:
-        is_open = figures.state == "open"
-        open_since = (self._open_since.get(figures.name) or now) if is_open else None
+        open_since = (self._open_since.get(figures.name) or now) if figures.state == "open" else None
         self._open_since[figures.name] = open_since
-        return TargetStatus(
-            name=figures.name,
-            state=figures.state,
-            reason=figures.reason,
-            since=None if is_open else self._store.targets.health(figures.name).since,
-            open_since=open_since,
-            due=figures.due,
-            oldest_due_at=figures.oldest_due_at,
-        )
+        return target_status(self._store, figures, open_since)

@@ -9,6 +9,7 @@ from typing import Literal
 from msgspec import Struct
 
 from relay.models import CallEvent
+from relay.uis import phones
 
 _NUMBER_MIN = 7  # digits: what has fewer is a colleague's extension
 _NATIONAL = 10  # digits: those before are a country, or the way out of one
@@ -19,7 +20,7 @@ def digits_of_client(number: str | None) -> str | None:
     """Return the digits that a client is known by, however his country is written; None: it is a colleague, or the
     number was withheld.
     """
-    digits = "" if number is None else "".join(filter(str.isdigit, number))
+    digits = phones.digits(number or "")
     return digits[-_NATIONAL:] if len(digits) >= _NUMBER_MIN else None
 
 

@@ -25,6 +25,7 @@ from relay.periodic import Periodic
 from relay.reports import report_call
 from relay.reports.report_call import CALL_FIELDS, LEG_FIELDS, ReportCall, Row
 from relay.store import KnownCall, ReportState, Store
+from relay.uis import phones
 from relay.uis_api.data_api import Account, DataApi, TooManyRows, least_interval
 from relay.uis_api.json_rpc import ApiError
 
@@ -148,8 +149,8 @@ class Reconciler:
             return list({call.session: call for call in halves}.values())
         calls = [call for row in rows if (call := self._read(row, zone)) is not None]
         settled = self._clock() - self._report.settle
-        left_out = {_digits(line) for line in self._report.skip_lines}
-        chosen = [call for call in calls if call.ended_at <= settled and _digits(call.line) not in left_out]
+        left_out = {phones.digits(line) for line in self._report.skip_lines}
+        chosen = [call for call in calls if call.ended_at <= settled and phones.digits(call.line) not in left_out]
         return list({call.session: call for call in chosen}.values())
 
     def _read(self, row: Row, zone: ZoneInfo) -> ReportCall | None:
@@ -202,10 +203,6 @@ def _if_allowed(ask: Callable[[], T], otherwise: T) -> T:
         if exc.state == "later":
             raise
         return otherwise
-
-
-def _digits(number: str) -> str:
-    return "".join(filter(str.isdigit, number))
 
 
 class ReportLoop(Periodic):

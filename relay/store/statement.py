@@ -165,23 +165,15 @@ def _json(type_: Any) -> _Conversion:
     return _Conversion(msgspec.json.Decoder(type_).decode, lambda value: _encoder.encode(value).decode())
 
 
-def _said(text: str) -> str:
-    return i18n.decode(text) if text.startswith(i18n.MARK) else text
-
-
-def _kept(text: str) -> str:
-    return i18n.encode(text) if isinstance(text, i18n.Message) else text
-
-
 _CONVERSIONS: Mapping[Any, _Conversion] = {
     bool: _Conversion(bool, None),
     datetime: _Conversion(from_us, to_us),
     CallEvent: _json(CallEvent),
     tuple[Exchange, ...]: _Conversion(msgspec.json.Decoder(tuple[Exchange, ...]).decode, _encoder.encode),
-    Words: _Conversion(_said, _kept),
+    Words: _Conversion(i18n.decode, lambda text: i18n.encode(text) if isinstance(text, i18n.Message) else text),
     tuple[Words, ...]: _Conversion(
-        lambda text: tuple(map(_said, msgspec.json.decode(text))),
-        lambda texts: _encoder.encode([_kept(text) for text in texts]).decode(),
+        lambda text: tuple(map(i18n.decode, msgspec.json.decode(text))),
+        lambda texts: _encoder.encode(list(map(i18n.encode, texts))).decode(),
     ),
     tuple[datetime, ...]: _Conversion(
         lambda text: tuple(map(from_us, msgspec.json.decode(text))),

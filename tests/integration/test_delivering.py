@@ -105,7 +105,7 @@ def test_a_refusal_is_dead_at_once_with_the_targets_words_and_lets_the_call_go_o
     post_call(relay, 7)
 
     eventually(lambda: sorted(states(relay)) == ["dead"] + ["delivered"] * 4, "one dead, four delivered")
-    [dead] = relay.store.queries.dead_letters(Selection())
+    [dead] = relay.store.queries.letters(Selection())
     assert "недопустимое имя" in dead.reason
 
 
@@ -220,7 +220,7 @@ def test_a_bad_event_among_good_ones_dies_with_its_reason_and_an_outage_kills_no
         eventually(lambda: states(stored)[-1] == "delivered", "the good one passes")
     dispatcher.stop(5)
 
-    [dead] = stored.store.queries.dead_letters(Selection())
+    [dead] = stored.store.queries.letters(Selection())
     assert isinstance(dead, Delivery)
     assert dead.session == "0"
     assert dead.reason == "failed 3 times; last: stumbled"

@@ -294,7 +294,7 @@ def test_what_people_ask_is_found_by_index_and_never_by_walking_through_everythi
     """With a million events a walk takes seconds; the plan is the same with seven."""
     asked: list[str] = []  # with their values
     event.listen(kept.store.database._reader, "checkout", lambda driver, *_: driver.set_trace_callback(asked.append))
-    assert len(list(kept.store.queries.dead_letters(Selection()))) == 3
+    assert len(list(kept.store.queries.letters(Selection()))) == 3
     kept.store.queries.target_figures("onec", kept.clock())
     kept.store.queries.taken_since("trade", kept.clock())
     kept.store.queue.poll("me")
