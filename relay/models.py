@@ -1,7 +1,4 @@
-"""The values that pass through the house, frozen: what UIS said, what is to be sent, what a try came to.
-
-Knows no JSON, no SQL and no HTTP.
-"""
+"""The values that pass through the house, frozen: what UIS said, what is to be sent, what a try came to."""
 
 from __future__ import annotations
 
@@ -120,10 +117,7 @@ class Shard(Struct, frozen=True):
 
 
 def slot(source: str, session: str | None) -> int:
-    """Return the number by which a call is assigned to a shard: the same for all its events, everywhere and for ever.
-
-    Events without a session share one.
-    """
+    """Return the number that assigns a call to a shard: the same for all its events, everywhere and for ever."""
     digest = hashlib.blake2b(f"{source} {session or ''}".encode(errors="replace"), digest_size=2).digest()
     return int.from_bytes(digest)
 

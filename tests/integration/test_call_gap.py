@@ -229,7 +229,7 @@ def test_the_gap_outlives_the_process_that_delivered(spaced: Relay, clock: FakeC
     post_call(spaced, 7)
     SteppedLane(spaced, "onec", clock).deliver()
     spaced.close()
-    again = wiring.build(spaced.settings, clock=clock)
+    again = wiring.Relay(spaced.settings, clock=clock)
     lane = SteppedLane(again, "onec", clock)  # under a new epoch
 
     assert lane.deliver() == []
