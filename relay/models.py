@@ -78,7 +78,7 @@ class ToldCall(Struct, frozen=True):
 class Event(Struct, frozen=True, kw_only=True):
     """A notification as it stands in the store."""
 
-    seq: int  #: order of acceptance
+    seq: int = 0  #: order of acceptance; given in the commit that stores it
     id: str
     source: str
     endpoint: str
@@ -87,14 +87,14 @@ class Event(Struct, frozen=True, kw_only=True):
     session: str | None
     received_at: datetime
     raw: bytes  #: as it came, secrets masked
-    edited: bytes | None  #: what the operator made of it
+    edited: bytes | None = None  #: what the operator made of it
     is_query_string: bool  #: the bytes are a query string
     zone: str  #: the account's time zone when it was understood
     call: CallEvent | None
     problem: Words | None
     notes: tuple[Words, ...]
-    duplicate_times: tuple[datetime, ...]  #: when UIS sent the same again (the latest of them)
-    duplicate_count: int  #: how often
+    duplicate_times: tuple[datetime, ...] = ()  #: when UIS sent the same again (the latest of them)
+    duplicate_count: int = 0  #: how often
     origin: Literal["report"] | None = None  #: UIS's report of calls: no notification of it came; None: it was one
 
     @property
