@@ -18,7 +18,7 @@ from functools import lru_cache
 from typing import Any
 from urllib.parse import parse_qsl, quote, quote_plus, urlsplit
 
-from relay.config import Secret, Target
+from relay.config import Secret, Target, UisApi
 from relay.i18n import Message
 
 _WAIT_MAX_S = 10**8  # three years: what is longer is no time, and timedelta and datetime have an end
@@ -152,7 +152,7 @@ def _mask_of(secrets: tuple[str, ...]) -> Mask:
     return Mask(secrets)
 
 
-def secrets_of(target: Target) -> Iterator[str]:
+def secrets_of(target: Target | UisApi) -> Iterator[str]:
     """Yield everything in a target's settings that must not be seen, whatever its key is called."""
     for name in target.__struct_fields__:
         yield from _within(getattr(target, name))

@@ -27,7 +27,7 @@ from requests.cookies import RequestsCookieJar, extract_cookies_to_jar
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.exceptions import NameResolutionError, NewConnectionError
 
-from relay.config import ROOT, Target
+from relay.config import ROOT, Target, UisApi
 from relay.errors import RelayError
 from relay.i18n import Message, change, join
 from relay.models import Exchange, Outcome
@@ -90,7 +90,7 @@ class Client:
     `report` is told of each request with its answer.
     """
 
-    def __init__(self, settings: Target, *, mask: Mask | None = None, admit: Admit | None = None) -> None:
+    def __init__(self, settings: Target | UisApi, *, mask: Mask | None = None, admit: Admit | None = None) -> None:
         self._timeout = (settings.connect_timeout.total_seconds(), settings.timeout.total_seconds())
         self._proxies = {"http": settings.proxy, "https": settings.proxy} if settings.proxy else {}
         ca_file = None if settings.ca_file is None else str(ROOT / settings.ca_file)

@@ -14,8 +14,7 @@ from urllib.parse import unquote_to_bytes
 from relay.errors import MalformedEvent
 from relay.i18n import Message
 from relay.uis import json_repair, variables
-from relay.uis.credentials import KEYS
-from relay.uis.variables import JSON, VARIABLES, Ambiguous, Unfilled, is_deep, is_unsubstituted
+from relay.uis.variables import JSON, SECRETS, VARIABLES, Ambiguous, Unfilled, is_deep, is_unsubstituted
 
 _TOO_DEEP = Message("the body is nested too deeply to be a notification")
 _UTF8_SEQUENCES = re.compile(rb"[\xc2-\xdf][\x80-\xbf]|[\xe0-\xef][\x80-\xbf]{2}|[\xf0-\xf4][\x80-\xbf]{3}")
@@ -114,7 +113,7 @@ def _emptied(value: JSON, depth: int) -> JSON:
 def _without_secrets(pairs: Iterable[tuple[str, JSON]], *, is_nested: bool = False) -> Iterator[tuple[str, JSON]]:
     """Yield the fields without the secrets, with the placeholders that were left marked; those of groups too."""
     for key, value in pairs:
-        if key.strip().lower() in KEYS:
+        if key.strip().lower() in SECRETS:
             continue
         if type(value) is str and is_unsubstituted(value, key):
             yield key, Unfilled(value)

@@ -54,6 +54,16 @@ def _international(bare: str) -> str | None:
     return "+" + bare
 
 
+def digits(text: str) -> str:
+    return "".join(filter(str.isdigit, text))
+
+
+def significant_digits(text: str) -> str:
+    """Return the digits that every spelling of a number has: of a Russian one those after +7 or 8."""
+    number = digits(text)
+    return number[1:] if len(number) == 11 and number[0] in "78" else number
+
+
 def as_uis_writes(number: str) -> str:
     """Return 11 digits without the plus: what UIS sends, and what the 1C receiver's column takes."""
     return number[1:] if number.startswith("+") and number[1:].isdigit() else number

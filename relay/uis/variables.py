@@ -117,6 +117,9 @@ VARIABLES: dict[str, Variable] = {
     **{name: Variable(kind, None) for kind, names in _UNMAPPED.items() for name in names.split()},
 }
 
+SECRETS = frozenset({"token", "integration_key"})
+"""The names of constants that are secrets: the relay's own, and the one that Novofon's templates have."""
+
 TEXTS = ("text", "direction", "extension", "link")
 """Where a placeholder that was left is an empty text for a receiver that knows UIS alone; elsewhere it is null."""
 

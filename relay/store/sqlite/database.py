@@ -40,7 +40,7 @@ _PAGES_KEPT = 64  # free ones that the next events will need anyway
 
 
 class SqliteDatabase(Database):
-    """One SQLite file. Opens nothing until it is used, and nothing that a fork would share."""
+    """One SQLite file."""
 
     def __init__(self, url: str) -> None:
         self.path = Path(url.removeprefix("sqlite:///"))
@@ -58,14 +58,12 @@ class SqliteDatabase(Database):
         self.changes = FileChanges(self)
 
     def owner_lock(self, owner: str) -> FileLock:
-        """Held by a process for as long as it lives: while it is, its leases hold."""
         return FileLock(self.path.with_name(f"{self.path.name}.owner-{owner}"))
 
     def role_lock(self, role: str) -> FileLock:
         return self.owner_lock(role)
 
     def token_lock(self, target: str) -> FileLock:
-        """Held by whoever exchanges the target's tokens: each may be exchanged once only."""
         return FileLock(self.path.with_name(f"{self.path.name}.token-{target}"))
 
     def is_dead(self, owner: str) -> bool:
@@ -204,7 +202,6 @@ class SqliteDatabase(Database):
             yield connection
 
     def close(self) -> None:
-        """Closes when the write that is under way has ended; afterwards nothing opens it again."""
         self._closed = True
         with contextlib.suppress(StoreError), self.lock.held(WRITE_TIMEOUT_S):
             self._forget_connection()
@@ -375,10 +372,11 @@ def _is_busy(exc: Exception) -> bool:
     return isinstance(original, sqlite3.OperationalError) and any(word in str(original) for word in ("locked", "busy"))
 
 
+_NO_RIGHT = Message("let the user that runs the relay write to it; the relay goes on by itself")
 _REMEDIES = {
     "full": Message("free some space; the relay goes on by itself"),
-    "readonly": Message("let the user that runs the relay write to it; the relay goes on by itself"),
-    "read-only": Message("let the user that runs the relay write to it; the relay goes on by itself"),
+    "readonly": _NO_RIGHT,
+    "read-only": _NO_RIGHT,
     "unable to open": Message("let the user that runs the relay open it"),
     "malformed": Message("stop the relay, and go back to a copy with `relay restore FILE`"),
 }

@@ -199,7 +199,7 @@ class _Call(CallWorkflow):
         params = {
             "ownerTypeId": _OWNER_TYPES[kind],
             "ownerId": number,
-            "deadline": task.due_at.astimezone(ZoneInfo(self._event.zone)).isoformat(timespec="seconds"),
+            "deadline": task.deadline.astimezone(ZoneInfo(self._event.zone)).isoformat(timespec="seconds"),
             "title": task.title,
             "description": task.text,
             "responsibleId": self._done.get("responsible") or self._settings.default_user,

@@ -12,7 +12,7 @@ from werkzeug.exceptions import BadRequest
 
 from relay.errors import Conflict
 from relay.i18n import gettext
-from relay.ingest.service import parse
+from relay.intake.service import parse
 from relay.models import Event, Exchange
 from relay.observability.logging import hide_links
 from relay.operations import serializers
