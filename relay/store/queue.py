@@ -18,13 +18,11 @@ from relay.clock import to_us
 from relay.i18n import encode
 from relay.models import (
     Attempt,
-    AttemptExchanges,
     ClaimedDelivery,
     Delivery,
-    DeliveryState,
-    Exchange,
     Shard,
     TargetHealth,
+    Verdict,
 )
 from relay.store import call_order, target_state
 from relay.store.engine import PATIENT_TIMEOUT_S, Database
@@ -36,13 +34,11 @@ from relay.store.tables import (
     DELIVERY,
     DUE,
     EVENT,
-    EXCHANGES,
     HEALTH,
     IN_LANE,
     UNFINISHED,
     attempts,
     deliveries,
-    exchanges,
 )
 
 
@@ -91,12 +87,8 @@ _same_attempt = Statement(
     "SELECT 1 FROM attempts WHERE delivery_seq = :seq AND number = :number AND at = :at AND outcome = :outcome"
 )
 _insert_attempts = ManyRows.insert(attempts, without=("seq",))
-_save_exchanges = ManyRows(
-    {column.name: column for column in exchanges.c},
-    """
-    INSERT INTO exchanges (delivery_seq, at, exchanges) VALUES :rows
-    ON CONFLICT (delivery_seq) DO UPDATE SET at = excluded.at, exchanges = excluded.exchanges
-    """,
+_drop_exchanges = Statement(
+    "UPDATE attempts SET exchanges = NULL WHERE delivery_seq IN :seqs AND exchanges IS NOT NULL"
 )
 _note_error = Statement("UPDATE targets SET last_error = :error, last_error_at = :at WHERE name = :target")
 _unclaim = Statement(
@@ -166,15 +158,9 @@ class AttemptResult(Struct, frozen=True, kw_only=True):
 
     delivery: Delivery
     epoch: int
-    state: DeliveryState
-    due_at: datetime
-    failures: int
-    unclear: int
-    delivered_at: datetime | None
-    reason: str | None
+    verdict: Verdict
     remote_id: str | None
     attempt: Attempt | None
-    exchanges: tuple[Exchange, ...] = ()  #: what was sent and answered; replaces that of the attempt before
     call_free_at: datetime | None = None  #: no other delivery of its call before
     health: TargetHealth | None = None  #: the target's, if this attempt has changed it
     claim_next: Claim | None = None  #: claim the lane's next one in the same commit
@@ -287,11 +273,11 @@ def _record(connection: Connection, batch: Sequence[AttemptResult]) -> list[Row 
     for result in batch:
         if result.health is not None:
             target_state.save_health(connection, result.delivery.target, result.epoch, result.health)
-    _insert_attempts.run(
-        connection,
-        [{**ATTEMPT.row(result.attempt), "delivery_seq": result.delivery.seq} for result in new if result.attempt],
-    )
-    _save_exchanges.run(connection, [kept for result in new if (kept := _exchanges_row(result)) is not None])
+    tries = [(result.delivery.seq, result.attempt) for result in new if result.attempt is not None]
+    again = [seq for seq, attempt in tries if attempt.number > 1 and attempt.exchanges]
+    if again:  # only those of the last attempt are kept
+        _drop_exchanges.run(connection, seqs=again)
+    _insert_attempts.run(connection, [{**ATTEMPT.row(attempt), "delivery_seq": seq} for seq, attempt in tries])
     for result in batch:
         if result.attempt is not None and result.attempt.outcome != "delivered":
             at = to_us(result.attempt.at)
@@ -308,36 +294,27 @@ def _record(connection: Connection, batch: Sequence[AttemptResult]) -> list[Row 
 
 
 def _result_row(result: AttemptResult) -> dict[str, Any]:
-    delivery, attempt = result.delivery, result.attempt
+    delivery, attempt, verdict = result.delivery, result.attempt, result.verdict
     return {
         "seq": delivery.seq,
         "epoch": result.epoch,
-        "state": result.state,
+        "state": verdict.state,
         "attempts": delivery.attempts if attempt is None else attempt.number,
-        "failures": result.failures,
-        "unclear": result.unclear,
-        "due_at": to_us(result.due_at),
-        "delivered_at": None if result.delivered_at is None else to_us(result.delivered_at),
-        "reason": None if result.reason is None else encode(result.reason),
+        "failures": verdict.failures,
+        "unclear": verdict.unclear,
+        "due_at": to_us(verdict.next_try_at or verdict.at),  # of what has ended: when; the call's gap begins there
+        "delivered_at": None if verdict.delivered_at is None else to_us(verdict.delivered_at),
+        "reason": None if verdict.reason is None else encode(verdict.reason),
         "remote": result.remote_id,
         "tries": delivery.attempts,
     }
 
 
-def _exchanges_row(result: AttemptResult) -> dict[str, Any] | None:
-    if result.attempt is None or not result.exchanges:
-        return None
-    return EXCHANGES.row(
-        AttemptExchanges(delivery_seq=result.delivery.seq, at=result.attempt.at, exchanges=result.exchanges)
-    )
-
-
 def _save_late(connection: Connection, result: AttemptResult) -> bool:
-    if result.delivered_at is None:
-        return False
-    delivered_at = to_us(result.delivered_at)
-    seq = result.delivery.seq
-    return bool(_save_late_success.run(connection, seq=seq, delivered_at=delivered_at, remote=result.remote_id))
+    seq, delivered_at = result.delivery.seq, result.verdict.delivered_at
+    return delivered_at is not None and bool(
+        _save_late_success.run(connection, seq=seq, delivered_at=to_us(delivered_at), remote=result.remote_id)
+    )
 
 
 def _is_recorded(connection: Connection, result: AttemptResult) -> bool:

@@ -8,25 +8,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import (
-    BigInteger,
-    Boolean,
-    Column,
-    ForeignKey,
-    Index,
-    Integer,
-    LargeBinary,
-    MetaData,
-    Table,
-    Text,
-    text,
-)
+from sqlalchemy import BigInteger, Boolean, Column, ForeignKey, Index, Integer, LargeBinary, MetaData, Table, Text, text
 
 from relay import models
-from relay.models import Attempt, AttemptExchanges, Click, Delivery, Event, TargetHealth, TokenPair
+from relay.models import Attempt, Click, Delivery, Event, TargetHealth, TokenPair
 from relay.store.statement import RowMapper
 
-VERSION = "0013"
+VERSION = "0014"
 """The newest migration: what this program expects of a database."""
 
 metadata = MetaData()
@@ -125,14 +113,7 @@ deliveries = Table(
     Column("remote", Text, key="remote_id"),
     Index("deliveries_event", "event_seq"),
     Index("deliveries_due", "target", "due_at", "event_seq", **_where(DUE)),
-    Index(
-        "deliveries_call",
-        "target",
-        "source",
-        "session",
-        "event_seq",
-        **_where(UNFINISHED),
-    ),
+    Index("deliveries_call", "target", "source", "session", "event_seq", **_where(UNFINISHED)),
     Index("deliveries_dead", "target", "seq", **_where(DEAD)),
     Index("deliveries_delivered", "target", "delivered_at", **_where(DELIVERED)),
 )
@@ -148,15 +129,9 @@ attempts = Table(
     Column("status", Integer),
     Column("outcome", Text, nullable=False),
     Column("reason", Text, nullable=False),
+    Column("exchanges", LargeBinary),  # JSON without secrets; a table of its own cost a statement more a delivery
     Index("attempts_delivery", "delivery_seq"),
-)
-
-exchanges = Table(
-    "exchanges",
-    metadata,
-    Column("delivery_seq", _Seq, ForeignKey("deliveries.seq"), primary_key=True, autoincrement=False),
-    Column("at", BigInteger, nullable=False),  # of the attempt
-    Column("exchanges", LargeBinary, nullable=False),  # JSON without secrets
+    Index("attempts_failed", "at", **_where("outcome <> 'delivered'")),
 )
 
 targets = Table(
@@ -282,7 +257,6 @@ heartbeats = Table(
 EVENT = RowMapper(Event, events)
 DELIVERY = RowMapper(Delivery, deliveries)
 ATTEMPT = RowMapper(Attempt, attempts)
-EXCHANGES = RowMapper(AttemptExchanges, exchanges)
 CLICK = RowMapper(Click, clicks)
 HEALTH = RowMapper(TargetHealth, targets)
 TOKENS = RowMapper(TokenPair, tokens)

@@ -12,7 +12,7 @@ from werkzeug.exceptions import BadRequest
 
 from relay.errors import Conflict
 from relay.i18n import gettext
-from relay.ingest.service import parse
+from relay.intake.service import parse
 from relay.models import Event, Exchange
 from relay.observability.logging import hide_links
 from relay.operations import serializers
@@ -37,7 +37,10 @@ def event(event_id: str) -> ResponseReturnValue:
     of_call = store.pages.call(event.source, event.session).deliveries if event.session else []
     raw, understood = serializers.text(event.raw), call_fields(event.call, zone)
     edited = None if event.edited is None else serializers.text(event.edited)
-    kept = {seq: each.exchanges for seq, each in store.queries.exchanges_of(event).items()}
+    kept = {
+        delivery.seq: tuple(one for attempt in attempts for one in attempt.exchanges or ())
+        for delivery, attempts in deliveries
+    }
     texts = [text for exchanges in kept.values() for one in exchanges for text in _texts(one)]
     if not shows_links:
         kept = {seq: tuple(map(_without_links, exchanges)) for seq, exchanges in kept.items()}
