@@ -186,10 +186,7 @@ class Database(ABC):
         """Close when the write that is under way has ended; afterwards nothing opens it again."""
 
     def write_in_chunks(
-        self,
-        change: Callable[[Connection, Sequence[Item]], Sequence[bool]],
-        items: Sequence[Item],
-        chunk: int = _CHUNK,
+        self, change: Callable[[Connection, Sequence[Item]], Sequence[bool]], items: Sequence[Item], chunk: int = _CHUNK
     ) -> int:
         """Change many rows, some in each transaction; return how many were changed."""
         changed = 0

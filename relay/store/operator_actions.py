@@ -165,12 +165,7 @@ def _reaccept(connection: Connection, reacceptance: Reacceptance) -> bool:
     if inbox.came_late(connection, reacceptance.event.source, call.session_id, reacceptance.adds_to):
         routes, notes = (), (*notes, inbox.CAME_LATE)
     event = replace(
-        reacceptance.event,
-        kind=call.kind,
-        session=call.session_id,
-        call=call,
-        edited=reacceptance.edited,
-        notes=notes,
+        reacceptance.event, kind=call.kind, session=call.session_id, call=call, edited=reacceptance.edited, notes=notes
     )
     began_us = inbox.began_us(call, event.received_at)
     if not _accept.run(connection, phones=inbox.phones(call), began_at=began_us, **EVENT.row(event)):

@@ -19,28 +19,11 @@ from sqlalchemy import ColumnElement, Connection, Select, TextClause, exists, or
 from relay.clock import from_us, to_us
 from relay.errors import NotFound
 from relay.i18n import Message, decode
-from relay.models import (
-    DEAD_LETTERS,
-    Attempt,
-    Delivery,
-    DeliveryState,
-    Event,
-    ToldCall,
-)
+from relay.models import DEAD_LETTERS, Attempt, Delivery, DeliveryState, Event, ToldCall
 from relay.store.call_progress import told_calls
 from relay.store.engine import PAGE, Repository
 from relay.store.statement import Statement
-from relay.store.tables import (
-    ATTEMPT,
-    DEAD,
-    DELIVERED,
-    DELIVERY,
-    EVENT,
-    QUARANTINED,
-    UNFINISHED,
-    deliveries,
-    events,
-)
+from relay.store.tables import ATTEMPT, DEAD, DELIVERED, DELIVERY, EVENT, QUARANTINED, UNFINISHED, deliveries, events
 from relay.uis.phones import significant_digits
 
 Condition = ColumnElement[bool] | TextClause

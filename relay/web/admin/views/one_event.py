@@ -17,7 +17,6 @@ from relay.models import Event, Exchange
 from relay.observability.logging import hide_links
 from relay.operations import serializers
 from relay.operations.call_fields import call_fields
-from relay.operations.curl import curl_command
 from relay.operations.explanations import Explanation, explain
 from relay.operations.next_attempt import next_attempt
 from relay.web.admin.context import relay
@@ -51,7 +50,12 @@ def event(event_id: str) -> ResponseReturnValue:
         waits={delivery.id: next_attempt(relay(), delivery, of_call) for delivery, _ in deliveries},
         exchanges={
             seq: [
-                (serializers.request_text(one), serializers.answer_text(one), one.took_ms, curl_command(one))
+                (
+                    serializers.request_text(one),
+                    serializers.answer_text(one),
+                    one.took_ms,
+                    serializers.curl_command(one),
+                )
                 for one in exchanges
             ]
             for seq, exchanges in kept.items()
