@@ -117,9 +117,6 @@ class SqliteDatabase(Database):
     def keep_copy(self, version: str, now: datetime) -> None:
         backup.copy_whole(self.path, backup.copy_name(self.path, version, now))
 
-    def tune(self, connection: Connection) -> None:
-        """Nothing: SQLite keeps what it is asked for with each connection."""
-
     def size_bytes(self) -> int:
         return self.path.stat().st_size if self.exists() else 0
 
