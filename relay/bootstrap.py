@@ -75,10 +75,7 @@ def _warn_of_unused_targets(settings: Settings, store: Store) -> None:
 
 
 def refuse_unused_targets(settings: Settings, store: Store) -> list[str]:
-    """Return warnings about targets that no source uses but that still have a backlog.
-
-    Raises ConfigError for one without: it was forgotten, or its name is misspelt in a source.
-    """
+    """Return a warning of each unused target with a backlog. Raises ConfigError for one without: it is misspelt."""
     unused = settings.unused_targets()
     has_tables = bool(unused) and schema.current(store.database) is not None
     idle = [name for name in unused if not (has_tables and store.queries.has_backlog(name))]

@@ -21,10 +21,7 @@ Busy = Mapping[int, float]
 
 
 def choose(current: int | None, own: float, others: Busy) -> int | None:
-    """Return the core to be on, None for any: the present one, unless another is clearly freer.
-
-    `own`: the part of a core that we use; `others`: other people's work by core, 0 to 1.
-    """
+    """Return the core to be on, None for any, by our own part of one and by what others take of each, 0 to 1."""
     if own < _WORTH_PINNING:
         return None
     freest = min(others, key=lambda core: (others[core], core))

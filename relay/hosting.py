@@ -1,7 +1,4 @@
-"""Decides what a hosting means for the relay: where to listen, and whether the database's disk outlives a restart.
-
-Pure: the environment and the table of mounts are given.
-"""
+"""Decides what a hosting means: where to listen, and whether the disk of the database outlives a restart. Pure."""
 
 from __future__ import annotations
 
@@ -37,10 +34,7 @@ def on_platform(environ: Mapping[str, str]) -> bool:
 
 
 def bind_address(environ: Mapping[str, str]) -> str:
-    """Return what the web server listens on, in gunicorn's form.
-
-    Without RELAY_LISTEN that is this machine alone, or every address where only the platform's router comes in.
-    """
+    """Return what to listen on, as gunicorn has it: unless set this machine alone, behind a router everywhere."""
     host = environ.get("RELAY_LISTEN") or ("0.0.0.0" if on_platform(environ) else "127.0.0.1")  # noqa: S104  # only behind a router
     if host.startswith("unix:"):
         return host

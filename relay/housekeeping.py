@@ -19,8 +19,7 @@ log = structlog.get_logger("relay.housekeeping")
 _BREATHER_S = 0.05  # between batches: notifications go first
 _WARN_EVERY = 24  # rounds
 
-Warnings = Mapping[str, Callable[[datetime], list[str]]]
-"""By target, what will need mending before long, at the given time: sentences."""
+Warnings = Mapping[str, Callable[[datetime], list[str]]]  # by target: what will need mending before long, at a time
 
 
 class Housekeeping(Periodic):

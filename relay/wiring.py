@@ -31,7 +31,7 @@ from relay.uis_api.data_api import Account
 class Relay:
     """The parts, put together."""
 
-    def __init__(self, settings: Settings, clock: Clock) -> None:
+    def __init__(self, settings: Settings, *, clock: Clock = now_utc) -> None:
         self.settings, self.clock = settings, clock
         self.store = store = Store(settings.storage.url)
         self.metrics = Metrics(settings, store, clock)
@@ -92,14 +92,8 @@ class Relay:
         self.store.close()
 
 
-def build(settings: Settings, *, clock: Clock = now_utc) -> Relay:
-    return Relay(settings, clock)
-
-
 def _buckets(settings: Settings) -> dict[Shard, TokenBucket]:
-    """Return a bucket for each lane, with its part of the target's rate; lanes of targets with a rate on one host share
-    it, and the lower of their rates.
-    """
+    """Return a bucket for each lane: its part of the target's rate; targets on one host share the lowest of theirs."""
     slowest: dict[tuple[str, str, int], Rate] = {}
     lanes = [(target, shard) for target in settings.targets.values() for shard in target.lanes]
     for target, shard in lanes:

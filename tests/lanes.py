@@ -6,7 +6,6 @@ import json
 import os
 import threading
 from collections.abc import Callable
-from datetime import timedelta
 from types import SimpleNamespace
 from typing import Any
 
@@ -18,9 +17,10 @@ from relay.delivery.maintenance import LaneMaintenance
 from relay.delivery.throttle import TokenBucket
 from relay.models import Delivery, Outcome
 from relay.sandbox.server import Sandbox
-from relay.store import AttemptResult, NewEvent, Route, Selection, Store
+from relay.store import AttemptResult, Route, Selection, Store
 from relay.wiring import Relay
 from tests.calls import call_of, rendered
+from tests.factories import new_event
 from tests.fakes import FakeClock, Scripted
 from tests.stories import Notification
 
@@ -51,20 +51,9 @@ def add(relay: Relay, *targets: str, session: int = 7, kind: str = "incoming", c
     """Store a notification for targets that the configuration need not have."""
     endpoint = "rec" if kind == "finished" else "in"
     call = call_of(rendered(kind, call_session_id=session), endpoint)  # type: ignore[arg-type]
-    new = NewEvent(
-        source=TRADE,
-        endpoint=endpoint,
-        raw=f"{session} {kind}".encode(),
-        is_query=False,
-        zone="UTC",
-        digest=session,
-        call=call,
-        problem=None,
-        notes=(),
-        received_at=clock(),
-        duplicate_window=timedelta(0),
-        routes=tuple(Route(target, ordered=True) for target in targets),
-    )
+    raw = f"{session} {kind}".encode()
+    routes = [Route(target, ordered=True) for target in targets]
+    new = new_event(call, *routes, endpoint=endpoint, raw=raw, zone="UTC", received_at=clock())
     relay.store.inbox.add(new)
 
 

@@ -11,7 +11,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from relay.config import Alerts
-from relay.store import ReportState
+from relay.store import ReportState, TargetFigures
 from relay.store.alert_state import Alert, ConditionKind
 
 FLAPS_WITHIN = timedelta(minutes=10)  # what is back so soon after its end is not sent anew, unless it stays as long
@@ -27,14 +27,9 @@ _NOTHING = Alert(kind=SUMMARY, name="")  # was said
 _COUNTED: tuple[ConditionKind, ...] = ("dead", "unreadable", "missed")
 
 
-class TargetStatus(Struct, frozen=True, kw_only=True):
-    name: str
-    state: str
-    reason: str | None = None
+class TargetStatus(TargetFigures, frozen=True, kw_only=True):
     since: datetime | None = None  #: when it stopped being open
     open_since: datetime | None = None  #: as far as was watched
-    due: int = 0
-    oldest_due_at: datetime | None = None
 
 
 class SourceStatus(Struct, frozen=True, kw_only=True):
@@ -107,7 +102,8 @@ def evaluate(snapshot: Snapshot, state: Mapping[str, Alert], settings: Alerts) -
     with_summary = _is_summary_due(snapshot, state.get(SUMMARY))
     if with_summary:
         sent[SUMMARY] = Alert(kind=SUMMARY, name="", last_sent=snapshot.now)
-    if (notices or with_summary) and _has_just_sent(state, snapshot.now):
+    ages = [_age(alert.last_sent, snapshot.now) for alert in state.values()]
+    if (notices or with_summary) and any(timedelta(0) <= age < AT_MOST_EVERY for age in ages):
         return Evaluation((), False, unsent, unsent)
     return Evaluation(notices, with_summary, sent, unsent)
 
@@ -129,8 +125,7 @@ def _is_summary_due(snapshot: Snapshot, before: Alert | None) -> bool:
 def _of_present(condition: Condition, before: Alert | None, settings: Alerts, now: datetime) -> _Step:
     if before is not None and before.state == "resolved" and _age(before.resolved_at, now) <= FLAPS_WITHIN:
         return None, replace(before, state="firing", since=now)
-    is_known = before is not None and before.is_known
-    if transition := (_reminder if is_known else _beginning)(condition, before or _NOTHING, settings, now):
+    if transition := _transition(condition, before or _NOTHING, settings, now):
         kind, name, since, count = condition.kind, condition.name, condition.since, condition.count
         return Notice(transition, condition), Alert(kind=kind, name=name, since=since, count=count, last_sent=now)
     if before is not None and condition.kind in _COUNTED and condition.count < before.count:
@@ -138,31 +133,24 @@ def _of_present(condition: Condition, before: Alert | None, settings: Alerts, no
     return None, before
 
 
-def _reminder(condition: Condition, before: Alert, settings: Alerts, now: datetime) -> Transition | None:
-    """Return what to say of a condition that is known."""
-    since_sent = _age(before.last_sent, now)
-    if condition.kind in _COUNTED and condition.count - before.count >= _threshold(condition, settings):
-        return "more"
-    if condition.kind != before.kind and since_sent > FLAPS_WITHIN:
-        return "firing"
-    return "still" if since_sent >= settings.remind_after else None
-
-
-def _beginning(condition: Condition, before: Alert, settings: Alerts, now: datetime) -> Transition | None:
-    """Return what to say of a condition that nobody knows of, or knows to be there again."""
+def _transition(condition: Condition, before: Alert, settings: Alerts, now: datetime) -> Transition | None:
+    """Return what to say of a condition that is there."""
+    since_sent, is_counted = _age(before.last_sent, now), condition.kind in _COUNTED
+    more = condition.count - (before.count if before.is_known else 0)
+    is_enough = more >= (1 if condition.kind == "missed" else settings.dead)  # each client who waits is told
+    if before.is_known:
+        if is_counted and is_enough:
+            return "more"
+        if condition.kind != before.kind and since_sent > FLAPS_WITHIN:
+            return "firing"
+        return "still" if since_sent >= settings.remind_after else None
     is_flapping = (
         before.state == "firing"
         and before.resolved_at is not None
         and _age(before.since, now) <= FLAPS_WITHIN
-        and _age(before.last_sent, now) < settings.remind_after
+        and since_sent < settings.remind_after
     )
-    is_too_few = condition.kind in _COUNTED and condition.count < _threshold(condition, settings)
-    return None if is_flapping or is_too_few else "firing"
-
-
-def _threshold(condition: Condition, settings: Alerts) -> int:
-    """Return how many more of what is counted are told: each client who waits is."""
-    return 1 if condition.kind == "missed" else settings.dead
+    return None if is_flapping or (is_counted and not is_enough) else "firing"
 
 
 def _of_absent(before: Alert, snapshot: Snapshot) -> _Step:
@@ -193,10 +181,6 @@ def _unsent(notice: Notice, state: Mapping[str, Alert], sent: Mapping[str, Alert
     if before is None or (notice.transition == "firing" and before.resolved_at is not None):
         return replace(sent[notice.condition.key], last_sent=None)
     return before
-
-
-def _has_just_sent(state: Mapping[str, Alert], now: datetime) -> bool:
-    return any(timedelta(0) <= _age(alert.last_sent, now) < AT_MOST_EVERY for alert in state.values())
 
 
 def _age(moment: datetime | None, now: datetime) -> timedelta:

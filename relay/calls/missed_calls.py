@@ -53,10 +53,7 @@ class _Read(Struct, frozen=True):
 
 
 def missed_calls(calls: Iterable[ToldCall]) -> list[MissedCall]:
-    """Return those that were missed, in the order they began; a talk counts for all earlier calls of its client.
-
-    Calls of colleagues among themselves are left out.
-    """
+    """Return those missed, in order, without colleagues' own; a talk counts for all earlier calls of its client."""
     of_client: dict[tuple[str, str | None], list[_Read]] = defaultdict(list)
     for each in sorted(map(_read, calls), key=lambda read: read.began_at):
         of_client[each.call.source, digits_of_client(each.summary.client)].append(each)

@@ -26,10 +26,7 @@ class CallSummary(CallHistory, frozen=True, dict=True):
 
     @cached_property
     def result(self) -> CallResult | None:
-        """Read the end of the call, whenever it came: where it was notified twice, «Завершение звонка» knows better.
-
-        None: it has not been notified.
-        """
+        """Return how it ended; None: not told yet. Where it was told twice, «Завершение звонка» knows better."""
         ends = [call for kind in ("lost", "finished") for call in self.calls if call.kind == kind]
         if not ends:
             return None

@@ -39,7 +39,7 @@ _FILTERS = (
 
 def open_relay() -> Relay:
     """Return the relay on an existing database. Raises ConfigError or StoreError."""
-    relay = wiring.build(config.read())
+    relay = wiring.Relay(config.read())
     set_zone(relay.settings.timezone)
     migrate.expect_current(relay.store.database)
     return relay

@@ -34,7 +34,7 @@ def work() -> None:
     logging.configure(os.environ, buffered=True)
     settings = bootstrap.prepare(os.environ, ["127.0.0.1"])
     metrics.prepare(settings.storage.path)  # a web server beside it shows what is delivered here
-    relay = wiring.build(settings)
+    relay = wiring.Relay(settings)
     stopping = threading.Event()
 
     def handle(_number: int, _frame: Any) -> None:

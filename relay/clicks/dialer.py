@@ -140,7 +140,8 @@ class Dialer:
     def _start(self, source: Source, calls: ClickToCall, request: CallRequest, external_id: str) -> str:
         """Return the call's session. Raises ApiError."""
         contact = _number(request.phone, "phone")
-        if not any(_pattern(allowed).fullmatch(contact) for allowed in calls.allowed):
+        patterns = (allowed.replace("X", "[0-9]").replace("*", "[0-9]*") for allowed in calls.allowed)
+        if not any(re.fullmatch(pattern, contact) for pattern in patterns):
             reason = Message("this number may not be called: `allowed` of [sources.NAME.calls] has no pattern for it")
             raise ApiError("refused", reason, mnemonic="phone_not_allowed")
         line = _number(request.line, "line") if request.line else calls.line
@@ -210,7 +211,3 @@ def _number(text: str, name: str) -> str:
         reason = Message("this is no phone number: write it with its country, like +7 900 555-01-23")
         raise ApiError("refused", reason, mnemonic=f"{name}_invalid")
     return phones.as_uis_writes(number)
-
-
-def _pattern(text: str) -> re.Pattern[str]:
-    return re.compile(text.replace("X", "[0-9]").replace("*", "[0-9]*"))

@@ -1,7 +1,4 @@
-"""From a value of the file to what its field declares: by the type, never by the key's name.
-
-Raises ValueError with an example.
-"""
+"""From a value of the file to what its field declares, by the type alone. Raises ValueError with an example."""
 
 from __future__ import annotations
 

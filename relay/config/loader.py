@@ -15,10 +15,10 @@ from typing import Any, Literal, NoReturn, TypeVar, get_args, get_origin, get_ty
 import msgspec
 
 from relay.config import conversions, schema, validators
-from relay.config.alerting import LANGUAGES, Alerts
+from relay.config.alerting import Alerts
 from relay.config.rule import Rule
 from relay.errors import ConfigError
-from relay.i18n import Message, join, said
+from relay.i18n import LANGUAGES, Message, join, said
 
 Table = TypeVar("Table", bound=msgspec.Struct)
 
@@ -204,11 +204,9 @@ class _Reader:
         if words and "enum" in text:
             self._fail(key, Message("must be one of %(words)s", words=", ".join(words)))
         if bound := _BOUND.search(text):
-            too_little, too_much = (
-                Message("is too little; at least %(bound)s"),
-                Message("is too much; at most %(bound)s"),
-            )
-            self._fail(key, (too_little if bound[1] == ">" else too_much).fill(bound=bound[2]))
+            if bound[1] == ">":
+                self._fail(key, Message("is too little; at least %(bound)s", bound=bound[2]))
+            self._fail(key, Message("is too much; at most %(bound)s", bound=bound[2]))
         self._fail(key, _in_words(_PATH_ERROR.sub("", text)))
 
     def _refuse_unknown(self, table: dict[str, Any], fields: Sequence[str], path: str) -> None:
@@ -281,9 +279,8 @@ class _Reader:
         for name, source in sources.items():
             other = seen.setdefault(source.path.casefold(), name)
             if other != name:
-                self._fail(
-                    f"sources.{name}.path", Message("sources.%(other)s has the same; each needs its own", other=other)
-                )
+                text = Message("sources.%(other)s has the same; each needs its own", other=other)
+                self._fail(f"sources.{name}.path", text)
 
 
 def meant_kind(kind: object) -> str | None:

@@ -1,7 +1,4 @@
-"""Makes the tables of all settings from the schema, and writes them into the documents: `python -m relay.config.table`.
-
-What a key means is said in `meanings.toml`, in both languages.
-"""
+"""Writes the tables of all settings (schema, meanings.toml) into the documents: `python -m relay.config.table`."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""The types of settings that are written as text: secrets, durations, sizes, rates.
-
-Raises ValueError with an example.
-"""
+"""Settings written as text: secrets, durations, sizes, rates. Raises ValueError with an example."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""What no type can say of the settings: each check yields the keys that are wrong, each with what is wrong.
-
-A secret's value is never in the text.
-"""
+"""What no type can say of the settings: each check yields the wrong keys, and why, but never a secret."""
 
 from __future__ import annotations
 
@@ -41,39 +38,34 @@ def warnings(settings: schema.Settings) -> Iterator[str]:
     """Yield a sentence for each thing that is allowed but unwise, with what to do: `check` and each start say it."""
     file, password = settings.file, settings.admin.password
     if password is not None and len(password) < _PASSWORD_MIN:
-        yield Message(  # the key stands at the end: the log hides what follows the word
+        text = Message(  # the key stands at the end: the log hides what follows the word
             "%(file)s: fewer than %(count)s characters can be guessed, and whoever does may read every call and "
-            "replay or discard deliveries: set a longer admin.password",
-            file=file,
-            count=_PASSWORD_MIN,
+            "replay or discard deliveries: set a longer admin.password"
         )
+        yield text.fill(file=file, count=_PASSWORD_MIN)
     is_real = not all(is_sandbox(target) for target in settings.targets.values())
     whole = [
         source.report.key for source in settings.sources.values() if source.report and not source.report.skip_lines
     ]
     for name, source in settings.sources.items():
         if is_real and any(len(token) < _TOKEN_MIN for token in source.token):
-            yield Message(
+            text = Message(
                 "%(file)s: fewer than %(count)s characters can be guessed, and whoever does may send calls that never "
-                "were: set a longer sources.%(name)s.token",
-                file=file,
-                count=_TOKEN_MIN,
-                name=name,
+                "were: set a longer sources.%(name)s.token"
             )
+            yield text.fill(file=file, count=_TOKEN_MIN, name=name)
         if source.report and not source.report.skip_lines and whole.count(source.report.key) > 1:
-            yield Message(
+            text = Message(
                 "%(file)s: sources.%(name)s.report has the key of another source, too: calls of the whole account "
-                "would be brought to both; leave out the other's lines with skip_lines",
-                file=file,
-                name=name,
+                "would be brought to both; leave out the other's lines with skip_lines"
             )
+            yield text.fill(file=file, name=name)
     for name, target in settings.targets.items():
         if isinstance(target, schema.OneCTarget) and "/hs/" not in target.url:
-            yield Message(
-                "%(file)s: targets.%(name)s.url has no /hs/ in it, where 1C publishes its HTTP services: is it whole?",
-                file=file,
-                name=name,
+            text = Message(
+                "%(file)s: targets.%(name)s.url has no /hs/ in it, where 1C publishes its HTTP services: is it whole?"
             )
+            yield text.fill(file=file, name=name)
 
 
 def problems(table: Struct) -> Problems:

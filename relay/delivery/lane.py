@@ -301,7 +301,7 @@ class Lane:
 
     def _learn(self, claimed: ClaimedDelivery, permit: Permit, outcome: Outcome, began: datetime, took_ms: int) -> None:
         """Record what the attempt came to, and what that says of the target."""
-        before, after = self.throttle.record_outcome(permit, outcome, retry_policy.call_of(claimed.delivery))
+        before, after = self.throttle.record_outcome(permit, outcome, retry_policy.call_key(claimed.delivery))
         if before.state != after.state:
             level = log.info if after.state == "open" else log.error
             level(f"target.{after.state}", target=self.name, reason=after.reason, since=before.since or after.since)

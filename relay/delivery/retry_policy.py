@@ -158,12 +158,12 @@ class HealthState(Struct, frozen=True, kw_only=True):
     """A target's health, and what the last attempt came to if that was no answer."""
 
     health: TargetHealth = TargetHealth()
-    suspect: str | None = None  #: the call that it came to
+    suspect: str | None = None  #: the key of the call that it came to
     targets_own: bool = False  #: could only be the target's doing
 
 
 def health_after(
-    state: HealthState, outcome: Outcome, call: str, *, probe: bool, now: datetime, jitter: float
+    state: HealthState, outcome: Outcome, call_key: str, *, probe: bool, now: datetime, jitter: float
 ) -> HealthState:
     """Return what is thought after this outcome of this call. `jitter` in [0, 1) spreads the probes."""
     health = state.health
@@ -175,14 +175,14 @@ def health_after(
     forbidden = outcome.name == "misconfigured" and outcome.health_hint == "perhaps_restarting"
     forbidden_since = (health.forbidden_since or now) if forbidden else None
     retry_not_before = _retry_not_before(health, outcome.wait, now)
-    name = _state_after(state, outcome, call, forbidden_for=now - forbidden_since if forbidden_since else None)
+    name = _state_after(state, outcome, call_key, forbidden_for=now - forbidden_since if forbidden_since else None)
     health = replace(health, retry_not_before=retry_not_before, forbidden_since=forbidden_since)
     if name != "open":
         health = _with_next_probe(health, name, outcome.reason, probe=probe, now=now, jitter=jitter)
-    return HealthState(health=health, suspect=call, targets_own=outcome.name in _TARGETS_OWN)
+    return HealthState(health=health, suspect=call_key, targets_own=outcome.name in _TARGETS_OWN)
 
 
-def call_of(delivery: Delivery) -> str:
+def call_key(delivery: Delivery) -> str:
     """Return what is taken for one call; an event without a session is its own."""
     return delivery.event if delivery.session is None else f"{delivery.source} {delivery.session}"
 
@@ -220,14 +220,16 @@ def _retry_not_before(health: TargetHealth, wait: timedelta | None, now: datetim
     return max((at for at in (health.retry_not_before, asked) if at is not None and at > now), default=None)
 
 
-def _state_after(state: HealthState, outcome: Outcome, call: str, *, forbidden_for: timedelta | None) -> TargetState:
+def _state_after(
+    state: HealthState, outcome: Outcome, call_key: str, *, forbidden_for: timedelta | None
+) -> TargetState:
     if outcome.name == "misconfigured" and (forbidden_for is None or forbidden_for >= _FORBIDDEN_FOR):
         return "misconfigured"
     if state.health.state != "open":
         stays = state.health.state == "misconfigured" and outcome.name == "misconfigured"
         return "misconfigured" if stays else "down"
     targets_own = state.targets_own or outcome.name in _TARGETS_OWN
-    again = state.suspect is not None and (state.suspect != call or targets_own)
+    again = state.suspect is not None and (state.suspect != call_key or targets_own)
     return "down" if again else "open"
 
 

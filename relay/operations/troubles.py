@@ -11,9 +11,8 @@ from datetime import datetime, timedelta
 from msgspec import Struct
 from msgspec.structs import replace
 
-from relay.alerts.evaluate import Condition, Snapshot, conditions
+from relay.alerts.evaluate import Condition, conditions
 from relay.alerts.messages import sentences, waiting
-from relay.alerts.snapshot import source_statuses, target_status
 from relay.clock import EPOCH
 from relay.errors import StoreError
 from relay.i18n import gettext, moment, ngettext
@@ -50,7 +49,10 @@ class Trouble(Struct, frozen=True):
 
 def troubles(relay: Relay, targets: Sequence[TargetFigures]) -> list[Trouble]:
     now = relay.clock()
-    known = conditions(_snapshot(relay, targets, now), replace(relay.settings.alerts, down_for=timedelta(0)))
+    # as if it had been watched for ever; a source that never sent is no trouble yet
+    seen = relay.alerts.collector.look(targets, now, now)
+    seen = replace(seen, targets=tuple(replace(target, open_since=EPOCH) for target in seen.targets))
+    known = conditions(seen, replace(relay.settings.alerts, down_for=timedelta(0)))
     present = [
         *(_of_condition(relay, condition) for condition in known if condition.kind in _RANKS),
         *_of_targets(targets),
@@ -59,20 +61,6 @@ def troubles(relay: Relay, targets: Sequence[TargetFigures]) -> list[Trouble]:
         *_of_processes(relay),
     ]
     return sorted(present, key=lambda trouble: _RANKS.index(trouble.kind))
-
-
-def _snapshot(relay: Relay, targets: Sequence[TargetFigures], now: datetime) -> Snapshot:
-    """Return what alerts would see, as if it had been watched for ever; a source that never sent is no trouble yet."""
-    return Snapshot(
-        now=now,
-        targets=tuple(target_status(relay.store, each, EPOCH) for each in targets if each.state != "removed"),
-        sources=source_statuses(relay.settings, relay.store, now, now),
-        dead={each.name: each.dead for each in targets},
-        unreadable=relay.store.pages.quarantined(),
-        missed=relay.alerts.collector.missed(now),
-        token_ends=relay.token_ends,
-        free_bytes=relay.store.database.free_bytes(),
-    )
 
 
 def _of_condition(relay: Relay, condition: Condition) -> Trouble:

@@ -24,7 +24,7 @@ from relay.intake.service import Intake
 from relay.periodic import Periodic
 from relay.reports import report_call
 from relay.reports.report_call import CALL_FIELDS, LEG_FIELDS, ReportCall, Row
-from relay.store import KnownCall, ReportState, Store
+from relay.store import ReportState, Store
 from relay.uis import phones
 from relay.uis_api.data_api import Account, DataApi, TooManyRows, least_interval
 from relay.uis_api.json_rpc import ApiError
@@ -44,15 +44,14 @@ _AGAIN_AFTER = timedelta(minutes=1)
 _LONGEST_WAIT = timedelta(hours=25)  # until the day's requests are counted anew
 _LEGS_AT_ONCE = 100  # sessions in one question
 
-Progress = Callable[[int], None]
-"""Is told of each call that was compared."""
+Progress = Callable[[int], None]  # is told how many calls were compared
 
 
 class Missing(Struct, frozen=True):
     """A call of the report that the store did not have, or that lacked its recording."""
 
     call: ReportCall
-    event: str | None  #: what brought it; None in a dry run, and where somebody else was quicker
+    event: str | None = None  #: what brought it; None in a dry run, and where somebody else was quicker
     is_record: bool = False
 
 
@@ -109,22 +108,19 @@ class Reconciler:
             calls = self._calls(first, last)
             known = self._store.reports.known(self._source.name, [call.session for call in calls])
             fresh = self._clock() - _RECORDS_FOR - self._report.settle
-            unknown, without_record = list[ReportCall](), list[ReportCall]()
-            for call in calls:
-                of_store = known.get(call.session, KnownCall(False, False))
-                if not of_store.has_end:
-                    unknown.append(call)
-                elif call.has_record and not of_store.has_record and call.ended_at >= fresh:
-                    without_record.append(call)
-            if dry_run:
-                missing += [Missing(call, None) for call in unknown]
-                missing += [Missing(call, None, is_record=True) for call in without_record]
-            else:
-                missing += self._bring(unknown)
-                records = ((call, self._accept(call, report_call.recorded(call))) for call in without_record)
-                missing += [Missing(call, event, is_record=True) for call, event in records]
+            ended = {session for session, of_store in known.items() if of_store.has_end}
+            lack = {session for session, of_store in known.items() if of_store.has_end and not of_store.has_record}
+            unknown = [call for call in calls if call.session not in ended]
+            recent = [call for call in calls if call.session in lack and call.ended_at >= fresh]
+            without_record = [call for call in recent if call.has_record]
             compared += len(calls)
-            progress(len(calls))
+            progress(len(calls) - len(unknown))
+            for each in map(Missing, unknown) if dry_run else self._bring(unknown):
+                missing.append(each)
+                progress(1)
+            for call in without_record:
+                event = None if dry_run else self._accept(call, report_call.recorded(call))
+                missing.append(Missing(call, event, is_record=True))
         for session, problem in self._unreadable.items():
             if session not in told:  # it stands in the report for as long as the window
                 log.warning("report.row_left_out", source=self._source.name, session=session, problem=problem)

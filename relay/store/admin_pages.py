@@ -49,13 +49,13 @@ class Place(NamedTuple):
     seq: int
 
 
-class Call(Struct, frozen=True):
+class StoredCall(Struct, frozen=True):
     events: list[Event]  #: in the order of acceptance
     deliveries: list[Delivery]
 
 
 class CallPage(Struct, frozen=True):
-    calls: list[Call]
+    calls: list[StoredCall]
     next_before: Place | None  #: of the next page; None: this is the last one
     searched_to: datetime | None  #: further back was not looked: there may be more
 
@@ -79,7 +79,7 @@ class Pages(Repository):
                     kept.append((place, of_call))
             else:
                 last_read = end
-            calls = [Call(of_call, _deliveries(connection, of_call)) for _, of_call in kept[:count]]
+            calls = [StoredCall(of_call, _deliveries(connection, of_call)) for _, of_call in kept[:count]]
         if len(kept) > count:
             return CallPage(calls, kept[count - 1][0], None)
         return CallPage(calls, last_read, None if last_read is None else from_us(last_read.began_us))
@@ -89,11 +89,11 @@ class Pages(Repository):
         [(count,)] = self._database.rows(_count_quarantined)
         return int(count)
 
-    def call(self, source: str, session: str) -> Call:
+    def call(self, source: str, session: str) -> StoredCall:
         """Return one call; without events when nobody has told of it."""
         with self._database.read() as connection:
             of_call = _events(connection, source, session)
-            return Call(of_call, _deliveries(connection, of_call))
+            return StoredCall(of_call, _deliveries(connection, of_call))
 
 
 def _end_of_search(connection: Connection, search: CallSearch, before: Place | None) -> Place | None:

@@ -11,7 +11,7 @@ from typing import Any
 from relay.clock import EPOCH, Clock
 from relay.config import Report
 from relay.i18n import Message
-from relay.uis_api.json_rpc import Answer, Api, ApiError, JsonRpc, Limits
+from relay.uis_api.json_rpc import Answer, Api, ApiError, JsonRpc, Limits, as_dict
 
 PAGE = 1000  #: calls in an answer; the vendor allows 10,000
 _OFFSET_MAX = 100_000
@@ -84,15 +84,11 @@ class DataApi(JsonRpc):
             offset, total = offset + len(answer.rows), answer.total if answer.rows else 0
 
     def extensions(self) -> Mapping[str, str]:
-        """Return the extension of each employee who has one, by the employee's id, as it was within the last day.
-
-        Raises ApiError.
-        """
+        """Return the extensions of employees by their ids, as they were within the last day. Raises ApiError."""
         account, now = self._account, self._clock()
         if now >= account.extensions_until:
             rows = self.rows("get.employees", {}, fields=("id", "extension"))
-            extensions = {str(row.get("id")): row.get("extension") for row in rows}
-            numbers = {id_: _number(extension) for id_, extension in extensions.items()}
+            numbers = {str(row.get("id")): as_dict(row.get("extension")).get("extension_phone_number") for row in rows}
             account.extensions = {id_: str(number) for id_, number in numbers.items() if number}
             account.extensions_until = now + (_EXTENSIONS_FOR if account.extensions else _UNKNOWN_FOR)
         return account.extensions
@@ -114,10 +110,6 @@ class DataApi(JsonRpc):
         if limits.minute_remaining <= 0 and now < limits.minute_resets_at:
             reason = Message("the requests of this minute are used up")
             raise ApiError("later", reason, wait=limits.minute_resets_at - now)
-
-
-def _number(extension: object) -> Any:
-    return extension.get("extension_phone_number") if isinstance(extension, dict) else None
 
 
 def least_interval(limits: Limits | None, now: datetime, *, sources: int, requests: int) -> timedelta:

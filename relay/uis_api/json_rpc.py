@@ -98,7 +98,7 @@ def read_answer(response: Response, now: datetime, api: Api) -> Answer:
         raise _not_an_answer(response, api)
     data = result.get("data")
     rows = [row for row in (data if isinstance(data, list) else [data]) if isinstance(row, dict)]
-    metadata = _dict(result.get("metadata") or result.get("meta_data"))
+    metadata = as_dict(result.get("metadata") or result.get("meta_data"))
     total = metadata.get("total_items")
     limits = read_limits(metadata.get("limits"), now)
     return Answer(rows, total if isinstance(total, int) else len(rows), limits)
@@ -121,12 +121,12 @@ def read_limits(limits: object, now: datetime) -> Limits | None:
 
 
 def _error(error: Mapping[str, Any], now: datetime, api: Api) -> ApiError:
-    data = _dict(error.get("data"))
+    data = as_dict(error.get("data"))
     mnemonic, code = str(data.get("mnemonic") or "")[:100], str(error.get("code"))[:20]
     if mnemonic == "ip_not_whitelisted":
         return ApiError("misconfigured", _not_let_in(error), mnemonic=mnemonic)
     if mnemonic == "limit_exceeded":
-        limits = read_limits(_dict(data.get("metadata")).get("limits"), now)
+        limits = read_limits(as_dict(data.get("metadata")).get("limits"), now)
         waits = [timedelta(minutes=1)]
         if limits is not None:
             waits += [limits.day_resets_at - now] if limits.day_remaining <= 0 else [limits.minute_resets_at - now]
@@ -146,7 +146,7 @@ def _error(error: Mapping[str, Any], now: datetime, api: Api) -> ApiError:
     return ApiError(state, Message(WITH_REASON, text=text, reason=mnemonic or code), mnemonic=mnemonic or code)
 
 
-def _dict(value: object) -> dict[str, Any]:
+def as_dict(value: object) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 

@@ -121,6 +121,7 @@ def test_the_employees_are_asked_with_the_report_s_key_and_another_line_is_taken
     assert [call["employee"]["id"] for call in placed(uis)] == [323410, 323410]
     assert placed(uis)[0]["virtual_phone_number"] == "74955550199"
     assert uis.uis.state()["requests"].count("get.employees") == 1
+    assert relay.reports.reconcilers[TRADE].account.limits is not None, "the report knows what the click has used"
 
 
 def test_twenty_clicks_of_one_id_place_one_call(uis: Sandbox, clicking: Callable[..., Relay]) -> None:

@@ -68,7 +68,7 @@ class Operator:
 def operator(make_settings: Callable[..., Settings], tmp_path: Path) -> Any:
     settings = make_settings()
     databases.create(settings)
-    relay = wiring.build(settings)
+    relay = wiring.Relay(settings)
     relay.store.leases.take_over(Shard("onec"), "somebody")
     yield Operator(relay, {"RELAY_CONFIG": str(tmp_path / "relay.toml")})
     relay.close()
@@ -351,7 +351,7 @@ def test_wait_shows_how_it_ended(
 ) -> None:
     settings = make_settings(onec.onec_url)
     bootstrap.migrate(settings)
-    relay = wiring.build(settings)
+    relay = wiring.Relay(settings)
     running = Operator(relay, {"RELAY_CONFIG": str(tmp_path / "relay.toml")})
     relay.store.leases.take_over(Shard("onec"), "somebody")
     running.post(rendered("incoming"))

@@ -135,7 +135,7 @@ def test_unclear_can_wait_for_the_operator_at_once(running: Any, onec: Sandbox) 
 def test_what_is_too_old_expires_without_a_request(running: Any, make_settings: Any, onec: Sandbox) -> None:
     settings = make_settings(onec.onec_url, target='expire = { incoming = "10m" }')
     bootstrap.migrate(settings)
-    yesterday = wiring.build(settings, clock=lambda: wiring.now_utc() - timedelta(days=1))
+    yesterday = wiring.Relay(settings, clock=lambda: wiring.now_utc() - timedelta(days=1))
     post(yesterday, rendered("incoming"))
     post(yesterday, rendered("answered"))
     yesterday.close()
@@ -150,7 +150,7 @@ def test_what_a_killed_process_had_in_flight_is_delivered_after_the_restart(
 ) -> None:
     settings = make_settings(onec.onec_url)
     bootstrap.migrate(settings)
-    killed = wiring.build(settings)
+    killed = wiring.Relay(settings)
     post(killed, rendered("incoming"))
     assert (
         killed.store.queue.claim(

@@ -171,7 +171,7 @@ def test_a_backup_made_while_others_write_is_whole(kept: Relay, tmp_path: Path) 
     )
     from relay import config as settings_room
 
-    again = wiring.build(settings_room.read({"RELAY_CONFIG": str(kept.settings.file)}))
+    again = wiring.Relay(settings_room.read({"RELAY_CONFIG": str(kept.settings.file)}))
     migrate.expect_current(again.store.database)
     assert len(states(again)) >= 6
     again.close()
@@ -197,7 +197,7 @@ def test_a_database_of_the_first_version_is_brought_up_with_everything_in_it(
 
     assert bootstrap.migrate(settings) == "0001"
     assert len(list(tmp_path.glob("relay.db.bak-0001-*"))) == 1
-    relay = wiring.build(settings)
+    relay = wiring.Relay(settings)
     post(relay, rendered("incoming"))
     assert relay.store.leases.all()[Shard("onec")].epoch == 5
     assert states(relay) == ["due"]
@@ -245,7 +245,7 @@ def test_what_stood_still_before_the_migration_still_makes_nobody_older(
                 )
 
     assert bootstrap.migrate(settings) == "0005"
-    relay = wiring.build(settings)
+    relay = wiring.Relay(settings)
     relay.store.targets.resume("onec", from_us(30 * HOUR_US))
     aged_from = {d.id: to_us(d.age_started_at) / HOUR_US for d in relay.store.queries.deliveries(Selection())}
     relay.close()

@@ -39,24 +39,12 @@ def notification(
     *,
     session: str | None = "7",
     at: datetime = NOON,
-    digest: int | None = None,
     ordered: bool = True,
     window: timedelta = timedelta(minutes=10),
 ) -> NewEvent:
-    return NewEvent(
-        source="trade",
-        endpoint="in",
-        raw=b"%d" % (digest or number),
-        is_query=False,
-        zone="Europe/Moscow",
-        digest=digest or number,
-        call=CallEvent(kind="incoming", session_id=session),
-        problem=None,
-        notes=(),
-        received_at=at,
-        duplicate_window=window,
-        routes=(Route("onec", ordered),),
-    )
+    call = CallEvent(kind="incoming", session_id=session)
+    raw = b"%d" % number
+    return factories.new_event(call, Route("onec", ordered), window=window, raw=raw, received_at=at)
 
 
 def claim(store: Store, at: datetime = NOON + timedelta(seconds=1)) -> Any:
@@ -480,7 +468,7 @@ def test_whatever_happens_a_call_has_one_in_flight_and_keeps_its_order(
     flying: list[Any] = []
     for number, (step, session) in enumerate(steps):
         if step == "add":
-            store.inbox.add(notification(number, session=str(session), digest=number))
+            store.inbox.add(notification(number, session=str(session)))
         elif step == "claim":
             job = claim(store)
             if job is not None:

@@ -17,7 +17,7 @@ from relay.i18n import gettext
 from relay.models import Delivery, DeliveryState, Event
 from relay.operations import missed_records
 from relay.operations.next_attempt import next_attempt
-from relay.store import Call, CallSearch, Place
+from relay.store import CallSearch, Place, StoredCall
 from relay.web.admin.context import PAGE, before, chosen, filters, moment_of, relay, zone
 
 _FILTERS = ("q", "source", "since", "until", "show")
@@ -139,7 +139,7 @@ def _summary(events: list[Event]) -> CallSummary:
     return CallSummary(tuple(event.call for event in events if event.call is not None))
 
 
-def _row(call: Call) -> dict[str, Any]:
+def _row(call: StoredCall) -> dict[str, Any]:
     first, summary = call.events[0], _summary(call.events)
     return {
         "source": first.source,
