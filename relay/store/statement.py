@@ -128,10 +128,11 @@ class ManyRows:
         self._bindings: dict[str, RowsBinding] = {}
 
     @classmethod
-    def insert(cls, table: Table, *, without: Sequence[str] = ()) -> ManyRows:
+    def insert(cls, table: Table, *, without: Sequence[str] = (), returning: str = "") -> ManyRows:
         """Return the statement that inserts rows with a value for each column."""
         columns = {column.name: column for column in table.c if column.name not in without}
-        return cls(columns, f"INSERT INTO {table.name} ({', '.join(columns)}) {_MANY}")
+        tail = f" RETURNING {returning}" if returning else ""
+        return cls(columns, f"INSERT INTO {table.name} ({', '.join(columns)}) {_MANY}{tail}")
 
     def run(self, connection: Connection, rows: Sequence[Mapping[str, Any]]) -> list[Row]:
         """Return what the statement's RETURNING names."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from functools import lru_cache
 from typing import NamedTuple
@@ -37,7 +38,10 @@ def _parse(text: str) -> Phone:
     dtmf = tails[0] if tails else None
     bare = _PUNCTUATION.sub("", head)
     candidate = _international(bare)
-    return Phone(candidate if candidate and _is_valid(candidate) else head.strip(), dtmf)
+    with contextlib.suppress(phonenumbers.NumberParseException):
+        if candidate and phonenumbers.is_valid_number(phonenumbers.parse(candidate)):
+            return Phone(candidate, dtmf)
+    return Phone(head.strip(), dtmf)
 
 
 def _international(bare: str) -> str | None:
@@ -48,13 +52,6 @@ def _international(bare: str) -> str | None:
     if len(bare) == 11 and bare[0] == "8":
         return "+7" + bare[1:]  # the Russian trunk prefix
     return "+" + bare
-
-
-def _is_valid(candidate: str) -> bool:
-    try:
-        return phonenumbers.is_valid_number(phonenumbers.parse(candidate))
-    except phonenumbers.NumberParseException:
-        return False
 
 
 def digits(text: str) -> str:

@@ -72,13 +72,10 @@ class SqliteDatabase(Database):
         lock = self.owner_lock(owner)
         if not lock.path.exists():
             return True
-        try:
-            if not lock.try_acquire():
-                return False
-            lock.remove()
-            return True
-        finally:
-            lock.close()
+        with contextlib.closing(lock):
+            if is_dead := lock.try_acquire():
+                lock.remove()
+            return is_dead
 
     def exists(self) -> bool:
         return self.path.exists()
@@ -128,7 +125,7 @@ class SqliteDatabase(Database):
             return None
 
     def copies(self) -> list[str]:
-        return [str(copy.path) for copy in backup.copies_beside(self.path)]
+        return [str(path) for _, path in backup.copies_beside(self.path)]
 
     def forget_copies(self, now: datetime) -> int:
         return backup.delete_outdated(self.path, now)
@@ -165,16 +162,12 @@ class SqliteDatabase(Database):
         with self.write(timeout) as connection:
             driver(connection).execute("PRAGMA incremental_vacuum").fetchall()
         deadline = time.monotonic() + timeout
-        while not self._empty_journal(timeout):
-            if time.monotonic() >= deadline:
-                return False
+        while True:
+            with self.lock.held(timeout):
+                busy, *_ = driver(self._writing()).execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+            if not busy or time.monotonic() >= deadline:
+                return not busy
             time.sleep(_POLL_S)
-        return True
-
-    def _empty_journal(self, timeout: float) -> bool:
-        with self.lock.held(timeout):
-            busy, *_ = driver(self._writing()).execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
-        return not busy
 
     @contextmanager
     def transaction(self, deadline: float) -> Iterator[Connection]:
@@ -310,9 +303,8 @@ class SqliteDatabase(Database):
     def _explain(self, exc: DBAPIError | sqlite3.Error) -> StoreError | None:
         """What an operator can mend; None for a bug, which flies as it is."""
         original = exc.orig if isinstance(exc, DBAPIError) else exc
-        if not isinstance(original, sqlite3.OperationalError) and type(original) is not sqlite3.DatabaseError:
-            return None
-        if getattr(original, "sqlite_errorcode", None) == sqlite3.SQLITE_ERROR:
+        is_external = isinstance(original, sqlite3.OperationalError) or type(original) is sqlite3.DatabaseError
+        if not is_external or getattr(original, "sqlite_errorcode", None) == sqlite3.SQLITE_ERROR:
             return None  # a statement of ours is wrong: a bug, and nobody else's commit fails for it
         if _is_busy(exc):
             return StoreBusy("the database %(path)s is locked by another program", path=self.path)

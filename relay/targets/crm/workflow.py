@@ -112,7 +112,6 @@ class CallWorkflow(ABC):
         return Outcome(name="failed", reason=Message("the target answers this call in circles"), health_hint="well")
 
     def _end(self, step: Done) -> Outcome:
-        """Return what the delivery has come to."""
         if step.is_refused:
             return Outcome(name="refused", reason=step.note, health_hint=self._health_hint)
         self._close_tasks()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from zoneinfo import ZoneInfo
 
 from flask import Blueprint, redirect, render_template, request, url_for
@@ -40,7 +39,12 @@ def event(event_id: str) -> ResponseReturnValue:
         delivery.seq: tuple(one for attempt in attempts for one in attempt.exchanges or ())
         for delivery, attempts in deliveries
     }
-    texts = [text for exchanges in kept.values() for one in exchanges for text in _texts(one)]
+    texts = [  # that may hold the link of a recording: not its address, which is the target's
+        text
+        for exchanges in kept.values()
+        for one in exchanges
+        for text in (one.body, one.answer, *one.answer_headers.values())
+    ]
     if not shows_links:
         kept = {seq: tuple(map(_without_links, exchanges)) for seq, exchanges in kept.items()}
     return render_template(
@@ -70,11 +74,6 @@ def event(event_id: str) -> ResponseReturnValue:
         ),
         shows_links=shows_links,
     )
-
-
-def _texts(exchange: Exchange) -> Iterator[str]:
-    """Yield what may hold the link of a recording: not its address, which is the target's."""
-    yield from (exchange.body, exchange.answer, *exchange.answer_headers.values())
 
 
 def _without_links(exchange: Exchange) -> Exchange:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import date, timedelta
+from datetime import timedelta
 from typing import Any
 from urllib.parse import urlencode
 
@@ -124,11 +124,8 @@ def _days(asked: dict[str, str]) -> list[tuple[str, str]]:
     today = relay().clock().astimezone(zone()).date()
     others = {name: value for name, value in asked.items() if name not in ("since", "until")}
     days = ((gettext("Today"), today), (gettext("Yesterday"), today - timedelta(days=1)))
-    return [(name, f"{url_for('admin.calls')}?{urlencode({**others, **_whole(day)})}") for name, day in days]
-
-
-def _whole(day: date) -> dict[str, str]:
-    return {"since": f"{day}T00:00", "until": f"{day + timedelta(days=1)}T00:00"}
+    spans = [(name, {"since": f"{day}T00:00", "until": f"{day + timedelta(days=1)}T00:00"}) for name, day in days]
+    return [(name, f"{url_for('admin.calls')}?{urlencode(others | span)}") for name, span in spans]
 
 
 def _is_missed(events: list[Event]) -> bool:
