@@ -56,9 +56,7 @@ def prune(
     for seqs in _outdated(database, to_us(delivered_before), to_us(dead_before)):
         for start in range(0, len(seqs), _BATCH):
             with database.write(PATIENT_TIMEOUT_S) as connection:
-                batch = seqs[start : start + _BATCH]
-                waiting = {seq for (seq,) in _waiting.rows(connection, seqs=batch)}  # a replay may have come between
-                deleted += delete(connection, [seq for seq in batch if seq not in waiting])
+                deleted += _delete(connection, seqs[start : start + _BATCH])
             if should_stop():
                 return deleted
     while database.give_space_back(PATIENT_TIMEOUT_S) and not should_stop():
@@ -91,6 +89,12 @@ def _outdated(database: Database, delivered_before: int, dead_before: int) -> It
             yield chosen
         if page and page[-1][2] >= max(delivered_before, dead_before):
             return
+
+
+def _delete(connection: Connection, seqs: Sequence[int]) -> int:
+    """Those of them that still do not wait: a replay may have come between."""
+    waiting = {seq for (seq,) in _waiting.rows(connection, seqs=seqs)}
+    return delete(connection, [seq for seq in seqs if seq not in waiting])
 
 
 def delete(connection: Connection, seqs: Sequence[int]) -> int:
