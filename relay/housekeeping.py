@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime
+from functools import partial
 
 import structlog
 
@@ -18,8 +19,7 @@ log = structlog.get_logger("relay.housekeeping")
 _BREATHER_S = 0.05  # between batches: notifications go first
 _WARN_EVERY = 24  # rounds
 
-Warnings = Callable[[datetime], list[tuple[str, str]]]
-"""Returns what will need mending before long, at the given time: target and sentence."""
+Warnings = Mapping[str, Callable[[datetime], list[str]]]  # by target: what will need mending before long, at a time
 
 
 class Housekeeping(Periodic):
@@ -36,10 +36,7 @@ class Housekeeping(Periodic):
         """Delete what has been kept for long enough, old copies of the database too; return how many events."""
         now = self._clock()
         database, storage = self._store.database, self._storage
-
-        def should_stop() -> bool:
-            return self.stopping.wait(breather_s)
-
+        should_stop = partial(self.stopping.wait, breather_s)
         self._store.clicks.forget(now - storage.keep_delivered)
         retention.forget_exchanges(database, now - storage.keep_payloads, should_stop)
         deleted = retention.prune(database, now - storage.keep_delivered, now - storage.keep_dead, should_stop)
@@ -48,8 +45,9 @@ class Housekeeping(Periodic):
         return deleted
 
     def warn(self) -> None:
-        for target, reason in self._warnings(self._clock()):
-            log.warning("target.warning", target=target, reason=reason)
+        for target, warnings in self._warnings.items():
+            for reason in warnings(self._clock()):
+                log.warning("target.warning", target=target, reason=reason)
 
     def step(self) -> None:
         if not self._is_on_duty():  # of several processes, one does it

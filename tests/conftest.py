@@ -170,7 +170,7 @@ def make_relay(make_settings: Callable[..., Settings], clock: FakeClock) -> Iter
     def make(*args: str, **more: str) -> Relay:
         settings = make_settings(*args, **more)
         databases.create(settings)
-        made.append(wiring.build(settings, clock=clock))
+        made.append(wiring.Relay(settings, clock=clock))
         return made[-1]
 
     yield make

@@ -6,7 +6,6 @@ import json
 import os
 import threading
 from collections.abc import Callable
-from datetime import timedelta
 from types import SimpleNamespace
 from typing import Any
 
@@ -18,9 +17,10 @@ from relay.delivery.maintenance import LaneMaintenance
 from relay.delivery.throttle import TokenBucket
 from relay.models import Delivery, Outcome
 from relay.sandbox.server import Sandbox
-from relay.store import NewEvent, Route, Selection, Store
+from relay.store import AttemptResult, Route, Selection, Store
 from relay.wiring import Relay
 from tests.calls import call_of, rendered
+from tests.factories import new_event
 from tests.fakes import FakeClock, Scripted
 from tests.stories import Notification
 
@@ -51,20 +51,9 @@ def add(relay: Relay, *targets: str, session: int = 7, kind: str = "incoming", c
     """Store a notification for targets that the configuration need not have."""
     endpoint = "rec" if kind == "finished" else "in"
     call = call_of(rendered(kind, call_session_id=session), endpoint)  # type: ignore[arg-type]
-    new = NewEvent(
-        source=TRADE,
-        endpoint=endpoint,
-        raw=f"{session} {kind}".encode(),
-        is_query=False,
-        zone="UTC",
-        digest=session,
-        call=call,
-        problem=None,
-        notes=(),
-        received_at=clock(),
-        duplicate_window=timedelta(0),
-        routes=tuple(Route(target, ordered=True) for target in targets),
-    )
+    raw = f"{session} {kind}".encode()
+    routes = [Route(target, ordered=True) for target in targets]
+    new = new_event(call, *routes, endpoint=endpoint, raw=raw, zone="UTC", received_at=clock())
     relay.store.inbox.add(new)
 
 
@@ -139,7 +128,7 @@ class SteppedLane:
         settings = {
             "bucket": TokenBucket(None, lambda: 0.0),
             "monotonic": lambda: clock().timestamp(),
-            "observe": lambda _, outcome, __: self._outcomes.append(outcome),
+            "observe": self._observe,
             "keeps_exchanges": bool(relay.settings.storage.keep_payloads),
             "stopping": Waits(lambda seconds: clock.forward(seconds=seconds)),
             **more,
@@ -147,6 +136,14 @@ class SteppedLane:
         self.lane, self._stopping = Lane(adapter, store, clock, **settings), settings["stopping"]
         self._queue, self._clock = relay.store.queue, clock
         self.epoch = own(self.lane, relay.store, clock)
+
+    def _observe(self, result: AttemptResult) -> None:
+        attempt = result.attempt
+        assert attempt is not None
+        outcome = Outcome(
+            name=attempt.outcome, reason=attempt.reason, status=attempt.status, remote_id=result.remote_id
+        )
+        self._outcomes.append(outcome)
 
     def deliver(self) -> list[Outcome]:
         """Deliver everything that is due now; return what the attempts came to."""

@@ -23,9 +23,7 @@ log = structlog.get_logger("relay.alerts")
 _PATIENCE_S = 20.0  # for channels that hang; after that the next check comes first
 _UNWORKED_AFTER_S = 15.0  # by then another process has taken over a lane whose owner is gone
 
-
-Owned = Callable[[], list[str]]
-"""Returns the targets whose lanes are this process's."""
+Owned = Callable[[], list[str]]  # returns the targets whose lanes are this process's
 
 
 class AlertLoop(Periodic):
@@ -33,7 +31,7 @@ class AlertLoop(Periodic):
 
     def __init__(self, settings: Settings, store: Store, owned: Owned, collector: SnapshotCollector) -> None:
         super().__init__()
-        self._collector, self.waiting = collector, collector.waiting
+        self.collector = collector
         first = next((target.lanes[0] for target in settings.targets.values()), Shard(""))
         self._election = Election(first, store, owned)
         self._channels = channels.channels(settings.alerts)
@@ -56,7 +54,7 @@ class AlertLoop(Periodic):
         """Send what is new over each channel; return when it was taken, or was not within the time."""
         if not self._election.is_won():
             return
-        snapshot = self._collector.collect()
+        snapshot = self.collector.collect()
         if self.stopping.is_set():
             return  # the store closes: that is nothing to tell
         for notifier in self._notifiers:

@@ -126,7 +126,8 @@ def summary(day: Summary, language: str) -> str:
 
 def _line(notice: Notice, zone: ZoneInfo) -> str:
     condition, transition = notice.condition, notice.transition
-    name, since = condition.name, _when(condition, zone)
+    name, form = condition.name, "%d.%m.%Y" if condition.kind == "token" else "%d.%m %H:%M"
+    since = "–" if condition.since is None else condition.since.astimezone(condition.zone or zone).strftime(form)
     if transition == "paused":
         return gettext("%(name)s: paused by the operator", name=name)
     if transition == "gone":
@@ -199,9 +200,3 @@ def _on_a_line(reason: str) -> str:
     text = " ".join(reason.split()).rstrip(". ")
     text = text if len(text) <= _REASON_MAX else text[:_REASON_MAX] + "…"
     return f"{text}. " if text else ""
-
-
-def _when(condition: Condition, zone: ZoneInfo) -> str:
-    """Write the time by the clock of the account."""
-    form = "%d.%m.%Y" if condition.kind == "token" else "%d.%m %H:%M"
-    return "–" if condition.since is None else condition.since.astimezone(condition.zone or zone).strftime(form)

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 
 import click
 
-from relay.cli.options import open_relay
+from relay.cli.options import open_relay, say
 from relay.errors import Conflict
 from relay.i18n import gettext, ngettext
 from relay.store import Traces
-from relay.store.spelling import significant
+from relay.uis import phones
 from relay.wiring import Relay
 
 _DIGITS_MIN = 10  # fewer are a part of other people's numbers too
@@ -24,7 +23,7 @@ _WIPE_TIMEOUT_S = 10.0
 @click.option("--yes", is_flag=True, help="Do not ask.")
 def forget(phone: str, dry_run: bool, yes: bool) -> None:
     """Erases a person's data by the phone number: the calls with it, whole; all else that mentions it."""
-    digits = significant(re.sub(r"\D", "", phone))
+    digits = phones.significant_digits(phone)
     if len(digits) < _DIGITS_MIN:
         raise click.BadParameter(gettext("write the whole number, with the code of its city"), param_hint="--phone")
     relay = open_relay()
@@ -69,12 +68,10 @@ def _erase(relay: Relay, traces: Traces) -> None:
     erased = relay.store.erasure.erase(traces)
     is_wiped = relay.store.database.wipe_deleted(_WIPE_TIMEOUT_S)
     if not traces.is_empty:
-        click.echo(
-            gettext(
-                "Forgotten: notifications: %(count)s; the number was taken out of other rows: %(masked)s",
-                count=erased.events,
-                masked=erased.masked,
-            )
+        say(
+            "Forgotten: notifications: %(count)s; the number was taken out of other rows: %(masked)s",
+            count=erased.events,
+            masked=erased.masked,
         )
     if erased.being_sent:
         raise Conflict(

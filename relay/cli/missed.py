@@ -9,9 +9,8 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from relay.cli.options import as_json, as_moment, open_relay, print_json
+from relay.cli.options import as_json, as_moment, open_relay, print_json, say
 from relay.errors import Conflict
-from relay.i18n import gettext, moment
 from relay.operations import missed_records
 from relay.operations.filters import refuse_unknown
 
@@ -39,14 +38,12 @@ def missed(source: str | None, since: str | None, waiting: bool, file: Path | No
             raise Conflict("%(file)s cannot be written: %(why)s", file=file, why=exc.strerror or "") from exc
         click.echo(f"{file}: {len(calls)}")
     elif json_lines:
-        for call in calls:
-            print_json(missed_records.record(call))
+        print_json(map(missed_records.record, calls))
     elif calls:
         table = Table(*missed_records.heads(), box=None)
         for call in calls:
-            style = "red" if call.waits else ""
-            row = (moment(call.began_at, zone), call.client, call.line, call.employee)
-            table.add_row(*(each or "–" for each in row), missed_records.became(call, now), style=style)
+            cells = (cell or "–" for cell in missed_records.row(call, zone, now))
+            table.add_row(*cells, style="red" if call.waits else "")
         Console(markup=False).print(table)
     else:
-        click.echo(gettext("no missed calls"))
+        say("no missed calls")

@@ -1,7 +1,4 @@
-"""`config/relay.toml` and the environment to one frozen Settings; whatever is wrong is refused with its remedy.
-
-Knows neither Flask nor the classes of targets.
-"""
+"""`config/relay.toml` and the environment to one frozen Settings; whatever is wrong is refused with its remedy."""
 
 from relay.config.alerting import Alerts as Alerts
 from relay.config.demo_guard import SANDBOX_PORT as SANDBOX_PORT

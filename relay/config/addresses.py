@@ -27,9 +27,8 @@ def read_network(text: str) -> Network:
     try:
         network = ip_network(text, strict=False)
     except ValueError as exc:
-        raise ValueError(
-            Message('%(text)s is no address; write it like "195.211.122.249" or "10.0.0.0/8"', text=repr(text))
-        ) from exc
+        problem = Message('%(text)s is no address; write it like "195.211.122.249" or "10.0.0.0/8"', text=repr(text))
+        raise ValueError(problem) from exc
     if isinstance(network, IPv6Network) and network.prefixlen >= _MAPPED_BITS:
         mapped = network.network_address.ipv4_mapped
         return network if mapped is None else IPv4Network((mapped, network.prefixlen - _MAPPED_BITS))

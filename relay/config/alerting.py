@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from datetime import datetime, time, timedelta
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 from msgspec import Struct
 
@@ -12,7 +12,6 @@ from relay.config.types import Positive, Secret, Size
 from relay.i18n import Message
 
 Language = Literal["ru", "en"]
-LANGUAGES: tuple[Language, ...] = get_args(Language)
 DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://\S+")
 _HEARTBEAT = re.compile(r"https?://[^\s/]+\S*")

@@ -10,36 +10,22 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import time, timedelta
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Literal, NoReturn, get_args, get_origin, get_type_hints
+from typing import Any, Literal, NoReturn, TypeVar, get_args, get_origin, get_type_hints
 
 import msgspec
 
-from relay.config import conversions, validators
-from relay.config.alerting import LANGUAGES, Alerts
+from relay.config import conversions, schema, validators
+from relay.config.alerting import Alerts
 from relay.config.rule import Rule
-from relay.config.schema import (
-    POSTGRES,
-    ROOT,
-    TARGET_KINDS,
-    Admin,
-    ClickToCall,
-    CrmTarget,
-    General,
-    MetricsAccess,
-    Report,
-    Settings,
-    Source,
-    Storage,
-    Target,
-    UisApi,
-)
 from relay.errors import ConfigError
-from relay.i18n import Message, join, said
+from relay.i18n import LANGUAGES, Message, join, said
+
+Table = TypeVar("Table", bound=msgspec.Struct)
 
 _NOTHING: Mapping[str, Any] = MappingProxyType({})
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 _TABLES = ("storage", "admin", "alerts", "metrics", "sources", "targets")
-_APIS: Mapping[str, type[UisApi]] = {"report": Report, "calls": ClickToCall}
+_APIS: Mapping[str, type[schema.UisApi]] = {"report": schema.Report, "calls": schema.ClickToCall}
 _BOUND = re.compile(r"Expected `int` ([<>])= (-?\d+)")
 _SHELL_VARIABLE = re.compile(r"\$\{?([A-Z_][A-Z0-9_]*)\}?|%([A-Z_][A-Z0-9_]*)%|\{\{\s*([A-Z_][A-Z0-9_]*)\s*\}\}")
 _EXPECTED = re.compile(r"Expected `([^`]+)`, got `([^`]+)`")
@@ -77,10 +63,10 @@ _AT_KEY = "%(file)s: %(key)s: %(problem)s"
 _PATH_ERROR = re.compile(r" - at `\$\.?(.*)`$")
 
 
-def read(environ: Mapping[str, str] | None = None) -> Settings:
+def read(environ: Mapping[str, str] | None = None) -> schema.Settings:
     """Return the settings. Raises ConfigError for whatever is wrong with them."""
     environ = os.environ if environ is None else environ
-    file = Path(environ.get("RELAY_CONFIG") or ROOT / "config" / "relay.toml")
+    file = Path(environ.get("RELAY_CONFIG") or schema.ROOT / "config" / "relay.toml")
     return _Reader(file, environ).settings()
 
 
@@ -88,11 +74,11 @@ class _Reader:
     def __init__(self, file: Path, environ: Mapping[str, str]) -> None:
         self.file, self.environ = file, environ
 
-    def settings(self) -> Settings:
+    def settings(self) -> schema.Settings:
         top = self._expand(self._parse(), "")
-        self._refuse_unknown(top, (*General.__struct_fields__, *_TABLES), "")
+        self._refuse_unknown(top, (*schema.General.__struct_fields__, *_TABLES), "")
         tables = {name: self._table(top.pop(name, {}), name) for name in _TABLES}
-        general: General = self._struct(General, top, "")
+        general = self._struct(schema.General, top, "")
         targets = {name: self._target(name, table) for name, table in self._named(tables, "targets")}
         sources = {name: self._source(name, table, general, targets) for name, table in self._named(tables, "sources")}
         self._refuse_same_path(sources)
@@ -100,13 +86,13 @@ class _Reader:
             self._fail("sources", Message("there is none; add [sources.NAME] with targets and a token"))
         language = self.environ.get("RELAY_LANG")  # the operator's, where the file names none
         named = {"language": language} if language in LANGUAGES else {}
-        return Settings(
+        return schema.Settings(
             file=self.file,
             **msgspec.structs.asdict(general),
             storage=self._storage(tables["storage"]),
-            admin=self._struct(Admin, tables["admin"], "admin"),
+            admin=self._struct(schema.Admin, tables["admin"], "admin"),
             alerts=self._struct(Alerts, {**named, **tables["alerts"]}, "alerts"),
-            metrics=self._struct(MetricsAccess, tables["metrics"], "metrics"),
+            metrics=self._struct(schema.MetricsAccess, tables["metrics"], "metrics"),
             sources=sources,
             targets=_with_rules(targets, sources),
         )
@@ -156,7 +142,7 @@ class _Reader:
         return value
 
     def _from_file(self, name: str, path: str) -> str:
-        place = ROOT / name
+        place = schema.ROOT / name
         try:
             value = place.read_text(encoding="utf-8").strip()
         except (OSError, UnicodeDecodeError) as exc:
@@ -182,7 +168,9 @@ class _Reader:
                 self._fail(f"{section}.{name}", text)
             yield name, table
 
-    def _struct(self, kind: type[Any], table: dict[str, Any], path: str, added: Mapping[str, Any] = _NOTHING) -> Any:
+    def _struct(
+        self, kind: type[Table], table: dict[str, Any], path: str, added: Mapping[str, Any] = _NOTHING
+    ) -> Table:
         """Return a table's values, checked; `added` are fields that are no keys of it."""
         self._refuse_unknown(table, [field for field in kind.__struct_fields__ if field not in added], path)
         hints = get_type_hints(kind, include_extras=True)
@@ -216,11 +204,9 @@ class _Reader:
         if words and "enum" in text:
             self._fail(key, Message("must be one of %(words)s", words=", ".join(words)))
         if bound := _BOUND.search(text):
-            too_little, too_much = (
-                Message("is too little; at least %(bound)s"),
-                Message("is too much; at most %(bound)s"),
-            )
-            self._fail(key, (too_little if bound[1] == ">" else too_much).fill(bound=bound[2]))
+            if bound[1] == ">":
+                self._fail(key, Message("is too little; at least %(bound)s", bound=bound[2]))
+            self._fail(key, Message("is too much; at most %(bound)s", bound=bound[2]))
         self._fail(key, _in_words(_PATH_ERROR.sub("", text)))
 
     def _refuse_unknown(self, table: dict[str, Any], fields: Sequence[str], path: str) -> None:
@@ -231,20 +217,20 @@ class _Reader:
                     text = Message("there is no such key; did you mean %(key)s?", key=close)
                 self._fail(f"{path}.{key}".lstrip("."), text)
 
-    def _storage(self, table: dict[str, Any]) -> Storage:
-        storage: Storage = self._struct(Storage, table, "storage")
+    def _storage(self, table: dict[str, Any]) -> schema.Storage:
+        storage = self._struct(schema.Storage, table, "storage")
         of_environment = self.environ.get("DATABASE_URL")
         url = of_environment or storage.url
         if problem := validators.database_problem(url):
             self._fail("DATABASE_URL" if of_environment else "storage.url", problem)
-        if not url.startswith(POSTGRES):
-            url = f"sqlite:///{ROOT / url.removeprefix('sqlite:///')}"
+        if not url.startswith(schema.POSTGRES):
+            url = f"sqlite:///{schema.ROOT / url.removeprefix('sqlite:///')}"
         return msgspec.structs.replace(storage, url=url)
 
-    def _target(self, name: str, table: dict[str, Any]) -> Target:
+    def _target(self, name: str, table: dict[str, Any]) -> schema.Target:
         path, kind = f"targets.{name}", table.get("kind")
-        if kind not in TARGET_KINDS:
-            kinds = ", ".join(f'"{item}"' for item in TARGET_KINDS)
+        if kind not in schema.TARGET_KINDS:
+            kinds = ", ".join(f'"{item}"' for item in schema.TARGET_KINDS)
             text = Message("%(kind)s is not known; this version has %(kinds)s", kind=repr(kind), kinds=kinds)
             if kind is None:
                 text = Message("is missing; this version has %(kinds)s", kinds=kinds)
@@ -252,11 +238,14 @@ class _Reader:
                 text = Message('%(kind)s is not known; did you mean "%(meant)s"?', kind=repr(kind), meant=meant)
             self._fail(f"{path}.kind", text)
         rest = {key: value for key, value in table.items() if key != "kind"}
-        added = {"name": name, "rules": {}} if issubclass(TARGET_KINDS[kind], CrmTarget) else {"name": name}
-        target: Target = self._struct(TARGET_KINDS[kind], rest, path, added)
-        return target
+        added: dict[str, Any] = {"name": name}
+        if issubclass(schema.TARGET_KINDS[kind], schema.CrmTarget):
+            added["rules"] = {}
+        return self._struct(schema.TARGET_KINDS[kind], rest, path, added)
 
-    def _source(self, name: str, table: dict[str, Any], general: General, targets: dict[str, Target]) -> Source:
+    def _source(
+        self, name: str, table: dict[str, Any], general: schema.General, targets: dict[str, schema.Target]
+    ) -> schema.Source:
         path = f"sources.{name}"
         inherited = {key: getattr(general, key) for key in ("timezone", "duplicate_window") if key not in table}
         if not table.get("targets"):
@@ -268,29 +257,30 @@ class _Reader:
         }
         rest = {key: value for key, value in table.items() if key not in ("rules", *_APIS)}
         added = {"name": name, **inherited, **dict.fromkeys(_APIS), **apis}
-        source: Source = self._struct(Source, rest, path, added)
+        source = self._struct(schema.Source, rest, path, added)
         self._refuse(path, validators.source_problems(source, targets))
         rules = self._rules(table.get("rules", []), source, f"{path}.rules", targets)
         return msgspec.structs.replace(source, path=(source.path or name).strip("/"), rules=rules)
 
-    def _rules(self, tables: Any, source: Source, path: str, targets: dict[str, Target]) -> tuple[Rule, ...]:
+    def _rules(
+        self, tables: Any, source: schema.Source, path: str, targets: dict[str, schema.Target]
+    ) -> tuple[Rule, ...]:
         if not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):
             self._fail(path, Message("must be tables: write each as [[%(path)s]]", path=path))
         rules = []
         for number, table in enumerate(tables, start=1):
-            rule: Rule = self._struct(Rule, table, f"{path}[{number}]")
+            rule = self._struct(Rule, table, f"{path}[{number}]")
             self._refuse(f"{path}[{number}]", validators.rule_problems(rule, source, targets))
             rules.append(rule)
         return tuple(rules)
 
-    def _refuse_same_path(self, sources: dict[str, Source]) -> None:
+    def _refuse_same_path(self, sources: dict[str, schema.Source]) -> None:
         seen: dict[str, str] = {}
         for name, source in sources.items():
             other = seen.setdefault(source.path.casefold(), name)
             if other != name:
-                self._fail(
-                    f"sources.{name}.path", Message("sources.%(other)s has the same; each needs its own", other=other)
-                )
+                text = Message("sources.%(other)s has the same; each needs its own", other=other)
+                self._fail(f"sources.{name}.path", text)
 
 
 def meant_kind(kind: object) -> str | None:
@@ -301,7 +291,7 @@ def meant_kind(kind: object) -> str | None:
     for known, others in _OTHER_NAMES.items():
         if name == known or name in others:
             return known
-    return next(iter(difflib.get_close_matches(name, TARGET_KINDS, n=1)), None)
+    return next(iter(difflib.get_close_matches(name, schema.TARGET_KINDS, n=1)), None)
 
 
 def toml_hint(error: str, text: str) -> Message:
@@ -322,13 +312,13 @@ def _in_words(error: str) -> Message:
     return Message("must be %(expected)s, and is %(got)s", expected=expected, got=_TYPES.get(match[2], match[2]))
 
 
-def _with_rules(targets: dict[str, Target], sources: dict[str, Source]) -> dict[str, Target]:
+def _with_rules(targets: dict[str, schema.Target], sources: dict[str, schema.Source]) -> dict[str, schema.Target]:
     """Give each CRM the rules of its sources: its settings for one call may come from one of them."""
     return {
         name: msgspec.structs.replace(
             target, rules={source.name: source.rules for source in sources.values() if name in source.targets}
         )
-        if isinstance(target, CrmTarget)
+        if isinstance(target, schema.CrmTarget)
         else target
         for name, target in targets.items()
     }

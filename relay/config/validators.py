@@ -1,7 +1,4 @@
-"""What no type can say of the settings: each check yields the keys that are wrong, each with what is wrong.
-
-A secret's value is never in the text.
-"""
+"""What no type can say of the settings: each check yields the wrong keys, and why, but never a secret."""
 
 from __future__ import annotations
 
@@ -16,26 +13,9 @@ from urllib.parse import urlsplit
 
 from msgspec import Struct
 
+from relay.config import schema
 from relay.config.demo_guard import is_loopback, is_sandbox
 from relay.config.rule import AMOCRM_KEYS, Rule
-from relay.config.schema import (
-    POSTGRES,
-    ROOT,
-    Admin,
-    AmoCrmTarget,
-    Bitrix24Target,
-    ClickToCall,
-    CrmTarget,
-    HttpTarget,
-    MetricsAccess,
-    OneCTarget,
-    Report,
-    Settings,
-    Source,
-    Target,
-    UisApi,
-    UrlTarget,
-)
 from relay.config.types import Secret
 from relay.i18n import Message
 from relay.models import ENDPOINTS
@@ -54,43 +34,38 @@ _OAUTH_KEYS = ("client_id", "client_secret", "refresh_token")
 _OWN_HEADERS = ("content-length", "content-type", "host", "transfer-encoding", "x-relay-delivery")
 
 
-def warnings(settings: Settings) -> Iterator[str]:
+def warnings(settings: schema.Settings) -> Iterator[str]:
     """Yield a sentence for each thing that is allowed but unwise, with what to do: `check` and each start say it."""
     file, password = settings.file, settings.admin.password
     if password is not None and len(password) < _PASSWORD_MIN:
-        yield Message(  # the key stands at the end: the log hides what follows the word
+        text = Message(  # the key stands at the end: the log hides what follows the word
             "%(file)s: fewer than %(count)s characters can be guessed, and whoever does may read every call and "
-            "replay or discard deliveries: set a longer admin.password",
-            file=file,
-            count=_PASSWORD_MIN,
+            "replay or discard deliveries: set a longer admin.password"
         )
+        yield text.fill(file=file, count=_PASSWORD_MIN)
     is_real = not all(is_sandbox(target) for target in settings.targets.values())
     whole = [
         source.report.key for source in settings.sources.values() if source.report and not source.report.skip_lines
     ]
     for name, source in settings.sources.items():
         if is_real and any(len(token) < _TOKEN_MIN for token in source.token):
-            yield Message(
+            text = Message(
                 "%(file)s: fewer than %(count)s characters can be guessed, and whoever does may send calls that never "
-                "were: set a longer sources.%(name)s.token",
-                file=file,
-                count=_TOKEN_MIN,
-                name=name,
+                "were: set a longer sources.%(name)s.token"
             )
+            yield text.fill(file=file, count=_TOKEN_MIN, name=name)
         if source.report and not source.report.skip_lines and whole.count(source.report.key) > 1:
-            yield Message(
+            text = Message(
                 "%(file)s: sources.%(name)s.report has the key of another source, too: calls of the whole account "
-                "would be brought to both; leave out the other's lines with skip_lines",
-                file=file,
-                name=name,
+                "would be brought to both; leave out the other's lines with skip_lines"
             )
+            yield text.fill(file=file, name=name)
     for name, target in settings.targets.items():
-        if isinstance(target, OneCTarget) and "/hs/" not in target.url:
-            yield Message(
-                "%(file)s: targets.%(name)s.url has no /hs/ in it, where 1C publishes its HTTP services: is it whole?",
-                file=file,
-                name=name,
+        if isinstance(target, schema.OneCTarget) and "/hs/" not in target.url:
+            text = Message(
+                "%(file)s: targets.%(name)s.url has no /hs/ in it, where 1C publishes its HTTP services: is it whole?"
             )
+            yield text.fill(file=file, name=name)
 
 
 def problems(table: Struct) -> Problems:
@@ -102,7 +77,7 @@ def problems(table: Struct) -> Problems:
 
 def database_problem(url: str) -> str | None:
     """Return what is wrong with the address of the database."""
-    if url.startswith(POSTGRES):
+    if url.startswith(schema.POSTGRES):
         if urlsplit(url).path.strip("/"):
             return None
         return Message("names no database; write postgres://user:password@host:5432/name")
@@ -113,7 +88,7 @@ def database_problem(url: str) -> str | None:
     return None
 
 
-def source_problems(source: Source, targets: dict[str, Target]) -> Problems:
+def source_problems(source: schema.Source, targets: dict[str, schema.Target]) -> Problems:
     """Yield what is wrong with a source beside its rules."""
     for number, name in enumerate(source.targets):
         if name not in targets:
@@ -130,11 +105,11 @@ def source_problems(source: Source, targets: dict[str, Target]) -> Problems:
     if not source.secrets and not source.open:
         yield "token", Message("is missing; set a token, or open = true to take notifications from anybody")
     if source.calls is not None:
-        portals = [name for name in source.targets if isinstance(targets[name], Bitrix24Target)]
+        portals = [name for name in source.targets if isinstance(targets[name], schema.Bitrix24Target)]
         yield from ((f"calls.{key}", problem) for key, problem in _calls_of(source, source.calls, len(portals)))
 
 
-def _calls_of(source: Source, calls: ClickToCall, portals: int) -> Problems:
+def _calls_of(source: schema.Source, calls: schema.ClickToCall, portals: int) -> Problems:
     if any(token in source.secrets for token in calls.token):
         yield "token", Message("must be another than the source's: whoever sends notifications may place no calls")
     if not calls.employees and source.report is None:
@@ -150,7 +125,7 @@ def _calls_of(source: Source, calls: ClickToCall, portals: int) -> Problems:
         yield "application_token", text
 
 
-def rule_problems(rule: Rule, source: Source, targets: dict[str, Target]) -> Problems:
+def rule_problems(rule: Rule, source: schema.Source, targets: dict[str, schema.Target]) -> Problems:
     """Yield what is wrong with a rule of a source."""
     for name in rule.targets:
         if name not in source.targets:
@@ -161,7 +136,7 @@ def rule_problems(rule: Rule, source: Source, targets: dict[str, Target]) -> Pro
     for setting in rule.settings if rule.skip else ():
         yield "skip", Message("what is left out needs no %(setting)s; remove one of the two", setting=setting)
     concerned = [targets[name] for name in rule.targets or source.targets]
-    kinds = {target.kind for target in concerned if isinstance(target, CrmTarget)}
+    kinds = {target.kind for target in concerned if isinstance(target, schema.CrmTarget)}
     for key in rule.settings:
         crm = "amocrm" if key in AMOCRM_KEYS else Message("a CRM")
         if not kinds or (key in AMOCRM_KEYS and "amocrm" not in kinds):
@@ -170,29 +145,29 @@ def rule_problems(rule: Rule, source: Source, targets: dict[str, Target]) -> Pro
             yield key, Message("means something else in each CRM; name in targets the one that it is for")
 
 
-def _not_empty(access: Admin | MetricsAccess) -> Problems:
-    if isinstance(access, Admin) and access.password == "":
+def _not_empty(access: schema.Admin | schema.MetricsAccess) -> Problems:
+    if isinstance(access, schema.Admin) and access.password == "":
         text = Message("is empty; make one up, long and random, or leave the key out: then there is no page")
         yield "password", text
-    if isinstance(access, MetricsAccess) and access.token == "":
+    if isinstance(access, schema.MetricsAccess) and access.token == "":
         yield "token", Message("is empty; make one up, long and random, or leave the key out")
 
 
 def _files(table: Struct) -> Problems:
     for key in ("ca_file", "record_ca_file"):
         file = getattr(table, key, None)
-        if file is not None and not (ROOT / file).is_file():
-            yield key, Message("there is no file %(file)s", file=ROOT / file)
+        if file is not None and not (schema.ROOT / file).is_file():
+            yield key, Message("there is no file %(file)s", file=schema.ROOT / file)
 
 
-def _api(api: UisApi) -> Problems:
+def _api(api: schema.UisApi) -> Problems:
     if not api.key:
         yield "key", Message("is empty; make one in the cabinet: «Аккаунт → Управление пользователями»")
     if api.url is not None:
         yield from _cloud("url", api.url)
 
 
-def _calls(calls: ClickToCall) -> Problems:
+def _calls(calls: schema.ClickToCall) -> Problems:
     if not calls.token or any(len(token) < _TOKEN_MIN for token in calls.token):
         text = Message("must have at least %(count)s characters: whoever has it places calls at your cost")
         yield "token", text.fill(count=_TOKEN_MIN)
@@ -204,7 +179,7 @@ def _calls(calls: ClickToCall) -> Problems:
             yield f"allowed[{number}]", text
 
 
-def _report(report: Report) -> Problems:
+def _report(report: schema.Report) -> Problems:
     if report.every < _EVERY_MIN:
         text = Message("is too little; at least %(seconds)ss: each time costs a request of the day's limit")
         yield "every", text.fill(seconds=_EVERY_MIN.seconds)
@@ -215,7 +190,7 @@ def _report(report: Report) -> Problems:
         yield "window", text.fill(days=_WINDOW_MAX.days)
 
 
-def _every(target: Target) -> Problems:
+def _every(target: schema.Target) -> Problems:
     if target.retry_first > target.retry_max or not target.retry_first:
         yield "retry_first", Message("must be more than 0 and not more than retry_max")
     if not timedelta(0) < target.retry_after_max <= _RETRY_AFTER_MAX:
@@ -227,10 +202,6 @@ def _every(target: Target) -> Problems:
         yield "timeout", Message("must be more than 0, as must connect_timeout")
     if any(status not in range(200, 600) for status in target.delivered_statuses):
         yield "delivered_statuses", Message("an HTTP status is a number from 200 to 599")
-
-
-def _url(target: UrlTarget) -> Problems:
-    return _address("url", target.url)
 
 
 def _address(key: str, url: str) -> Problems:
@@ -248,7 +219,7 @@ def _cloud(key: str, url: str) -> Problems:
         yield key, Message("must begin with https://")
 
 
-def _onec(target: OneCTarget) -> Problems:
+def _onec(target: schema.OneCTarget) -> Problems:
     last = urlsplit(target.url).path.rstrip("/").rpartition("/")[2]
     if last in (*ENDPOINTS, "ping"):
         yield "url", Message("must end before /%(last)s, with /hs/UIScom: the relay adds that itself", last=last)
@@ -259,7 +230,7 @@ def _onec(target: OneCTarget) -> Problems:
         yield "call_gap", text
 
 
-def _crm(target: CrmTarget) -> Problems:
+def _crm(target: schema.CrmTarget) -> Problems:
     if target.order == "none":
         text = Message("must be call: at %(kind)s the steps of a call build on one another", kind=target.kind)
         yield "order", text
@@ -269,7 +240,7 @@ def _crm(target: CrmTarget) -> Problems:
         yield absent[0], Message("is missing; OAuth needs it beside %(beside)s", beside=beside)
 
 
-def _bitrix24(target: Bitrix24Target) -> Problems:
+def _bitrix24(target: schema.Bitrix24Target) -> Problems:
     if (target.webhook is None) == (target.portal is None):
         ways = 'webhook = "env:B24_WEBHOOK", or portal, client_id, client_secret and refresh_token of a local app'
         yield "webhook", Message("%(problem)s; set %(ways)s", problem=_one_of(target.webhook, "portal"), ways=ways)
@@ -289,7 +260,7 @@ def _bitrix24(target: Bitrix24Target) -> Problems:
             yield f"record_hosts[{number}]", Message('must be the name of a host alone, like "records.example.ru"')
 
 
-def _amocrm(target: AmoCrmTarget) -> Problems:
+def _amocrm(target: schema.AmoCrmTarget) -> Problems:
     if (target.token is None) == (target.client_id is None):
         ways = 'token = "env:AMO_TOKEN" (long-lived), or client_id, client_secret, redirect_uri and refresh_token'
         yield "token", Message("%(problem)s; set %(ways)s", problem=_one_of(target.token, "client_id"), ways=ways)
@@ -312,7 +283,7 @@ def _one_of(access: Secret | None, other: str) -> str:
     return "is missing" if access is None else f"and {other} exclude one another"
 
 
-def _http(target: HttpTarget) -> Problems:
+def _http(target: schema.HttpTarget) -> Problems:
     for name in target.headers:
         if name.lower() in _OWN_HEADERS or name.lower().startswith("webhook-"):
             yield f"headers.{name}", Message("is set by the relay itself; leave it out")
@@ -332,17 +303,17 @@ def _http(target: HttpTarget) -> Problems:
 
 
 _CHECKS: tuple[tuple[type[Struct], Callable[[Any], Problems]], ...] = (
-    (Admin, _not_empty),
-    (MetricsAccess, _not_empty),
-    (UrlTarget, _url),
+    (schema.Admin, _not_empty),
+    (schema.MetricsAccess, _not_empty),
+    (schema.UrlTarget, lambda target: _address("url", target.url)),
     (Struct, _files),
-    (Target, _every),
-    (OneCTarget, _onec),
-    (CrmTarget, _crm),
-    (Bitrix24Target, _bitrix24),
-    (AmoCrmTarget, _amocrm),
-    (HttpTarget, _http),
-    (Report, _report),
-    (ClickToCall, _calls),
-    (UisApi, _api),
+    (schema.Target, _every),
+    (schema.OneCTarget, _onec),
+    (schema.CrmTarget, _crm),
+    (schema.Bitrix24Target, _bitrix24),
+    (schema.AmoCrmTarget, _amocrm),
+    (schema.HttpTarget, _http),
+    (schema.Report, _report),
+    (schema.ClickToCall, _calls),
+    (schema.UisApi, _api),
 )

@@ -37,7 +37,7 @@ _STORE_RETRY_S = 1.0
 _FRESH = timedelta(minutes=1)  # while a backlog drains, calls accepted since then get every second claim
 _BACKLOG_FOR_S = 5.0
 
-Observer = Callable[[Delivery, Outcome, AttemptResult], None]
+Observer = Callable[[AttemptResult], None]
 """Is told of each attempt; must be quick, and never fail."""
 
 
@@ -301,7 +301,7 @@ class Lane:
 
     def _learn(self, claimed: ClaimedDelivery, permit: Permit, outcome: Outcome, began: datetime, took_ms: int) -> None:
         """Record what the attempt came to, and what that says of the target."""
-        before, after = self.throttle.record_outcome(permit, outcome, retry_policy.call_of(claimed.delivery))
+        before, after = self.throttle.record_outcome(permit, outcome, retry_policy.call_key(claimed.delivery))
         if before.state != after.state:
             level = log.info if after.state == "open" else log.error
             level(f"target.{after.state}", target=self.name, reason=after.reason, since=before.since or after.since)
@@ -309,8 +309,8 @@ class Lane:
             claimed.delivery,
             lambda: self.attempts.result(claimed.delivery, claimed.epoch, began, outcome, took_ms=took_ms),
         )
-        log_attempt(result, outcome)
-        self._observe(claimed.delivery, outcome, result)
+        log_attempt(result)
+        self._observe(result)
         self._once_stored(claimed.delivery, lambda: self._record_and_claim(result))
 
     def _once_stored(self, delivery: Delivery, ask_store: Callable[[], Answer]) -> Answer:

@@ -11,11 +11,10 @@ def curl_command(exchange: Exchange) -> str | None:
     """Return the command, secrets left out as in the exchange; None where a part of it is not kept."""
     if exchange.is_cut or not exchange.headers:  # of an exchange of tokens there is the address alone
         return None
-    options = [f"-H {shlex.quote(f'{name}: {value}')}" for name, value in _own_headers(exchange).items()]
+    options = [
+        f"-H {shlex.quote(f'{name}: {value}')}"
+        for name, value in exchange.headers.items()
+        if name.lower() != "content-length"  # which curl finds out by itself
+    ]
     body = [f"--data-binary {shlex.quote(exchange.body)}"] if exchange.body else []
     return " \\\n  ".join([f"curl -i -X {exchange.method} {shlex.quote(exchange.url)}", *options, *body])
-
-
-def _own_headers(exchange: Exchange) -> dict[str, str]:
-    """Return the headers that curl does not find out by itself."""
-    return {name: value for name, value in exchange.headers.items() if name.lower() != "content-length"}

@@ -5,20 +5,22 @@ from __future__ import annotations
 import threading
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime, timedelta
-from typing import Protocol, TypeVar
+from operator import itemgetter
+from typing import Any, Protocol, TypeVar
 
 from sqlalchemy import Connection
 
 from relay.clock import to_us
-from relay.store.statement import Statement
+from relay.store.statement import Row, Statement
 
 Item = TypeVar("Item")
 
 WRITE_TIMEOUT_S = 2.0
 PATIENT_TIMEOUT_S = 10.0  # of a lane, which would have to send again what it cannot record, and of commands
+PAGE = 500  # rows in one read: no reader stays open for long
 OWN_ROWS: tuple[str, ...] = ()
 """`alone_for` of a transaction whose rows nobody else writes, or whose one statement decides by itself."""
 _CHUNK = 50  # rows in one transaction of a command: a running relay must not wait for it
@@ -79,6 +81,34 @@ class Database(ABC):
     @abstractmethod
     def read(self) -> AbstractContextManager[Connection]:
         """Give a connection that only reads, all of it as it was at one moment. Keep it short."""
+
+    def rows(self, statement: Statement, **values: Any) -> list[Row]:
+        """Read what a statement finds."""
+        with self.read() as connection:
+            return statement.rows(connection, **values)
+
+    def first(self, statement: Statement, **values: Any) -> Row | None:
+        with self.read() as connection:
+            return statement.first(connection, **values)
+
+    def pages(
+        self,
+        fetch: Callable[[Connection, Any], Sequence[Any]],
+        after: Any = 0,
+        key: Callable[[Any], Any] = itemgetter(0),
+        size: int = PAGE,
+    ) -> Iterator[Sequence[Any]]:
+        """Yield rows a page at a time, each in a read of its own: by key, never by offset, so the last costs no more.
+
+        `fetch` returns the first `size` rows whose key is above the one that it is given.
+        """
+        while True:
+            with self.read() as connection:
+                page = fetch(connection, after)
+            yield page
+            if len(page) < size:
+                return
+            after = key(page[-1])
 
     @abstractmethod
     def exists(self) -> bool:
@@ -174,3 +204,10 @@ class Database(ABC):
         """Commit once in ten seconds, however often and by how many processes it is asked. Raises StoreError."""
         with self.write(timeout, alone_for=OWN_ROWS) as connection:
             _beat.run(connection, name=name, now=to_us(now), outdated=to_us(now - _PROVED_EVERY))
+
+
+class Repository:
+    """The reads and changes of one theme. Raises StoreError."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database

@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from types import NoneType
-from typing import Any, Generic, NamedTuple, Protocol, TypeVar, get_args
+from typing import Any, Generic, NamedTuple, TypeVar, get_args
 
 import msgspec
 from sqlalchemy import Column, Connection, Table
@@ -34,34 +34,21 @@ _NEXT_SEQS = """
 _encoder = msgspec.json.Encoder(enc_hook=str)  # a Message stands as its English text, bytes as base64
 
 
-class Dialect(Protocol):
-    """What an engine's driver wants to be written differently."""
+class Dialect:
+    """What an engine's driver wants to be written differently: SQLite's way, unless another engine has one."""
 
     def named(self, sql: str) -> str:
         """Return the text with its named values, `:name`, as the driver wants them."""
-
-    def bind_list(self, sql: str, name: str, values: dict[str, Any]) -> tuple[str, dict[str, Any]]:
-        """Return the text and the values with the list of this name, `IN :name`, as the driver wants it."""
-
-    def bind_rows(self, columns: Mapping[str, Column[Any]], connection: Connection) -> RowsBinding:
-        """Return what binds rows with a value for each of these columns, by name."""
-
-    def next_seqs(self, connection: Connection, events: int, deliveries: int) -> tuple[Sequence[int], Sequence[int]]:
-        """Return so many new numbers for events and deliveries, each above all that its source has had."""
-
-
-class _Sqlite:
-    def named(self, sql: str) -> str:
         return sql
 
     def bind_list(self, sql: str, name: str, values: dict[str, Any]) -> tuple[str, dict[str, Any]]:
-        """A parameter for each: quicker than `json_each` for the few that there are."""
-        each = {f"{name}_{number}": value for number, value in enumerate(values[name])}
+        """Return the text and the values with the list of this name, `IN :name`, as the driver wants it."""
+        each = {f"{name}_{number}": value for number, value in enumerate(values[name])}  # for a few quicker than JSON
         names = ", ".join([f":{key}" for key in each])
         return sql.replace(f"IN :{name}", f"IN ({names})"), values | each
 
     def bind_rows(self, columns: Mapping[str, Column[Any]], _connection: Connection) -> RowsBinding:
-        """A parameter for each value."""
+        """Return what binds rows with a value for each of these columns, by name."""
         one = f"({','.join('?' * len(columns))})"
 
         def bind(rows: Sequence[Mapping[str, Any]]) -> tuple[str, list[Any]]:
@@ -69,13 +56,13 @@ class _Sqlite:
 
         return bind
 
-    def next_seqs(self, connection: Connection, events: int, deliveries: int) -> tuple[range, range]:
-        """Behind the last that there are: whoever asks is the only one who writes."""
-        event, delivery = _driver(connection).execute(_LAST_SEQS).fetchone()
+    def next_seqs(self, connection: Connection, events: int, deliveries: int) -> tuple[Sequence[int], Sequence[int]]:
+        """Return so many new numbers for events and deliveries, each above all that its source has had."""
+        event, delivery = _driver(connection).execute(_LAST_SEQS).fetchone()  # whoever asks is the only one who writes
         return range(event + 1, event + 1 + events), range(delivery + 1, delivery + 1 + deliveries)
 
 
-class _Postgres:
+class _Postgres(Dialect):
     def named(self, sql: str) -> str:
         return _NAME.sub(r"%(\1)s", _LIST.sub(r"= ANY(:\1)", sql.replace("%", "%%")))
 
@@ -99,7 +86,7 @@ class _Postgres:
         return sorted(row[0]), sorted(row[1])
 
 
-_DIALECTS: Mapping[str, Dialect] = {"sqlite": _Sqlite(), "postgresql": _Postgres()}
+_DIALECTS: Mapping[str, Dialect] = {"sqlite": Dialect(), "postgresql": _Postgres()}
 
 
 class Statement:
@@ -178,23 +165,15 @@ def _json(type_: Any) -> _Conversion:
     return _Conversion(msgspec.json.Decoder(type_).decode, lambda value: _encoder.encode(value).decode())
 
 
-def _said(text: str) -> str:
-    return i18n.decode(text) if text.startswith(i18n.MARK) else text
-
-
-def _kept(text: str) -> str:
-    return i18n.encode(text) if isinstance(text, i18n.Message) else text
-
-
 _CONVERSIONS: Mapping[Any, _Conversion] = {
     bool: _Conversion(bool, None),
     datetime: _Conversion(from_us, to_us),
     CallEvent: _json(CallEvent),
     tuple[Exchange, ...]: _Conversion(msgspec.json.Decoder(tuple[Exchange, ...]).decode, _encoder.encode),
-    Words: _Conversion(_said, _kept),
+    Words: _Conversion(i18n.decode, lambda text: i18n.encode(text) if isinstance(text, i18n.Message) else text),
     tuple[Words, ...]: _Conversion(
-        lambda text: tuple(map(_said, msgspec.json.decode(text))),
-        lambda texts: _encoder.encode([_kept(text) for text in texts]).decode(),
+        lambda text: tuple(map(i18n.decode, msgspec.json.decode(text))),
+        lambda texts: _encoder.encode(list(map(i18n.encode, texts))).decode(),
     ),
     tuple[datetime, ...]: _Conversion(
         lambda text: tuple(map(from_us, msgspec.json.decode(text))),

@@ -18,7 +18,7 @@ from functools import lru_cache
 from typing import Any
 from urllib.parse import parse_qsl, quote, quote_plus, urlsplit
 
-from relay.config import Secret, Target
+from relay.config import Secret, Target, UisApi
 from relay.i18n import Message
 
 _WAIT_MAX_S = 10**8  # three years: what is longer is no time, and timedelta and datetime have an end
@@ -26,7 +26,8 @@ _DIGITS_MAX = 9
 WORDS_MAX = 500
 _PATTERN_MAX = 4096  # signs of a text that patterns look at; a target may answer anything, and no answer costs time
 _PAGE_MAX = 4 * _PATTERN_MAX  # of a page, which may begin with a long style
-_HIDDEN = re.compile(r"<(/?)(title|style|script)\b[^<>]*>?", re.IGNORECASE)
+# what a page does not show; always matches to the end, so that each sign is looked at once
+_HIDDEN = re.compile(r"<(title|style|script)\b[^<>]*>?.*?(?:</\1\b[^<>]*>?|\Z)", re.IGNORECASE | re.DOTALL)
 _TAG = re.compile(r"<[^<>]*(?:>|\Z)")
 _BEGINS_A_PAGE = re.compile(r"<(?:!doctype\s{1,9}html|html|body)\b", re.IGNORECASE)
 
@@ -47,21 +48,7 @@ def is_page(text: str) -> bool:
 
 def without_markup(page: str) -> str:
     """Return the words of an HTML page, without its title."""
-    return html.unescape(_TAG.sub(" ", _without_hidden(page)[:_PATTERN_MAX]))
-
-
-def _without_hidden(page: str) -> str:
-    """Return a page without what it does not show. Looks at each sign once, however many such elements begin."""
-    shown, begins, hidden = [], 0, ""
-    page = page[:_PAGE_MAX]
-    for tag in _HIDDEN.finditer(page):
-        is_end, name = bool(tag[1]), tag[2].lower()
-        if not hidden and not is_end:
-            shown.append(page[begins : tag.start()])
-            hidden = name
-        elif is_end and name == hidden:
-            begins, hidden = tag.end(), ""
-    return " ".join(shown if hidden else [*shown, page[begins:]])
+    return html.unescape(_TAG.sub(" ", _HIDDEN.sub(" ", page[:_PAGE_MAX])[:_PATTERN_MAX]))
 
 
 def as_text(value: object) -> str:
@@ -165,7 +152,7 @@ def _mask_of(secrets: tuple[str, ...]) -> Mask:
     return Mask(secrets)
 
 
-def secrets_of(target: Target) -> Iterator[str]:
+def secrets_of(target: Target | UisApi) -> Iterator[str]:
     """Yield everything in a target's settings that must not be seen, whatever its key is called."""
     for name in target.__struct_fields__:
         yield from _within(getattr(target, name))

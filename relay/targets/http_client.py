@@ -27,7 +27,7 @@ from requests.cookies import RequestsCookieJar, extract_cookies_to_jar
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.exceptions import NameResolutionError, NewConnectionError
 
-from relay.config import ROOT, Target
+from relay.config import ROOT, Target, UisApi
 from relay.errors import RelayError
 from relay.i18n import Message, change, join
 from relay.models import Exchange, Outcome
@@ -90,7 +90,7 @@ class Client:
     `report` is told of each request with its answer.
     """
 
-    def __init__(self, settings: Target, *, mask: Mask | None = None, admit: Admit | None = None) -> None:
+    def __init__(self, settings: Target | UisApi, *, mask: Mask | None = None, admit: Admit | None = None) -> None:
         self._timeout = (settings.connect_timeout.total_seconds(), settings.timeout.total_seconds())
         self._proxies = {"http": settings.proxy, "https": settings.proxy} if settings.proxy else {}
         ca_file = None if settings.ca_file is None else str(ROOT / settings.ca_file)
@@ -131,7 +131,9 @@ class Client:
             self._adapter.forget_connections()
         prepared, response = self._prepare(method, url, headers, body), None
         try:
-            response = self._send(prepared, self._time_limit(body, body_max), body_max, secrets)
+            # a recording is given what a slow line needs for it
+            time_limit_s = sum(self._timeout) + max(len(body or b"") - _BODY_MAX, body_max - _BODY_MAX, 0) / _SLOW_LINE
+            response = self._send(prepared, time_limit_s, body_max, secrets)
         finally:
             if self.report is not None:
                 took_ms = int((time.monotonic() - began) * 1000)
@@ -166,11 +168,6 @@ class Client:
             is_whole=is_whole,
             phrase=self._mask.text(_phrase(response), *secrets),
         )
-
-    def _time_limit(self, body: bytes | None, body_max: int) -> float:
-        """Return the seconds that a request may take in all; a recording is given what a slow line needs for it."""
-        beyond = max(len(body or b""), body_max) - _BODY_MAX
-        return sum(self._timeout) + max(beyond, 0) / _SLOW_LINE
 
     def _keep_cookies(self, response: requests.Response) -> None:
         """Add the cookies of an answer to the jar; where that makes too many, only they are left, or none."""
@@ -249,17 +246,17 @@ def _exchange_of(
     masked = mask(lines.encode("utf-8", "replace") + b"\n" + body[:_LOOKED_AT], *secrets)  # once: each look costs
     hidden_path, *values, sent = masked.split(b"\n", 1 + len(headers) + len(said))
     texts = [value.decode("utf-8", "replace") for value in values]
-    text = _text(sent)
+    text, is_cut = _shown(sent)
     return Exchange(
         method=request.method or "",
         url=origin + hidden_path.decode("utf-8", "replace"),
         headers=dict(zip(headers, texts, strict=False)),
-        body=_short(text),
-        is_cut=len(text) > _SHOWN_MAX or len(body) > _LOOKED_AT,
+        body=text,
+        is_cut=is_cut or len(body) > _LOOKED_AT,
         status=None if answer is None else answer.status,
         phrase="" if answer is None else answer.phrase,
         answer_headers=dict(zip(said, texts[len(headers) :], strict=True)),
-        answer="" if answer is None else _short(_text(answer.body)),
+        answer="" if answer is None else _shown(answer.body)[0],
         took_ms=took_ms,
     )
 
@@ -278,18 +275,14 @@ def _parts(url: str) -> tuple[str, str]:
 
 
 def _scheme(login: str) -> str:
-    """Return a login's header without the login."""
     scheme, _, rest = login.partition(" ")
     return f"{scheme} {error_text.MASK}" if rest and "=" not in scheme else error_text.MASK
 
 
-def _text(body: bytes) -> str:
-    """Decode a body; one that was cut may end within a character."""
-    return error_text.decoded(body) if len(body) < _LOOKED_AT else body[:_LOOKED_AT].decode("utf-8", "replace")
-
-
-def _short(text: str) -> str:
-    return text if len(text) <= _SHOWN_MAX else f"{text[:_SHOWN_MAX]}…"
+def _shown(body: bytes) -> tuple[str, bool]:
+    """Return what is shown of a body, and whether it goes on; one that was cut may end within a character."""
+    text = error_text.decoded(body) if len(body) < _LOOKED_AT else body[:_LOOKED_AT].decode("utf-8", "replace")
+    return (text, False) if len(text) <= _SHOWN_MAX else (f"{text[:_SHOWN_MAX]}…", True)
 
 
 # --- foreign errors to outcomes; the first match wins
@@ -467,8 +460,6 @@ class _TrackedHTTPS(_Tracked, HTTPSConnection):  # type: ignore[misc]  # likewis
 
 
 class _TrackingAdapter(HTTPAdapter):
-    """Connects by the connections above."""
-
     def get_connection_with_tls_context(self, *args: Any, **kwargs: Any) -> Any:
         pool = super().get_connection_with_tls_context(*args, **kwargs)
         pool.ConnectionCls = _TrackedHTTPS if pool.scheme == "https" else _TrackedHTTP  # type: ignore[attr-defined]

@@ -46,7 +46,9 @@ def read(text: str) -> tuple[list[tuple[str, JSON]], Iterable[str]]:
     if not text.startswith("{"):
         raise MalformedEvent("the body is neither a JSON object {…} nor a form: check the template in the UIS cabinet")
     scanner = _Scanner(text)
-    pairs = scanner.read_all()
+    pairs, end = scanner.read_object(0, depth=1)
+    if end < scanner.tail:
+        raise MalformedEvent("there is more text after the closing brace, at character %(end)s", end=end + 1)
     return pairs, dict.fromkeys(scanner.notes)
 
 
@@ -68,15 +70,9 @@ class _Scanner:
         self._effort = max(_EFFORT_MIN, _EFFORT_PER_CHARACTER * len(text))  # that is left
         self._commas_stand_apart = False  # `value ,` or `value\n,`: then space after a value proves nothing
         tail = _TAIL.match(text[::-1])
-        self._tail = len(text) - (tail.end() if tail else 0)  # where nothing but spaces and commas is left
+        self.tail = len(text) - (tail.end() if tail else 0)  # where nothing but spaces and commas is left
 
-    def read_all(self) -> list[tuple[str, JSON]]:
-        pairs, end = self._object(0, depth=1)
-        if end < self._tail:
-            raise MalformedEvent("there is more text after the closing brace, at character %(end)s", end=end + 1)
-        return pairs
-
-    def _object(self, start: int, depth: int) -> tuple[list[tuple[str, JSON]], int]:
+    def read_object(self, start: int, depth: int) -> tuple[list[tuple[str, JSON]], int]:
         pairs: list[tuple[str, JSON]] = []
         names: set[str] = set()
         at = self._skip_commas(start + 1)
@@ -92,8 +88,7 @@ class _Scanner:
             self._spend(_FIELD)
             if anchor["key"].lower() in names:
                 raise MalformedEvent(
-                    "%(key)s stands twice in a damaged body: its fields cannot be told apart",
-                    key=anchor["key"],
+                    "%(key)s stands twice in a damaged body: its fields cannot be told apart", key=anchor["key"]
                 )
             names.add(anchor["key"].lower())
             if anchor["q"] == "'":
@@ -140,12 +135,10 @@ class _Scanner:
             self.notes.append(Message("%(key)s: there is no value", key=key))
             return None, at
         if self._opens_object(at, depth):
-            pairs, end = self._object(at, depth + 1)
+            pairs, end = self.read_object(at, depth + 1)
             if not self._ends(end, depth):
                 raise MalformedEvent(
-                    "%(key)s: after its closing brace, at character %(end)s, a comma was expected",
-                    key=key,
-                    end=end + 1,
+                    "%(key)s: after its closing brace, at character %(end)s, a comma was expected", key=key, end=end + 1
                 )
             return dict(pairs), end
         return (
@@ -239,7 +232,7 @@ class _Scanner:
 
     def _closes(self, at: int, depth: int) -> bool:
         if depth == 1:
-            return at + 1 >= self._tail
+            return at + 1 >= self.tail
         after = self._skip_space(at + 1)
         follows = self.text[after : after + 1]
         if not follows:

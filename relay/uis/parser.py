@@ -42,6 +42,9 @@ class ParsedBody:
         return not any(isinstance(value, dict) for _, value in self.pairs)
 
 
+NO_FIELDS = ParsedBody((), "form")
+
+
 def read(raw: bytes, *, is_query: bool = False) -> ParsedBody:
     """Read the bytes of a body, or of a query string, whatever the Content-Type claimed. Raises MalformedEvent."""
     text, notes = decode(raw)
@@ -55,7 +58,7 @@ def read(raw: bytes, *, is_query: bool = False) -> ParsedBody:
 def read_beside(query: bytes) -> ParsedBody:
     """Read the query beside a body, whose parameters never cost the event."""
     try:
-        return read(query, is_query=True) if query else ParsedBody((), "form")
+        return read(query, is_query=True) if query else NO_FIELDS
     except MalformedEvent:
         return ParsedBody((), "form", ("the parameters in the address could not be read, and were left out",))
 

@@ -19,7 +19,7 @@ from relay.clock import iso
 from relay.models import CallEvent, Kind
 from relay.uis import phones, variables
 from relay.uis.parser import ParsedBody
-from relay.uis.variables import JSON, VARIABLES, Ambiguous, Type, Unfilled, is_text
+from relay.uis.variables import JSON, PLACEHOLDER, TEXTS, VARIABLES, Ambiguous, Unfilled
 
 _TEMPLATES: dict[Kind, str] = {
     "incoming": "in_incoming",
@@ -91,15 +91,15 @@ def _typed(name: str, value: JSON) -> JSON:
         return value if value == [] else None
     try:
         match variable.type:
-            case Type.TIME | Type.TEXT | Type.LIST:
+            case "time" | "text" | "any":
                 return value
-            case Type.PHONE:
+            case "phone":
                 return phones.as_uis_writes(phones.parse(variables.to_text(value)).number)
-            case Type.SESSION:
+            case "session":
                 return variables.to_integer(value)
-            case Type.EXTENSION | Type.DIRECTION:
+            case "extension" | "direction":
                 return variables.to_text(value)
-            case Type.LINKS if isinstance(value, list):
+            case "links" if isinstance(value, list):
                 return value
             case other:
                 typed = variables.CONVERSIONS[other](value)
@@ -120,12 +120,15 @@ def _beyond_template(body: ParsedBody, slots: Collection[str]) -> Iterator[tuple
 
 
 def _left_empty(key: str, left: Unfilled) -> JSON:
-    """Return what stands for a placeholder that was left.
+    """Return what stands for a placeholder that was left: "" where UIS would have put a text, or for one's own key.
 
     The receiver that the standard templates were written for keeps a call's extension when it gets "", and null
     erases it; in texts it tells the two apart as well.
     """
-    return "" if is_text(key, left.text) else None
+    match = PLACEHOLDER.fullmatch(left.text.strip())
+    name = match[1] if match else left.text.strip()
+    variable = VARIABLES.get(name.lower()) or VARIABLES.get(key.strip().lower())
+    return "" if variable is None or variable.type in TEXTS else None
 
 
 def _by_variable(body: ParsedBody) -> dict[str, JSON]:
@@ -141,7 +144,7 @@ def _from_call(name: str, sent: JSON, call: CallEvent, zone: ZoneInfo) -> JSON:
     value = getattr(call, field) if field else None
     if value is None or value == ():
         return _left_empty(name, sent) if isinstance(sent, Unfilled) else None
-    if VARIABLES[name].type is Type.TIME:
+    if VARIABLES[name].type == "time":
         if isinstance(sent, str) and _UIS_TIME.fullmatch(sent.strip()):
             return sent.strip()
         return value.astimezone(zone).strftime("%Y-%m-%d %H:%M:%S.") + f"{value.microsecond // 1000:03d}"

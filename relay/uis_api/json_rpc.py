@@ -10,15 +10,14 @@ import itertools
 import json
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from msgspec import Struct
 
 from relay.clock import Clock
-from relay.config import HttpTarget, UisApi
+from relay.config import UisApi
 from relay.errors import RelayError
 from relay.i18n import WITH_REASON, Message
-from relay.targets.error_text import Mask
 from relay.targets.http_client import Client, NoAnswer, Response
 
 _HEADERS = {"Content-Type": "application/json; charset=UTF-8"}
@@ -99,7 +98,7 @@ def read_answer(response: Response, now: datetime, api: Api) -> Answer:
         raise _not_an_answer(response, api)
     data = result.get("data")
     rows = [row for row in (data if isinstance(data, list) else [data]) if isinstance(row, dict)]
-    metadata = _dict(result.get("metadata") or result.get("meta_data"))
+    metadata = as_dict(result.get("metadata") or result.get("meta_data"))
     total = metadata.get("total_items")
     limits = read_limits(metadata.get("limits"), now)
     return Answer(rows, total if isinstance(total, int) else len(rows), limits)
@@ -122,12 +121,12 @@ def read_limits(limits: object, now: datetime) -> Limits | None:
 
 
 def _error(error: Mapping[str, Any], now: datetime, api: Api) -> ApiError:
-    data = _dict(error.get("data"))
+    data = as_dict(error.get("data"))
     mnemonic, code = str(data.get("mnemonic") or "")[:100], str(error.get("code"))[:20]
     if mnemonic == "ip_not_whitelisted":
         return ApiError("misconfigured", _not_let_in(error), mnemonic=mnemonic)
     if mnemonic == "limit_exceeded":
-        limits = read_limits(_dict(data.get("metadata")).get("limits"), now)
+        limits = read_limits(as_dict(data.get("metadata")).get("limits"), now)
         waits = [timedelta(minutes=1)]
         if limits is not None:
             waits += [limits.day_resets_at - now] if limits.day_remaining <= 0 else [limits.minute_resets_at - now]
@@ -147,7 +146,7 @@ def _error(error: Mapping[str, Any], now: datetime, api: Api) -> ApiError:
     return ApiError(state, Message(WITH_REASON, text=text, reason=mnemonic or code), mnemonic=mnemonic or code)
 
 
-def _dict(value: object) -> dict[str, Any]:
+def as_dict(value: object) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
@@ -175,18 +174,11 @@ def _not_an_answer(response: Response, api: Api) -> ApiError:
 class JsonRpc:
     """Asks one account. Not for several threads at once."""
 
-    def __init__(self, api: Api, settings: UisApi, clock: Clock) -> None:
-        self._api, self._settings, self._clock = api, settings, clock
-        place = HttpTarget(
-            name=api.name,
-            url=settings.address,
-            timeout=settings.timeout,
-            connect_timeout=settings.connect_timeout,
-            proxy=settings.proxy,
-            ca_file=settings.ca_file,
-            verify_tls=settings.verify_tls,
-        )
-        self._client = Client(place, mask=Mask([settings.key]))
+    api: ClassVar[Api]
+
+    def __init__(self, settings: UisApi, clock: Clock) -> None:
+        self._settings, self._clock = settings, clock
+        self._client = Client(settings)
         self._numbers = itertools.count(1)
 
     @property
@@ -206,10 +198,9 @@ class JsonRpc:
         }
         content = json.dumps(body, ensure_ascii=False).encode()
         try:
-            response = self._client.request(
-                "POST", self._settings.address, _HEADERS, content, body_max=self._api.answer_max
-            )
+            url, most = self._settings.address, self.api.answer_max
+            response = self._client.request("POST", url, _HEADERS, content, body_max=most)
         except NoAnswer as exc:
-            states: dict[str, State] = {"misconfigured": "misconfigured", "unclear": self._api.lost}
+            states: dict[str, State] = {"misconfigured": "misconfigured", "unclear": self.api.lost}
             raise ApiError(states.get(exc.outcome.name, "later"), exc.outcome.reason) from exc
-        return read_answer(response, self._clock(), self._api)
+        return read_answer(response, self._clock(), self.api)

@@ -35,7 +35,7 @@ def running(make_settings: Callable[..., Settings]) -> Iterator[Callable[..., Re
     def run(*args: str, **more: str) -> Relay:
         settings = make_settings(*args, **more)
         databases.create(settings)
-        relay = wiring.build(settings)
+        relay = wiring.Relay(settings)
         made.append(relay)
         relay.start()
         return relay
@@ -51,7 +51,7 @@ def stored(make_settings: Callable[..., Settings]) -> Iterator[Relay]:
     """A relay with three calls that wait; nothing is started."""
     settings = make_settings()
     databases.create(settings)
-    relay = wiring.build(settings)
+    relay = wiring.Relay(settings)
     for session in range(3):
         post(relay, rendered("incoming", call_session_id=session))
     yield relay
@@ -139,7 +139,7 @@ def make_crm(tmp_path: Path, database_url: str, systems: Sandbox, clock: FakeClo
         file.write_text(text, encoding="utf-8")
         found = settings_room.read({"RELAY_CONFIG": str(file)})
         databases.create(found)
-        made.append(wiring.build(found, clock=clock))
+        made.append(wiring.Relay(found, clock=clock))
         return made[-1]
 
     yield make

@@ -20,11 +20,11 @@ from relay.observability.logging import hide_links
 from relay.operations import simulated_call
 from relay.sandbox.server import Sandbox
 from relay.store import Claim, Selection
-from relay.store import queue as store_work
 from relay.web import create_app
 from relay.web.admin.views import missed_list
 from relay.wiring import Relay
 from tests.calls import rendered
+from tests.factories import result
 from tests.fakes import FakeClock
 from tests.lanes import post
 from tests.stories import LINK, answered, finished, incoming, not_taken, own
@@ -102,20 +102,7 @@ def record(
     if clock is not None:
         clock.forward(seconds=after.total_seconds())
     now = relay.clock()
-    relay.store.queue.record(
-        store_work.AttemptResult(
-            delivery=job.delivery,
-            epoch=epoch,
-            state=state,
-            due_at=now,
-            failures=1,
-            unclear=0,
-            delivered_at=now if state == "delivered" else None,
-            reason=reason,
-            remote_id=None,
-            attempt=None,
-        )
-    )
+    relay.store.queue.record(result(job, state, now, reason=reason))
 
 
 VIEWS = [

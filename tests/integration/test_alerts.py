@@ -412,7 +412,7 @@ def test_where_nobody_delivers_one_of_those_who_take_tells(relay: Relay) -> None
 def test_two_relays_on_one_database_tell_once(running: Callable[..., Relay], place: Place, onec: Any) -> None:
     relay = running(onec.onec_url, more=config(place))
     eventually(lambda: "onec" in relay.dispatcher.owned(), "the lane is the first one's")
-    beside = wiring.build(relay.settings)
+    beside = wiring.Relay(relay.settings)
     beside.dispatcher.start()
     try:
         quarantine(relay)

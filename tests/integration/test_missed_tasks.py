@@ -131,8 +131,8 @@ def test_what_stands_in_it_and_when_it_is_due(lanes: Any, systems: Sandbox, cloc
     [task] = systems.amocrm.state()["tasks"]
     assert task["text"] == f"Перезвонить {CLIENT_E164}. {said}"
     assert (task["entity_type"], task["entity_id"], task["responsible_user_id"]) == ("contacts", contact, 504143)
-    due_at = datetime.fromtimestamp(task["complete_till"], clock().tzinfo)
-    assert timedelta(0) <= clock() - due_at < timedelta(seconds=5)  # half an hour has passed: it is due at once
+    deadline = datetime.fromtimestamp(task["complete_till"], clock().tzinfo)
+    assert timedelta(0) <= clock() - deadline < timedelta(seconds=5)  # half an hour has passed: it is due at once
     assert task["task_type_id"] == 1
 
 

@@ -286,7 +286,7 @@ def test_nothing_is_handed_over_under_an_epoch_that_has_passed(make_settings: An
     """A lane that was taken over between the promise and the commit gets nothing: the event is due for the next."""
     settings = make_settings()
     bootstrap.migrate(settings)
-    relay = wiring.build(settings)
+    relay = wiring.Relay(settings)
     target = Scripted(POLICY, lambda _: Outcome(name="delivered"))
     dispatcher = dispatch(relay, target)
     eventually(lambda: bool(dispatcher.owned()), "owned")

@@ -89,18 +89,6 @@ def _opened(path: Path, how: str) -> contextlib.closing[sqlite3.Connection]:
     return contextlib.closing(sqlite3.connect(f"{path.resolve().as_uri()}?{how}", uri=True, isolation_level=None))
 
 
-@dataclass(frozen=True)
-class Copy:
-    """One file of a copy."""
-
-    path: Path
-    made_at: datetime
-
-    @property
-    def kept_until(self) -> datetime:
-        return self.made_at + KEPT_FOR
-
-
 def copy_name(database: Path, what: str, now: datetime) -> Path:
     """Return where a copy that is made now has to stand, so that it is found again; `what`: its version or fate."""
     while (path := Path(f"{database}.bak-{what}-{now:{_TIME}}")).exists():
@@ -108,19 +96,19 @@ def copy_name(database: Path, what: str, now: datetime) -> Path:
     return path
 
 
-def copies_beside(database: Path) -> list[Copy]:
-    """All of them, the oldest first. Their age stands in their names: a file's own changes with every `cp`."""
+def copies_beside(database: Path) -> list[tuple[datetime, Path]]:
+    """Return when each was made, the oldest first. That stands in their names: a file's own changes with every `cp`."""
     copies = []
     for path in database.parent.glob(f"{glob.escape(database.name)}.bak-*"):
         if match := _ENDING.fullmatch(path.name[len(database.name) :]):
             with contextlib.suppress(ValueError):  # digits that are no time: not one of ours
-                copies.append(Copy(path, datetime.strptime(match[1], _TIME).replace(tzinfo=UTC)))
-    return sorted(copies, key=lambda copy: (copy.made_at, copy.path))
+                copies.append((datetime.strptime(match[1], _TIME).replace(tzinfo=UTC), path))
+    return sorted(copies)
 
 
 def delete_outdated(database: Path, now: datetime) -> int:
     """Delete those that have been kept for long enough; how many files. Raises StoreError."""
-    outdated = [copy.path for copy in copies_beside(database) if copy.kept_until <= now]
+    outdated = [path for made_at, path in copies_beside(database) if made_at + KEPT_FOR <= now]
     for path in outdated:
         try:
             path.unlink(missing_ok=True)
@@ -135,8 +123,8 @@ def remarks(database: Path) -> list[str]:
     """Which copies there are and until when, and which files other users may read or write."""
     copies = copies_beside(database)
     files = [database, *(database.with_name(database.name + suffix) for suffix in ("-wal", "-shm"))]
-    modes = {path: path.stat().st_mode & 0o777 for path in (*files, *(copy.path for copy in copies)) if path.exists()}
+    modes = {path: path.stat().st_mode & 0o777 for path in (*files, *(path for _, path in copies)) if path.exists()}
     return [
-        *(_KEPT.fill(path=copy.path, day=f"{copy.kept_until:%Y-%m-%d}") for copy in copies),
+        *(_KEPT.fill(path=path, day=f"{made_at + KEPT_FOR:%Y-%m-%d}") for made_at, path in copies),
         *(_OPEN.fill(path=path, mode=f"{mode:04o}") for path, mode in modes.items() if mode & _FOR_OTHERS),
     ]

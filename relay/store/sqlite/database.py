@@ -40,7 +40,7 @@ _PAGES_KEPT = 64  # free ones that the next events will need anyway
 
 
 class SqliteDatabase(Database):
-    """One SQLite file. Opens nothing until it is used, and nothing that a fork would share."""
+    """One SQLite file."""
 
     def __init__(self, url: str) -> None:
         self.path = Path(url.removeprefix("sqlite:///"))
@@ -58,14 +58,12 @@ class SqliteDatabase(Database):
         self.changes = FileChanges(self)
 
     def owner_lock(self, owner: str) -> FileLock:
-        """Held by a process for as long as it lives: while it is, its leases hold."""
         return FileLock(self.path.with_name(f"{self.path.name}.owner-{owner}"))
 
     def role_lock(self, role: str) -> FileLock:
         return self.owner_lock(role)
 
     def token_lock(self, target: str) -> FileLock:
-        """Held by whoever exchanges the target's tokens: each may be exchanged once only."""
         return FileLock(self.path.with_name(f"{self.path.name}.token-{target}"))
 
     def is_dead(self, owner: str) -> bool:
@@ -73,13 +71,10 @@ class SqliteDatabase(Database):
         lock = self.owner_lock(owner)
         if not lock.path.exists():
             return True
-        try:
-            if not lock.try_acquire():
-                return False
-            lock.remove()
-            return True
-        finally:
-            lock.close()
+        with contextlib.closing(lock):
+            if is_dead := lock.try_acquire():
+                lock.remove()
+            return is_dead
 
     def exists(self) -> bool:
         return self.path.exists()
@@ -132,7 +127,7 @@ class SqliteDatabase(Database):
             return None
 
     def copies(self) -> list[str]:
-        return [str(copy.path) for copy in backup.copies_beside(self.path)]
+        return [str(path) for _, path in backup.copies_beside(self.path)]
 
     def forget_copies(self, now: datetime) -> int:
         return backup.delete_outdated(self.path, now)
@@ -169,16 +164,12 @@ class SqliteDatabase(Database):
         with self.write(timeout) as connection:
             _driver(connection).execute("PRAGMA incremental_vacuum").fetchall()
         deadline = time.monotonic() + timeout
-        while not self._empty_journal(timeout):
-            if time.monotonic() >= deadline:
-                return False
+        while True:
+            with self.lock.held(timeout):
+                busy, *_ = _driver(self._writing()).execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+            if not busy or time.monotonic() >= deadline:
+                return not busy
             time.sleep(_POLL_S)
-        return True
-
-    def _empty_journal(self, timeout: float) -> bool:
-        with self.lock.held(timeout):
-            busy, *_ = _driver(self._writing()).execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
-        return not busy
 
     @contextmanager
     def transaction(self, deadline: float) -> Iterator[Connection]:
@@ -211,7 +202,6 @@ class SqliteDatabase(Database):
             yield connection
 
     def close(self) -> None:
-        """Closes when the write that is under way has ended; afterwards nothing opens it again."""
         self._closed = True
         with contextlib.suppress(StoreError), self.lock.held(WRITE_TIMEOUT_S):
             self._forget_connection()
@@ -315,9 +305,8 @@ class SqliteDatabase(Database):
     def _explain(self, exc: DBAPIError | sqlite3.Error) -> StoreError | None:
         """What an operator can mend; None for a bug, which flies as it is."""
         original = exc.orig if isinstance(exc, DBAPIError) else exc
-        if not isinstance(original, sqlite3.OperationalError) and type(original) is not sqlite3.DatabaseError:
-            return None
-        if getattr(original, "sqlite_errorcode", None) == sqlite3.SQLITE_ERROR:
+        is_external = isinstance(original, sqlite3.OperationalError) or type(original) is sqlite3.DatabaseError
+        if not is_external or getattr(original, "sqlite_errorcode", None) == sqlite3.SQLITE_ERROR:
             return None  # a statement of ours is wrong: a bug, and nobody else's commit fails for it
         if _is_busy(exc):
             return StoreBusy("the database %(path)s is locked by another program", path=self.path)
@@ -383,10 +372,11 @@ def _is_busy(exc: Exception) -> bool:
     return isinstance(original, sqlite3.OperationalError) and any(word in str(original) for word in ("locked", "busy"))
 
 
+_NO_RIGHT = Message("let the user that runs the relay write to it; the relay goes on by itself")
 _REMEDIES = {
     "full": Message("free some space; the relay goes on by itself"),
-    "readonly": Message("let the user that runs the relay write to it; the relay goes on by itself"),
-    "read-only": Message("let the user that runs the relay write to it; the relay goes on by itself"),
+    "readonly": _NO_RIGHT,
+    "read-only": _NO_RIGHT,
     "unable to open": Message("let the user that runs the relay open it"),
     "malformed": Message("stop the relay, and go back to a copy with `relay restore FILE`"),
 }

@@ -58,9 +58,8 @@ def is_foreign(database: Path, lock: Path, *, look_inside: bool) -> bool:
     present = _status(database)
     if present is None or present.st_size == 0:
         return True
-    if not belongs(_noted(lock), (present.st_ino, journal.st_ino)):
-        return True
-    return look_inside and _is_no_wal_database(database)
+    its_own = belongs(_noted(lock), (present.st_ino, journal.st_ino))
+    return not its_own or (look_inside and _is_no_wal_database(database))
 
 
 def belongs(noted: Noted | None, present: Noted) -> bool:

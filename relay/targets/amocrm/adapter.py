@@ -1,8 +1,4 @@
-"""Delivers to amoCRM: a pop-up while it rings, the call when it is over, its recording's link when that comes later.
-
-What was done stands in the store before the next request is made. A call that may have been taken is looked for in
-the notes before it is sent again: amoCRM does not recognise a repeated `uniq`.
-"""
+"""Delivers to amoCRM: a pop-up while it rings, the call when it is over, its recording's link when that comes later."""
 
 from __future__ import annotations
 
@@ -67,8 +63,6 @@ class AmoCrm(Adapter):
 
 
 class _Call(CallWorkflow):
-    """Takes the steps of one delivery."""
-
     _settings: AmoCrmTarget
     _remote_ids = ("call", "unsorted")
 
@@ -149,7 +143,6 @@ class _Call(CallWorkflow):
         self._remember(linked=True)
 
     def _look_up(self) -> None:
-        """Find what an attempt before this one may have left."""
         self._change(has_asked=True)
         done = self._done
         if done.get("noting"):

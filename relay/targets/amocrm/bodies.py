@@ -88,7 +88,7 @@ class Bodies:
             "request_id": self.session,
             "task_type_id": _TASK_CALL,
             "text": f"{task.title}. {task.text}",
-            "complete_till": int(task.due_at.timestamp()),
+            "complete_till": int(task.deadline.timestamp()),
             "entity_type": PLURAL.get(entity, entity),
             "entity_id": number,
             "responsible_user_id": self._user,

@@ -1,7 +1,7 @@
 """Decides what is to be done next for a call at amoCRM, from what UIS has said and what has been done. Pure.
 
-amoCRM takes a call once, when it is over, and cannot be asked for it by its id: whether one that may have been
-taken was, is found in the notes that it leaves.
+amoCRM takes a call once, when it is over, cannot be asked for it by its id, and does not recognise a repeated `uniq`:
+whether one that may have been taken was, is found in the notes that it leaves.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ def _at_the_end(state: CallState, target: AmoCrmTarget, *, is_unknown: bool) -> 
         how = "contact"  # «Неразобранное» is for calls that came in
     if how == "skip":
         return Done(Message("amoCRM knows nobody with this phone, and unknown_phone is skip"))
-    return Step("post_unsorted" if how == "unsorted" else "post_contact")
+    return Step("post_unsorted") if how == "unsorted" else Step("post_contact")
 
 
 def is_posted(state: CallState) -> bool:

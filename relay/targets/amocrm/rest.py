@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import binascii
 import json
 from base64 import urlsafe_b64decode
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
 from relay.config import AmoCrmTarget
@@ -31,10 +31,7 @@ class Rest(CrmRest):
 
     def post(self, path: str, item: dict[str, Any], kind: str, delivery: str) -> dict[str, Any]:
         """Return what became of one item; more in a request could be half a success. Raises TargetError."""
-
-        def read(response: Response, now: datetime) -> dict[str, Any]:
-            return responses.posted(response, now, kind, str(item["request_id"]))
-
+        read = partial(responses.posted, kind=kind, request_id=str(item["request_id"]))
         return self.call("POST", path, [item], read, delivery)
 
     def call(self, method: str, path: str, document: Any, read: Read[Result], delivery: str = "") -> Result:
@@ -66,5 +63,5 @@ def jwt_expires_at(token: str) -> datetime | None:
         payload = token.split(".")[1]
         claims = json.loads(urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
         return datetime.fromtimestamp(claims["exp"], UTC)
-    except (IndexError, KeyError, TypeError, ValueError, OverflowError, OSError, binascii.Error):
+    except (IndexError, KeyError, TypeError, ValueError, OverflowError, OSError):
         return None

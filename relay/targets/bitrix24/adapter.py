@@ -1,7 +1,5 @@
 """Delivers to Bitrix24 telephony: a call is registered, its card shown and hidden, it is finished, its recording
 attached. A missed one may get a task.
-
-What was done stands in the store before the next request is made, so that a kill between two of them repeats none.
 """
 
 from __future__ import annotations
@@ -68,8 +66,6 @@ class Bitrix24(Adapter):
 
 
 class _Call(CallWorkflow):
-    """Takes the steps of one delivery."""
-
     _settings: Bitrix24Target
     _remote_ids = ("call_id",)
 
@@ -116,7 +112,8 @@ class _Call(CallWorkflow):
         params = {
             "USER_ID": self._state.user or target.default_user,
             "PHONE_NUMBER": history.client,
-            "TYPE": plan.call_type(history),
+            # a call-back (that UIS's sources mean that is inferred), an incoming call, or an outgoing one
+            "TYPE": 4 if history.is_call_back else 2 if history.direction == "in" else 1,
             "CALL_START_DATE": started.isoformat(timespec="seconds"),
             "CRM_CREATE": int(target.create_lead),
             "SHOW": int(show),
@@ -202,7 +199,7 @@ class _Call(CallWorkflow):
         params = {
             "ownerTypeId": _OWNER_TYPES[kind],
             "ownerId": number,
-            "deadline": task.due_at.astimezone(ZoneInfo(self._event.zone)).isoformat(timespec="seconds"),
+            "deadline": task.deadline.astimezone(ZoneInfo(self._event.zone)).isoformat(timespec="seconds"),
             "title": task.title,
             "description": task.text,
             "responsibleId": self._done.get("responsible") or self._settings.default_user,

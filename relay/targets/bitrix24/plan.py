@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from relay.calls.call_result import ResultCode, call_result
-from relay.calls.history import CallHistory
 from relay.config import Bitrix24Target
 from relay.i18n import Message
 from relay.targets.crm.workflow import NO_NUMBER, CallState, Done, Step, after_the_call, stashed
@@ -32,22 +31,12 @@ STATUS_CODES: dict[ResultCode, str] = {
 # finish (the result), attach (the link of the recording)
 
 
-def call_type(history: CallHistory) -> int:
-    """Return TYPE: an outgoing call, an incoming one, or a call-back (that UIS's sources mean that is inferred)."""
-    if history.is_call_back:
-        return 4
-    return 2 if history.direction == "in" else 1
-
-
 def next_step(state: CallState, target: Bitrix24Target) -> Step | Done:
     """Return the one thing to do now."""
     if state.history.client is None and not state.done.get("call_id"):
-        is_over = state.history.phase == "over"
-        return (
-            Done(Message("%(reason)s; Bitrix24 takes no call without one", reason=NO_NUMBER), is_refused=True)
-            if is_over
-            else Done(NO_NUMBER)
-        )
+        if state.history.phase != "over":
+            return Done(NO_NUMBER)
+        return Done(Message("%(reason)s; Bitrix24 takes no call without one", reason=NO_NUMBER), is_refused=True)
     match state.history.phase:
         case "over":
             return _at_the_end(state, target)
@@ -83,7 +72,6 @@ def _screens(state: CallState, target: Bitrix24Target) -> tuple[int, ...]:
 
 
 def _shown(state: CallState) -> Sequence[int]:
-    """Return on whose screens the card is."""
     return state.done.get("shown") or ()
 
 

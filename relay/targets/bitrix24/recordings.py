@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from base64 import b64encode
 from collections.abc import Sequence
+from contextlib import closing
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
 from typing import Any
 from urllib.parse import urljoin
@@ -63,19 +64,17 @@ class _Place:
 
     def fetch(self, link: str) -> tuple[Response, str]:
         """Return the last answer, and the path that it was given under. Raises TargetError."""
-        client = Client(self._settings, mask=NO_MASK, admit=self._admit)
-        try:
+        with closing(Client(self._settings, mask=NO_MASK, admit=self._admit)) as client:
             for _ in range(_HOPS):
                 path = self._admitted(link).path or ""
-                response = client.request("GET", link, {"Accept": "audio/*"}, body_max=_MAX + 1)
+                try:
+                    response = client.request("GET", link, {"Accept": "audio/*"}, body_max=_MAX + 1)
+                except NoAnswer as exc:
+                    raise _not_fetched(self._mask.text(exc.outcome.reason)) from exc
                 if response.status not in _MOVED:
                     break
                 link = urljoin(link, response.headers.get("location", ""))
-            return response, path
-        except NoAnswer as exc:
-            raise _not_fetched(self._mask.text(exc.outcome.reason)) from exc
-        finally:
-            client.close()
+        return response, path
 
     def _admitted(self, link: str) -> Url:
         """Return the link, when its host is one of the setting's. Raises TargetError."""

@@ -61,20 +61,14 @@ _BY_CODE: dict[str, Rule] = {
     "invalid_grant": Rule("misconfigured", Message("authorise the application again, and set the new refresh_token")),
     "invalid_scope": Rule("misconfigured", Message("give the application the rights telephony, crm and user")),
 }
-_BY_TEXT: tuple[tuple[re.Pattern[str], Rule], ...] = tuple(
-    (re.compile(text, re.IGNORECASE), rule)
-    for text, rule in (
-        (r"^Call is not found \(call should", Rule("refused", code="call_not_found")),
-        (r"looks like it is not finished yet", Rule("failed", health_hint="well")),
-        (
-            r"server returns HTTP error code",
-            Rule("failed", Message("the recording cannot be fetched"), health_hint="well"),
-        ),
-        (r"USER_ID or USER_PHONE_INNER should be set", Rule("refused", code="user_unknown")),
-        (r"user is not found or is not active", Rule("refused", code="user_unknown")),
-        (r"SQL query error|Unexpected database error", Rule("failed")),
-        (r"CRM is not installed", Rule("misconfigured", Message("switch the CRM on in the portal"))),
-    )
+_BY_TEXT: tuple[tuple[str, Rule], ...] = (
+    (r"^Call is not found \(call should", Rule("refused", code="call_not_found")),
+    (r"looks like it is not finished yet", Rule("failed", health_hint="well")),
+    (r"server returns HTTP error code", Rule("failed", Message("the recording cannot be fetched"), health_hint="well")),
+    (r"USER_ID or USER_PHONE_INNER should be set", Rule("refused", code="user_unknown")),
+    (r"user is not found or is not active", Rule("refused", code="user_unknown")),
+    (r"SQL query error|Unexpected database error", Rule("failed")),
+    (r"CRM is not installed", Rule("misconfigured", Message("switch the CRM on in the portal"))),
 )
 _BY_STATUS: dict[int, Rule] = {
     400: Rule("refused"),
@@ -118,7 +112,7 @@ def _rule(code: str, text: str, response: Response) -> Rule:
     if code.lower() in _BY_CODE:
         return _BY_CODE[code.lower()]
     for pattern, rule in _BY_TEXT:
-        if pattern.search(text):
+        if re.search(pattern, text, re.IGNORECASE):
             return rule
     return rule_of_status(response, _BY_STATUS, Rule("failed", Message("that is no answer of Bitrix24's REST")))
 

@@ -49,7 +49,8 @@ class CrmRest(ABC):
         if self._tokens is None:
             return request(None)
         pair = self._tokens.current()
-        if pair is None or self._is_ending(pair):
+        before = self.renewed_before
+        if pair is None or (before is not None and pair.expires_at - before <= self._clock()):
             pair = self._tokens.renewed(pair, self._exchange)
         try:
             return request(pair.access)
@@ -57,9 +58,6 @@ class CrmRest(ABC):
             if exc.code != "expired_token":
                 raise
         return request(self._tokens.renewed(pair, self._exchange).access)
-
-    def _is_ending(self, pair: TokenPair) -> bool:
-        return self.renewed_before is not None and pair.expires_at - self.renewed_before <= self._clock()
 
     def _exchange(self, refresh: str, fingerprint: str) -> TokenPair:
         now: datetime = self._clock()

@@ -13,7 +13,7 @@ from msgspec.structs import replace
 
 from relay.calls.history import CallHistory, digits_of_client
 from relay.calls.missed_calls import MissedCall, missed_calls
-from relay.calls.summary import summarise
+from relay.calls.summary import CallSummary
 from relay.config import CrmTarget
 from relay.i18n import Message, join
 from relay.models import ClaimedDelivery, Outcome, ToldCall
@@ -112,7 +112,6 @@ class CallWorkflow(ABC):
         return Outcome(name="failed", reason=Message("the target answers this call in circles"), health_hint="well")
 
     def _end(self, step: Done) -> Outcome:
-        """Return what the delivery has come to."""
         if step.is_refused:
             return Outcome(name="refused", reason=step.note, health_hint=self._health_hint)
         self._close_tasks()
@@ -136,7 +135,7 @@ class CallWorkflow(ABC):
         is_asked = bool(self._settings.missed_task) and history.phase == "over" and self._is_posted
         if not is_asked or client is None or self._done.get("task") is not None or self._task_note:
             return None
-        if not summarise(history.calls).is_missed:
+        if not CallSummary(history.calls).is_missed:
             return None
         call = next((call for call in self._missed_calls(client) if call.session == self._session), None)
         step = task_to_add(self._done, call, has_looked=self._has_looked_for_task)

@@ -132,8 +132,7 @@ def _naming_unfit(outcome: Outcome, content: bytes) -> Outcome:
         return outcome
     listed = ", ".join(name[:_NAME_MAX] for name in names[:_NAMES_MAX])
     remedy = Message(
-        "1C cannot take fields of these names: %(names)s; rename them in the template in the UIS cabinet",
-        names=listed,
+        "1C cannot take fields of these names: %(names)s; rename them in the template in the UIS cabinet", names=listed
     )
     return replace(outcome, reason=Message(WITH_REASON, text=outcome.reason, reason=remedy))
 

@@ -3,18 +3,16 @@
 import sqlalchemy as sa
 from alembic import op
 
-from relay.store.migrations.conditions import where
+from relay.store.migrations.portable import SEQ, where
 
 revision = "0001"
 down_revision = None
-
-_SEQ = sa.BigInteger().with_variant(sa.Integer, "sqlite")  # only INTEGER is SQLite's own row number
 
 
 def upgrade() -> None:
     op.create_table(
         "events",
-        sa.Column("seq", _SEQ, primary_key=True, autoincrement=False),
+        sa.Column("seq", SEQ, primary_key=True, autoincrement=False),
         sa.Column("id", sa.Text, nullable=False, unique=True),
         sa.Column("source", sa.Text, nullable=False),
         sa.Column("endpoint", sa.Text, nullable=False),
@@ -61,9 +59,9 @@ def upgrade() -> None:
     )
     op.create_table(
         "deliveries",
-        sa.Column("seq", _SEQ, primary_key=True, autoincrement=True),
+        sa.Column("seq", SEQ, primary_key=True, autoincrement=True),
         sa.Column("id", sa.Text, nullable=False, unique=True),
-        sa.Column("event_seq", _SEQ, sa.ForeignKey("events.seq"), nullable=False),
+        sa.Column("event_seq", SEQ, sa.ForeignKey("events.seq"), nullable=False),
         sa.Column("event", sa.Text, nullable=False),
         sa.Column("target", sa.Text, nullable=False),
         sa.Column("kind", sa.Text, nullable=False),
@@ -98,8 +96,8 @@ def upgrade() -> None:
     op.create_index("deliveries_event", "deliveries", ["event_seq"])
     op.create_table(
         "attempts",
-        sa.Column("seq", _SEQ, primary_key=True, autoincrement=True),
-        sa.Column("delivery_seq", _SEQ, sa.ForeignKey("deliveries.seq"), nullable=False),
+        sa.Column("seq", SEQ, primary_key=True, autoincrement=True),
+        sa.Column("delivery_seq", SEQ, sa.ForeignKey("deliveries.seq"), nullable=False),
         sa.Column("number", sa.Integer, nullable=False),
         sa.Column("at", sa.BigInteger, nullable=False),
         sa.Column("took_ms", sa.Integer, nullable=False),

@@ -3,7 +3,7 @@
 import sqlalchemy as sa
 from alembic import op
 
-from relay.store.migrations.conditions import where
+from relay.store.migrations.portable import where
 
 revision = "0012"
 down_revision = "0011"

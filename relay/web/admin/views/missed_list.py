@@ -6,12 +6,10 @@ from datetime import timedelta
 
 from flask import Blueprint, Response, render_template
 from flask.typing import ResponseReturnValue
-from werkzeug.exceptions import BadRequest
 
 from relay.calls.missed_calls import MissedCall
-from relay.i18n import gettext
 from relay.operations import missed_records
-from relay.web.admin.context import filters, relay, zone
+from relay.web.admin.context import chosen, filters, relay, zone
 
 _DAYS = ("1", "7", "31")
 _SHOWN_MAX = 500
@@ -31,8 +29,6 @@ def missed() -> ResponseReturnValue:
         more=max(0, len(calls) - _SHOWN_MAX),
         filters=asked,
         days=_DAYS,
-        sources=list(relay().settings.sources),
-        zone=zone(),
     )
 
 
@@ -44,8 +40,6 @@ def missed_csv() -> ResponseReturnValue:
 
 def _chosen(asked: dict[str, str]) -> list[MissedCall]:
     """Raises BadRequest."""
-    days, show = asked.get("days", "7"), asked.get("show")
-    if days not in _DAYS or show not in (None, "waiting"):
-        raise BadRequest(gettext("There is no such choice."))
+    days, show = chosen(asked.get("days"), _DAYS) or "7", chosen(asked.get("show"), ("waiting",))
     since = relay().clock() - timedelta(days=int(days))
-    return missed_records.missed(relay(), since, asked.get("source"), only_waiting=show == "waiting")
+    return missed_records.missed(relay(), since, asked.get("source"), only_waiting=show is not None)

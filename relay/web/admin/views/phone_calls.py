@@ -7,17 +7,16 @@ from datetime import date, timedelta
 from typing import Any
 from urllib.parse import urlencode
 
-from flask import Blueprint, redirect, render_template, request, url_for
+from flask import Blueprint, redirect, render_template, url_for
 from flask.typing import ResponseReturnValue
-from werkzeug.exceptions import BadRequest
 
-from relay.calls.summary import CallSummary, summarise
+from relay.calls.summary import CallSummary
 from relay.errors import NotFound
 from relay.i18n import gettext
 from relay.models import Delivery, DeliveryState, Event
 from relay.operations.next_attempt import next_attempt
-from relay.store import Call, CallSearch, Place
-from relay.web.admin.context import PAGE, filters, moment_of, relay, zone
+from relay.store import CallSearch, Place, StoredCall
+from relay.web.admin.context import PAGE, before, chosen, filters, moment_of, relay, zone
 
 _FILTERS = ("q", "source", "since", "until", "show")
 _TEXT_MAX = 100
@@ -36,18 +35,16 @@ def calls() -> ResponseReturnValue:
     asked = filters(_FILTERS)
     if (known := _known(asked.get("q", ""))) is not None:
         return redirect(url_for("admin.call", source=known, session=asked["q"]))
-    page = relay().store.pages.calls(
-        _search(asked), _is_missed if asked.get("show") == "missed" else _any, _before(), PAGE
-    )
+    begins = Place(*key) if (key := before(2)) else None
+    keeps = _is_missed if asked.get("show") == "missed" else bool  # there is no call without events
+    page = relay().store.pages.calls(_search(asked), keeps, begins, PAGE)
     place = page.next_before
     return render_template(
         "admin/calls.html",
         calls=[_row(call) for call in page.calls],
         next_before=place and f"{place.began_us}-{place.seq}",
         searched_to=page.searched_to,
-        zone=zone(),
         filters=asked,
-        sources=list(relay().settings.sources),
         days=_days(asked),
     )
 
@@ -75,15 +72,12 @@ def call(source: str, session: str) -> ResponseReturnValue:
         lines=[(event, {delivery.target: (delivery, tries) for delivery, tries in parts}) for event, parts in rows],
         targets=list(dict.fromkeys(delivery.target for _, parts in rows for delivery, _ in parts)),
         waits=waits,
-        zone=zone(),
     )
 
 
 def _search(asked: dict[str, str]) -> CallSearch:
     """Raises BadRequest."""
-    show = asked.get("show")
-    if show not in (None, "missed", "undelivered"):
-        raise BadRequest(gettext("There is no such choice."))
+    show = chosen(asked.get("show"), ("missed", "undelivered"))
     return CallSearch(
         text=asked.get("q", "")[:_TEXT_MAX],
         source=asked.get("source"),
@@ -92,15 +86,6 @@ def _search(asked: dict[str, str]) -> CallSearch:
         kinds=_ENDS if show == "missed" else (),
         is_undelivered=show == "undelivered",
     )
-
-
-def _before() -> Place | None:
-    """Return the place in the list that the page begins before. Raises BadRequest."""
-    text = request.args.get("before", "")
-    began, _, seq = text.partition("-")
-    if text and not all(part.isascii() and part.isdigit() and len(part) < 19 for part in (began, seq)):
-        raise BadRequest(gettext("There is no such choice."))
-    return Place(int(began), int(seq)) if text else None
 
 
 def _days(asked: dict[str, str]) -> list[tuple[str, str]]:
@@ -115,24 +100,20 @@ def _whole(day: date) -> dict[str, str]:
     return {"since": f"{day}T00:00", "until": f"{day + timedelta(days=1)}T00:00"}
 
 
-def _any(_: list[Event]) -> bool:
-    return True
-
-
 def _is_missed(events: list[Event]) -> bool:
     return _summary(events).is_missed
 
 
 def _summary(events: list[Event]) -> CallSummary:
-    return summarise([event.call for event in events if event.call is not None])
+    return CallSummary(tuple(event.call for event in events if event.call is not None))
 
 
-def _row(call: Call) -> dict[str, Any]:
+def _row(call: StoredCall) -> dict[str, Any]:
     first, summary = call.events[0], _summary(call.events)
     return {
         "source": first.source,
         "session": first.session,
-        "began_at": summary.began_at or first.received_at,
+        "began_at": summary.started_at or first.received_at,
         "summary": summary,
         "ending": _ending(summary, relay().clock() - call.events[-1].received_at),
         "reason": summary.result and summary.result.reason,

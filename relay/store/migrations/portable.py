@@ -1,10 +1,12 @@
-"""What both engines are told of a partial index."""
+"""What both engines are told in their own ways."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import text
+from sqlalchemy import BigInteger, Integer, text
+
+SEQ = BigInteger().with_variant(Integer, "sqlite")  # only INTEGER is SQLite's own row number
 
 
 def where(condition: str) -> dict[str, Any]:
