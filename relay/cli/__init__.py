@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from relay import __version__
-from relay.cli import check, forget, init, maintain, missed, reconcile, replay, run, show
+from relay.cli import check, forget, init, maintain, reconcile, replay, run, show
 from relay.cli.options import say
 from relay.errors import ConfigError, RelayError
 from relay.i18n import bind_catalogue, gettext, language_of, said, set_language
@@ -66,7 +66,7 @@ def main() -> None:
     logging.configure({"LOG_LEVEL": "WARNING", **os.environ})
 
 
-for _module in (check, forget, init, maintain, missed, reconcile, replay, run, show):
+for _module in (check, forget, init, maintain, reconcile, replay, run, show):
     for _command in vars(_module).values():
         if isinstance(_command, click.Command):
             main.add_command(_command)

@@ -39,7 +39,8 @@ def check(online: bool) -> None:
     if problem:
         raise ConfigError(problem)
     store = Store(settings.storage.url)
-    _refuse_bad_channels(settings)
+    if unheard := next(filter(None, (channel.problem() for channel in channels.channels(settings.alerts))), None):
+        raise ConfigError("%(file)s: %(problem)s", file=settings.file, problem=unheard)
     warnings = bootstrap.refuse_unused_targets(settings, store)
     say(
         "%(file)s: right. Sources: %(sources)s; targets: %(targets)s",
@@ -67,13 +68,6 @@ def _tell(asked: Iterable[tuple[str, Outcome]]) -> int:
             reason = f"({reason})"
         click.echo(f"{name}: {verdict}{'' if is_ready else ':'} {reason}".rstrip())
     return failed
-
-
-def _refuse_bad_channels(settings: Settings) -> None:
-    """Raises ConfigError when there are addresses at which nobody would hear anything."""
-    problem = next(filter(None, (channel.problem() for channel in channels.channels(settings.alerts))), None)
-    if problem is not None:
-        raise ConfigError("%(file)s: %(problem)s", file=settings.file, problem=problem)
 
 
 def _send_test_alerts(settings: Settings) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
 import click
 
@@ -44,7 +44,8 @@ def _described(traces: Traces) -> Iterator[str]:
         yield gettext("Nothing is kept of this number.")
         return
     for target, states in traces.undelivered.items():
-        yield gettext("Not delivered yet, and never will be: %(target)s: %(states)s", target=target, states=_of(states))
+        counts = ", ".join(f"{gettext(state)}: {count}" for state, count in states.items())
+        yield gettext("Not delivered yet, and never will be: %(target)s: %(states)s", target=target, states=counts)
     if traces.own_lines:
         yield ngettext(
             "Is this a number of your own? It is the line or the employee's in %(count)s notification.",
@@ -57,10 +58,6 @@ def _described(traces: Traces) -> Iterator[str]:
     if traces.mentions:
         tables = ", ".join(f"{table}: {count}" for table, count in traces.mentions.items())
         yield gettext("Other rows that mention it, which will lose the number alone: %(tables)s", tables=tables)
-
-
-def _of(states: Mapping[str, int]) -> str:
-    return ", ".join(f"{gettext(state)}: {count}" for state, count in states.items())
 
 
 def _erase(relay: Relay, traces: Traces) -> None:

@@ -63,13 +63,7 @@ def work() -> None:
 @click.option("--drop", metavar="SHARE", help="Leave out some of so many calls, like 10%; the report has them.")
 @click.option("--yes", is_flag=True, help="Do not ask, even when real targets will get the calls.")
 def simulate(
-    calls: int,
-    rate: float | None,
-    url: str | None,
-    source_name: str | None,
-    damage: bool,
-    drop: str | None,
-    yes: bool,
+    calls: int, rate: float | None, url: str | None, source_name: str | None, damage: bool, drop: str | None, yes: bool
 ) -> None:
     """Plays UIS: posts realistic calls to the relay."""
     settings = config.read()

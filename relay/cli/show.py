@@ -1,10 +1,11 @@
-"""Commands that only look: events, show, dead, status."""
+"""Commands that only look: events, show, explain, dead, missed, status."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any, TypeVar
 from zoneinfo import ZoneInfo
 
@@ -15,10 +16,11 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from relay.cli.options import as_json, filters, open_relay, print_json, say, selection
+from relay.cli.options import as_json, as_moment, filters, open_relay, print_json, say, selection
+from relay.errors import Conflict
 from relay.i18n import Message, age, gettext, join, moment, ngettext, took, translate
 from relay.models import Delivery, Event
-from relay.operations import explanations, serializers, stats
+from relay.operations import explanations, missed_records, serializers, stats
 from relay.operations.call_fields import call_fields
 from relay.operations.filters import refuse_unknown
 from relay.operations.stats import SourceStats
@@ -28,6 +30,7 @@ from relay.wiring import Relay
 Item = TypeVar("Item")
 
 _LINES = 50
+_MISSED_SINCE = timedelta(days=7)
 _HEARTBEAT_LATE = timedelta(minutes=3)  # there is one a minute
 _PIPE_WIDTH = 100
 _WATCH_EVERY_S = 2.0
@@ -150,6 +153,38 @@ def dead(json_lines: bool, **options: Any) -> None:
         return f"{letter.id}  {row['target'] or '–':<12} {_kind(letter):<11} {gettext(letter.state)}", below, "red"
 
     _list(letters, lines, gettext("the dead-letter queue is empty"))
+
+
+@click.command()
+@click.option("--source", help="Only this source.")
+@click.option("--since", metavar="WHEN", help="Calls begun since: 24h, 2026-03-02; 7 days unless set.")
+@click.option("--waiting", is_flag=True, help="Only clients who were not reached yet.")
+@click.option("--csv", "file", type=click.Path(path_type=Path, dir_okay=False), help="Write a table for Excel.")
+@as_json
+def missed(source: str | None, since: str | None, waiting: bool, file: Path | None, json_lines: bool) -> None:
+    """Lists missed calls, the oldest first, and whether the client was reached later."""
+    relay = open_relay()
+    refuse_unknown(relay, None, source)
+    now, zone = relay.clock(), relay.settings.timezone
+    calls = missed_records.missed(
+        relay, as_moment(since, zone, "--since") or now - _MISSED_SINCE, source, only_waiting=waiting
+    )
+    if file is not None:
+        try:
+            file.write_text(missed_records.as_csv(calls, zone, now), encoding="utf-8")
+        except OSError as exc:
+            raise Conflict("%(file)s cannot be written: %(why)s", file=file, why=exc.strerror or "") from exc
+        click.echo(f"{file}: {len(calls)}")
+    elif json_lines:
+        print_json(map(missed_records.record, calls))
+    elif calls:
+        table = Table(*missed_records.heads(), box=None)
+        for call in calls:
+            cells = (cell or "–" for cell in missed_records.row(call, zone, now))
+            table.add_row(*cells, style="red" if call.waits else "")
+        Console(markup=False).print(table)
+    else:
+        say("no missed calls")
 
 
 @click.command()

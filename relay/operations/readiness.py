@@ -118,10 +118,7 @@ def ask_calls(settings: Settings, clock: Clock, patience: timedelta = timedelta.
 
 def _ask_report(api: DataApi, source: Source, now: datetime) -> Outcome:
     """Ask for the report of calls, as a run does; what the key may not see beside it, the reason says."""
-    span = {
-        "date_from": write_time(now - _ASKED_FOR, source.timezone),
-        "date_till": write_time(now, source.timezone),
-    }
+    span = {"date_from": write_time(now - _ASKED_FOR, source.timezone), "date_till": write_time(now, source.timezone)}
     try:
         remarks = [_zone_remark(api.timezone(), source)]
         next(api.rows("get.calls_report", span, fields=CALL_FIELDS), None)

@@ -1,7 +1,8 @@
-"""Records of events, deliveries and attempts: objects with the fixed keys that the outside knows."""
+"""Records of events, deliveries and attempts, with the fixed keys that the outside knows; exchanges as text."""
 
 from __future__ import annotations
 
+import shlex
 from typing import Any
 
 from msgspec import Struct
@@ -52,6 +53,19 @@ def answer_text(exchange: Exchange) -> str:
     lines = [f"{exchange.status} {exchange.phrase}".rstrip()]
     lines += [f"{name}: {value}" for name, value in exchange.answer_headers.items()]
     return "\n".join([*lines, "", exchange.answer] if exchange.answer else lines)
+
+
+def curl_command(exchange: Exchange) -> str | None:
+    """Return the command, secrets left out as in the exchange; None where a part of it is not kept."""
+    if exchange.is_cut or not exchange.headers:  # of an exchange of tokens there is the address alone
+        return None
+    options = [
+        f"-H {shlex.quote(f'{name}: {value}')}"
+        for name, value in exchange.headers.items()
+        if name.lower() != "content-length"  # which curl finds out by itself
+    ]
+    body = [f"--data-binary {shlex.quote(exchange.body)}"] if exchange.body else []
+    return " \\\n  ".join([f"curl -i -X {exchange.method} {shlex.quote(exchange.url)}", *options, *body])
 
 
 def dead_letter_record(letter: Delivery | Event) -> JSONDict:

@@ -10,15 +10,12 @@ from relay.clock import to_us
 from relay.models import Click
 from relay.store import call_progress
 from relay.store.engine import PATIENT_TIMEOUT_S, WRITE_TIMEOUT_S, Repository
-from relay.store.statement import Statement
-from relay.store.tables import CLICK
+from relay.store.statement import ManyRows, Statement
+from relay.store.tables import CLICK, clicks
 
-_COLUMNS = [column.name for column in CLICK.columns if column.name != "seq"]
 _find = Statement(f"SELECT {CLICK.sql} FROM clicks WHERE source = :source AND external_id = :external_id")
 _count = Statement("SELECT count(*) FROM clicks WHERE at > :since AND source = :source")
-_insert = Statement(
-    f"INSERT INTO clicks ({', '.join(_COLUMNS)}) VALUES ({', '.join(f':{name}' for name in _COLUMNS)}) RETURNING seq"
-)
+_insert = ManyRows.insert(clicks, without=("seq",), returning="seq")
 _finish = Statement(
     """
     UPDATE clicks SET state = :state, session = :session, error = :error, reason = :reason
@@ -43,9 +40,7 @@ class Clicks(Repository):
             [(count,)] = _count.rows(connection, source=click.source, since=to_us(since))
             if count >= most:
                 return None, False
-            values = CLICK.row(click)
-            del values["seq"]
-            [(seq,)] = _insert.rows(connection, **values)
+            [(seq,)] = _insert.run(connection, [CLICK.row(click)])
         return replace(click, seq=seq), True
 
     def finish(self, click: Click, timeout_s: float = PATIENT_TIMEOUT_S) -> bool:

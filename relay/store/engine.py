@@ -121,12 +121,10 @@ class Database(ABC):
     def schema_change(self) -> AbstractContextManager[Connection]:
         """Begin a transaction that has the whole database to itself; a database that does not exist is created."""
 
-    @abstractmethod
-    def keep_copy(self, version: str, now: datetime) -> None:
+    def keep_copy(self, version: str, now: datetime) -> None:  # noqa: B027  those of a server are its operator's
         """Keep a copy of what stands there before a migration, where the engine can make one. Raises StoreError."""
 
-    @abstractmethod
-    def tune(self, connection: Connection) -> None:
+    def tune(self, connection: Connection) -> None:  # noqa: B027  nothing of most engines
         """Ask of the engine, after a migration, what only this one has to be asked."""
 
     @abstractmethod
@@ -137,9 +135,9 @@ class Database(ABC):
     def role_lock(self, role: str) -> Lock:
         """Return what is held by the one process that does something for all."""
 
-    @abstractmethod
-    def is_dead(self, owner: str) -> bool:
+    def is_dead(self, owner: str) -> bool:  # noqa: ARG002  nobody can say it of another machine
         """Has that process surely ended? False: perhaps not."""
+        return False
 
     @abstractmethod
     def token_lock(self, target: str) -> Lock:
@@ -149,25 +147,25 @@ class Database(ABC):
     def size_bytes(self) -> int:
         """Return what it takes on the disk; 0 when it cannot be told."""
 
-    @abstractmethod
     def free_bytes(self) -> int | None:
         """Return what is left on its disk; None when it cannot be told."""
+        return None
 
-    @abstractmethod
-    def give_space_back(self, timeout: float) -> bool:
+    def give_space_back(self, timeout: float) -> bool:  # noqa: ARG002  a server does it by itself
         """Return some free space to the file system; False: there is no more than will be needed."""
+        return False
 
-    @abstractmethod
-    def wipe_deleted(self, timeout: float) -> bool:
+    def wipe_deleted(self, timeout: float) -> bool:  # noqa: ARG002  a server writes its files anew when it is told to
         """See to it that nothing of deleted rows is left in the files; False: there still is. Raises StoreError."""
+        return False
 
-    @abstractmethod
     def copies(self) -> list[str]:
         """Return the copies of it that are known, wherever they are."""
+        return []
 
-    @abstractmethod
-    def forget_copies(self, now: datetime) -> int:
+    def forget_copies(self, now: datetime) -> int:  # noqa: ARG002  there are none
         """Delete copies that have been kept for long enough; how many files. Raises StoreError."""
+        return 0
 
     def start_warnings(self, now: datetime) -> list[str]:  # noqa: ARG002  most engines are set up by the relay itself
         """Return what makes the engine lose what it has confirmed, or tell another time. Raises StoreError."""
@@ -186,10 +184,7 @@ class Database(ABC):
         """Close when the write that is under way has ended; afterwards nothing opens it again."""
 
     def write_in_chunks(
-        self,
-        change: Callable[[Connection, Sequence[Item]], Sequence[bool]],
-        items: Sequence[Item],
-        chunk: int = _CHUNK,
+        self, change: Callable[[Connection, Sequence[Item]], Sequence[bool]], items: Sequence[Item], chunk: int = _CHUNK
     ) -> int:
         """Change many rows, some in each transaction; return how many were changed."""
         changed = 0

@@ -30,7 +30,7 @@ _replay = Statement(
     """
 )
 _discard = Statement("UPDATE deliveries SET state = 'discarded', turn = FALSE WHERE seq = :seq AND state = :seen")
-_discard_quarantined = Statement("UPDATE events SET state = 'discarded' WHERE seq = :seq AND state = 'quarantined'")
+_discard_event = Statement("UPDATE events SET state = 'discarded' WHERE seq = :seq AND state = 'quarantined'")
 _accept = Statement(
     """
     UPDATE events
@@ -98,7 +98,10 @@ class OperatorActions(Repository):
 
     def discard_events(self, batch: Sequence[Event]) -> int:
         """Give up quarantined events."""
-        return self._database.write_in_chunks(partial(_each, _discard_event), batch)
+        return self._database.write_in_chunks(
+            lambda connection, some: [bool(_discard_event.run(connection, seq=event.seq)) for event in some],
+            batch,
+        )
 
     def reroute(self, batch: Sequence[Reroute]) -> int:
         """Move to another target; not those that it has already."""
@@ -136,10 +139,6 @@ def _promote_next(connection: Connection, gaps: Mapping[OrderKey, timedelta], no
     call_order.promote_next(connection, gaps, call_order.free_at(connection, gaps, to_us(now)))
 
 
-def _discard_event(connection: Connection, event: Event) -> bool:
-    return bool(_discard_quarantined.run(connection, seq=event.seq))
-
-
 def _reroute_one(connection: Connection, reroute: Reroute) -> bool:
     """False also where the other target has this event already."""
     delivery = reroute.delivery
@@ -165,12 +164,7 @@ def _reaccept(connection: Connection, reacceptance: Reacceptance) -> bool:
     if inbox.came_late(connection, reacceptance.event.source, call.session_id, reacceptance.adds_to):
         routes, notes = (), (*notes, inbox.CAME_LATE)
     event = replace(
-        reacceptance.event,
-        kind=call.kind,
-        session=call.session_id,
-        call=call,
-        edited=reacceptance.edited,
-        notes=notes,
+        reacceptance.event, kind=call.kind, session=call.session_id, call=call, edited=reacceptance.edited, notes=notes
     )
     began_us = inbox.began_us(call, event.received_at)
     if not _accept.run(connection, phones=inbox.phones(call), began_at=began_us, **EVENT.row(event)):

@@ -19,28 +19,11 @@ from sqlalchemy import ColumnElement, Connection, Select, TextClause, exists, or
 from relay.clock import from_us, to_us
 from relay.errors import NotFound
 from relay.i18n import Message, decode
-from relay.models import (
-    DEAD_LETTERS,
-    Attempt,
-    Delivery,
-    DeliveryState,
-    Event,
-    ToldCall,
-)
+from relay.models import DEAD_LETTERS, Attempt, Delivery, DeliveryState, Event, ToldCall
 from relay.store.call_progress import told_calls
 from relay.store.engine import PAGE, Repository
 from relay.store.statement import Statement
-from relay.store.tables import (
-    ATTEMPT,
-    DEAD,
-    DELIVERED,
-    DELIVERY,
-    EVENT,
-    QUARANTINED,
-    UNFINISHED,
-    deliveries,
-    events,
-)
+from relay.store.tables import ATTEMPT, DEAD, DELIVERED, DELIVERY, EVENT, QUARANTINED, UNFINISHED, deliveries, events
 from relay.uis.phones import significant_digits
 
 Condition = ColumnElement[bool] | TextClause
@@ -143,14 +126,12 @@ class Queries(Repository):
         def fetch(connection: Connection, after: int) -> Sequence[Any]:
             return connection.execute(statement.where(events.c.seq > after)).all()
 
-        after = 0 if newest is None else self._before_newest(newest, selection)
+        after = 0
+        if newest is not None:
+            latest = select(events.c.seq).where(*event_conditions(selection)).order_by(events.c.seq.desc())
+            with self._database.read() as connection:
+                after = connection.execute(latest.offset(newest).limit(1)).scalar() or 0
         return map(EVENT.value, chain.from_iterable(self._database.pages(fetch, after)))
-
-    def _before_newest(self, count: int, selection: Selection) -> int:
-        """Return the seq of the event before the last so many."""
-        newest = select(events.c.seq).where(*event_conditions(selection)).order_by(events.c.seq.desc())
-        with self._database.read() as connection:
-            return connection.execute(newest.offset(count).limit(1)).scalar() or 0
 
     def deliveries(self, selection: Selection) -> Iterator[Delivery]:
         """In the order of their events. An event's id stands for its deliveries."""

@@ -94,8 +94,7 @@ def _outdated(database: Database, delivered_before: int, dead_before: int) -> It
 def _delete(connection: Connection, seqs: Sequence[int]) -> int:
     """Those of them that still do not wait: a replay may have come between."""
     waiting = {seq for (seq,) in _waiting.rows(connection, seqs=seqs)}
-    outdated = [seq for seq in seqs if seq not in waiting]
-    return delete(connection, outdated)
+    return delete(connection, [seq for seq in seqs if seq not in waiting])
 
 
 def delete(connection: Connection, seqs: Sequence[int]) -> int:

@@ -58,7 +58,7 @@ class Dialect:
 
     def next_seqs(self, connection: Connection, events: int, deliveries: int) -> tuple[Sequence[int], Sequence[int]]:
         """Return so many new numbers for events and deliveries, each above all that its source has had."""
-        event, delivery = _driver(connection).execute(_LAST_SEQS).fetchone()  # whoever asks is the only one who writes
+        event, delivery = driver(connection).execute(_LAST_SEQS).fetchone()  # whoever asks is the only one who writes
         return range(event + 1, event + 1 + events), range(delivery + 1, delivery + 1 + deliveries)
 
 
@@ -82,7 +82,7 @@ class _Postgres(Dialect):
         return bind
 
     def next_seqs(self, connection: Connection, events: int, deliveries: int) -> tuple[list[int], list[int]]:
-        row = _driver(connection).execute(_NEXT_SEQS, {"events": events, "deliveries": deliveries}).fetchone()
+        row = driver(connection).execute(_NEXT_SEQS, {"events": events, "deliveries": deliveries}).fetchone()
         return sorted(row[0]), sorted(row[1])
 
 
@@ -114,7 +114,7 @@ class Statement:
             sql = self._compiled[engine] = _DIALECTS[engine].named(self.sql)
         for name in self._lists:
             sql, values = _DIALECTS[engine].bind_list(sql, name, values)
-        return _driver(connection).execute(sql, values)
+        return driver(connection).execute(sql, values)
 
 
 class ManyRows:
@@ -128,10 +128,11 @@ class ManyRows:
         self._bindings: dict[str, RowsBinding] = {}
 
     @classmethod
-    def insert(cls, table: Table, *, without: Sequence[str] = ()) -> ManyRows:
+    def insert(cls, table: Table, *, without: Sequence[str] = (), returning: str = "") -> ManyRows:
         """Return the statement that inserts rows with a value for each column."""
         columns = {column.name: column for column in table.c if column.name not in without}
-        return cls(columns, f"INSERT INTO {table.name} ({', '.join(columns)}) {_MANY}")
+        tail = f" RETURNING {returning}" if returning else ""
+        return cls(columns, f"INSERT INTO {table.name} ({', '.join(columns)}) {_MANY}{tail}")
 
     def run(self, connection: Connection, rows: Sequence[Mapping[str, Any]]) -> list[Row]:
         """Return what the statement's RETURNING names."""
@@ -142,7 +143,7 @@ class ManyRows:
         if bind is None:
             bind = self._bindings[engine] = _DIALECTS[engine].bind_rows(self._columns, connection)
         many, values = bind(rows)
-        cursor = _driver(connection).execute(self._head + many + self._tail, values)
+        cursor = driver(connection).execute(self._head + many + self._tail, values)
         return list(cursor.fetchall()) if cursor.description else []
 
 
@@ -151,7 +152,7 @@ def next_seqs(connection: Connection, events: int, deliveries: int) -> tuple[Seq
     return _DIALECTS[connection.dialect.name].next_seqs(connection, events, deliveries)
 
 
-def _driver(connection: Connection) -> Any:
+def driver(connection: Connection) -> Any:
     """Return the driver's own connection: SQLAlchemy's `execute` costs some 50 us a statement, the driver's 5."""
     return connection.connection.dbapi_connection
 

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from relay.config import ROOT
-from tests.acceptance import forked
-from tests.acceptance.forked import Forked
+from tests import forked
+from tests.forked import Forked
 from tests.waiting import eventually
 
 SOAK = os.environ.get("RELAY_SOAK") == "1"

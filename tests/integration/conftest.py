@@ -66,10 +66,11 @@ def base(clock: FakeClock) -> Iterator[Sandbox]:
     sandbox.close()
 
 
-@pytest.fixture
-def certificate(tmp_path: Path) -> tuple[Path, Path]:
+@pytest.fixture(scope="session")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """A certificate of 127.0.0.1 that nobody vouches for, and its key."""
-    certificate, key = tmp_path / "cert.pem", tmp_path / "key.pem"
+    folder = tmp_path_factory.mktemp("certificate")
+    certificate, key = folder / "cert.pem", folder / "key.pem"
     subprocess.run(
         [
             "openssl",
@@ -129,12 +130,12 @@ def systems(clock: FakeClock) -> Iterator[Sandbox]:
 
 
 @pytest.fixture
-def make_crm(tmp_path: Path, systems: Sandbox, clock: FakeClock) -> Iterator[Callable[..., Relay]]:
+def make_crm(tmp_path: Path, database_url: str, systems: Sandbox, clock: FakeClock) -> Iterator[Callable[..., Relay]]:
     made: list[Relay] = []
 
     def make(*, oauth: bool = False, **more: str) -> Relay:
         file = tmp_path / "relay.toml"
-        text = configuration(systems, tmp_path / "relay.db", oauth=oauth, **more)
+        text = configuration(systems, database_url, oauth=oauth, **more)
         file.write_text(text, encoding="utf-8")
         found = settings_room.read({"RELAY_CONFIG": str(file)})
         databases.create(found)

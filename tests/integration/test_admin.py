@@ -21,7 +21,7 @@ from relay.operations import simulated_call
 from relay.sandbox.server import Sandbox
 from relay.store import Claim, Selection
 from relay.web import create_app
-from relay.web.admin.views import missed_list
+from relay.web.admin.views import phone_calls
 from relay.wiring import Relay
 from tests.calls import rendered
 from tests.factories import result
@@ -666,7 +666,7 @@ def test_a_call_of_which_a_part_lies_within_the_span_is_found(operator: Operator
 def test_more_missed_calls_than_a_page_bears_are_in_the_table(
     operator: Operator, relay: Relay, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(missed_list, "_SHOWN_MAX", 2)
+    monkeypatch.setattr(phone_calls, "_MISSED_MAX", 2)
     for session in (5, 6, 7):
         post(relay, not_taken(session, start_time=f"2026-03-02 12:3{session}:00")[1], "rec")
     page = operator.see("/admin/missed", headers={"Accept-Language": "en"})

@@ -314,6 +314,7 @@ def test_a_talk_that_comes_while_the_task_is_added_closes_it(
     assert is_about_tasks(requests[requests.index(closing(target)) - 1])  # at once, before the talk is delivered
 
 
+@pytest.mark.sqlite
 @pytest.mark.parametrize("target", ["b24", "amo"])
 def test_a_kill_at_any_moment_makes_no_second_task(
     target: str, make_crm: Any, systems: Sandbox, clock: FakeClock

@@ -131,9 +131,6 @@ class PostgresDatabase(Database):
         with self.write(_SCHEMA_TIMEOUT_S) as connection:
             yield connection
 
-    def keep_copy(self, version: str, now: datetime) -> None:
-        """None: a migration is one transaction, and copies of the server are its operator's (pg_dump)."""
-
     def tune(self, connection: Connection) -> None:
         for statement in tuning.STORAGE:
             connection.exec_driver_sql(statement)
@@ -145,32 +142,12 @@ class PostgresDatabase(Database):
     def role_lock(self, role: str) -> Lock:
         return RowLock(self, role, _ROLE_LOCK_S)
 
-    def is_dead(self, owner: str) -> bool:  # noqa: ARG002  # nobody can say
-        return False
-
     def token_lock(self, target: str) -> Lock:
         return RowLock(self, f"token-{target}", _TOKEN_LOCK_S)
 
     def size_bytes(self) -> int:
         with self.read() as connection:
             return int(connection.exec_driver_sql("SELECT pg_database_size(current_database())").scalar_one())
-
-    def free_bytes(self) -> None:
-        return None
-
-    def give_space_back(self, timeout: float) -> bool:  # noqa: ARG002  # nothing to wait for
-        """Nothing: autovacuum does."""
-        return False
-
-    def wipe_deleted(self, timeout: float) -> bool:  # noqa: ARG002  # nothing to wait for
-        """Nothing: only VACUUM FULL writes the files anew, and holds up everybody meanwhile."""
-        return False
-
-    def copies(self) -> list[str]:
-        return []
-
-    def forget_copies(self, now: datetime) -> int:  # noqa: ARG002  # there are none
-        return 0
 
     def start_warnings(self, now: datetime) -> list[str]:
         with self.read() as connection:

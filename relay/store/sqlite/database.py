@@ -25,6 +25,7 @@ from relay.i18n import Message, said
 from relay.store.engine import WRITE_TIMEOUT_S, Changes, Database
 from relay.store.sqlite import backup, journal
 from relay.store.sqlite.lock import FileLock, Presence, WriteLock
+from relay.store.statement import driver
 
 log = structlog.get_logger("relay.store")
 
@@ -114,9 +115,6 @@ class SqliteDatabase(Database):
     def keep_copy(self, version: str, now: datetime) -> None:
         backup.copy_whole(self.path, backup.copy_name(self.path, version, now))
 
-    def tune(self, connection: Connection) -> None:
-        """Nothing: SQLite keeps what it is asked for with each connection."""
-
     def size_bytes(self) -> int:
         return self.path.stat().st_size if self.exists() else 0
 
@@ -144,7 +142,7 @@ class SqliteDatabase(Database):
             if not is_free or self._connection is None or self._connection.closed:
                 return False
             try:
-                [version] = _driver(self._connection).execute("PRAGMA data_version").fetchone()
+                [version] = driver(self._connection).execute("PRAGMA data_version").fetchone()
             except sqlite3.Error:  # the next sweep says what is wrong
                 return False
             before, self._data_version = self._data_version, version
@@ -153,20 +151,20 @@ class SqliteDatabase(Database):
     def give_space_back(self, timeout: float) -> bool:
         """Return some free pages to the file system; False: there are no more than the next events will need."""
         with self.write(timeout) as connection:
-            driver = _driver(connection)
-            [free] = driver.execute("PRAGMA freelist_count").fetchone()
+            raw = driver(connection)
+            [free] = raw.execute("PRAGMA freelist_count").fetchone()
             if free > _PAGES_KEPT:
-                driver.execute(f"PRAGMA incremental_vacuum({_PAGES_GIVEN_BACK})").fetchall()  # each row is a step
+                raw.execute(f"PRAGMA incremental_vacuum({_PAGES_GIVEN_BACK})").fetchall()  # each row is a step
         return bool(free > _PAGES_KEPT)
 
     def wipe_deleted(self, timeout: float) -> bool:
         """Give all free pages back, and bring the journal into the file: a reader may keep it from that."""
         with self.write(timeout) as connection:
-            _driver(connection).execute("PRAGMA incremental_vacuum").fetchall()
+            driver(connection).execute("PRAGMA incremental_vacuum").fetchall()
         deadline = time.monotonic() + timeout
         while True:
             with self.lock.held(timeout):
-                busy, *_ = _driver(self._writing()).execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+                busy, *_ = driver(self._writing()).execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
             if not busy or time.monotonic() >= deadline:
                 return not busy
             time.sleep(_POLL_S)
@@ -180,16 +178,16 @@ class SqliteDatabase(Database):
         """
         with self._explained(begin_anew=True):
             connection = self._begin(deadline)
-            driver = _driver(connection)
+            raw = driver(connection)
             try:
                 if self._unknown_files:
                     self._wal_guard.remember()
                     journal.note(self.path, self.lock.path)
                     self._unknown_files = False
                 yield connection
-                driver.commit()
+                raw.commit()
             except BaseException:
-                driver.rollback()
+                raw.rollback()
                 raise
             finally:
                 if connection.in_transaction():  # begun by a Core statement; on the driver it has ended already
@@ -254,7 +252,7 @@ class SqliteDatabase(Database):
         while True:
             try:
                 connection = self._writing()
-                _driver(connection).execute("BEGIN IMMEDIATE")
+                driver(connection).execute("BEGIN IMMEDIATE")
                 return connection
             except (DBAPIError, sqlite3.Error, StoreBusy) as exc:
                 if not _is_busy(exc) or time.monotonic() >= deadline:
@@ -282,7 +280,7 @@ class SqliteDatabase(Database):
     def _save_journal(self) -> None:
         """The `-wal` or the `-shm` has been deleted: brings what is in it into the database, and begins anew."""
         if self._connection is not None and self._wal_guard.journal_holds_something():
-            busy, *_ = _driver(self._connection).execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+            busy, *_ = driver(self._connection).execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
             if busy:
                 raise StoreBusy(
                     "the journal of %(path)s was deleted; it is saved as soon as nobody reads", path=self.path
@@ -356,12 +354,6 @@ class FileChanges(Changes):
             if self._database.changed_elsewhere():
                 break
         self.woken.clear()
-
-
-def _driver(connection: Connection) -> sqlite3.Connection:
-    driver = connection.connection.dbapi_connection
-    assert isinstance(driver, sqlite3.Connection)  # noqa: S101  the only driver there is
-    return driver
 
 
 def _is_busy(exc: Exception) -> bool:

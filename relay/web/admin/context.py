@@ -47,11 +47,8 @@ def selection(states: tuple[str, ...]) -> Selection:
     state = chosen(values.get("state"), states)
     return Selection(
         ids=tuple(request.values.getlist("id")),
-        target=values.get("target"),
-        source=values.get("source"),
         kind=chosen(values.get("kind"), KINDS),
-        session=values.get("session"),
-        phone=values.get("phone"),
+        **{name: values.get(name) for name in ("target", "source", "session", "phone")},
         since=moment_of(values.get("since")),
         until=moment_of(values.get("until")),
         states=(state,) if state else (),

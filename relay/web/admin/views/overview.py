@@ -90,13 +90,7 @@ def _chart(series: dict[str, list[int]]) -> dict[str, Any]:
                 ground[place] = max(0.0, ground[place] - size)
                 bars.append({"name": name, "x": place * _SLOT, "y": f"{ground[place]:.1f}", "height": f"{size:.1f}"})
     totals = {name: sum(counts) for name, counts in series.items()}
-    return {
-        "width": len(sums) * _SLOT,
-        "height": _HEIGHT,
-        "bar": _BAR,
-        "bars": bars,
-        "totals": totals,
-    }
+    return {"width": len(sums) * _SLOT, "height": _HEIGHT, "bar": _BAR, "bars": bars, "totals": totals}
 
 
 def _table(hours: Hours) -> list[dict[str, Any]]:

@@ -1,25 +1,29 @@
-"""Calls: found by phone, session, employee or time; one as a time line of notifications and what became of each."""
+"""Calls: found by phone, session, employee or time; one as a time line; those that were missed."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import date, timedelta
+from datetime import timedelta
 from typing import Any
 from urllib.parse import urlencode
 
-from flask import Blueprint, redirect, render_template, url_for
+from flask import Blueprint, Response, redirect, render_template, url_for
 from flask.typing import ResponseReturnValue
 
+from relay.calls.missed_calls import MissedCall
 from relay.calls.summary import CallSummary
 from relay.errors import NotFound
 from relay.i18n import gettext
 from relay.models import Delivery, DeliveryState, Event
+from relay.operations import missed_records
 from relay.operations.next_attempt import next_attempt
 from relay.store import CallSearch, Place, StoredCall
 from relay.web.admin.context import PAGE, before, chosen, filters, moment_of, relay, zone
 
 _FILTERS = ("q", "source", "since", "until", "show")
 _TEXT_MAX = 100
+_DAYS = ("1", "7", "31")  # of which missed calls are shown
+_MISSED_MAX = 500
 _SESSION_MIN = 6  # digits of UIS's; what is shorter may be meant as a part of a number
 _WORST_FIRST: tuple[DeliveryState, ...] = ("dead", "held", "sending", "due", "expired", "discarded", "delivered")
 _ENDS = ("lost", "finished")
@@ -29,6 +33,8 @@ _SILENT_FOR = timedelta(hours=2)  # a call whose end has not come by then: nobod
 def register(pages: Blueprint) -> None:
     pages.add_url_rule("/calls", "calls", calls)
     pages.add_url_rule("/calls/<source>/<session:session>", "call", call)
+    pages.add_url_rule("/missed", "missed", missed)
+    pages.add_url_rule("/missed.csv", "missed_csv", missed_csv)
 
 
 def calls() -> ResponseReturnValue:
@@ -75,6 +81,31 @@ def call(source: str, session: str) -> ResponseReturnValue:
     )
 
 
+def missed() -> ResponseReturnValue:
+    asked, now = filters(("source", "days", "show")), relay().clock()
+    calls = _missed_calls(asked)[::-1]
+    return render_template(
+        "admin/missed.html",
+        calls=[(call, missed_records.became(call, now)) for call in calls[:_MISSED_MAX]],
+        more=max(0, len(calls) - _MISSED_MAX),
+        filters=asked,
+        days=_DAYS,
+    )
+
+
+def missed_csv() -> ResponseReturnValue:
+    text = missed_records.as_csv(_missed_calls(filters(("source", "days", "show"))), zone(), relay().clock())
+    headers = {"Content-Disposition": "attachment; filename=missed.csv"}
+    return Response(text, content_type="text/csv; charset=utf-8", headers=headers)
+
+
+def _missed_calls(asked: dict[str, str]) -> list[MissedCall]:
+    """Raises BadRequest."""
+    days, show = chosen(asked.get("days"), _DAYS) or "7", chosen(asked.get("show"), ("waiting",))
+    since = relay().clock() - timedelta(days=int(days))
+    return missed_records.missed(relay(), since, asked.get("source"), only_waiting=show is not None)
+
+
 def _search(asked: dict[str, str]) -> CallSearch:
     """Raises BadRequest."""
     show = chosen(asked.get("show"), ("missed", "undelivered"))
@@ -93,11 +124,8 @@ def _days(asked: dict[str, str]) -> list[tuple[str, str]]:
     today = relay().clock().astimezone(zone()).date()
     others = {name: value for name, value in asked.items() if name not in ("since", "until")}
     days = ((gettext("Today"), today), (gettext("Yesterday"), today - timedelta(days=1)))
-    return [(name, f"{url_for('admin.calls')}?{urlencode({**others, **_whole(day)})}") for name, day in days]
-
-
-def _whole(day: date) -> dict[str, str]:
-    return {"since": f"{day}T00:00", "until": f"{day + timedelta(days=1)}T00:00"}
+    spans = [(name, {"since": f"{day}T00:00", "until": f"{day + timedelta(days=1)}T00:00"}) for name, day in days]
+    return [(name, f"{url_for('admin.calls')}?{urlencode(others | span)}") for name, span in spans]
 
 
 def _is_missed(events: list[Event]) -> bool:

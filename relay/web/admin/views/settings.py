@@ -15,7 +15,7 @@ from relay import __version__, config
 from relay.config import Source
 from relay.errors import ConfigError
 from relay.i18n import gettext, said, translate
-from relay.models import Click, Outcome
+from relay.models import Outcome
 from relay.operations import configuration, readiness, simulated_call
 from relay.store.tables import VERSION
 from relay.uis import cabinet
@@ -53,14 +53,12 @@ def _page(answers: list[tuple[str, Outcome]]) -> ResponseReturnValue:
         remarks=[*readiness.remarks(own.settings), *readiness.database_remarks(own.store, own.clock(), os.environ)],
         problem=_problem_of_file(),
         answers=answers,
-        clicks=[(click, _is_told(click)) for click in own.store.clicks.recent(_CLICKS)],
+        clicks=[  # with whether the call has been notified, so that there is a page of it
+            (click, bool(click.session and own.store.pages.call(click.source, click.session).events))
+            for click in own.store.clicks.recent(_CLICKS)
+        ],
         facts=_facts(),
     )
-
-
-def _is_told(click: Click) -> bool:
-    """Has its call been notified, so that there is a page of it?"""
-    return click.session is not None and bool(relay().store.pages.call(click.source, click.session).events)
 
 
 def _problem_of_file() -> str | None:

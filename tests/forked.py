@@ -19,8 +19,8 @@ from pathlib import Path
 from relay.config import ROOT
 from tests.waiting import eventually
 
-_FORKSERVER = multiprocessing.get_context("forkserver")
-_FORKSERVER.set_forkserver_preload(
+FORKSERVER = multiprocessing.get_context("forkserver")
+FORKSERVER.set_forkserver_preload(
     ["alembic.command", "gunicorn.app.wsgiapp", "relay.cli", "relay.web.worker", "sqlalchemy.dialects.sqlite"]
 )
 
@@ -30,7 +30,7 @@ class Forked:
 
     def __init__(self, module: str, args: list[str], environ: dict[str, str], out: Path, err: Path) -> None:
         self.returncode: int | None = None
-        self._process = _FORKSERVER.Process(target=_run, args=(module, args, environ, out, err), daemon=True)
+        self._process = FORKSERVER.Process(target=_run, args=(module, args, environ, out, err), daemon=True)
         self._process.start()
         assert self._process.pid is not None
         self.pid = self._process.pid
