@@ -9,6 +9,8 @@ from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
+from msgspec.structs import replace
+
 from relay import targets, wiring
 from relay.clock import Clock, to_us
 from relay.delivery.dispatcher import Dispatcher
@@ -125,6 +127,7 @@ class SteppedLane:
             store = SimpleNamespace(**{**vars(store), **rooms})
             adapter.client.request = _watched(adapter.client.request, moment)
         self._outcomes: list[Outcome] = []
+        self._send, adapter.send = adapter.send, self._noted_send  # type: ignore[method-assign]
         settings = {
             "bucket": TokenBucket(None, lambda: 0.0),
             "monotonic": lambda: clock().timestamp(),
@@ -137,12 +140,14 @@ class SteppedLane:
         self._queue, self._clock = relay.store.queue, clock
         self.epoch = own(self.lane, relay.store, clock)
 
+    def _noted_send(self, *args: Any) -> Outcome:
+        self._sent = self._send(*args)
+        return self._sent
+
     def _observe(self, result: AttemptResult) -> None:
         attempt = result.attempt
         assert attempt is not None
-        outcome = Outcome(
-            name=attempt.outcome, reason=attempt.reason, status=attempt.status, remote_id=result.remote_id
-        )
+        outcome = replace(self._sent, name=attempt.outcome, reason=attempt.reason, status=attempt.status)
         self._outcomes.append(outcome)
 
     def deliver(self) -> list[Outcome]:
