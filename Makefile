@@ -8,7 +8,7 @@ JOBS ?= 4
 # CI sets it to --cov=relay, and fails below the bound in pyproject.toml: measuring doubles what tests in one process cost
 COVERAGE ?=
 ON_POSTGRES := $(addprefix tests/integration/test_,$(addsuffix .py,store delivering ownership target_states hard_lanes \
-  clock_steps call_gap taking_notifications crm_calls admin shards))
+  clock_steps call_gap taking_notifications missed_tasks admin shards))
 UV := uv==0.13.9
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check
 

@@ -6,8 +6,8 @@ from relay.bootstrap import dispatch_enabled
 from relay.config import read
 from relay.observability import logging
 from relay.web import create_app
-from relay.wiring import build
+from relay.wiring import Relay
 
 logging.configure(os.environ, buffered=True)
-relay = build(read())
+relay = Relay(read())
 app = create_app(relay, delivers=dispatch_enabled(os.environ))

@@ -10,7 +10,7 @@ from relay import hosting
 from relay.errors import ConfigError, RelayError
 from relay.i18n import gettext, language_of, said, set_language
 from relay.observability import logging
-from relay.web.ingest import WEB_THREADS
+from relay.web.notifications import WEB_THREADS
 
 set_language(language_of(os.environ))
 

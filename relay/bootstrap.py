@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterable, Mapping
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 import structlog
@@ -36,14 +36,15 @@ def prepare(environ: Mapping[str, str], hosts: Iterable[str]) -> Settings:
     if problem:
         raise ConfigError(problem)
     if settings.storage.is_file:
-        thrown_away = hosting.disk_problem(environ, settings.storage.path.resolve(), _mounts())
+        mounts = ""  # where there is no Linux to say what is mounted where
+        with suppress(OSError):
+            mounts = Path("/proc/self/mountinfo").read_text(encoding="utf-8")
+        thrown_away = hosting.disk_problem(environ, settings.storage.path.resolve(), hosting.parse_mounts(mounts))
         if thrown_away:
             log.warning("start.disk_is_thrown_away", reason=thrown_away)
-    for warning in config.warnings(settings):
-        log.warning("start.unwise", reason=warning)
     _migrate_apart(settings, environ)
     with closing(Store(settings.storage.url)) as store:
-        for warning in store.database.start_warnings(now_utc()):
+        for warning in (*config.warnings(settings), *store.database.start_warnings(now_utc())):
             log.warning("start.unwise", reason=warning)
     return settings
 
@@ -68,24 +69,13 @@ def _migrate_apart(settings: Settings, environ: Mapping[str, str]) -> None:
         raise StoreError(done.stderr.strip().removeprefix("Error: "))
 
 
-def _mounts() -> list[hosting.Mount]:
-    """Return what is mounted where; nothing where there is no Linux to say it."""
-    try:
-        return hosting.parse_mounts(Path("/proc/self/mountinfo").read_text(encoding="utf-8"))
-    except OSError:
-        return []
-
-
 def _warn_of_unused_targets(settings: Settings, store: Store) -> None:
     for warning in refuse_unused_targets(settings, store):
         log.warning("start.unused_target", reason=warning)
 
 
 def refuse_unused_targets(settings: Settings, store: Store) -> list[str]:
-    """Return warnings about targets that no source uses but that still have a backlog.
-
-    Raises ConfigError for one without: it was forgotten, or its name is misspelt in a source.
-    """
+    """Return a warning of each unused target with a backlog. Raises ConfigError for one without: it is misspelt."""
     unused = settings.unused_targets()
     has_tables = bool(unused) and schema.current(store.database) is not None
     idle = [name for name in unused if not (has_tables and store.queries.has_backlog(name))]
@@ -95,14 +85,8 @@ def refuse_unused_targets(settings: Settings, store: Store) -> list[str]:
             file=settings.file,
             name=idle[0],
         )
-    return [
-        Message(
-            "%(file)s: targets.%(name)s: no source uses it, but it still has deliveries waiting",
-            file=settings.file,
-            name=name,
-        )
-        for name in unused
-    ]
+    text = Message("%(file)s: targets.%(name)s: no source uses it, but it still has deliveries waiting")
+    return [text.fill(file=settings.file, name=name) for name in unused]
 
 
 def dispatch_enabled(environ: Mapping[str, str]) -> bool:
@@ -116,19 +100,16 @@ def port_problem(address: tuple[str, int], environ: Mapping[str, str]) -> str | 
         return None
     family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
     for _ in range(_PORT_TRIES):
-        with socket.socket(family) as tried:
-            tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                tried.bind(address)
-            except OSError as exc:
-                if exc.errno != errno.EADDRINUSE:
-                    return None  # gunicorn says it
-            else:
-                return None
+        try:
+            socket.create_server(address, family=family).close()
+        except OSError as exc:
+            if exc.errno != errno.EADDRINUSE:
+                return None  # gunicorn says it
+        else:
+            return None
         time.sleep(1)
-    return Message(
+    text = Message(
         "port %(port)s of %(host)s is in use: another relay runs there, or another program; end it, or set PORT to a "
-        "free one",
-        port=address[1],
-        host=address[0],
+        "free one"
     )
+    return text.fill(host=address[0], port=address[1])

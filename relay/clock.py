@@ -48,10 +48,7 @@ def iso(moment: datetime | None) -> str | None:
 
 
 def new_id(now: datetime) -> str:
-    """Return an id for people, a UUIDv7 (RFC 9562): like no other, sortable by its moment, no secret.
-
-    The order of events is their `seq`, never these.
-    """
+    """Return an id for people, a UUIDv7 (RFC 9562), sortable by its moment; the order of events is their `seq`."""
     stamp = f"{to_us(now) // 1000:012x}"
     noise = f"{_generator(os.getpid()).getrandbits(74):019x}"
     variant = "89ab"[int(noise[0], 16) & 3]

@@ -21,10 +21,7 @@ Busy = Mapping[int, float]
 
 
 def choose(current: int | None, own: float, others: Busy) -> int | None:
-    """Return the core to be on, None for any: the present one, unless another is clearly freer.
-
-    `own`: the part of a core that we use; `others`: other people's work by core, 0 to 1.
-    """
+    """Return the core to be on, None for any, by our own part of one and by what others take of each, 0 to 1."""
     if own < _WORTH_PINNING:
         return None
     freest = min(others, key=lambda core: (others[core], core))
@@ -48,9 +45,8 @@ def _run(cores: set[int]) -> None:
     while True:
         time.sleep(_MEASURE_EVERY_S)
         now = _ticks(cores)
-        own, others = _shares(before, now, current)
+        chosen = choose(current, *_shares(before, now, current))
         before = now
-        chosen = choose(current, own, others)
         if chosen != current:
             current = chosen
             _allow(cores if chosen is None else {chosen})

@@ -1,16 +1,4 @@
-"""The errors of the relay. What an operator can mend has a class here; a bug flies as it is.
-
-RelayError
- - ConfigError       a setting is missing or makes no sense
- - MalformedEvent    the body cannot be read as a notification
- - StoreError        the database cannot be used now
-    - StoreBusy      the commit was not confirmed in time
-    - SchemaMismatch the database is of another version
- - NotFound          no event, delivery or target of that name
- - Conflict          somebody else changed it meanwhile, or its state forbids it
- - Interrupted       the work on a delivery must end here: the lane stops, or is another process's
-    - OwnershipLost  and what had just been done could not be remembered any more
-"""
+"""The errors of the relay. What an operator can mend has a class here; a bug flies as it is."""
 
 from __future__ import annotations
 

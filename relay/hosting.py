@@ -1,7 +1,4 @@
-"""Decides what a hosting means for the relay: where to listen, and whether the database's disk outlives a restart.
-
-Pure: the environment and the table of mounts are given.
-"""
+"""Decides what a hosting means: where to listen, and whether the disk of the database outlives a restart. Pure."""
 
 from __future__ import annotations
 
@@ -37,10 +34,7 @@ def on_platform(environ: Mapping[str, str]) -> bool:
 
 
 def bind_address(environ: Mapping[str, str]) -> str:
-    """Return what the web server listens on, in gunicorn's form.
-
-    Without RELAY_LISTEN that is this machine alone, or every address where only the platform's router comes in.
-    """
+    """Return what to listen on, as gunicorn has it: unless set this machine alone, behind a router everywhere."""
     host = environ.get("RELAY_LISTEN") or ("0.0.0.0" if on_platform(environ) else "127.0.0.1")  # noqa: S104  # only behind a router
     if host.startswith("unix:"):
         return host
@@ -63,21 +57,13 @@ def environment_problem(environ: Mapping[str, str]) -> str | None:
     """Return what is wrong with the variables that are the relay's own, or None."""
     for name, words in _SWITCHES.items():
         if environ.get(name) and environ[name].lower() not in words:
-            return Message(
-                "%(name)s is %(value)s; set it to one of %(words)s",
-                name=name,
-                value=repr(environ[name]),
-                words=", ".join(words),
-            )
+            text = Message("%(name)s is %(value)s; set it to one of %(words)s")
+            return text.fill(name=name, value=repr(environ[name]), words=", ".join(words))
     for name, most in _NUMBERS.items():
         value = environ.get(name, "")
         if value and not (value.isascii() and value.isdigit() and 1 <= int(value[:9]) <= most):
-            return Message(
-                "%(name)s is %(value)s; set it to a number from 1 to %(most)s",
-                name=name,
-                value=repr(value),
-                most=most,
-            )
+            text = Message("%(name)s is %(value)s; set it to a number from 1 to %(most)s")
+            return text.fill(name=name, value=repr(value), most=most)
     return listen_problem(environ)
 
 
@@ -95,41 +81,31 @@ def parse_mounts(mountinfo: str) -> list[Mount]:
 
 def disk_problem(environ: Mapping[str, str], database: PurePath, mounts: list[Mount]) -> str | None:
     """Return why a SQLite database will be lost at some restart, or None. `database`: its resolved path."""
-    mount = _mount_of(database, mounts)
+    holding = [mount for mount in mounts if database.is_relative_to(mount.point)]
+    # the deepest, and of the same depth the last
+    mount = max(reversed(holding), key=lambda mount: len(mount.point.parts), default=None)
     if environ.get("DYNO") and "DATABASE_URL" not in environ:
         return Message(
-            "DYNO is set and the store is a file: on Heroku proper it is lost at every restart, with "
-            "all notifications not yet delivered; use a platform with a persistent disk (Dokku with a"
-            " volume)"
+            "DYNO is set and the store is a file: on Heroku proper it is lost at every restart, with all notifications "
+            "not yet delivered; use a platform with a persistent disk (Dokku with a volume)"
         )
     if mount is None:
         return None
     is_image = mount.kind in _LAYERED or (on_platform(environ) and mount.point == PurePath("/"))
     if is_image and environ.get("AMVERA"):
         return Message(
-            "%(database)s is not in the application's persistent storage: it is lost at the next "
-            "build; set persistenceMount: /data in amvera.yml, and "
-            "DATABASE_URL=sqlite:////data/relay.db",
+            "%(database)s is not in the application's persistent storage: it is lost at the next build; set "
+            "persistenceMount: /data in amvera.yml, and DATABASE_URL=sqlite:////data/relay.db",
             database=database,
         )
     if is_image:
         return Message(
-            "%(database)s is on the container's own file system: it is lost with the container, at "
-            "the latest when a new version is deployed; mount a volume (docker run -v relay:/data), "
-            "and set DATABASE_URL=sqlite:////data/relay.db; where the hosting has no volumes, use a "
-            "server of your own",
+            "%(database)s is on the container's own file system: it is lost with the container, at the latest when a "
+            "new version is deployed; mount a volume (docker run -v relay:/data), and set "
+            "DATABASE_URL=sqlite:////data/relay.db; where the hosting has no volumes, use a server of your own",
             database=database,
         )
     if mount.kind in _IN_MEMORY:
-        return Message(
-            "%(database)s is in memory (%(kind)s): it is lost when the machine or the container stops",
-            database=database,
-            kind=mount.kind,
-        )
+        text = Message("%(database)s is in memory (%(kind)s): it is lost when the machine or the container stops")
+        return text.fill(database=database, kind=mount.kind)
     return None
-
-
-def _mount_of(path: PurePath, mounts: list[Mount]) -> Mount | None:
-    """Return the mount that a path lies on: the deepest, and of the same depth the last."""
-    holding = [mount for mount in mounts if path.is_relative_to(mount.point)]
-    return max(reversed(holding), key=lambda mount: len(mount.point.parts), default=None)

@@ -74,8 +74,7 @@ def _catalogue(code: str) -> catalogues.NullTranslations:
 
 def gettext(text: str, /, **values: Any) -> str:
     """Return a text in the language, with its `%(name)s` filled in."""
-    translated = _catalogue(language()).gettext(text)
-    return translated % {name: _shown(value, None) for name, value in values.items()} if values else translated
+    return _filled(_catalogue(language()).gettext(text), values)
 
 
 def plural(one: str, many: str, count: int) -> str:
@@ -85,7 +84,7 @@ def plural(one: str, many: str, count: int) -> str:
 
 def ngettext(one: str, many: str, /, count: int, **values: Any) -> str:
     """Return the form of a text that fits a number, with `%(count)s` and its other names filled in."""
-    return plural(one, many, count) % {"count": count, **{name: _shown(value, None) for name, value in values.items()}}
+    return _filled(plural(one, many, count), {"count": count, **values})
 
 
 def moment(at: datetime | None, zone: ZoneInfo) -> str:
@@ -164,10 +163,7 @@ def translate(text: str, zone: ZoneInfo | None = None) -> str:
     """Return a text in the language; moments in it by this zone's clock, the thread's unless given."""
     if not isinstance(text, Message):
         return text
-    template = _catalogue(language()).gettext(text.template)
-    if not text.values:
-        return template
-    return template % {name: _shown(value, zone) for name, value in text.values.items()}
+    return _filled(_catalogue(language()).gettext(text.template), text.values, zone)
 
 
 def encode(text: str) -> str:
@@ -209,6 +205,10 @@ def _value(parts: Any) -> Value:
 def _plain(value: Value) -> object:
     """Return a value as English text has it: a moment as records are printed."""
     return value.astimezone(UTC).isoformat(timespec="milliseconds") if isinstance(value, datetime) else value
+
+
+def _filled(text: str, values: Mapping[str, Any], zone: ZoneInfo | None = None) -> str:
+    return text % {name: _shown(value, zone) for name, value in values.items()} if values else text
 
 
 def _shown(value: Value, zone: ZoneInfo | None) -> object:

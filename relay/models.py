@@ -1,7 +1,4 @@
-"""The values that pass through the house, frozen: what UIS said, what is to be sent, what a try came to.
-
-Knows no JSON, no SQL and no HTTP.
-"""
+"""The values that pass through the house, frozen: what UIS said, what is to be sent, what a try came to."""
 
 from __future__ import annotations
 
@@ -81,7 +78,7 @@ class ToldCall(Struct, frozen=True):
 class Event(Struct, frozen=True, kw_only=True):
     """A notification as it stands in the store."""
 
-    seq: int  #: order of acceptance
+    seq: int = 0  #: order of acceptance; given in the commit that stores it
     id: str
     source: str
     endpoint: str
@@ -90,14 +87,14 @@ class Event(Struct, frozen=True, kw_only=True):
     session: str | None
     received_at: datetime
     raw: bytes  #: as it came, secrets masked
-    edited: bytes | None  #: what the operator made of it
+    edited: bytes | None = None  #: what the operator made of it
     is_query_string: bool  #: the bytes are a query string
     zone: str  #: the account's time zone when it was understood
     call: CallEvent | None
     problem: Words | None
     notes: tuple[Words, ...]
-    duplicate_times: tuple[datetime, ...]  #: when UIS sent the same again (the latest of them)
-    duplicate_count: int  #: how often
+    duplicate_times: tuple[datetime, ...] = ()  #: when UIS sent the same again (the latest of them)
+    duplicate_count: int = 0  #: how often
     origin: Literal["report"] | None = None  #: UIS's report of calls: no notification of it came; None: it was one
 
     @property
@@ -120,10 +117,7 @@ class Shard(Struct, frozen=True):
 
 
 def slot(source: str, session: str | None) -> int:
-    """Return the number by which a call is assigned to a shard: the same for all its events, everywhere and for ever.
-
-    Events without a session share one.
-    """
+    """Return the number that assigns a call to a shard: the same for all its events, everywhere and for ever."""
     digest = hashlib.blake2b(f"{source} {session or ''}".encode(errors="replace"), digest_size=2).digest()
     return int.from_bytes(digest)
 
@@ -189,6 +183,21 @@ class Outcome(Struct, frozen=True, kw_only=True):
     """What it shows of the target, where that is not what the name says: `well`, it works, and only this event it
     does not take now; `not_asked`, no request was needed; `perhaps_restarting`, it may be misconfigured."""
     exchanges: tuple[Exchange, ...] = ()  #: what was sent and answered, in order
+
+
+class Verdict(Struct, frozen=True, kw_only=True):
+    """What becomes of a delivery, and why."""
+
+    state: DeliveryState
+    at: datetime  #: when it was decided: the end of the attempt, if there was one
+    next_try_at: datetime | None = None  #: of a delivery that is due again
+    failures: int
+    unclear: int
+    reason: Words | None = None
+
+    @property
+    def delivered_at(self) -> datetime | None:
+        return self.at if self.state == "delivered" else None
 
 
 class Attempt(Struct, frozen=True, kw_only=True):

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass
-from datetime import datetime
+from collections import defaultdict
 from urllib.parse import urlsplit
 
 from relay import targets
@@ -20,48 +18,71 @@ from relay.delivery.dispatcher import Dispatcher
 from relay.delivery.lane import Lane
 from relay.delivery.throttle import TokenBucket
 from relay.housekeeping import Housekeeping
-from relay.ingest.rejections import Rejections
-from relay.ingest.service import Intake
+from relay.intake.rejections import Rejections
+from relay.intake.service import Intake
 from relay.models import Shard
 from relay.observability.metrics import Metrics
 from relay.reports.reconciler import ReportLoop
 from relay.store import Store
 from relay.targets.bitrix24.adapter import Bitrix24
+from relay.uis_api.data_api import Account
 
 
-@dataclass(frozen=True, kw_only=True)
 class Relay:
     """The parts, put together."""
 
-    settings: Settings
-    store: Store
-    clock: Clock
-    intake: Intake
-    dispatcher: Dispatcher
-    rejections: Rejections
-    housekeeping: Housekeeping
-    metrics: Metrics
-    alerts: AlertLoop
-    heartbeat: Heartbeat
-    reports: ReportLoop
-    dialer: Dialer
-    token_ends: Mapping[str, datetime]  #: by target; only where the token says it
+    def __init__(self, settings: Settings, *, clock: Clock = now_utc) -> None:
+        self.settings, self.clock = settings, clock
+        self.store = store = Store(settings.storage.url)
+        self.metrics = Metrics(settings, store, clock)
+        adapters = {
+            name: targets.build(target, clock, store.token_store(name)) for name, target in settings.targets.items()
+        }
+        lanes = [
+            Lane(
+                adapters[shard.target],
+                store,
+                clock,
+                bucket=bucket,
+                observe=self.metrics.record_attempt,
+                shard=shard,
+                keeps_exchanges=bool(settings.storage.keep_payloads),
+            )
+            for shard, bucket in _buckets(settings).items()
+        ]
+        self.dispatcher = Dispatcher(lanes, store, clock)
+        self.intake = Intake(settings, store, clock, self.dispatcher.lanes)
+        self.rejections = Rejections(store, clock)
+        ends = {name: adapter.expires_at() for name, adapter in adapters.items()}
+        self.token_ends = {
+            name: at for name, at in ends.items() if at is not None
+        }  #: by target, where the token says it
+        warnings = {name: adapter.warnings for name, adapter in adapters.items()}
+        portals = {name: adapter for name, adapter in adapters.items() if isinstance(adapter, Bitrix24)}
+        accounts = defaultdict[str, Account](Account)  # by key
+        collector = SnapshotCollector(settings, store, clock, self.token_ends)
+        self.housekeeping = Housekeeping(store, settings.storage, clock, self._is_on_duty, warnings)
+        self.alerts = AlertLoop(settings, store, self.dispatcher.owned, collector)
+        self.heartbeat = Heartbeat(settings.alerts, store, clock, self._is_on_duty, self.dispatcher.ticked_ago)
+        self.reports = ReportLoop(settings, store, self.intake, clock, self._is_on_duty, accounts)
+        self.dialer = Dialer(store, clock, portals, accounts)
+        self._periodic = (self.housekeeping, self.alerts, self.heartbeat, self.reports)
+
+    def _is_on_duty(self) -> bool:
+        """Does this process keep house for all? The owner of the first target does."""
+        return next(iter(self.settings.targets), None) in self.dispatcher.owned()
 
     def start(self) -> None:
         """Start to deliver; after the fork, in a web process or in `relay work`."""
         self.metrics.start()
         self.dispatcher.start()
-        self.housekeeping.start()
-        self.alerts.start()
-        self.heartbeat.start()
-        self.reports.start()
+        for each in self._periodic:
+            each.start()
 
     def stop(self, grace_s: float) -> None:
         """Stop: what is in flight finishes, or is recorded as unclear when the grace is over."""
-        self.housekeeping.stop_soon()
-        self.alerts.stop_soon()
-        self.heartbeat.stop_soon()
-        self.reports.stop_soon()
+        for each in self._periodic:
+            each.stop_soon()
         ends = time.monotonic() + grace_s
         self.dispatcher.stop(grace_s)
         self.dialer.stop(ends - time.monotonic())
@@ -71,58 +92,8 @@ class Relay:
         self.store.close()
 
 
-def build(settings: Settings, *, clock: Clock = now_utc) -> Relay:
-    store = Store(settings.storage.url)
-    metrics = Metrics(settings, store, clock)
-    adapters = {
-        name: targets.build(target, clock, store.token_store(name)) for name, target in settings.targets.items()
-    }
-    lanes = [
-        Lane(
-            adapters[shard.target],
-            store,
-            clock,
-            bucket=bucket,
-            observe=metrics.record_attempt,
-            shard=shard,
-            keeps_exchanges=bool(settings.storage.keep_payloads),
-        )
-        for shard, bucket in _buckets(settings).items()
-    ]
-    dispatcher = Dispatcher(lanes, store, clock)
-    token_ends = {name: at for name, adapter in adapters.items() if (at := adapter.expires_at()) is not None}
-
-    def warnings(now: datetime) -> list[tuple[str, str]]:
-        return [(name, warning) for name, adapter in adapters.items() for warning in adapter.warnings(now)]
-
-    portals = {name: adapter for name, adapter in adapters.items() if isinstance(adapter, Bitrix24)}
-    first = next(iter(settings.targets), None)  # whose owner keeps house for all
-
-    def is_on_duty() -> bool:
-        return first in dispatcher.owned()
-
-    intake = Intake(settings, store, clock, dispatcher)
-    return Relay(
-        settings=settings,
-        store=store,
-        clock=clock,
-        intake=intake,
-        dispatcher=dispatcher,
-        rejections=Rejections(store, clock),
-        housekeeping=Housekeeping(store, settings.storage, clock, is_on_duty, warnings),
-        metrics=metrics,
-        alerts=AlertLoop(settings, store, dispatcher.owned, SnapshotCollector(settings, store, clock, token_ends)),
-        heartbeat=Heartbeat(settings.alerts, store, clock, is_on_duty, dispatcher.ticked_ago),
-        dialer=Dialer(settings, store, clock, portals),
-        reports=ReportLoop(settings, store, intake, clock, is_on_duty),
-        token_ends=token_ends,
-    )
-
-
 def _buckets(settings: Settings) -> dict[Shard, TokenBucket]:
-    """Return a bucket for each lane, with its part of the target's rate; lanes of targets with a rate on one host share
-    it, and the lower of their rates.
-    """
+    """Return a bucket for each lane: its part of the target's rate; targets on one host share the lowest of theirs."""
     slowest: dict[tuple[str, str, int], Rate] = {}
     lanes = [(target, shard) for target in settings.targets.values() for shard in target.lanes]
     for target, shard in lanes:

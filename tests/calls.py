@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from relay.ingest.service import ParseResult, parse
+from relay.intake.service import ParseResult, parse
 from relay.models import CallEvent, Kind
 from relay.sandbox.uis import render
 from relay.uis.rendering import template_text

@@ -11,6 +11,8 @@ from typing import Any
 import hypothesis
 import pytest
 import structlog
+from flask import Flask
+from jinja2.bccache import Bucket, BytecodeCache
 from structlog.testing import capture_logs
 
 from relay import config as settings_room
@@ -28,6 +30,23 @@ from tests.postgres import Bouncer, Postgres
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # else each process that a test starts compiles the whole relay
 hypothesis.settings.register_profile("relay", deadline=None)  # machines are noisy: no test is about time
 hypothesis.settings.load_profile("relay")
+
+
+class Compiled(BytecodeCache):
+    """The templates that this process has compiled: each test has an application of its own, and all have the same."""
+
+    def __init__(self) -> None:
+        self._code: dict[str, bytes] = {}
+
+    def load_bytecode(self, bucket: Bucket) -> None:
+        if bucket.key in self._code:
+            bucket.bytecode_from_string(self._code[bucket.key])
+
+    def dump_bytecode(self, bucket: Bucket) -> None:
+        self._code[bucket.key] = bucket.bytecode_to_string()
+
+
+Flask.jinja_options = {"bytecode_cache": Compiled()}
 
 CONFIG = """
 {top}
@@ -151,7 +170,7 @@ def make_relay(make_settings: Callable[..., Settings], clock: FakeClock) -> Iter
     def make(*args: str, **more: str) -> Relay:
         settings = make_settings(*args, **more)
         databases.create(settings)
-        made.append(wiring.build(settings, clock=clock))
+        made.append(wiring.Relay(settings, clock=clock))
         return made[-1]
 
     yield make

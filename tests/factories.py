@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 from base64 import urlsafe_b64encode
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from msgspec.structs import replace
 
+from relay.clock import new_id
 from relay.config import OneCTarget, Secret
-from relay.models import CallEvent, Delivery, Event
-from relay.store import ClaimedDelivery
+from relay.models import Attempt, CallEvent, ClaimedDelivery, Delivery, Event, Verdict
+from relay.store import AttemptResult, NewEvent, Route
 from tests.calls import call_of, rendered
 from tests.stories import Notification
 
@@ -50,10 +51,32 @@ def job(
     return ClaimedDelivery(replace(FRESH, id="01a2-delivery"), event, 1)
 
 
+def result(
+    claimed: ClaimedDelivery,
+    state: Any,
+    at: datetime,
+    *,
+    next_try_at: datetime | None = None,
+    reason: str | None = None,
+    attempt: Attempt | None = None,
+) -> AttemptResult:
+    """What is recorded of a delivery that came to this."""
+    verdict = Verdict(state=state, at=at, next_try_at=next_try_at, failures=0, unclear=0, reason=reason)
+    return AttemptResult(
+        delivery=claimed.delivery, epoch=claimed.epoch, verdict=verdict, remote_id=None, attempt=attempt
+    )
+
+
 def shipment(call: CallEvent, *, received_at: datetime = NOW) -> ClaimedDelivery:
     """A delivery of this call's notification."""
     delivery = replace(FRESH, id="01a2-delivery", session=call.session_id, kind=call.kind)
     return ClaimedDelivery(delivery, _event(call, received_at=received_at), 1)
+
+
+def new_event(call: CallEvent, *routes: Route, window: timedelta = timedelta(0), **changes: Any) -> NewEvent:
+    """A notification that is to be stored."""
+    received_at = changes.get("received_at", NOW)
+    return NewEvent(_event(call, **{"id": new_id(received_at), "seq": 0, **changes}), window, routes)
 
 
 def _event(call: CallEvent, **changes: Any) -> Event:

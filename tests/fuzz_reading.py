@@ -25,9 +25,9 @@ from relay.errors import MalformedEvent
 from relay.models import ENDPOINTS
 from relay.store.inbox import phones
 from relay.uis import parser as bodies
-from relay.uis.credentials import find_and_mask, split_query
 from relay.uis.normalise import normalise
 from relay.uis.rendering import as_record, render
+from relay.web.access import find_and_mask, split_query
 from tests.bodies import SIZE_MAX, mutated, seeds
 from tests.calls import MOSCOW
 from tests.processor_time import least_s

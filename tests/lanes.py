@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import threading
 from collections.abc import Callable
-from datetime import timedelta
 from types import SimpleNamespace
 from typing import Any
+
+from msgspec.structs import replace
 
 from relay import targets, wiring
 from relay.clock import Clock, to_us
@@ -17,9 +19,10 @@ from relay.delivery.maintenance import LaneMaintenance
 from relay.delivery.throttle import TokenBucket
 from relay.models import Delivery, Outcome
 from relay.sandbox.server import Sandbox
-from relay.store import NewEvent, Route, Selection, Store
+from relay.store import AttemptResult, Route, Selection, Store
 from relay.wiring import Relay
 from tests.calls import call_of, rendered
+from tests.factories import new_event
 from tests.fakes import FakeClock, Scripted
 from tests.stories import Notification
 
@@ -50,20 +53,9 @@ def add(relay: Relay, *targets: str, session: int = 7, kind: str = "incoming", c
     """Store a notification for targets that the configuration need not have."""
     endpoint = "rec" if kind == "finished" else "in"
     call = call_of(rendered(kind, call_session_id=session), endpoint)  # type: ignore[arg-type]
-    new = NewEvent(
-        source=TRADE,
-        endpoint=endpoint,
-        raw=f"{session} {kind}".encode(),
-        is_query=False,
-        zone="UTC",
-        digest=session,
-        call=call,
-        problem=None,
-        notes=(),
-        received_at=clock(),
-        duplicate_window=timedelta(0),
-        routes=tuple(Route(target, ordered=True) for target in targets),
-    )
+    raw = f"{session} {kind}".encode()
+    routes = [Route(target, ordered=True) for target in targets]
+    new = new_event(call, *routes, endpoint=endpoint, raw=raw, zone="UTC", received_at=clock())
     relay.store.inbox.add(new)
 
 
@@ -96,7 +88,7 @@ def own(lane: Lane, store: Store, clock: Clock) -> int:
     epoch = store.leases.take_over(lane.shard, OWNER, store.leases.all().get(lane.shard))
     assert epoch is not None
     LaneMaintenance(lane, store, clock, lambda: 0.0).take_over(epoch)
-    lane.gain_ownership(epoch, lambda: True)
+    lane.gain_ownership(epoch)
     return epoch
 
 
@@ -135,10 +127,11 @@ class SteppedLane:
             store = SimpleNamespace(**{**vars(store), **rooms})
             adapter.client.request = _watched(adapter.client.request, moment)
         self._outcomes: list[Outcome] = []
+        self._send, adapter.send = adapter.send, self._noted_send  # type: ignore[method-assign]
         settings = {
             "bucket": TokenBucket(None, lambda: 0.0),
             "monotonic": lambda: clock().timestamp(),
-            "observe": lambda _, outcome, __: self._outcomes.append(outcome),
+            "observe": self._observe,
             "keeps_exchanges": bool(relay.settings.storage.keep_payloads),
             "stopping": Waits(lambda seconds: clock.forward(seconds=seconds)),
             **more,
@@ -146,6 +139,16 @@ class SteppedLane:
         self.lane, self._stopping = Lane(adapter, store, clock, **settings), settings["stopping"]
         self._queue, self._clock = relay.store.queue, clock
         self.epoch = own(self.lane, relay.store, clock)
+
+    def _noted_send(self, *args: Any) -> Outcome:
+        self._sent = self._send(*args)
+        return self._sent
+
+    def _observe(self, result: AttemptResult) -> None:
+        attempt = result.attempt
+        assert attempt is not None
+        outcome = replace(self._sent, name=attempt.outcome, reason=attempt.reason, status=attempt.status)
+        self._outcomes.append(outcome)
 
     def deliver(self) -> list[Outcome]:
         """Deliver everything that is due now; return what the attempts came to."""
@@ -196,6 +199,10 @@ def tell(relay: Relay, notifications: list[Notification], clock: FakeClock, *lan
         clock.forward(seconds=1)
         for lane in lanes:
             lane.deliver()
+
+
+KILLED_EVERY = 1 if os.environ.get("RELAY_SOAK") else 3
+"""Moments from one kill to the next: in short every third, begun with another one in each story."""
 
 
 def tell_killed(relay: Relay, notifications: list[Notification], clock: FakeClock, target: str, at: int) -> bool:

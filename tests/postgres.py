@@ -14,7 +14,7 @@ import subprocess
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, LiteralString
+from typing import Any, LiteralString, TypeVar
 
 import psycopg
 import pytest
@@ -116,6 +116,9 @@ class Server:
         raise NotImplementedError
 
 
+S = TypeVar("S", bound=Server)
+
+
 class Postgres(Server):
     """PostgreSQL with a cluster of its own. `flushes`: with fsync, for what measures."""
 
@@ -209,11 +212,11 @@ query_wait_timeout = 10
 
 
 @contextlib.contextmanager
-def running(server: Server) -> Iterator[None]:
+def running(server: S) -> Iterator[S]:
     """Start a server; at the end stop it and remove what it wrote."""
     try:
         server.start()
-        yield
+        yield server
     finally:
         server.close()
 

@@ -20,7 +20,7 @@ call_gap = "0s"
 _CONFIG = """
 timezone = "Europe/Moscow"
 [storage]
-url = "sqlite:///{database}"
+url = "{database}"
 [sources.trade]
 token = "correct-horse"
 targets = ["onec", "b24", "amo"]
@@ -59,10 +59,10 @@ refresh_token = "amo-refresh-1"
 """
 
 
-def configuration(systems: Sandbox, database: Path, *, oauth: bool = False, **more: str) -> str:
-    """`more` sets parts of it: `onec_lines`, `b24` and `amo` are further lines of these targets."""
+def configuration(systems: Sandbox, database: Path | str, *, oauth: bool = False, **more: str) -> str:
+    """Return it, on a file or at an address. `more` sets parts of it: `onec_lines`, `b24` and `amo` are further lines of these targets."""
     parts = {
-        "database": str(database),
+        "database": f"sqlite:///{database}" if isinstance(database, Path) else database,
         "onec": systems.onec_url,
         "url": systems.url,
         "onec_lines": "",

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-import subprocess
 import threading
 import time
 from collections.abc import Callable
+from typing import Protocol
 
 
-def eventually(
-    reached: Callable[[], bool], what: str, within_s: float = 60.0, alive: subprocess.Popen[bytes] | None = None
-) -> None:
+class Runs(Protocol):
+    """A process, as far as it matters here."""
+
+    def poll(self) -> int | None: ...
+
+
+def eventually(reached: Callable[[], bool], what: str, within_s: float = 60.0, alive: Runs | None = None) -> None:
     """Return as soon as it is reached; fail when the process ends or the time is over."""
     ends, pause = time.monotonic() + within_s, threading.Event()
     while not reached():

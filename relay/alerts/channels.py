@@ -125,10 +125,6 @@ class MaxChannel(Channel):
 
 def channels(alerts: Alerts) -> list[Channel]:
     return [
-        MaxChannel(url, number, alerts.ca_file) if _is_max(url) else AppriseChannel(url, number)
+        MaxChannel(url, number, alerts.ca_file) if urlsplit(url).scheme == "max" else AppriseChannel(url, number)
         for number, url in enumerate(alerts.urls)
     ]
-
-
-def _is_max(url: Secret) -> bool:
-    return urlsplit(url).scheme == "max"

@@ -11,7 +11,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from relay.config import Alerts
-from relay.store import ReportState
+from relay.store import ReportState, TargetFigures
 from relay.store.alert_state import Alert, ConditionKind
 
 FLAPS_WITHIN = timedelta(minutes=10)  # what is back so soon after its end is not sent anew, unless it stays as long
@@ -23,17 +23,13 @@ STORE_DOWN_FOR = timedelta(seconds=20)  # one snapshot may fall into a moment in
 Transition = Literal["firing", "more", "still", "resolved", "past", "paused", "gone"]
 _OF_A_TARGET: tuple[ConditionKind, ...] = ("down", "misconfigured")  # one condition, that changes its face
 SUMMARY: ConditionKind = "summary"  # under it is kept when the last one was sent
+_NOTHING = Alert(kind=SUMMARY, name="")  # was said
 _COUNTED: tuple[ConditionKind, ...] = ("dead", "unreadable", "missed")
 
 
-class TargetStatus(Struct, frozen=True, kw_only=True):
-    name: str
-    state: str
-    reason: str | None = None
+class TargetStatus(TargetFigures, frozen=True, kw_only=True):
     since: datetime | None = None  #: when it stopped being open
     open_since: datetime | None = None  #: as far as was watched
-    due: int = 0
-    oldest_due_at: datetime | None = None
 
 
 class SourceStatus(Struct, frozen=True, kw_only=True):
@@ -106,7 +102,8 @@ def evaluate(snapshot: Snapshot, state: Mapping[str, Alert], settings: Alerts) -
     with_summary = _is_summary_due(snapshot, state.get(SUMMARY))
     if with_summary:
         sent[SUMMARY] = Alert(kind=SUMMARY, name="", last_sent=snapshot.now)
-    if (notices or with_summary) and _has_just_sent(state, snapshot.now):
+    ages = [_age(alert.last_sent, snapshot.now) for alert in state.values()]
+    if (notices or with_summary) and any(timedelta(0) <= age < AT_MOST_EVERY for age in ages):
         return Evaluation((), False, unsent, unsent)
     return Evaluation(notices, with_summary, sent, unsent)
 
@@ -128,46 +125,32 @@ def _is_summary_due(snapshot: Snapshot, before: Alert | None) -> bool:
 def _of_present(condition: Condition, before: Alert | None, settings: Alerts, now: datetime) -> _Step:
     if before is not None and before.state == "resolved" and _age(before.resolved_at, now) <= FLAPS_WITHIN:
         return None, replace(before, state="firing", since=now)
-    if before is not None and before.is_known:
-        transition = _reminder(condition, before, settings, now)
-    else:
-        transition = _beginning(condition, before, settings, now)
-    if transition is not None:
-        alert = Alert(
-            kind=condition.kind, name=condition.name, since=condition.since, count=condition.count, last_sent=now
-        )
-        return Notice(transition, condition), alert
+    if transition := _transition(condition, before or _NOTHING, settings, now):
+        kind, name, since, count = condition.kind, condition.name, condition.since, condition.count
+        return Notice(transition, condition), Alert(kind=kind, name=name, since=since, count=count, last_sent=now)
     if before is not None and condition.kind in _COUNTED and condition.count < before.count:
         return None, replace(before, count=condition.count)  # some were replayed: more are counted from here
     return None, before
 
 
-def _reminder(condition: Condition, before: Alert, settings: Alerts, now: datetime) -> Transition | None:
-    """Return what to say of a condition that is known."""
-    since_sent = _age(before.last_sent, now)
-    if condition.kind in _COUNTED and condition.count - before.count >= _threshold(condition, settings):
-        return "more"
-    if condition.kind != before.kind and since_sent > FLAPS_WITHIN:
-        return "firing"
-    return "still" if since_sent >= settings.remind_after else None
-
-
-def _beginning(condition: Condition, before: Alert | None, settings: Alerts, now: datetime) -> Transition | None:
-    """Return what to say of a condition that nobody knows of, or knows to be there again."""
+def _transition(condition: Condition, before: Alert, settings: Alerts, now: datetime) -> Transition | None:
+    """Return what to say of a condition that is there."""
+    since_sent, is_counted = _age(before.last_sent, now), condition.kind in _COUNTED
+    more = condition.count - (before.count if before.is_known else 0)
+    is_enough = more >= (1 if condition.kind == "missed" else settings.dead)  # each client who waits is told
+    if before.is_known:
+        if is_counted and is_enough:
+            return "more"
+        if condition.kind != before.kind and since_sent > FLAPS_WITHIN:
+            return "firing"
+        return "still" if since_sent >= settings.remind_after else None
     is_flapping = (
-        before is not None
-        and before.state == "firing"
+        before.state == "firing"
         and before.resolved_at is not None
         and _age(before.since, now) <= FLAPS_WITHIN
-        and _age(before.last_sent, now) < settings.remind_after
+        and since_sent < settings.remind_after
     )
-    is_too_few = condition.kind in _COUNTED and condition.count < _threshold(condition, settings)
-    return None if is_flapping or is_too_few else "firing"
-
-
-def _threshold(condition: Condition, settings: Alerts) -> int:
-    """Return how many more of what is counted are told: each client who waits is."""
-    return 1 if condition.kind == "missed" else settings.dead
+    return None if is_flapping or (is_counted and not is_enough) else "firing"
 
 
 def _of_absent(before: Alert, snapshot: Snapshot) -> _Step:
@@ -200,10 +183,6 @@ def _unsent(notice: Notice, state: Mapping[str, Alert], sent: Mapping[str, Alert
     return before
 
 
-def _has_just_sent(state: Mapping[str, Alert], now: datetime) -> bool:
-    return any(timedelta(0) <= _age(alert.last_sent, now) < AT_MOST_EVERY for alert in state.values())
-
-
 def _age(moment: datetime | None, now: datetime) -> timedelta:
     """Return how long ago it was; forever for what never was."""
     return timedelta.max if moment is None else now - moment
@@ -218,12 +197,7 @@ def conditions(snapshot: Snapshot, settings: Alerts) -> list[Condition]:
     if down_since is not None:
         is_told = settings.store_down and snapshot.now - down_since >= STORE_DOWN_FOR
         return [Condition(kind="store", since=down_since)] if is_told else []
-    return [
-        *_of_targets(snapshot, settings),
-        *_of_dead_letters(snapshot),
-        *_of_sources(snapshot, settings),
-        *_of_the_rest(snapshot, settings),
-    ]
+    return [*_of_targets(snapshot, settings), *_of_sources(snapshot, settings), *_of_the_relay(snapshot, settings)]
 
 
 def _unknown(snapshot: Snapshot, settings: Alerts, state: Mapping[str, Alert]) -> set[str]:
@@ -233,16 +207,14 @@ def _unknown(snapshot: Snapshot, settings: Alerts, state: Mapping[str, Alert]) -
     down = {f"target {target.name}" for target in snapshot.targets if target.state in _OF_A_TARGET}
     queues = {f"backlog {target.name}" for target in snapshot.targets if _is_old(target, snapshot.now, settings)}
     silent = {f"silent {source.name}" for source in snapshot.sources if source.last_at is None}
-    unnotified = {
-        key for source in snapshot.sources if _is_unheard(source, state.get(key := f"unnotified {source.name}"))
+    unnotified = {  # that there are no calls any more mends no notifications
+        key
+        for source in snapshot.sources
+        if (alert := state.get(key := f"unnotified {source.name}")) is not None
+        and alert.since is not None
+        and (source.last_at is None or source.last_at < alert.since)
     }
     return {SUMMARY} | down | queues | silent | unnotified
-
-
-def _is_unheard(source: SourceStatus, alert: Alert | None) -> bool:
-    """Has nothing come since the alert began? That there are no calls any more mends no notifications."""
-    began_at = None if alert is None else alert.since
-    return began_at is not None and (source.last_at is None or source.last_at < began_at)
 
 
 def _of_targets(snapshot: Snapshot, settings: Alerts) -> Iterator[Condition]:
@@ -255,50 +227,38 @@ def _of_targets(snapshot: Snapshot, settings: Alerts) -> Iterator[Condition]:
             opened = target.open_since or snapshot.now
             if snapshot.now - opened >= settings.backlog_older:  # one that is just back is given time to catch up
                 yield Condition(kind="backlog", name=target.name, since=target.oldest_due_at, count=target.due)
+    for name, count in snapshot.dead.items():
+        if count:
+            yield Condition(kind="dead", name=name, count=count)
+    for name, ends in snapshot.token_ends.items():
+        if ends - snapshot.now <= settings.token_ends_in:
+            yield Condition(kind="token", name=name, since=ends)
 
 
 def _is_old(target: TargetStatus, now: datetime, settings: Alerts) -> bool:
     return target.oldest_due_at is not None and now - target.oldest_due_at >= settings.backlog_older
 
 
-def _of_dead_letters(snapshot: Snapshot) -> Iterator[Condition]:
-    for target, count in snapshot.dead.items():
-        if count:
-            yield Condition(kind="dead", name=target, count=count)
-    if snapshot.unreadable:
-        yield Condition(kind="unreadable", count=snapshot.unreadable)
-
-
 def _of_sources(snapshot: Snapshot, settings: Alerts) -> Iterator[Condition]:
     for source in snapshot.sources:
-        since = source.last_at or source.watched_since
-        worked = settings.working_hours.between(since.astimezone(source.zone), snapshot.now.astimezone(source.zone))
-        if settings.silent_for and worked >= settings.silent_for:
-            yield Condition(kind="silent", name=source.name, since=since, zone=source.zone)
-        yield from _of_report(source)
-        waits = [at for at in snapshot.missed.get(source.name, ()) if _is_due(at, source.zone, snapshot.now, settings)]
+        name, zone, report = source.name, source.zone, source.report
+        now, since = snapshot.now.astimezone(zone), source.last_at or source.watched_since
+        between = settings.working_hours.between  # only working time counts
+        if settings.silent_for and between(since.astimezone(zone), now) >= settings.silent_for:
+            yield Condition(kind="silent", name=name, since=since, zone=zone)
+        if source.unnotified >= UNNOTIFIED:
+            first = source.unnotified_since
+            yield Condition(kind="unnotified", name=name, since=first, count=source.unnotified, zone=zone)
+        if report is not None and report.state == "misconfigured":
+            yield Condition(kind="report", name=name, since=report.checked_to, reason=report.reason or "", zone=zone)
+        missed = snapshot.missed.get(name, ()) if settings.missed_for else ()
+        waits = [at for at in missed if between(at.astimezone(zone), now) >= settings.missed_for]
         if waits:
-            yield Condition(kind="missed", name=source.name, since=min(waits), count=len(waits), zone=source.zone)
+            yield Condition(kind="missed", name=name, since=min(waits), count=len(waits), zone=zone)
 
 
-def _of_report(source: SourceStatus) -> Iterator[Condition]:
-    name, zone, report = source.name, source.zone, source.report
-    if source.unnotified >= UNNOTIFIED:
-        first = source.unnotified_since
-        yield Condition(kind="unnotified", name=name, since=first, count=source.unnotified, zone=zone)
-    if report is not None and report.state == "misconfigured":
-        yield Condition(kind="report", name=name, since=report.checked_to, reason=report.reason or "", zone=zone)
-
-
-def _is_due(missed_at: datetime, zone: ZoneInfo, now: datetime, settings: Alerts) -> bool:
-    """Has a client waited for a call back for too long? Only working time counts."""
-    worked = settings.working_hours.between(missed_at.astimezone(zone), now.astimezone(zone))
-    return bool(settings.missed_for) and worked >= settings.missed_for
-
-
-def _of_the_rest(snapshot: Snapshot, settings: Alerts) -> Iterator[Condition]:
-    for target, ends in snapshot.token_ends.items():
-        if ends - snapshot.now <= settings.token_ends_in:
-            yield Condition(kind="token", name=target, since=ends)
+def _of_the_relay(snapshot: Snapshot, settings: Alerts) -> Iterator[Condition]:
+    if snapshot.unreadable:
+        yield Condition(kind="unreadable", count=snapshot.unreadable)
     if snapshot.free_bytes is not None and snapshot.free_bytes < settings.disk_free:
         yield Condition(kind="disk", count=snapshot.free_bytes >> 20)

@@ -6,7 +6,6 @@ Nothing waits for it. Of several processes the owner of the first lane does it, 
 from __future__ import annotations
 
 import contextlib
-import threading
 from collections.abc import Callable
 from http import HTTPStatus
 
@@ -16,17 +15,19 @@ from relay.alerts import outgoing
 from relay.clock import Clock
 from relay.config import Alerts
 from relay.errors import StoreError
+from relay.periodic import Periodic
 from relay.store import Store
 
 log = structlog.get_logger("relay.alerts")
 
-_FIRST_AFTER_S = 10.0  # by then lanes have their owners
-_EVERY_S = 60.0
 _HANGS_AFTER_S = 10.0  # as /readyz has it
 
 
-class Heartbeat:
+class Heartbeat(Periodic):
     """`ticked_ago`: how many seconds ago this process has last looked for due deliveries."""
+
+    name, every_s, fault = "heartbeat", 60.0, "alert.heartbeat_failed"
+    first_after_s = 10.0  # by then lanes have their owners
 
     def __init__(
         self,
@@ -36,20 +37,15 @@ class Heartbeat:
         is_on_duty: Callable[[], bool],
         ticked_ago: Callable[[], float | None],
     ) -> None:
+        super().__init__()
         self._alerts, self._store, self._clock = alerts, store, clock
         self._is_on_duty, self._ticked_ago = is_on_duty, ticked_ago
         self._complaint: str | None = None
-        self._stopping = threading.Event()
 
-    def start(self) -> None:
-        """Start the thread; nothing, where there is no address."""
-        if self._alerts.heartbeat is not None:
-            threading.Thread(target=self._run, name="heartbeat", daemon=True).start()
+    def is_wanted(self) -> bool:
+        return self._alerts.heartbeat is not None
 
-    def stop_soon(self) -> None:
-        self._stopping.set()
-
-    def beat(self) -> None:
+    def step(self) -> None:
         """Ask once, if it is this process's to do and the relay is well."""
         if not self._is_on_duty():
             self._complaint = None
@@ -86,12 +82,3 @@ class Heartbeat:
         with contextlib.suppress(StoreError):  # the next one finds out
             self._store.alert_state.heartbeat_taken(self._clock())
         return None
-
-    def _run(self) -> None:
-        wait = _FIRST_AFTER_S
-        while not self._stopping.wait(wait):
-            wait = _EVERY_S
-            try:
-                self.beat()
-            except Exception:  # what is watched must not suffer from it
-                log.exception("alert.heartbeat_failed")

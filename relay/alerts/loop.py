@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import socket
-import threading
 import time
 from collections.abc import Callable
 
@@ -16,36 +15,31 @@ from relay.alerts.snapshot import SnapshotCollector
 from relay.config import Settings
 from relay.errors import StoreError
 from relay.models import Shard
+from relay.periodic import Periodic
 from relay.store import LeaseRow, Store
 
 log = structlog.get_logger("relay.alerts")
 
-_EVERY_S = 30.0
 _PATIENCE_S = 20.0  # for channels that hang; after that the next check comes first
 _UNWORKED_AFTER_S = 15.0  # by then another process has taken over a lane whose owner is gone
 
-
-Owned = Callable[[], list[str]]
-"""Returns the targets whose lanes are this process's."""
+Owned = Callable[[], list[str]]  # returns the targets whose lanes are this process's
 
 
-class AlertLoop:
+class AlertLoop(Periodic):
+    name, every_s, fault = "alerts", 30.0, "alert.look_failed"
+
     def __init__(self, settings: Settings, store: Store, owned: Owned, collector: SnapshotCollector) -> None:
-        self._collector, self.waiting = collector, collector.waiting
+        super().__init__()
+        self.collector = collector
         first = next((target.lanes[0] for target in settings.targets.values()), Shard(""))
         self._election = Election(first, store, owned)
         self._channels = channels.channels(settings.alerts)
         name = settings.alerts.name or socket.gethostname()
         self._notifiers = [Notifier(channel, settings, store, name, collector.summary) for channel in self._channels]
-        self._stopping = threading.Event()
 
-    def start(self) -> None:
-        """Start the thread; nothing, where there is nobody to tell."""
-        if self._channels and self._can_send():
-            threading.Thread(target=self._run, name="alerts", daemon=True).start()
-
-    def _can_send(self) -> bool:
-        """Say what keeps a channel from sending; may any of them?"""
+    def is_wanted(self) -> bool:
+        """May any channel send? Say what keeps the others from it."""
         usable = 0
         for channel in self._channels:
             problem = channel.problem()
@@ -56,28 +50,18 @@ class AlertLoop:
                 log.error("alert.bad_address", reason=problem)
         return usable > 0
 
-    def stop_soon(self) -> None:
-        self._stopping.set()
-
-    def check(self, patience_s: float = _PATIENCE_S) -> None:
+    def step(self, patience_s: float = _PATIENCE_S) -> None:
         """Send what is new over each channel; return when it was taken, or was not within the time."""
         if not self._election.is_won():
             return
-        snapshot = self._collector.collect()
-        if self._stopping.is_set():
+        snapshot = self.collector.collect()
+        if self.stopping.is_set():
             return  # the store closes: that is nothing to tell
         for notifier in self._notifiers:
             notifier.start(snapshot)
         ends = time.monotonic() + patience_s
         for notifier in self._notifiers:
             notifier.wait(max(0.0, ends - time.monotonic()))
-
-    def _run(self) -> None:
-        while not self._stopping.wait(_EVERY_S):
-            try:
-                self.check()
-            except Exception:  # what is watched must not suffer from it
-                log.exception("alert.look_failed")
 
 
 class Election:

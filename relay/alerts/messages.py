@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from zoneinfo import ZoneInfo
 
 from relay.alerts.evaluate import Condition, Notice
 from relay.alerts.snapshot import Summary
-from relay.i18n import change, gettext, in_language, ngettext, translate
+from relay.i18n import Message, change, gettext, in_language, ngettext, plural, translate
 from relay.observability.logging import redact
 from relay.store import CallCounts, TargetFigures
 from relay.store.alert_state import ConditionKind
@@ -21,6 +21,78 @@ _COMMANDS: Mapping[ConditionKind, str] = {
     "dead": "dead --target NAME",
     "unreadable": "dead --state quarantined",
     "missed": "missed --waiting",
+}
+_LOOK_AT_THE_CABINET = Message(
+    "Look whether the notifications in the UIS cabinet are on, and go to the relay's address."
+)
+_TROUBLES: Mapping[ConditionKind, tuple[Message | Callable[[int], str], Message]] = {  # what is wrong, and what to do
+    "down": (
+        Message("%(name)s has not answered since %(since)s"),
+        Message("Nothing is lost: the relay asks again by itself, and delivers when it answers."),
+    ),
+    "misconfigured": (
+        Message("%(name)s has taken nothing since %(since)s"),
+        Message("It answers, but refuses everything. Mend what it says, then try at once."),
+    ),
+    "backlog": (
+        Message("%(name)s does not keep up: the oldest has waited since %(since)s"),
+        Message("Look whether it answers slowly; more `concurrency` or `rate` of the target may help."),
+    ),
+    "dead": (
+        lambda count: plural(
+            "%(name)s: %(count)s notification was not delivered",
+            "%(name)s: %(count)s notifications were not delivered",
+            count,
+        ),
+        Message("Look at the reasons, mend the cause, then send them again."),
+    ),
+    "unreadable": (
+        lambda count: plural("%(count)s notification cannot be read", "%(count)s notifications cannot be read", count),
+        Message("Mend it, and the template in the UIS cabinet, or the next one will be the same."),
+    ),
+    "missed": (
+        lambda count: plural(
+            "%(name)s: %(count)s client waits for a call back since %(since)s",
+            "%(name)s: %(count)s clients wait for a call back, the first since %(since)s",
+            count,
+        ),
+        Message("They called in vain, and nobody has talked to them since."),
+    ),
+    "silent": (Message("%(name)s: nothing has come from UIS since %(since)s"), _LOOK_AT_THE_CABINET),
+    "unnotified": (
+        Message("%(name)s: since %(since)s calls come without a notification; UIS's report has %(count)s"),
+        _LOOK_AT_THE_CABINET,
+    ),
+    "report": (
+        Message("%(name)s: UIS's report of calls has not been read since %(since)s"),
+        Message("Mend what it says; then `relay check --online` tells at once, and within the hour it is read again."),
+    ),
+    "token": (
+        Message("%(name)s: the token is good until %(since)s"),
+        Message("Make a new one, set it in the configuration, and restart the relay."),
+    ),
+    "disk": (
+        Message("%(count)s MB are left on the disk of the database"),
+        Message("Free some space: on a full disk no notification can be taken."),
+    ),
+    "store": (
+        Message("The database cannot be written since %(since)s: notifications are not taken"),
+        Message("Look at the disk and the log."),
+    ),
+}
+_ENDS: Mapping[ConditionKind, Message] = {
+    "down": Message("%(name)s: answers again"),
+    "misconfigured": Message("%(name)s: takes deliveries again"),
+    "backlog": Message("%(name)s: has caught up"),
+    "dead": Message("%(name)s: no dead letters any more"),
+    "unreadable": Message("no unread notifications any more"),
+    "missed": Message("%(name)s: nobody who called within four days waits for a call back"),
+    "silent": Message("%(name)s: notifications come again"),
+    "unnotified": Message("%(name)s: notifications come again"),
+    "report": Message("%(name)s: UIS's report of calls is read again"),
+    "token": Message("%(name)s: the token is in order"),
+    "disk": Message("there is room on the disk again"),
+    "store": Message("the database can be written again"),
 }
 
 
@@ -48,14 +120,14 @@ def body(notices: tuple[Notice, ...], language: str, zone: ZoneInfo) -> str:
 def summary(day: Summary, language: str) -> str:
     """Return the text of a summary: a line for each source and each target."""
     with in_language(language):
-        lines = [_of_source(*each) for each in day.sources]
-        lines += [_of_target(figures, failed) for figures, failed in day.targets]
+        lines = [_of_source(*each) for each in day.sources] + [_of_target(*each) for each in day.targets]
         return "\n".join([gettext("The last 24 hours:"), *lines])
 
 
 def _line(notice: Notice, zone: ZoneInfo) -> str:
     condition, transition = notice.condition, notice.transition
-    name, since = condition.name, _when(condition, zone)
+    name, form = condition.name, "%d.%m.%Y" if condition.kind == "token" else "%d.%m %H:%M"
+    since = "–" if condition.since is None else condition.since.astimezone(condition.zone or zone).strftime(form)
     if transition == "paused":
         return gettext("%(name)s: paused by the operator", name=name)
     if transition == "gone":
@@ -80,79 +152,11 @@ def _firing(condition: Condition, since: str, zone: ZoneInfo) -> str:
 
 def sentences(condition: Condition, since: str) -> tuple[str, str]:
     """Return what is wrong, and what to do: for an alert and for the page."""
-    name, count = condition.name, condition.count
-    texts: Mapping[ConditionKind, Callable[[], tuple[str, str]]] = {
-        "down": lambda: (
-            waiting(gettext("%(name)s has not answered since %(since)s", name=name, since=since), count),
-            gettext("Nothing is lost: the relay asks again by itself, and delivers when it answers."),
-        ),
-        "misconfigured": lambda: (
-            waiting(gettext("%(name)s has taken nothing since %(since)s", name=name, since=since), count),
-            gettext("It answers, but refuses everything. Mend what it says, then try at once."),
-        ),
-        "backlog": lambda: (
-            waiting(
-                gettext("%(name)s does not keep up: the oldest has waited since %(since)s", name=name, since=since),
-                count,
-            ),
-            gettext("Look whether it answers slowly; more `concurrency` or `rate` of the target may help."),
-        ),
-        "dead": lambda: (
-            ngettext(
-                "%(name)s: %(count)s notification was not delivered",
-                "%(name)s: %(count)s notifications were not delivered",
-                count,
-                name=name,
-            ),
-            gettext("Look at the reasons, mend the cause, then send them again."),
-        ),
-        "unreadable": lambda: (
-            ngettext("%(count)s notification cannot be read", "%(count)s notifications cannot be read", count),
-            gettext("Mend it, and the template in the UIS cabinet, or the next one will be the same."),
-        ),
-        "missed": lambda: (
-            ngettext(
-                "%(name)s: %(count)s client waits for a call back since %(since)s",
-                "%(name)s: %(count)s clients wait for a call back, the first since %(since)s",
-                count,
-                name=name,
-                since=since,
-            ),
-            gettext("They called in vain, and nobody has talked to them since."),
-        ),
-        "silent": lambda: (
-            gettext("%(name)s: nothing has come from UIS since %(since)s", name=name, since=since),
-            _look_at_the_cabinet(),
-        ),
-        "unnotified": lambda: (
-            gettext(
-                "%(name)s: since %(since)s calls come without a notification; UIS's report has %(count)s",
-                name=name,
-                since=since,
-                count=count,
-            ),
-            _look_at_the_cabinet(),
-        ),
-        "report": lambda: (
-            gettext("%(name)s: UIS's report of calls has not been read since %(since)s", name=name, since=since),
-            gettext(
-                "Mend what it says; then `relay check --online` tells at once, and within the hour it is read again."
-            ),
-        ),
-        "token": lambda: (
-            gettext("%(name)s: the token is good until %(since)s", name=name, since=since),
-            gettext("Make a new one, set it in the configuration, and restart the relay."),
-        ),
-        "disk": lambda: (
-            gettext("%(count)s MB are left on the disk of the database", count=count),
-            gettext("Free some space: on a full disk no notification can be taken."),
-        ),
-        "store": lambda: (
-            gettext("The database cannot be written since %(since)s: notifications are not taken", since=since),
-            gettext("Look at the disk and the log."),
-        ),
-    }
-    return texts[condition.kind]()
+    values = {"name": condition.name, "since": since, "count": condition.count}
+    sentence, advice = _TROUBLES[condition.kind]
+    text = gettext(sentence, **values) if isinstance(sentence, str) else sentence(condition.count) % values
+    has_queue = condition.kind in ("down", "misconfigured", "backlog")
+    return waiting(text, condition.count) if has_queue else text, gettext(advice)
 
 
 def waiting(sentence: str, count: int) -> str:
@@ -161,27 +165,8 @@ def waiting(sentence: str, count: int) -> str:
     return f"{sentence}; {waits}" if count else sentence
 
 
-def _look_at_the_cabinet() -> str:
-    return gettext("Look whether the notifications in the UIS cabinet are on, and go to the relay's address.")
-
-
 def _resolved(condition: Condition) -> str:
-    name = condition.name
-    texts: Mapping[ConditionKind, str] = {
-        "down": gettext("%(name)s: answers again", name=name),
-        "misconfigured": gettext("%(name)s: takes deliveries again", name=name),
-        "backlog": gettext("%(name)s: has caught up", name=name),
-        "dead": gettext("%(name)s: no dead letters any more", name=name),
-        "unreadable": gettext("no unread notifications any more"),
-        "missed": gettext("%(name)s: nobody who called within four days waits for a call back", name=name),
-        "silent": gettext("%(name)s: notifications come again", name=name),
-        "unnotified": gettext("%(name)s: notifications come again", name=name),
-        "report": gettext("%(name)s: UIS's report of calls is read again", name=name),
-        "token": gettext("%(name)s: the token is in order", name=name),
-        "disk": gettext("there is room on the disk again"),
-        "store": gettext("the database can be written again"),
-    }
-    return texts[condition.kind]
+    return gettext(_ENDS[condition.kind], name=condition.name)
 
 
 def _of_source(name: str, counts: CallCounts, missed: int, waiting: int) -> str:
@@ -198,21 +183,16 @@ def _of_source(name: str, counts: CallCounts, missed: int, waiting: int) -> str:
 
 
 def _of_target(figures: TargetFigures, failed: int) -> str:
-    return "; ".join(_about_target(figures, failed))
-
-
-def _about_target(figures: TargetFigures, failed: int) -> Iterator[str]:
-    yield gettext(
+    line = gettext(
         "%(name)s: delivered: %(delivered)s, waiting: %(due)s, dead letters: %(dead)s",
         name=figures.name,
         delivered=figures.delivered,
         due=figures.due,
         dead=figures.dead,
     )
-    if failed:
-        yield gettext("failed attempts: %(count)s", count=failed)
-    if figures.state != "open":
-        yield gettext("its state now: %(state)s", state=gettext(figures.state))
+    attempts = gettext("failed attempts: %(count)s", count=failed) if failed else ""
+    state = gettext("its state now: %(state)s", state=gettext(figures.state)) if figures.state != "open" else ""
+    return "; ".join(filter(None, (line, attempts, state)))
 
 
 def _on_a_line(reason: str) -> str:
@@ -220,9 +200,3 @@ def _on_a_line(reason: str) -> str:
     text = " ".join(reason.split()).rstrip(". ")
     text = text if len(text) <= _REASON_MAX else text[:_REASON_MAX] + "…"
     return f"{text}. " if text else ""
-
-
-def _when(condition: Condition, zone: ZoneInfo) -> str:
-    """Write the time by the clock of the account."""
-    form = "%d.%m.%Y" if condition.kind == "token" else "%d.%m %H:%M"
-    return "–" if condition.since is None else condition.since.astimezone(condition.zone or zone).strftime(form)

@@ -83,10 +83,7 @@ class Notifier:
     def _save(self, state: Mapping[str, Alert]) -> None:
         if state == self._state and not self._is_unsaved:
             return
-        self._state = state
-        try:
+        self._state, self._is_unsaved = state, True
+        with contextlib.suppress(StoreError):  # saved with the next evaluation
             self._store.alert_state.save(self._channel.id, state)
-        except StoreError:
-            self._is_unsaved = True  # saved with the next evaluation
-        else:
             self._is_unsaved = False

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 
 from msgspec import Struct
+from msgspec.structs import asdict
 
 from relay.alerts.evaluate import Snapshot, SourceStatus, TargetStatus, summary_moment
 from relay.calls.missed_calls import missed_calls, waiting_clients
 from relay.clock import EPOCH, Clock
-from relay.config import Settings, Source
+from relay.config import Settings
 from relay.errors import StoreError
 from relay.store import CallCounts, Store, TargetFigures
 
@@ -27,45 +28,6 @@ class Summary(Struct, frozen=True):
     targets: tuple[tuple[TargetFigures, int], ...]  #: with the number of attempts that failed
 
 
-def source_statuses(
-    settings: Settings, store: Store, now: datetime, watched_since: datetime
-) -> tuple[SourceStatus, ...]:
-    """Return how the sources are doing. Raises StoreError."""
-    reports = store.reports.states()
-
-    def status(source: Source) -> SourceStatus:
-        last_at, has_report = store.queries.taken_since(source.name, now)[1], source.report is not None
-        since = max(last_at or EPOCH, now - _UNNOTIFIED_WITHIN)
-        unnotified, first = store.reports.unnotified(source.name, since) if has_report else (0, None)
-        return SourceStatus(
-            name=source.name,
-            zone=source.timezone,
-            last_at=last_at,
-            watched_since=watched_since,
-            unnotified=unnotified,
-            unnotified_since=first,
-            report=reports.get(source.name) if has_report else None,
-        )
-
-    return tuple(map(status, settings.sources.values()))
-
-
-class WaitingClients:
-    """Finds who called in vain and waits for a call back; once a minute, for it reads all calls of days."""
-
-    def __init__(self, settings: Settings, store: Store) -> None:
-        self._is_wanted, self._store = bool(settings.alerts.missed_for), store
-        self._found: Mapping[str, Sequence[datetime]] = {}
-        self._found_at = EPOCH
-
-    def since(self, now: datetime) -> Mapping[str, Sequence[datetime]]:
-        """Return by source since when; nothing where nobody wants to be told. Raises StoreError."""
-        if self._is_wanted and abs(now - self._found_at) >= _MISSED_EVERY:
-            self._found_at = now
-            self._found = waiting_clients(missed_calls(self._store.queries.told_calls(now - _MISSED_WITHIN)))
-        return self._found
-
-
 class SnapshotCollector:
     """`token_ends`: when the tokens of targets end, by target."""
 
@@ -73,37 +35,63 @@ class SnapshotCollector:
         self._settings, self._store, self._clock = settings, store, clock
         self._token_ends = token_ends
         self._started_at: datetime | None = None
-        self._open_since: dict[str, datetime] = {}
+        self._open_since: dict[str, datetime | None] = {}
         self._store_down_since: datetime | None = None
-        self.waiting = WaitingClients(settings, store)
+        self._missed: Mapping[str, Sequence[datetime]] = {}
+        self._missed_read_at = EPOCH
 
     def collect(self) -> Snapshot:
         now = self._clock()
         self._started_at = self._started_at or now
         try:
-            snapshot = self._stored(now, self._started_at)
+            self._store.database.prove_writable(now)
+            names = self._store.queries.target_names(self._settings.targets)
+            figures = [self._store.queries.target_figures(name, now) for name in names]
+            snapshot = self.look(figures, now, self._started_at)
         except StoreError:
             self._store_down_since = self._store_down_since or now
             return Snapshot(now=now, store_down_since=self._store_down_since)
         self._store_down_since = None
         return snapshot
 
-    def _stored(self, now: datetime, watched_since: datetime) -> Snapshot:
+    def look(self, targets: Iterable[TargetFigures], now: datetime, watched_since: datetime) -> Snapshot:
+        """Return what the store and the disk say. Raises StoreError."""
         store, settings = self._store, self._settings
-        store.database.prove_writable(now)
-        names = store.queries.target_names(settings.targets)
-        figures = {name: store.queries.target_figures(name, now) for name in names}
+        figures, at = {each.name: each for each in targets}, settings.alerts.summary
         return Snapshot(
             now=now,
-            targets=tuple(self._target(figures[name], now) for name in settings.targets),
-            sources=source_statuses(settings, store, now, watched_since),
+            targets=tuple(self._target(each, now) for name, each in figures.items() if name in settings.targets),
+            sources=tuple(self._sources(now, watched_since)),
             dead={name: each.dead for name, each in figures.items() if each.dead or name in settings.targets},
             unreadable=store.pages.quarantined(),
-            missed=self.waiting.since(now),
+            missed=self._waiting(now),
             token_ends=self._token_ends,
             free_bytes=store.database.free_bytes(),
-            summary_at=self._summary_at(now),
+            summary_at=None if at is None else summary_moment(at, settings.timezone, now),
         )
+
+    def _waiting(self, now: datetime) -> Mapping[str, Sequence[datetime]]:
+        """Return by source since when clients wait; once a minute, for it reads all calls of days."""
+        if self._settings.alerts.missed_for and abs(now - self._missed_read_at) >= _MISSED_EVERY:
+            self._missed_read_at = now
+            self._missed = waiting_clients(missed_calls(self._store.queries.told_calls(now - _MISSED_WITHIN)))
+        return self._missed
+
+    def _sources(self, now: datetime, watched_since: datetime) -> Iterator[SourceStatus]:
+        reports, store = self._store.reports.states(), self._store
+        for name, source in self._settings.sources.items():
+            last_at, has_report = store.queries.taken_since(name, now)[1], source.report is not None
+            since = max(last_at or EPOCH, now - _UNNOTIFIED_WITHIN)
+            unnotified, first = store.reports.unnotified(name, since) if has_report else (0, None)
+            yield SourceStatus(
+                name=name,
+                zone=source.timezone,
+                last_at=last_at,
+                watched_since=watched_since,
+                unnotified=unnotified,
+                unnotified_since=first,
+                report=reports.get(name) if has_report else None,
+            )
 
     def summary(self) -> Summary:
         """Return what was in the last 24 hours. Raises StoreError."""
@@ -121,22 +109,9 @@ class SnapshotCollector:
             ),
         )
 
-    def _summary_at(self, now: datetime) -> datetime | None:
-        at = self._settings.alerts.summary
-        return None if at is None else summary_moment(at, self._settings.timezone, now)
-
     def _target(self, figures: TargetFigures, now: datetime) -> TargetStatus:
         is_open = figures.state == "open"
-        if is_open:
-            self._open_since.setdefault(figures.name, now)
-        else:
-            self._open_since.pop(figures.name, None)
-        return TargetStatus(
-            name=figures.name,
-            state=figures.state,
-            reason=figures.reason,
-            since=None if is_open else self._store.targets.health(figures.name).since,
-            open_since=self._open_since.get(figures.name),
-            due=figures.due,
-            oldest_due_at=figures.oldest_due_at,
-        )
+        open_since = (self._open_since.get(figures.name) or now) if is_open else None
+        self._open_since[figures.name] = open_since
+        since = None if is_open else self._store.targets.health(figures.name).since
+        return TargetStatus(**asdict(figures), since=since, open_since=open_since)

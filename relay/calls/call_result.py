@@ -79,11 +79,11 @@ _RESULT_OF: dict[str, ResultCode] = {
     for mnemonic, russian in words.items()
     for text in (mnemonic, russian)
 }
-_TEXT_OF = {mnemonic: russian for words in _WORDS.values() for mnemonic, russian in words.items()}
+TEXT_OF = {mnemonic: russian for words in _WORDS.values() for mnemonic, russian in words.items()}
 _WHO_HUNG_UP = {  # these are said of calls with a talk too
     text.casefold()
     for mnemonic in ("subscriber_disconnects", "operator_disconnects")
-    for text in (mnemonic, _TEXT_OF[mnemonic])
+    for text in (mnemonic, TEXT_OF[mnemonic])
 }
 # which words Novofon uses is not documented: those of its former API (`disposition`), and what receivers look for
 _STATUSES: dict[ResultCode, str] = {
@@ -163,9 +163,4 @@ def _words(call: CallEvent) -> str | None:
     reason, status = call.finish_reason, call.extra.get("call_status")
     if call.lost_reason or reason is None:
         return call.lost_reason or (status if isinstance(status, str) else None)
-    return _TEXT_OF.get(reason, reason)
-
-
-def text_of_reason(mnemonic: str) -> str | None:
-    """Return UIS's Russian words for a reason; None for one that says nothing of a call that did not come about."""
-    return _TEXT_OF.get(mnemonic)
+    return TEXT_OF.get(reason, reason)

@@ -9,18 +9,16 @@ from typing import Literal
 from msgspec import Struct
 
 from relay.models import CallEvent
+from relay.uis import phones
 
-_CALL_BACKS = ("sitephone", "callapi")
 _NUMBER_MIN = 7  # digits: what has fewer is a colleague's extension
 _NATIONAL = 10  # digits: those before are a country, or the way out of one
 Phase = Literal["ringing", "over", "recorded", "nothing"]
 
 
 def digits_of_client(number: str | None) -> str | None:
-    """Return the digits that a client is known by, however his country is written; None: it is a colleague, or the
-    number was withheld.
-    """
-    digits = "" if number is None else "".join(filter(str.isdigit, number))
+    """Return the digits that tell a client, however his country is written; None: a colleague, or a withheld number."""
+    digits = phones.digits(number or "")
     return digits[-_NATIONAL:] if len(digits) >= _NUMBER_MIN else None
 
 
@@ -52,10 +50,7 @@ class CallHistory(Struct, frozen=True):
         return any(before)
 
     def _ends(self) -> Iterator[bool]:
-        """Yield of each notification whether it was the end of the call.
-
-        Of a client who hangs up after somebody had answered UIS notifies twice, and only the later one has the talk.
-        """
+        """Yield of each whether it ended the call; a loss after an answer did not: the talk is told of once more."""
         is_answered = False
         for call in self.calls:
             is_answered = is_answered or call.kind == "answered"
@@ -63,17 +58,13 @@ class CallHistory(Struct, frozen=True):
 
     @property
     def direction(self) -> Literal["in", "out"]:
-        """Return its direction: a colleague who is asked in between is an outgoing notification of an incoming call,
-        and may be told first.
-        """
+        """Return its direction; a colleague who is asked in between has one of his own, and may be told first."""
         rang = (call for call in self.calls if call.kind == "incoming" and digits_of_client(call.client_number))
         return next((call.direction for call in (*rang, *self.calls) if call.direction is not None), "in")
 
     @property
     def client(self) -> str | None:
-        """Return the client's number, when it has digits: a withheld one may come as a word. Not a colleague's, where
-        there is another.
-        """
+        """Return the client's number, if it has digits (a withheld one may be a word); for want of it a colleague's."""
         numbers = [call.client_number for call in self.calls if call.client_number]
         known = [number for number in numbers if any(sign.isdigit() for sign in number)]
         return next((number for number in known if digits_of_client(number)), known[0] if known else None)
@@ -89,14 +80,16 @@ class CallHistory(Struct, frozen=True):
     @property
     def is_call_back(self) -> bool:
         """Did UIS call both, because a site, a program or the automatic call-back asked for it?"""
-        sources = ((call.call_source or "").strip().lower() for call in self.calls)
-        return any(source in _CALL_BACKS or source.startswith("auto_back_call_") for source in sources)
+        return self.is_called_by_uis or "sitephone" in self._sources
 
     @property
     def is_called_by_uis(self) -> bool:
         """Did UIS call the client by itself, because a program or its automatic call-back asked for it?"""
-        sources = ((call.call_source or "").strip().lower() for call in self.calls)
-        return any(source == "callapi" or source.startswith("auto_back_call_") for source in sources)
+        return any(source == "callapi" or source.startswith("auto_back_call_") for source in self._sources)
+
+    @property
+    def _sources(self) -> list[str]:
+        return [(call.call_source or "").strip().lower() for call in self.calls]
 
     @property
     def is_answered(self) -> bool:

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
 
 from msgspec import Struct
 
 from relay.calls.history import digits_of_client
-from relay.calls.summary import CallSummary, summarise
-from relay.models import CallEvent, ToldCall
+from relay.calls.summary import CallSummary
+from relay.models import ToldCall
 
 _GOES_ON = timedelta(minutes=10)  # so long a talk hides other calls whose end was not told: it may never be
 _LONGEST_S = 7 * 86_400  # of a call
@@ -53,10 +53,7 @@ class _Read(Struct, frozen=True):
 
 
 def missed_calls(calls: Iterable[ToldCall]) -> list[MissedCall]:
-    """Return those that were missed, in the order they began; a talk counts for all earlier calls of its client.
-
-    Calls of colleagues among themselves are left out.
-    """
+    """Return those missed, in order, without colleagues' own; a talk counts for all earlier calls of its client."""
     of_client: dict[tuple[str, str | None], list[_Read]] = defaultdict(list)
     for each in sorted(map(_read, calls), key=lambda read: read.began_at):
         of_client[each.call.source, digits_of_client(each.summary.client)].append(each)
@@ -82,20 +79,16 @@ def waiting_clients(missed: Iterable[MissedCall]) -> dict[str, list[datetime]]:
 
 
 def _read(call: ToldCall) -> _Read:
-    summary = summarise(call.events)
-    began_at = summary.began_at or call.first_at
-    is_over = summary.result is not None
-    answered = any(event.kind == "answered" for event in call.events)
+    summary = CallSummary(call.events)
+    began_at = summary.started_at or call.first_at
+    if summary.result is None:
+        return _Read(call, summary, began_at, began_at if summary.is_answered else None, began_at + _GOES_ON)
     finished_at = max((event.finished_at for event in call.events if event.finished_at), default=began_at)
-    ended_at = max(finished_at, began_at + _length(call.events)) if is_over else began_at + _GOES_ON
-    talked_at = began_at if answered and not is_over else None
-    if summary.result is not None and summary.result.result == "talked":
-        talked_at = max(began_at, ended_at - _span(summary.result.seconds))
+    length = _span(max(event.total_seconds or 0 for event in call.events))
+    ended_at = max(finished_at, began_at + length)
+    is_talk = summary.result.result == "talked"
+    talked_at = max(began_at, ended_at - _span(summary.result.seconds)) if is_talk else None
     return _Read(call, summary, began_at, talked_at, ended_at)
-
-
-def _length(events: Iterable[CallEvent]) -> timedelta:
-    return _span(max((event.total_seconds or 0 for event in events), default=0))
 
 
 def _span(seconds: int) -> timedelta:
@@ -105,16 +98,13 @@ def _span(seconds: int) -> timedelta:
 
 def _of_client(reads: Sequence[_Read]) -> Iterator[MissedCall]:
     """Yield a client's missed calls; his calls in the order they began."""
-    talks = [read for read in reads if read.talked_at is not None]
-    begun, vain = [read.began_at for read in talks], [read.began_at for read in reads if _is_in_vain(read)]
-    longest: _Read | None = None  # of the talks that began before: the one that ended last
+    talks = deque(read for read in reads if read.talked_at is not None)
+    vain = [read.began_at for read in reads if read.summary.is_ours and read.talked_at is None]
     for read in reads:
-        if read.talked_at is not None and (longest is None or read.ended_at > longest.ended_at):
-            longest = read
         if read.summary.is_missed:
-            goes_on = longest if longest is not None and longest.ended_at > read.began_at else None
-            later = bisect_left(begun, read.began_at)
-            yield _missed(read, goes_on or (talks[later] if later < len(talks) else None), vain)
+            while talks and talks[0].began_at < read.began_at and talks[0].ended_at <= read.began_at:
+                talks.popleft()
+            yield _missed(read, talks[0] if talks else None, vain)
 
 
 def _missed(read: _Read, talk: _Read | None, vain: Sequence[datetime]) -> MissedCall:
@@ -134,7 +124,3 @@ def _missed(read: _Read, talk: _Read | None, vain: Sequence[datetime]) -> Missed
         tries=max(0, (len(vain) if at is None else bisect_left(vain, at)) - bisect_right(vain, read.began_at)),
         reached=reached,
     )
-
-
-def _is_in_vain(read: _Read) -> bool:
-    return read.summary.is_ours and read.talked_at is None

@@ -11,7 +11,8 @@ from typing import Any
 import click
 
 from relay import __version__
-from relay.cli import check, forget, init, maintain, missed, reconcile, replay, run, show
+from relay.cli import check, forget, init, maintain, reconcile, replay, run, show
+from relay.cli.options import say
 from relay.errors import ConfigError, RelayError
 from relay.i18n import bind_catalogue, gettext, language_of, said, set_language
 from relay.observability import logging
@@ -32,12 +33,9 @@ class _Group(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
-        except ConfigError as exc:
-            click.echo(gettext("Error: %(why)s", why=said(exc)), err=True)
-            sys.exit(EXIT_USAGE)
         except RelayError as exc:
-            click.echo(gettext("Error: %(why)s", why=said(exc)), err=True)
-            sys.exit(EXIT_FAILED)
+            say("Error: %(why)s", why=said(exc), err=True)
+            sys.exit(EXIT_USAGE if isinstance(exc, ConfigError) else EXIT_FAILED)
         except BrokenPipeError:  # `… | head` has seen enough
             sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115  stays open to the end of the process
             sys.exit(0)
@@ -68,7 +66,7 @@ def main() -> None:
     logging.configure({"LOG_LEVEL": "WARNING", **os.environ})
 
 
-for _module in (check, forget, init, maintain, missed, reconcile, replay, run, show):
+for _module in (check, forget, init, maintain, reconcile, replay, run, show):
     for _command in vars(_module).values():
         if isinstance(_command, click.Command):
             main.add_command(_command)

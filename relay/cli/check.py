@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Iterable
-from itertools import chain
 
 import click
 
 from relay import bootstrap, config, hosting
 from relay.alerts import channels, messages
+from relay.cli.options import say
 from relay.clock import now_utc
 from relay.config import Settings
 from relay.errors import ConfigError, Conflict
@@ -39,25 +39,19 @@ def check(online: bool) -> None:
     if problem:
         raise ConfigError(problem)
     store = Store(settings.storage.url)
-    _refuse_bad_channels(settings)
+    if unheard := next(filter(None, (channel.problem() for channel in channels.channels(settings.alerts))), None):
+        raise ConfigError("%(file)s: %(problem)s", file=settings.file, problem=unheard)
     warnings = bootstrap.refuse_unused_targets(settings, store)
-    click.echo(
-        gettext(
-            "%(file)s: right. Sources: %(sources)s; targets: %(targets)s",
-            file=settings.file,
-            sources=", ".join(settings.sources),
-            targets=", ".join(settings.targets),
-        )
+    say(
+        "%(file)s: right. Sources: %(sources)s; targets: %(targets)s",
+        file=settings.file,
+        sources=", ".join(settings.sources),
+        targets=", ".join(settings.targets),
     )
     for warning in (*warnings, *readiness.remarks(settings), *readiness.database_remarks(store, now_utc(), os.environ)):
-        click.echo(gettext("note: %(text)s", text=warning))
+        say("note: %(text)s", text=warning)
     if online:
-        asked = chain(
-            readiness.ask_targets(settings, store, now_utc),
-            readiness.ask_reports(settings, now_utc),
-            readiness.ask_calls(settings, now_utc),
-        )
-        failed = _tell(asked) + _send_test_alerts(settings)
+        failed = _tell(readiness.ask_all(settings, store, now_utc)) + _send_test_alerts(settings)
         if failed:
             raise Conflict("%(failed)s of them are not ready", failed=failed)
 
@@ -74,13 +68,6 @@ def _tell(asked: Iterable[tuple[str, Outcome]]) -> int:
             reason = f"({reason})"
         click.echo(f"{name}: {verdict}{'' if is_ready else ':'} {reason}".rstrip())
     return failed
-
-
-def _refuse_bad_channels(settings: Settings) -> None:
-    """Raises ConfigError when there are addresses at which nobody would hear anything."""
-    problem = next(filter(None, (channel.problem() for channel in channels.channels(settings.alerts))), None)
-    if problem is not None:
-        raise ConfigError("%(file)s: %(problem)s", file=settings.file, problem=problem)
 
 
 def _send_test_alerts(settings: Settings) -> int:
@@ -101,9 +88,9 @@ def migrate() -> None:
     """Creates the database, or brings it to the newest schema (a copy is made first)."""
     before = bootstrap.migrate(config.read())
     if before == VERSION:
-        click.echo(gettext("the database is at version %(version)s already", version=VERSION))
+        say("the database is at version %(version)s already", version=VERSION)
     elif before is None:
-        click.echo(gettext("the database was created: version %(version)s", version=VERSION))
+        say("the database was created: version %(version)s", version=VERSION)
     else:
         text = gettext(
             "the database was brought from version %(before)s to %(version)s", before=before, version=VERSION

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
 import click
 
-from relay.cli.options import open_relay
+from relay.cli.options import open_relay, say
 from relay.errors import Conflict
 from relay.i18n import gettext, ngettext
 from relay.store import Traces
-from relay.store.spelling import significant
+from relay.uis import phones
 from relay.wiring import Relay
 
 _DIGITS_MIN = 10  # fewer are a part of other people's numbers too
@@ -24,7 +23,7 @@ _WIPE_TIMEOUT_S = 10.0
 @click.option("--yes", is_flag=True, help="Do not ask.")
 def forget(phone: str, dry_run: bool, yes: bool) -> None:
     """Erases a person's data by the phone number: the calls with it, whole; all else that mentions it."""
-    digits = significant(re.sub(r"\D", "", phone))
+    digits = phones.significant_digits(phone)
     if len(digits) < _DIGITS_MIN:
         raise click.BadParameter(gettext("write the whole number, with the code of its city"), param_hint="--phone")
     relay = open_relay()
@@ -45,7 +44,8 @@ def _described(traces: Traces) -> Iterator[str]:
         yield gettext("Nothing is kept of this number.")
         return
     for target, states in traces.undelivered.items():
-        yield gettext("Not delivered yet, and never will be: %(target)s: %(states)s", target=target, states=_of(states))
+        counts = ", ".join(f"{gettext(state)}: {count}" for state, count in states.items())
+        yield gettext("Not delivered yet, and never will be: %(target)s: %(states)s", target=target, states=counts)
     if traces.own_lines:
         yield ngettext(
             "Is this a number of your own? It is the line or the employee's in %(count)s notification.",
@@ -60,21 +60,15 @@ def _described(traces: Traces) -> Iterator[str]:
         yield gettext("Other rows that mention it, which will lose the number alone: %(tables)s", tables=tables)
 
 
-def _of(states: Mapping[str, int]) -> str:
-    return ", ".join(f"{gettext(state)}: {count}" for state, count in states.items())
-
-
 def _erase(relay: Relay, traces: Traces) -> None:
     """Raises Conflict when something has to wait."""
     erased = relay.store.erasure.erase(traces)
     is_wiped = relay.store.database.wipe_deleted(_WIPE_TIMEOUT_S)
     if not traces.is_empty:
-        click.echo(
-            gettext(
-                "Forgotten: notifications: %(count)s; the number was taken out of other rows: %(masked)s",
-                count=erased.events,
-                masked=erased.masked,
-            )
+        say(
+            "Forgotten: notifications: %(count)s; the number was taken out of other rows: %(masked)s",
+            count=erased.events,
+            masked=erased.masked,
         )
     if erased.being_sent:
         raise Conflict(

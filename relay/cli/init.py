@@ -11,6 +11,7 @@ from pathlib import Path
 import click
 
 from relay import config
+from relay.cli.options import say
 from relay.config import ROOT, TARGET_KINDS
 from relay.errors import ConfigError
 from relay.i18n import gettext
@@ -90,13 +91,13 @@ def _written(source: str, zone: str, token: str, password: str, kind: str, targe
 
 
 def _say_what_is_next(file: Path, source: str, host: str, token: str, password: str) -> None:
-    click.echo(gettext("\nWritten: %(file)s (secrets stand in it; only you may read it).", file=file))
-    click.echo(gettext("\nType these addresses into the HTTP notifications of the UIS cabinet:"))
+    say("\nWritten: %(file)s (secrets stand in it; only you may read it).", file=file)
+    say("\nType these addresses into the HTTP notifications of the UIS cabinet:")
     for notification in cabinet.NOTIFICATIONS:
         where = cabinet.address(host, source, notification.endpoint, has_secret=True).replace("SECRET", token)
         click.echo(f"  {notification.name:<24} {where}")
-    click.echo(gettext("\nPassword of the page %(host)s/admin/: %(password)s", host=host, password=password))
-    click.echo(gettext("\nWhat is next:"))
+    say("\nPassword of the page %(host)s/admin/: %(password)s", host=host, password=password)
+    say("\nWhat is next:")
     click.echo(f"  export RELAY_CONFIG={file}")
     click.echo(f"  {sys.argv[0]} check --online")
     click.echo("  make run")

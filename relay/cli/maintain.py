@@ -10,10 +10,9 @@ import click
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from relay import config
-from relay.cli.options import open_relay
+from relay.cli.options import open_relay, say
 from relay.clock import now_utc
 from relay.errors import ConfigError, StoreError
-from relay.i18n import gettext
 from relay.operations.filters import refuse_unknown
 from relay.store import Store
 from relay.store.postgres.copy import copy_store
@@ -29,11 +28,10 @@ def pause(target: str) -> None:
     """Holds a target's queue: nothing more is sent to it, and what waits does not grow older."""
     relay = open_relay()
     refuse_unknown(relay, target, None)
-    changed = relay.store.targets.pause(target, relay.clock())
-    if changed:
-        click.echo(gettext("%(target)s is paused; `relay resume %(target)s` lets it go on", target=target))
+    if relay.store.targets.pause(target, relay.clock()):
+        say("%(target)s is paused; `relay resume %(target)s` lets it go on", target=target)
     else:
-        click.echo(gettext("%(target)s was paused already", target=target))
+        say("%(target)s was paused already", target=target)
 
 
 @click.command()
@@ -42,11 +40,10 @@ def resume(target: str) -> None:
     """Lets a target's queue go on; a target that is down or misconfigured is asked again at once."""
     relay = open_relay()
     refuse_unknown(relay, target, None)
-    was_paused = relay.store.targets.resume(target, relay.clock())
-    if was_paused:
-        click.echo(gettext("%(target)s goes on", target=target))
+    if relay.store.targets.resume(target, relay.clock()):
+        say("%(target)s goes on", target=target)
     else:
-        click.echo(gettext("%(target)s was not paused; it is asked again at once", target=target))
+        say("%(target)s was not paused; it is asked again at once", target=target)
 
 
 @click.command()
@@ -55,14 +52,11 @@ def prune() -> None:
     relay = open_relay()
     deleted = relay.housekeeping.prune()
     kept = relay.settings.storage
-    click.echo(
-        gettext(
-            "deleted %(count)s events; delivered ones are kept for %(delivered_days)s days,"
-            " dead letters for %(dead_days)s",
-            count=deleted,
-            delivered_days=kept.keep_delivered.days,
-            dead_days=kept.keep_dead.days,
-        )
+    say(
+        "deleted %(count)s events; delivered ones are kept for %(delivered_days)s days, dead letters for %(dead_days)s",
+        count=deleted,
+        delivered_days=kept.keep_delivered.days,
+        dead_days=kept.keep_dead.days,
     )
 
 
@@ -72,14 +66,8 @@ def backup(file: Path) -> None:
     """Makes a consistent copy of the database into FILE, also while the relay runs, and checks it."""
     relay = open_relay()
     count = back_up(_sqlite(relay.store, "pg_dump").path, file).events
-    click.echo(
-        gettext(
-            "%(file)s: %(count)s events, %(size)s MB, checked",
-            file=file,
-            count=count,
-            size=f"{file.stat().st_size / 1000000.0:.1f}",
-        )
-    )
+    size = f"{file.stat().st_size / 1e6:.1f}"
+    say("%(file)s: %(count)s events, %(size)s MB, checked", file=file, count=count, size=size)
 
 
 @click.command()
@@ -88,34 +76,17 @@ def restore(file: Path) -> None:
     """Puts the copy FILE in the database's place, while the relay is stopped; the former database is kept."""
     database = _sqlite(Store(config.read().storage.url), "pg_restore")
     done = put_in_place(database, file, now_utc())
-    click.echo(
-        gettext(
-            "%(path)s: %(events)s events from %(file)s, checked",
-            path=database.path,
-            events=done.content.events,
-            file=file,
-        )
-    )
+    say("%(path)s: %(events)s events from %(file)s, checked", path=database.path, events=done.content.events, file=file)
     if done.former is not None:
-        click.echo(
-            gettext(
-                "the former database is kept as %(former)s, for %(days)s days", former=done.former, days=KEPT_FOR.days
-            )
-        )
+        say("the former database is kept as %(former)s, for %(days)s days", former=done.former, days=KEPT_FOR.days)
     if done.stray_journal is not None:
-        click.echo(
-            gettext(
-                "a journal that was not the former database's is kept as %(stray_journal)s",
-                stray_journal=done.stray_journal,
-            )
-        )
-    if done.content.version != VERSION:
-        click.echo(
-            gettext(
-                "it is of version %(version)s: the relay brings it to %(newest)s at its start",
-                version=done.content.version,
-                newest=VERSION,
-            )
+        journal = done.stray_journal
+        say("a journal that was not the former database's is kept as %(stray_journal)s", stray_journal=journal)
+    if (version := done.content.version) != VERSION:
+        say(
+            "it is of version %(version)s: the relay brings it to %(newest)s at its start",
+            version=version,
+            newest=VERSION,
         )
 
 

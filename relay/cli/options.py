@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from typing import Any, TypeVar
 from zoneinfo import ZoneInfo
@@ -11,7 +11,8 @@ from zoneinfo import ZoneInfo
 import click
 
 from relay import config, wiring
-from relay.clock import now_utc
+from relay.clock import iso, now_utc
+from relay.config.types import rate
 from relay.i18n import gettext, said, set_zone, translate
 from relay.models import DELIVERY_STATES, EVENT_STATES, KINDS
 from relay.operations.filters import refuse_unknown, when
@@ -38,7 +39,7 @@ _FILTERS = (
 
 def open_relay() -> Relay:
     """Return the relay on an existing database. Raises ConfigError or StoreError."""
-    relay = wiring.build(config.read())
+    relay = wiring.Relay(config.read())
     set_zone(relay.settings.timezone)
     migrate.expect_current(relay.store.database)
     return relay
@@ -55,9 +56,15 @@ def as_json(command: F) -> F:
     return click.option("--json", "json_lines", is_flag=True, help="One JSON object a line.")(command)
 
 
-def print_json(record: JSONDict) -> None:
-    """Print a record on one line, never more."""
-    click.echo(json.dumps(record, ensure_ascii=False).encode("utf-8", "replace").decode())
+def say(text: str, /, *, err: bool = False, **values: Any) -> None:
+    """Print a text in the operator's language, with its names filled in."""
+    click.echo(gettext(text, **values), err=err)
+
+
+def print_json(records: Iterable[JSONDict]) -> None:
+    """Print each record on one line, never more."""
+    for record in records:
+        click.echo(json.dumps(record, ensure_ascii=False, default=iso).encode("utf-8", "replace").decode())
 
 
 def selection(relay: Relay, ids: tuple[str, ...] = (), **options: Any) -> Selection:
@@ -75,6 +82,16 @@ def as_moment(text: str | None, zone: ZoneInfo, option: str) -> datetime | None:
         return when(text, zone, now_utc())
     except ValueError as exc:
         raise click.BadParameter(translate(said(exc)), param_hint=option) from exc
+
+
+def per_second(context: click.Context, option: click.Parameter, text: str | None) -> float | None:  # noqa: ARG001
+    """Read a rate, as the callback of an option; a number alone is one a second."""
+    if text is None:
+        return None
+    try:
+        return rate(text if "/" in text else f"{text}/s").per_second
+    except ValueError as exc:
+        raise click.BadParameter(translate(said(exc))) from exc
 
 
 def counted(counts: Mapping[str, int]) -> str:

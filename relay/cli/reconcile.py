@@ -15,7 +15,8 @@ from rich.table import Table
 from relay.cli.options import as_moment, open_relay
 from relay.errors import NotFound, RelayError
 from relay.i18n import gettext, ngettext, said, translate
-from relay.reports.reconciler import Findings, Missing, Reconciler, reconcilers
+from relay.operations.filters import refuse_unknown
+from relay.reports.reconciler import Findings, Missing, Reconciler
 from relay.wiring import Relay
 
 
@@ -60,10 +61,8 @@ def reconcile(source: str | None, since: str | None, until: str | None, dry_run:
 
 
 def _chosen(relay: Relay, source: str | None) -> dict[str, Reconciler]:
-    if source is not None and source not in relay.settings.sources:
-        raise NotFound("there is no source %(source)s", source=source)
-    every = reconcilers(relay.settings, relay.store, relay.intake, relay.clock)
-    chosen = {name: each for name, each in every.items() if source in (None, name)}
+    refuse_unknown(relay, None, source)
+    chosen = {name: each for name, each in relay.reports.reconcilers.items() if source in (None, name)}
     if not chosen:
         raise NotFound("no report is configured: set [sources.NAME.report] with a key of the Data API")
     return chosen

@@ -11,11 +11,10 @@ from typing import Any
 import click
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from relay.cli.options import as_json, counted, filters, open_relay, print_json, selection
-from relay.config.types import rate as parse_rate
+from relay.cli.options import as_json, counted, filters, open_relay, per_second, print_json, say, selection
 from relay.errors import Conflict, NotFound
 from relay.i18n import Message, gettext, said, translate
-from relay.models import DEAD_LETTERS, Delivery, Event
+from relay.models import DEAD_LETTERS, Delivery, DeliveryState, Event
 from relay.operations import actions, serializers
 from relay.operations.filters import DISCARDABLE, REPLAYABLE, Chosen, choose
 from relay.store import Reroute, Selection
@@ -26,21 +25,12 @@ _POLL_S = 0.2
 _NOBODY_S = 3.0  # a relay that is being restarted is back by then
 
 
-def _rate(_context: click.Context, _option: click.Parameter, text: str | None) -> float | None:
-    if text is None:
-        return None
-    try:
-        return parse_rate(text).per_second
-    except ValueError as exc:
-        raise click.BadParameter(translate(said(exc))) from exc
-
-
 @click.command()
 @click.argument("ids", nargs=-1, metavar="[ID]...")
 @filters
 @click.option("--all", "everything", is_flag=True, help="The whole dead-letter queue.")
 @click.option("--dry-run", is_flag=True, help="Only list what would be replayed.")
-@click.option("--rate", callback=_rate, metavar="RATE", help="At most so many, like 5/s.")
+@click.option("--rate", callback=per_second, metavar="RATE", help="At most so many, like 5/s.")
 @click.option("--wait", is_flag=True, help="Wait until they have ended; 1 if any is dead again.")
 @click.option("--to", "other", metavar="TARGET", help="Move them to this target; also those that still wait.")
 @as_json
@@ -72,14 +62,12 @@ def replay(
         _list(chosen, json_lines)
         return
     replayed = actions.replay(relay, chosen, rate)
-    click.echo(gettext("replayed %(count)s of %(all)s", count=replayed.count, all=chosen.count), err=json_lines)
+    say("replayed %(count)s of %(all)s", count=replayed.count, all=chosen.count, err=json_lines)
     for event in replayed.unreadable:
-        click.echo(
-            gettext(
-                "%(id)s: still not readable: %(problem)s; mend it with `relay edit %(id)s`",
-                id=event.id,
-                problem=event.problem,
-            ),
+        say(
+            "%(id)s: still not readable: %(problem)s; mend it with `relay edit %(id)s`",
+            id=event.id,
+            problem=event.problem,
             err=True,
         )
     waiting = list(chosen.deliveries)
@@ -99,7 +87,7 @@ def discard(ids: tuple[str, ...], everything: bool, **options: Any) -> None:
     """Takes deliveries and quarantined events out of the queue for good."""
     relay = open_relay()
     chosen = _chosen(relay, ids, everything, options, DISCARDABLE)
-    click.echo(gettext("discarded %(done)s of %(count)s", done=actions.discard(relay, chosen), count=chosen.count))
+    say("discarded %(done)s of %(count)s", done=actions.discard(relay, chosen), count=chosen.count)
 
 
 @click.command()
@@ -126,11 +114,9 @@ def edit(id: str, body: Path | None) -> None:
         if body is not None:
             raise Conflict(problem)
         raise Conflict("%(problem)s; your version is kept in %(file)s", problem=problem, file=_kept(mended))
-    click.echo(
-        gettext("accepted as %(kind)s; `relay show %(id)s` says what becomes of it", kind=result.call.kind, id=event.id)
-    )
+    say("accepted as %(kind)s; `relay show %(id)s` says what becomes of it", kind=result.call.kind, id=event.id)
     for note in result.notes:
-        click.echo(gettext("note: %(text)s", text=note))
+        say("note: %(text)s", text=note)
 
 
 def _in_editor(event: Event) -> bytes:
@@ -150,7 +136,7 @@ def _kept(mended: bytes) -> str:
 
 
 def _chosen(
-    relay: Relay, ids: tuple[str, ...], everything: bool, options: dict[str, Any], allowed: tuple[str, ...]
+    relay: Relay, ids: tuple[str, ...], everything: bool, options: dict[str, Any], allowed: tuple[DeliveryState, ...]
 ) -> Chosen:
     """Return what the options choose. Raises a usage error when nothing says which."""
     selected = selection(relay, ids, **options)
@@ -163,14 +149,14 @@ def _chosen(
 
 
 def _list(chosen: Chosen, json_lines: bool) -> None:
-    letters: list[Delivery | Event] = [*chosen.deliveries, *chosen.quarantined]
-    for letter in letters:
-        record = serializers.dead_letter_record(letter)
-        if json_lines:
-            print_json(record)
-        else:
+    records = [*map(serializers.delivery_record, chosen.deliveries)]
+    records += map(serializers.dead_letter_record, chosen.quarantined)
+    if json_lines:
+        print_json(records)
+    else:
+        for record in records:
             click.echo(" ".join(str(record[name] or "–") for name in ("id", "target", "kind", "state", "reason")))
-    click.echo(gettext("would replay %(count)s", count=len(letters)), err=json_lines)
+    say("would replay %(count)s", count=chosen.count, err=json_lines)
 
 
 # --- replaying
@@ -197,23 +183,14 @@ def _move(relay: Relay, deliveries: list[Delivery], other: str) -> list[Delivery
     moved = relay.store.operator.reroute(
         [Reroute(delivery, other, target.order == "call", target.call_gap, now) for delivery in fitting]
     )
-    click.echo(gettext("moved %(moved)s of %(all)s to %(other)s", moved=moved, all=len(deliveries), other=other))
-    if len(fitting) < len(deliveries):
-        click.echo(
-            gettext(
-                "%(count)s stay: %(other)s does not take events of their kind",
-                count=len(deliveries) - len(fitting),
-                other=other,
-            ),
-            err=True,
-        )
-    if moved < len(fitting):
-        click.echo(
-            gettext(
-                "%(count)s stay: %(other)s has these events already, or they have changed",
-                count=len(fitting) - moved,
-                other=other,
-            ),
+    say("moved %(moved)s of %(all)s to %(other)s", moved=moved, all=len(deliveries), other=other)
+    if unfit := len(deliveries) - len(fitting):
+        say("%(count)s stay: %(other)s does not take events of their kind", count=unfit, other=other, err=True)
+    if unmoved := len(fitting) - moved:
+        say(
+            "%(count)s stay: %(other)s has these events already, or they have changed",
+            count=unmoved,
+            other=other,
             err=True,
         )
     seqs = {delivery.seq for delivery in fitting}

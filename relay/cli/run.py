@@ -16,12 +16,11 @@ import click
 import requests
 
 from relay import bootstrap, config, wiring
-from relay.cli.options import counted
+from relay.cli.options import counted, per_second, say
 from relay.clock import now_utc
 from relay.config import SANDBOX_PORT, Settings, Source
-from relay.config.types import rate as parse_rate
 from relay.errors import Conflict
-from relay.i18n import gettext, said, translate
+from relay.i18n import gettext
 from relay.observability import logging, metrics
 from relay.operations import configuration
 
@@ -35,7 +34,7 @@ def work() -> None:
     logging.configure(os.environ, buffered=True)
     settings = bootstrap.prepare(os.environ, ["127.0.0.1"])
     metrics.prepare(settings.storage.path)  # a web server beside it shows what is delivered here
-    relay = wiring.build(settings)
+    relay = wiring.Relay(settings)
     stopping = threading.Event()
 
     def handle(_number: int, _frame: Any) -> None:
@@ -52,20 +51,19 @@ def work() -> None:
 
 @click.command()
 @click.option("--calls", default=1, show_default=True, help="How many calls, five notifications each.")
-@click.option("--rate", metavar="RATE", help="Calls a second, like 2/s; as fast as they are taken unless set.")
+@click.option(
+    "--rate",
+    callback=per_second,
+    metavar="RATE",
+    help="Calls a second, like 2/s; as fast as they are taken unless set.",
+)
 @click.option("--url", help="The relay's address; http://127.0.0.1:$PORT unless set.")
 @click.option("--source", "source_name", help="The source to play; the first one unless set.")
 @click.option("--damage", is_flag=True, help="Break bodies in the known ways.")
 @click.option("--drop", metavar="SHARE", help="Leave out some of so many calls, like 10%; the report has them.")
 @click.option("--yes", is_flag=True, help="Do not ask, even when real targets will get the calls.")
 def simulate(
-    calls: int,
-    rate: str | None,
-    url: str | None,
-    source_name: str | None,
-    damage: bool,
-    drop: str | None,
-    yes: bool,
+    calls: int, rate: float | None, url: str | None, source_name: str | None, damage: bool, drop: str | None, yes: bool
 ) -> None:
     """Plays UIS: posts realistic calls to the relay."""
     settings = config.read()
@@ -77,7 +75,7 @@ def simulate(
             abort=True,
         )
     address = (url or f"http://127.0.0.1:{os.environ.get('PORT', '8000')}").rstrip("/")
-    pause = 0.0 if rate is None else 1 / _per_second(rate)
+    pause = 1 / rate if rate else 0.0
     dropped = 0.0 if drop is None else _share(drop)
     if dropped and not config.is_sandbox(source.report):
         raise click.BadParameter(
@@ -104,20 +102,10 @@ def _source(settings: Settings, name: str | None) -> Source:
     if name is None:
         return next(iter(settings.sources.values()))
     if name not in settings.sources:
-        raise click.BadParameter(
-            gettext(
-                "there is no source %(name)s; there are: %(sources)s", name=name, sources=", ".join(settings.sources)
-            ),
-            param_hint="--source",
-        )
+        names = ", ".join(settings.sources)
+        text = gettext("there is no source %(name)s; there are: %(names)s", name=name, names=names)
+        raise click.BadParameter(text, param_hint="--source")
     return settings.sources[name]
-
-
-def _per_second(text: str) -> float:
-    try:
-        return parse_rate(text if "/" in text else f"{text}/s").per_second
-    except ValueError as exc:
-        raise click.BadParameter(translate(said(exc)), param_hint="--rate") from exc
 
 
 def _share(text: str) -> float:
@@ -175,9 +163,7 @@ def sandbox(port: int) -> None:
             port=port,
             why=os.strerror(exc.errno) if exc.errno else exc,
         ) from exc
-    click.echo(
-        gettext("the sandbox listens on http://127.0.0.1:%(port)s (GET /_state, POST /_fail)", port=running.port)
-    )
+    say("the sandbox listens on http://127.0.0.1:%(port)s (GET /_state, POST /_fail)", port=running.port)
     signal.signal(signal.SIGTERM, lambda *_: threading.Thread(target=running.close).start())
     with contextlib.suppress(KeyboardInterrupt):  # Ctrl-C is how it is ended
         running.serve()

@@ -1,10 +1,12 @@
-"""Commands that only look: events, show, dead, status."""
+"""Commands that only look: events, show, explain, dead, missed, status."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
-from typing import Any
+from pathlib import Path
+from typing import Any, TypeVar
 from zoneinfo import ZoneInfo
 
 import click
@@ -14,15 +16,21 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from relay.cli.options import as_json, filters, open_relay, print_json, selection
+from relay.cli.options import as_json, as_moment, filters, open_relay, print_json, say, selection
+from relay.errors import Conflict
 from relay.i18n import Message, age, gettext, join, moment, ngettext, took, translate
-from relay.models import Event
-from relay.operations import explanations, serializers, stats
+from relay.models import Delivery, Event
+from relay.operations import explanations, missed_records, serializers, stats
 from relay.operations.call_fields import call_fields
 from relay.operations.filters import refuse_unknown
+from relay.operations.stats import SourceStats
+from relay.store import TargetFigures
 from relay.wiring import Relay
 
+Item = TypeVar("Item")
+
 _LINES = 50
+_MISSED_SINCE = timedelta(days=7)
 _HEARTBEAT_LATE = timedelta(minutes=3)  # there is one a minute
 _PIPE_WIDTH = 100
 _WATCH_EVERY_S = 2.0
@@ -46,23 +54,18 @@ def events(json_lines: bool, limit: int | None, **options: Any) -> None:
     newest = limit if limit is not None else (None if json_lines else _LINES)
     listed = relay.store.queries.events(selection(relay, **options), newest=newest or None)
     if json_lines:
-        for event in listed:
-            print_json(serializers.event_record(event))
+        print_json(map(serializers.event_record, listed))
         return
-    console, zone, is_empty = _console(), relay.settings.timezone, True
-    for event in listed:
-        is_empty = False
+
+    def lines(event: Event) -> tuple[str, str, str]:
         client = (event.call.client_number if event.call else None) or "–"
-        kind = gettext(event.kind) if event.kind else "–"
-        console.print(
-            f"{moment(event.received_at, zone)}  {kind:<11} {client:<13} {event.id}", soft_wrap=True, markup=False
-        )
+        at = moment(event.received_at, relay.settings.timezone)
         state = "" if event.state == "accepted" else gettext(event.state)
-        call = gettext("call %(session)s", session=event.session) if event.session else ""
         remarks = translate(event.problem or join(*event.notes) or _repeats(event))
-        _print_below(console, join(event.source, call, state, remarks, by=" · "), _STYLES.get(event.state, "dim"))
-    if is_empty:
-        click.echo(gettext("no events"))
+        below = join(event.source, _call(event.session), state, remarks, by=" · ")
+        return f"{at}  {_kind(event):<11} {client:<13} {event.id}", below, _STYLES.get(event.state, "dim")
+
+    _list(listed, lines, gettext("no events"))
 
 
 @click.command()
@@ -74,12 +77,12 @@ def show(id: str, json_lines: bool) -> None:
     event = relay.store.queries.event(id)
     deliveries = relay.store.queries.deliveries_of(event)
     if json_lines:
-        print_json(serializers.whole_record(event, deliveries))
+        print_json([serializers.whole_record(event, deliveries)])
         return
     console, zone = _console(), ZoneInfo(event.zone)
     table = _table("event", event.id)
     for name in ("source", "endpoint", "kind", "state", "session", "problem"):
-        table.add_row(gettext(name), _cell(name, getattr(event, name), zone))
+        table.add_row(gettext(name), _cell(getattr(event, name), zone))
     table.add_row(gettext("accepted"), moment(event.received_at, zone))
     for note in event.notes:
         table.add_row(gettext("note"), translate(note))
@@ -89,20 +92,20 @@ def show(id: str, json_lines: bool) -> None:
     console.print(gettext("came as:"), serializers.text(event.raw), sep="\n", markup=False, highlight=False)
     if event.edited is not None:
         console.print(gettext("mended to:"), serializers.text(event.edited), sep="\n", markup=False, highlight=False)
-    _print_call(console, event)
+    if event.call is not None:
+        table = _table("understood", "")
+        for label, text in call_fields(event.call, zone):
+            table.add_row(label, text)
+        console.print(table)
     for delivery, attempts in deliveries:
         table = _table("delivery", delivery.id)
         for name, value in serializers.delivery_record(delivery).items():
             if value is not None and name not in ("id", "event"):
-                table.add_row(gettext(name), _cell(name, value, zone))
+                table.add_row(gettext(name), _cell(value, zone))
         for attempt in attempts:
-            answer = (
-                gettext(attempt.outcome),
-                str(attempt.status or ""),
-                took(attempt.took_ms),
-                translate(attempt.reason),
-            )
-            table.add_row(f"{moment(attempt.at, zone)} #{attempt.number}", "  ".join(filter(None, answer)))
+            status, reason = str(attempt.status or ""), translate(attempt.reason)
+            answer = join(gettext(attempt.outcome), status, took(attempt.took_ms), reason, by="  ")
+            table.add_row(f"{moment(attempt.at, zone)} #{attempt.number}", answer)
         console.print(table)
         for exchange in (one for attempt in attempts for one in attempt.exchanges or ()):
             for text in (serializers.request_text(exchange), serializers.answer_text(exchange)):
@@ -118,25 +121,18 @@ def explain(id: str, json_lines: bool) -> None:
     event = relay.store.queries.event(id)
     explained = explanations.explain(relay, event)
     if json_lines:
-        for explanation in explained:
-            print_json(structs.asdict(explanation))
+        print_json(map(structs.asdict, explained))
         return
     table = _table("target", "gets it", "because", "set for this call")
     for explanation in explained:
         sets = ", ".join(f"{name} = {value}" for name, value in explanation.settings.items())
         takes = gettext("yes") if explanation.takes else gettext("no")
         table.add_row(explanation.target, takes, translate(explanation.why), sets or "–")
-    why = event.problem or Message("its source is not in the configuration any more")
-    _print(table, gettext("nothing to explain: %(why)s", why=why))
-
-
-def _print_call(console: Console, event: Event) -> None:
-    if event.call is None:
-        return
-    table = _table("understood", "")
-    for label, text in call_fields(event.call, ZoneInfo(event.zone)):
-        table.add_row(label, text)
-    console.print(table)
+    if explained:
+        _console().print(table)
+    else:
+        why = event.problem or Message("its source is not in the configuration any more")
+        say("nothing to explain: %(why)s", why=why)
 
 
 @click.command()
@@ -145,22 +141,50 @@ def _print_call(console: Console, event: Event) -> None:
 def dead(json_lines: bool, **options: Any) -> None:
     """Lists the dead-letter queue: what was given up, what is held, what could not be read; with reasons."""
     relay = open_relay()
-    letters = relay.store.queries.dead_letters(selection(relay, **options))
+    letters = relay.store.queries.letters(selection(relay, **options))
     if json_lines:
-        for letter in letters:
-            print_json(serializers.dead_letter_record(letter))
+        print_json(map(serializers.dead_letter_record, letters))
         return
-    console, zone, is_empty = _console(), relay.settings.timezone, True
-    for letter in letters:
-        is_empty = False
+
+    def lines(letter: Delivery | Event) -> tuple[str, str, str]:
         row = serializers.dead_letter_record(letter)
-        state, kind = gettext(row["state"]), gettext(row["kind"]) if row["kind"] else "–"
-        console.print(f"{row['id']}  {row['target'] or '–':<12} {kind:<11} {state}", soft_wrap=True, markup=False)
-        call = gettext("call %(session)s", session=row["session"]) if row["session"] else ""
         tries = ngettext("%(count)s attempt", "%(count)s attempts", row["attempts"]) if row["attempts"] else ""
-        _print_below(console, join(call, tries, translate(row["reason"] or "", zone), by=" · "), "red")
-    if is_empty:
-        click.echo(gettext("the dead-letter queue is empty"))
+        below = join(_call(letter.session), tries, translate(row["reason"] or ""), by=" · ")
+        return f"{letter.id}  {row['target'] or '–':<12} {_kind(letter):<11} {gettext(letter.state)}", below, "red"
+
+    _list(letters, lines, gettext("the dead-letter queue is empty"))
+
+
+@click.command()
+@click.option("--source", help="Only this source.")
+@click.option("--since", metavar="WHEN", help="Calls begun since: 24h, 2026-03-02; 7 days unless set.")
+@click.option("--waiting", is_flag=True, help="Only clients who were not reached yet.")
+@click.option("--csv", "file", type=click.Path(path_type=Path, dir_okay=False), help="Write a table for Excel.")
+@as_json
+def missed(source: str | None, since: str | None, waiting: bool, file: Path | None, json_lines: bool) -> None:
+    """Lists missed calls, the oldest first, and whether the client was reached later."""
+    relay = open_relay()
+    refuse_unknown(relay, None, source)
+    now, zone = relay.clock(), relay.settings.timezone
+    calls = missed_records.missed(
+        relay, as_moment(since, zone, "--since") or now - _MISSED_SINCE, source, only_waiting=waiting
+    )
+    if file is not None:
+        try:
+            file.write_text(missed_records.as_csv(calls, zone, now), encoding="utf-8")
+        except OSError as exc:
+            raise Conflict("%(file)s cannot be written: %(why)s", file=file, why=exc.strerror or "") from exc
+        click.echo(f"{file}: {len(calls)}")
+    elif json_lines:
+        print_json(map(missed_records.record, calls))
+    elif calls:
+        table = Table(*missed_records.heads(), box=None)
+        for call in calls:
+            cells = (cell or "–" for cell in missed_records.row(call, zone, now))
+            table.add_row(*cells, style="red" if call.waits else "")
+        Console(markup=False).print(table)
+    else:
+        say("no missed calls")
 
 
 @click.command()
@@ -179,8 +203,8 @@ def status(target: str | None, source: str | None, watch: bool, json_lines: bool
         if watch and not json_lines:
             click.clear()
         if json_lines:
-            for record in (*targets, *sources):
-                print_json(record)
+            print_json(stats.target_record(relay, figures) for figures in targets)
+            print_json(map(structs.asdict, sources))
         else:
             _print_status(relay, targets, sources)
         if not watch:
@@ -191,31 +215,29 @@ def status(target: str | None, source: str | None, watch: bool, json_lines: bool
             return
 
 
-def _print_status(relay: Relay, targets: list[serializers.JSONDict], sources: list[serializers.JSONDict]) -> None:
+def _print_status(relay: Relay, targets: list[TargetFigures], sources: list[SourceStats]) -> None:
     """Print two tables that fit a terminal of 80 columns; below a row why it is not well, in full width."""
-    console, zone, now = _console(), relay.settings.timezone, relay.clock()
+    console, now = _console(), relay.clock()
 
-    def ago(at: str | None) -> str:
-        return "–" if at is None else age(now - datetime.fromisoformat(at))
+    def ago(at: datetime | None) -> str:
+        return "–" if at is None else age(now - at)
 
     if targets:
         table = _table("target", "state", "waits", "oldest", "24 h", "dead letters")
         for row in targets:
-            state = Text(gettext(row["state"]), style=_STYLES.get(row["state"], "green"))
-            dead = Text(str(row["dead"]), style="red" if row["dead"] else "")
-            table.add_row(
-                row["target"], state, str(row["due"]), ago(row["oldest_due_at"]), str(row["delivered_24h"]), dead
-            )
+            state = Text(gettext(row.state), style=_STYLES.get(row.state, "green"))
+            dead = Text(str(row.dead), style="red" if row.dead else "")
+            table.add_row(row.name, state, str(row.due), ago(row.oldest_due_at), str(row.delivered), dead)
         console.print(table)
     for row in targets:
-        if text := row["reason"] or (row["last_error"] and Message("last error: %(text)s", text=row["last_error"])):
-            _print_below(console, f"{row['target']}: {translate(text, zone)}", _STYLES.get(row["state"], "dim"))
+        if text := row.reason or (row.last_error and Message("last error: %(text)s", text=row.last_error)):
+            _print_below(console, f"{row.name}: {translate(text)}", _STYLES.get(row.state, "dim"))
     if sources:
         console.print()
         table = _table("source", "taken in 24 h", "last one", "refused")
-        for row in sources:
-            refused = ", ".join(f"{code}: {count}" for code, count in row["refused_24h"].items())
-            table.add_row(row["source"], str(row["taken_24h"]), ago(row["last_taken_at"]), refused or "0")
+        for each in sources:
+            refused = ", ".join(f"{code}: {count}" for code, count in each.refused_24h.items())
+            table.add_row(each.source, str(each.taken_24h), ago(each.last_taken_at), refused or "0")
         console.print(table)
     if relay.settings.alerts.heartbeat is not None:
         click.echo(_heartbeat(relay))
@@ -232,7 +254,7 @@ def _print_status(relay: Relay, targets: list[serializers.JSONDict], sources: li
         )
         _print_below(console, text, "yellow")
     for warning in relay.store.database.upkeep_warnings():
-        _print_below(console, translate(warning, zone), "yellow")
+        _print_below(console, translate(warning), "yellow")
 
 
 def _heartbeat(relay: Relay) -> str:
@@ -248,21 +270,39 @@ def _heartbeat(relay: Relay) -> str:
 # --- tables
 
 
+def _list(items: Iterable[Item], lines: Callable[[Item], tuple[str, str, str]], nothing: str) -> None:
+    """Print for each a line, and what belongs below it in its style."""
+    console, is_empty = _console(), True
+    for item in items:
+        is_empty = False
+        line, below, style = lines(item)
+        console.print(line, soft_wrap=True, markup=False)
+        _print_below(console, below, style)
+    if is_empty:
+        click.echo(nothing)
+
+
 def _print_below(console: Console, text: str, style: str) -> None:
     """Print what belongs to the line above, as wide as the terminal is."""
     if text:
         console.print(Padding(Text(text, style=style), (0, 0, 0, 2)))
 
 
-def _cell(name: str, value: Any, zone: ZoneInfo) -> str:
+def _cell(value: Any, zone: ZoneInfo) -> str:
     """Return a value of a record as people read it."""
-    if value in (None, "", {}):
+    if value in (None, ""):
         return "–"
-    if name.endswith("_at"):
-        return moment(datetime.fromisoformat(value), zone)
-    if isinstance(value, dict):
-        return ", ".join(f"{status}: {count}" for status, count in value.items())
+    if isinstance(value, datetime):
+        return moment(value, zone)
     return translate(value) if isinstance(value, str) else str(value)
+
+
+def _kind(of: Event | Delivery) -> str:
+    return gettext(of.kind) if of.kind else "–"
+
+
+def _call(session: str | None) -> str:
+    return gettext("call %(session)s", session=session) if session else ""
 
 
 def _repeats(event: Event) -> str:
@@ -275,13 +315,6 @@ def _table(*headings: str) -> Table:
     for heading in headings:
         table.add_column(gettext(heading) if heading else "", overflow="fold")
     return table
-
-
-def _print(table: Table, otherwise: str) -> None:
-    if table.row_count:
-        _console().print(table)
-    else:
-        click.echo(otherwise)
 
 
 def _console() -> Console:

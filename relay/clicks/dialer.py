@@ -18,7 +18,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from relay.clock import Clock, new_id
-from relay.config import Bitrix24Target, ClickToCall, Settings, Source
+from relay.config import ClickToCall, Source
 from relay.errors import StoreError
 from relay.i18n import Message, in_language, join, said, translate
 from relay.models import Click
@@ -28,7 +28,7 @@ from relay.targets.crm.users import employee_of
 from relay.targets.http_client import TargetError
 from relay.uis import phones
 from relay.uis_api.call_api import CallApi
-from relay.uis_api.data_api import DataApi
+from relay.uis_api.data_api import Account, DataApi
 from relay.uis_api.json_rpc import ApiError
 
 log = structlog.get_logger("relay.clicks")
@@ -36,7 +36,6 @@ log = structlog.get_logger("relay.clicks")
 TEXT_MAX = 100  # of an external id, and of who clicked
 _TOO_OLD = timedelta(seconds=30)
 _PATIENCE = timedelta(seconds=10)  # of a person who has clicked
-_LEARNT_FOR, _UNKNOWN_FOR = timedelta(days=1), timedelta(minutes=1)
 _UNANSWERED = Message("nobody knows whether the call was placed: look whether the phone rings before you click again")
 _UNKNOWN_EMPLOYEE = Message(
     "UIS has no employee for %(employee)s: add him to `employees` of [sources.NAME.calls], or, at Bitrix24, to `users`"
@@ -58,9 +57,10 @@ class CallRequest(Struct, frozen=True, kw_only=True):
 class Dialer:
     """Places the calls of all sources. Threads share it."""
 
-    def __init__(self, settings: Settings, store: Store, clock: Clock, portals: Mapping[str, Bitrix24]) -> None:
-        self._settings, self._store, self._clock, self._portals = settings, store, clock, portals
-        self._employees: dict[str, tuple[dict[str, int], datetime]] = {}  # by source, and until when they are believed
+    def __init__(
+        self, store: Store, clock: Clock, portals: Mapping[str, Bitrix24], accounts: Mapping[str, Account]
+    ) -> None:
+        self._store, self._clock, self._portals, self._accounts = store, clock, portals, accounts
         self._threads: set[threading.Thread] = set()
 
     def place(self, source: Source, calls: ClickToCall, request: CallRequest) -> Click:
@@ -74,22 +74,23 @@ class Dialer:
     def place_later(self, source: Source, calls: ClickToCall, request: CallRequest) -> Click:
         """Return when the click is on disk, and place the call then. Raises StoreError likewise."""
         click, is_new = self._begin(source, calls, request)
+
+        def go_on() -> None:
+            try:
+                if is_new:
+                    self._call(source, calls, request, click)
+                else:  # there were too many
+                    self._fail(source, request, click)
+            except Exception:  # a fault of ours, or the store: on disk it is unclear, and is called no second time
+                log.exception("click.failed", source=source.name)
+            finally:
+                self._threads.discard(threading.current_thread())
+
         if is_new or not click.seq:
-            thread = threading.Thread(target=self._go_on, args=(source, calls, request, click), name="click")
+            thread = threading.Thread(target=go_on, name="click")
             self._threads.add(thread)
             thread.start()
         return click
-
-    def _go_on(self, source: Source, calls: ClickToCall, request: CallRequest, click: Click) -> None:
-        try:
-            if click.seq:
-                self._call(source, calls, request, click)
-            else:  # there were too many
-                self._fail(source, request, click)
-        except Exception:  # a fault of ours, or the store: on disk it is unclear, and is called no second time
-            log.exception("click.failed", source=source.name)
-        finally:
-            self._threads.discard(threading.current_thread())
 
     def stop(self, grace_s: float) -> None:
         """Wait for the answers of calls that are being placed, so that they are recorded."""
@@ -105,7 +106,7 @@ class Dialer:
             at=now,
             phone=request.phone,
             employee=request.employee or f"Bitrix24: {request.user}",
-            target=self._portal(source) if request.is_registered else None,
+            target=self._portal(source).settings.name if request.is_registered else None,
             error="unclear",
             reason=_UNANSWERED,
         )
@@ -132,14 +133,15 @@ class Dialer:
         except StoreError as exc:  # on disk it stays unclear, and is called no second time
             log.error("click.not_recorded", source=source.name, session=done.session, reason=str(exc))
         self._fail(source, request, done)
-        if done.error == "employee_not_found":
-            self._employees.pop(source.name, None)  # what was learnt is out of date
+        if done.error == "employee_not_found" and source.report is not None:
+            self._accounts[source.report.key].extensions_until = done.at  # what was learnt is out of date
         return done
 
     def _start(self, source: Source, calls: ClickToCall, request: CallRequest, external_id: str) -> str:
         """Return the call's session. Raises ApiError."""
         contact = _number(request.phone, "phone")
-        if not any(_pattern(allowed).fullmatch(contact) for allowed in calls.allowed):
+        patterns = (allowed.replace("X", "[0-9]").replace("*", "[0-9]*") for allowed in calls.allowed)
+        if not any(re.fullmatch(pattern, contact) for pattern in patterns):
             reason = Message("this number may not be called: `allowed` of [sources.NAME.calls] has no pattern for it")
             raise ApiError("refused", reason, mnemonic="phone_not_allowed")
         line = _number(request.line, "line") if request.line else calls.line
@@ -154,7 +156,7 @@ class Dialer:
         """Return the employee's id in UIS. Raises ApiError."""
         extension: str | None = request.employee
         if not extension:
-            portal = self._portals[self._portal(source)]
+            portal = self._portal(source)
             user = portal.settings.default_user if request.user is None else request.user
             employee, extension = employee_of(user, portal.settings)
             if employee is not None:
@@ -168,18 +170,15 @@ class Dialer:
 
     def _learnt(self, source: Source) -> dict[str, int]:
         """Return the ids of UIS's employees by extension, as the report's key shows them. Raises ApiError."""
-        learnt, until = self._employees.get(source.name, ({}, self._clock()))
-        if source.report is not None and until <= self._clock():
-            hasty = replace(source.report, timeout=_PATIENCE)
-            with closing(DataApi(hasty, self._clock, {})) as api:
-                learnt = {ext: int(employee) for employee, ext in api.extensions().items() if employee.isdigit()}
-            self._employees[source.name] = learnt, self._clock() + (_LEARNT_FOR if learnt else _UNKNOWN_FOR)
-        return learnt
+        if source.report is None:
+            return {}
+        hasty = replace(source.report, timeout=_PATIENCE)
+        with closing(DataApi(hasty, self._clock, self._accounts[source.report.key])) as api:
+            return {ext: int(employee) for employee, ext in api.extensions().items() if employee.isdigit()}
 
-    def _portal(self, source: Source) -> str:
+    def _portal(self, source: Source) -> Bitrix24:
         """Return the source's one Bitrix24."""
-        targets = (self._settings.targets[name] for name in source.targets)
-        return next(target.name for target in targets if isinstance(target, Bitrix24Target))
+        return next(self._portals[name] for name in source.targets if name in self._portals)
 
     def _fail(self, source: Source, request: CallRequest, click: Click) -> None:
         """Finish what Bitrix24 has registered, where no call was placed: its card would stay open. Asked once."""
@@ -198,14 +197,8 @@ class Dialer:
 
 def _tell(click: Click) -> None:
     level = log.info if click.state == "started" else log.warning
-    level(
-        f"click.{click.state}",
-        source=click.source,
-        external_id=click.external_id,
-        session=click.session,
-        error=click.error,
-        reason=None if click.reason is None else str(click.reason),
-    )
+    fields = {name: getattr(click, name) for name in ("source", "external_id", "session", "error")}
+    level(f"click.{click.state}", **fields, reason=None if click.reason is None else str(click.reason))
 
 
 def _number(text: str, name: str) -> str:
@@ -218,7 +211,3 @@ def _number(text: str, name: str) -> str:
         reason = Message("this is no phone number: write it with its country, like +7 900 555-01-23")
         raise ApiError("refused", reason, mnemonic=f"{name}_invalid")
     return phones.as_uis_writes(number)
-
-
-def _pattern(text: str) -> re.Pattern[str]:
-    return re.compile(text.replace("X", "[0-9]").replace("*", "[0-9]*"))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 
 from relay.i18n import Message
@@ -28,9 +27,8 @@ def read_network(text: str) -> Network:
     try:
         network = ip_network(text, strict=False)
     except ValueError as exc:
-        raise ValueError(
-            Message('%(text)s is no address; write it like "195.211.122.249" or "10.0.0.0/8"', text=repr(text))
-        ) from exc
+        problem = Message('%(text)s is no address; write it like "195.211.122.249" or "10.0.0.0/8"', text=repr(text))
+        raise ValueError(problem) from exc
     if isinstance(network, IPv6Network) and network.prefixlen >= _MAPPED_BITS:
         mapped = network.network_address.ipv4_mapped
         return network if mapped is None else IPv4Network((mapped, network.prefixlen - _MAPPED_BITS))
@@ -51,21 +49,17 @@ def site(text: str) -> str:
     return str(parsed) if parsed is not None else text[:_SITE_BITS]
 
 
-class AllowList:
-    """The addresses that something may come from."""
+class AllowList(tuple[Network, ...]):
+    """The addresses that something may come from; none: from anywhere."""
 
-    def __init__(self, networks: Iterable[Network] = ()) -> None:
-        self._networks = tuple(networks)
-
-    def __bool__(self) -> bool:
-        return bool(self._networks)
+    __slots__ = ()
 
     def __str__(self) -> str:
-        return ", ".join(map(str, self._networks))
+        return ", ".join(map(str, self))
 
     def admits(self, address: str) -> bool:
-        """Is the address on the list? An empty list admits everybody."""
-        if not self._networks:
+        """Is the address on the list, or the list empty?"""
+        if not self:
             return True
         parsed = read(address)
-        return parsed is not None and any(parsed in network for network in self._networks)
+        return parsed is not None and any(parsed in network for network in self)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from datetime import datetime, time, timedelta
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 from msgspec import Struct
 
@@ -12,12 +12,13 @@ from relay.config.types import Positive, Secret, Size
 from relay.i18n import Message
 
 Language = Literal["ru", "en"]
-LANGUAGES: tuple[Language, ...] = get_args(Language)
 DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://\S+")
 _HEARTBEAT = re.compile(r"https?://[^\s/]+\S*")
-_TIME_OF_DAY = re.compile(r"\d\d:\d\d")
-_HOURS = re.compile(r"\s*(?:(\w{3})(?:-(\w{3}))?\s+)?(\d\d):(\d\d)-(\d\d):(\d\d)\s*")
+_DAY, _TIME = "|".join(DAYS), "(?:[01][0-9]|2[0-3]):[0-5][0-9]"
+_HOURS = re.compile(
+    rf"\s*(?:(?P<first>{_DAY})(?:-(?P<last>{_DAY}))?\s+)?(?P<begins>{_TIME})-(?P<ends>{_TIME})\s*", re.IGNORECASE
+)
 
 
 class ChannelUrl(Secret):
@@ -72,47 +73,37 @@ class Alerts(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
 def channel_url(text: str) -> ChannelUrl:
     """Raises ValueError; the text is a secret and stays unsaid."""
-    if not _URL.fullmatch(text):
-        raise ValueError(
-            Message(
-                "an address is of the form kind://…, like max://TOKEN?chat_id=…, mailtos://…, tgram://TOKEN/CHAT or "
-                "json://host/path"
-            )
+    if _URL.fullmatch(text):
+        return ChannelUrl(text)
+    raise ValueError(
+        Message(
+            "an address is of the form kind://…, like max://TOKEN?chat_id=…, mailtos://…, tgram://TOKEN/CHAT or "
+            "json://host/path"
         )
-    return ChannelUrl(text)
+    )
 
 
 def heartbeat_url(value: Any) -> HeartbeatUrl:
     """Raises ValueError; the text is a secret and stays unsaid."""
-    if not isinstance(value, str) or not _HEARTBEAT.fullmatch(value.strip()):
-        raise ValueError(Message("must be the address that the service has given you: https://…"))
-    return HeartbeatUrl(value.strip())
+    if isinstance(value, str) and _HEARTBEAT.fullmatch(value.strip()):
+        return HeartbeatUrl(value.strip())
+    raise ValueError(Message("must be the address that the service has given you: https://…"))
 
 
 def time_of_day(value: Any) -> time:
     """Read `"09:00"`. Raises ValueError with an example."""
-    try:
-        if not isinstance(value, str) or not _TIME_OF_DAY.fullmatch(value):
-            raise ValueError
+    if isinstance(value, str) and re.fullmatch(_TIME, value):
         return time.fromisoformat(value)
-    except ValueError as exc:
-        raise ValueError(Message('%(value)s is no time of day; write it like "09:00"', value=repr(value))) from exc
+    raise ValueError(Message('%(value)s is no time of day; write it like "09:00"', value=repr(value)))
 
 
 def working_hours(value: Any) -> WorkingHours:
     """Raises ValueError with an example."""
     match = _HOURS.fullmatch(value) if isinstance(value, str) else None
-    try:
-        if match is None:
-            raise ValueError
-        first = DAYS.index((match[1] or "Mon").title())
-        last = DAYS.index((match[2] or match[1] or "Sun").title())
-        begins, ends = time(int(match[3]), int(match[4])), time(int(match[5]), int(match[6]))
-        if begins >= ends:
-            raise ValueError
-    except ValueError as exc:
-        raise ValueError(
-            Message('%(value)s are no working hours; write them like "Mon-Fri 09:00-18:00"', value=repr(value))
-        ) from exc
-    days = range(first, last + 1) if first <= last else (*range(first, 7), *range(last + 1))
-    return WorkingHours(tuple(days), begins, ends)
+    if match is not None and match["begins"] < match["ends"]:
+        first = DAYS.index((match["first"] or "Mon").title())
+        last = DAYS.index((match["last"] or match["first"] or "Sun").title())
+        days = range(first, last + 1) if first <= last else (*range(first, 7), *range(last + 1))
+        return WorkingHours(tuple(days), time.fromisoformat(match["begins"]), time.fromisoformat(match["ends"]))
+    text = Message('%(value)s are no working hours; write them like "Mon-Fri 09:00-18:00"', value=repr(value))
+    raise ValueError(text)

@@ -1,7 +1,4 @@
-"""From a value of the file to what its field declares: by the type, never by the key's name.
-
-Raises ValueError with an example.
-"""
+"""From a value of the file to what its field declares, by the type alone. Raises ValueError with an example."""
 
 from __future__ import annotations
 
@@ -11,16 +8,9 @@ from datetime import time, timedelta
 from typing import Annotated, Any, Union, get_args, get_origin
 from zoneinfo import ZoneInfo
 
+from relay.config import alerting
 from relay.config.addresses import AllowList, read_network
-from relay.config.alerting import (
-    ChannelUrl,
-    HeartbeatUrl,
-    WorkingHours,
-    channel_url,
-    heartbeat_url,
-    time_of_day,
-    working_hours,
-)
+from relay.config.alerting import ChannelUrl, HeartbeatUrl, WorkingHours
 from relay.config.types import ONE_OR_MORE, Rate, Secret, Size, duration, rate, size
 from relay.i18n import Message
 from relay.models import KINDS, Kind
@@ -34,30 +24,28 @@ def convert(hint: Any, value: Any) -> Any:
         hint = next(part for part in get_args(hint) if part is not type(None))
     if get_origin(hint) is Annotated and ONE_OR_MORE in hint.__metadata__:
         hint, value = hint.__origin__, [item.strip() for item in _texts(value)]
-    parse = _PARSERS.get(hint)
-    return value if parse is None else parse(value)
+    return _PARSERS.get(hint, lambda value: value)(value)
 
 
 def _texts(value: Any) -> list[str]:
     items = value if isinstance(value, list) else [value]
-    if not all(isinstance(item, str) for item in items):
-        raise ValueError(Message("must be text, or a list of texts"))
-    return items
+    if all(isinstance(item, str) for item in items):
+        return items
+    raise ValueError(Message("must be text, or a list of texts"))
 
 
 def _secret(value: Any) -> Secret:
-    if not isinstance(value, str):
-        raise ValueError(Message("must be text"))
-    return Secret(value.strip())
+    if isinstance(value, str):
+        return Secret(value.strip())
+    raise ValueError(Message("must be text"))
 
 
 def _zone(value: Any) -> ZoneInfo:
     try:
         return ZoneInfo(value)
     except Exception as exc:  # ZoneInfo raises five unrelated kinds for a name that is not a zone
-        raise ValueError(
-            Message('%(value)s is not a time zone; write it like "Europe/Moscow"', value=repr(value))
-        ) from exc
+        text = Message('%(value)s is not a time zone; write it like "Europe/Moscow"', value=repr(value))
+        raise ValueError(text) from exc
 
 
 def _ages(value: Any) -> dict[str, timedelta]:
@@ -84,12 +72,12 @@ _PARSERS: dict[Any, Callable[[Any], Any]] = {
     Rate: rate,
     Secret: _secret,
     ZoneInfo: _zone,
-    WorkingHours: working_hours,
-    HeartbeatUrl: heartbeat_url,
-    time: time_of_day,
+    WorkingHours: alerting.working_hours,
+    HeartbeatUrl: alerting.heartbeat_url,
+    time: alerting.time_of_day,
     AllowList: lambda value: AllowList(read_network(item) for item in _texts(value)),
     tuple[Secret, ...]: lambda value: tuple(Secret(item) for item in _texts(value)),
-    tuple[ChannelUrl, ...]: lambda value: tuple(channel_url(item.strip()) for item in _texts(value)),
+    tuple[ChannelUrl, ...]: lambda value: tuple(alerting.channel_url(item.strip()) for item in _texts(value)),
     dict[Kind, timedelta]: _ages,
     dict[str, int]: _users,
     dict[str, Secret]: _secrets_by_name,

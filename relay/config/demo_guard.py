@@ -24,10 +24,7 @@ def is_sandbox(place: Target | UisApi | None) -> bool:
 
 
 def demo_config_problem(settings: Settings, hosts: Iterable[str], *, on_platform: bool) -> str | None:
-    """Return why this configuration must not face the world, or None. `hosts` are the addresses listened on.
-
-    With the sandbox as a target or the shipped token a real call would be taken and end nowhere.
-    """
+    """Return why these settings must not face the world, where a real call would end nowhere. `hosts`: listened on."""
     if not on_platform and all(is_loopback(host) or host.startswith(("unix:", "/")) for host in hosts):
         return None
     problems: list[str] = [

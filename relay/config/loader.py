@@ -6,42 +6,26 @@ import difflib
 import os
 import re
 import tomllib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import time, timedelta
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal, NoReturn, TypeVar, get_args, get_origin, get_type_hints
-from urllib.parse import urlsplit
 
 import msgspec
 
-from relay.config import conversions, validators
-from relay.config.alerting import LANGUAGES, Alerts
+from relay.config import conversions, schema, validators
+from relay.config.alerting import Alerts
 from relay.config.rule import Rule
-from relay.config.schema import (
-    POSTGRES,
-    ROOT,
-    TARGET_KINDS,
-    Admin,
-    ClickToCall,
-    CrmTarget,
-    General,
-    MetricsAccess,
-    Report,
-    Settings,
-    Source,
-    Storage,
-    Target,
-    UisApi,
-)
 from relay.errors import ConfigError
-from relay.i18n import Message, join, said
+from relay.i18n import LANGUAGES, Message, join, said
 
-Api = TypeVar("Api", bound=UisApi)
+Table = TypeVar("Table", bound=msgspec.Struct)
 
 _NOTHING: Mapping[str, Any] = MappingProxyType({})
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 _TABLES = ("storage", "admin", "alerts", "metrics", "sources", "targets")
+_APIS: Mapping[str, type[schema.UisApi]] = {"report": schema.Report, "calls": schema.ClickToCall}
 _BOUND = re.compile(r"Expected `int` ([<>])= (-?\d+)")
 _SHELL_VARIABLE = re.compile(r"\$\{?([A-Z_][A-Z0-9_]*)\}?|%([A-Z_][A-Z0-9_]*)%|\{\{\s*([A-Z_][A-Z0-9_]*)\s*\}\}")
 _EXPECTED = re.compile(r"Expected `([^`]+)`, got `([^`]+)`")
@@ -79,10 +63,10 @@ _AT_KEY = "%(file)s: %(key)s: %(problem)s"
 _PATH_ERROR = re.compile(r" - at `\$\.?(.*)`$")
 
 
-def read(environ: Mapping[str, str] | None = None) -> Settings:
+def read(environ: Mapping[str, str] | None = None) -> schema.Settings:
     """Return the settings. Raises ConfigError for whatever is wrong with them."""
     environ = os.environ if environ is None else environ
-    file = Path(environ.get("RELAY_CONFIG") or ROOT / "config" / "relay.toml")
+    file = Path(environ.get("RELAY_CONFIG") or schema.ROOT / "config" / "relay.toml")
     return _Reader(file, environ).settings()
 
 
@@ -90,25 +74,25 @@ class _Reader:
     def __init__(self, file: Path, environ: Mapping[str, str]) -> None:
         self.file, self.environ = file, environ
 
-    def settings(self) -> Settings:
+    def settings(self) -> schema.Settings:
         top = self._expand(self._parse(), "")
-        self._refuse_unknown(top, (*General.__struct_fields__, *_TABLES), "")
-        tables = {name: top.pop(name, {}) for name in _TABLES}
-        for name, table in tables.items():
-            self._expect_table(table, name)
-        general: General = self._struct(General, top, "")
-        targets = {name: self._target(name, table) for name, table in tables["targets"].items()}
-        sources = {name: self._source(name, table, general, targets) for name, table in tables["sources"].items()}
+        self._refuse_unknown(top, (*schema.General.__struct_fields__, *_TABLES), "")
+        tables = {name: self._table(top.pop(name, {}), name) for name in _TABLES}
+        general = self._struct(schema.General, top, "")
+        targets = {name: self._target(name, table) for name, table in self._named(tables, "targets")}
+        sources = {name: self._source(name, table, general, targets) for name, table in self._named(tables, "sources")}
         self._refuse_same_path(sources)
         if not sources:
             self._fail("sources", Message("there is none; add [sources.NAME] with targets and a token"))
-        return Settings(
+        language = self.environ.get("RELAY_LANG")  # the operator's, where the file names none
+        named = {"language": language} if language in LANGUAGES else {}
+        return schema.Settings(
             file=self.file,
             **msgspec.structs.asdict(general),
             storage=self._storage(tables["storage"]),
-            admin=self._admin(tables["admin"]),
-            alerts=self._alerts(tables["alerts"]),
-            metrics=self._metrics(tables["metrics"]),
+            admin=self._struct(schema.Admin, tables["admin"], "admin"),
+            alerts=self._struct(Alerts, {**named, **tables["alerts"]}, "alerts"),
+            metrics=self._struct(schema.MetricsAccess, tables["metrics"], "metrics"),
             sources=sources,
             targets=_with_rules(targets, sources),
         )
@@ -151,49 +135,62 @@ class _Reader:
         return value
 
     def _from_environment(self, name: str, path: str) -> str | None:
-        value = self.environ.get(name)
-        if value:
-            return value
-        if path == "admin.password":
-            return None
-        self._fail(
-            path, Message("the environment variable %(name)s is not set; set it, or write the value here", name=name)
-        )
-        return None
+        value = self.environ.get(name) or None
+        if value is None and path != "admin.password":
+            text = Message("the environment variable %(name)s is not set; set it, or write the value here", name=name)
+            self._fail(path, text)
+        return value
 
     def _from_file(self, name: str, path: str) -> str:
-        place = Path(name) if Path(name).is_absolute() else ROOT / name
+        place = schema.ROOT / name
         try:
             value = place.read_text(encoding="utf-8").strip()
         except (OSError, UnicodeDecodeError) as exc:
-            self._fail(
-                path,
-                Message(
-                    "the file %(place)s cannot be read (%(name)s); create it or mend the path",
-                    place=place,
-                    name=exc.__class__.__name__,
-                ),
-            )
+            text = Message("the file %(place)s cannot be read (%(name)s); create it or mend the path")
+            self._fail(path, text.fill(place=place, name=exc.__class__.__name__))
         if not value:
             self._fail(path, Message("the file %(place)s is empty; put the value into it", place=place))
         return value
 
     # --- tables to structs
 
-    def _struct(self, kind: type[Any], table: dict[str, Any], path: str, added: Mapping[str, Any] = _NOTHING) -> Any:
+    def _table(self, value: Any, path: str) -> dict[str, Any]:
+        if not isinstance(value, dict):
+            self._fail(path, Message("must be a table: write it as [%(path)s]", path=path))
+        return value
+
+    def _named(self, tables: Mapping[str, dict[str, Any]], section: str) -> Iterator[tuple[str, dict[str, Any]]]:
+        """Yield the tables of a section with their names."""
+        for name, value in tables[section].items():
+            table = self._table(value, f"{section}.{name}")
+            if not _NAME.fullmatch(name):
+                text = Message("a name is of latin letters, digits, - and _; for a Cyrillic address set path")
+                self._fail(f"{section}.{name}", text)
+            yield name, table
+
+    def _struct(
+        self, kind: type[Table], table: dict[str, Any], path: str, added: Mapping[str, Any] = _NOTHING
+    ) -> Table:
+        """Return a table's values, checked; `added` are fields that are no keys of it."""
         self._refuse_unknown(table, [field for field in kind.__struct_fields__ if field not in added], path)
         hints = get_type_hints(kind, include_extras=True)
         values = {key: self._convert(hints[key], value, f"{path}.{key}".lstrip(".")) for key, value in table.items()}
         try:
-            return msgspec.convert({**values, **added}, kind, builtin_types=(timedelta, time), dec_hook=_as_it_is)
+            struct = msgspec.convert({**values, **added}, kind, builtin_types=(timedelta, time), dec_hook=_as_it_is)
         except msgspec.ValidationError as exc:
             self._explain(exc, kind, path)
+        self._refuse(path, validators.problems(struct))
+        return struct
 
     def _convert(self, hint: Any, value: Any, key: str) -> Any:
         try:
             return conversions.convert(hint, value)
         except (ValueError, TypeError) as exc:
             self._fail(key, said(exc))
+
+    def _refuse(self, path: str, problems: validators.Problems) -> None:
+        for key, problem in problems:
+            self._fail(f"{path}.{key}", problem)
 
     def _explain(self, exc: msgspec.ValidationError, kind: type[Any], path: str) -> NoReturn:
         text = str(exc)
@@ -206,164 +203,84 @@ class _Reader:
         words = _words(get_type_hints(kind).get(field.partition("[")[0]))
         if words and "enum" in text:
             self._fail(key, Message("must be one of %(words)s", words=", ".join(words)))
-        bound = _BOUND.search(text)
-        if bound:
+        if bound := _BOUND.search(text):
             if bound[1] == ">":
                 self._fail(key, Message("is too little; at least %(bound)s", bound=bound[2]))
             self._fail(key, Message("is too much; at most %(bound)s", bound=bound[2]))
         self._fail(key, _in_words(_PATH_ERROR.sub("", text)))
 
-    def _expect_table(self, value: Any, path: str) -> None:
-        if not isinstance(value, dict):
-            self._fail(path, Message("must be a table: write it as [%(path)s]", path=path))
-
     def _refuse_unknown(self, table: dict[str, Any], fields: Sequence[str], path: str) -> None:
         for key in table:
             if key not in fields:
-                close = difflib.get_close_matches(key, fields, n=1)
-                place = f"{path}.{key}".lstrip(".")
-                if close:
-                    self._fail(place, Message("there is no such key; did you mean %(key)s?", key=close[0]))
-                self._fail(place, Message("there is no such key; known are: %(keys)s", keys=", ".join(fields)))
+                text = Message("there is no such key; known are: %(keys)s", keys=", ".join(fields))
+                for close in difflib.get_close_matches(key, fields, n=1):
+                    text = Message("there is no such key; did you mean %(key)s?", key=close)
+                self._fail(f"{path}.{key}".lstrip("."), text)
 
-    def _storage(self, table: dict[str, Any]) -> Storage:
-        storage: Storage = self._struct(Storage, table, "storage")
-        url = self.environ.get("DATABASE_URL") or storage.url
-        key = "DATABASE_URL" if self.environ.get("DATABASE_URL") else "storage.url"
-        if url.startswith(POSTGRES):
-            if not urlsplit(url).path.strip("/"):
-                self._fail(key, Message("names no database; write postgres://user:password@host:5432/name"))
-            return msgspec.structs.replace(storage, url=url)
-        if not url.startswith("sqlite:///"):
-            self._fail(key, Message("must be sqlite:///relay.db or postgres://user:password@host:5432/name"))
-        place = Path(url.removeprefix("sqlite:///"))
-        if not place.name or place.name == ":memory:":
-            self._fail(key, Message("names no file; write sqlite:///relay.db"))
-        return msgspec.structs.replace(storage, url=f"sqlite:///{place if place.is_absolute() else ROOT / place}")
+    def _storage(self, table: dict[str, Any]) -> schema.Storage:
+        storage = self._struct(schema.Storage, table, "storage")
+        of_environment = self.environ.get("DATABASE_URL")
+        url = of_environment or storage.url
+        if problem := validators.database_problem(url):
+            self._fail("DATABASE_URL" if of_environment else "storage.url", problem)
+        if not url.startswith(schema.POSTGRES):
+            url = f"sqlite:///{schema.ROOT / url.removeprefix('sqlite:///')}"
+        return msgspec.structs.replace(storage, url=url)
 
-    def _admin(self, table: dict[str, Any]) -> Admin:
-        admin: Admin = self._struct(Admin, table, "admin")
-        if admin.password == "":
-            self._fail(
-                "admin.password",
-                Message("is empty; make one up, long and random, or leave the key out: then there is no page"),
-            )
-        return admin
-
-    def _metrics(self, table: dict[str, Any]) -> MetricsAccess:
-        metrics: MetricsAccess = self._struct(MetricsAccess, table, "metrics")
-        if metrics.token == "":
-            self._fail("metrics.token", Message("is empty; make one up, long and random, or leave the key out"))
-        return metrics
-
-    def _alerts(self, table: dict[str, Any]) -> Alerts:
-        """Return what is set; the language is the operator's where the file names none."""
-        named = {
-            key: value for key, value in {"language": self.environ.get("RELAY_LANG")}.items() if value in LANGUAGES
-        }
-        alerts: Alerts = self._struct(Alerts, {**named, **table}, "alerts")
-        if alerts.ca_file is not None and not (ROOT / alerts.ca_file).is_file():
-            self._fail("alerts.ca_file", Message("there is no file %(file)s", file=ROOT / alerts.ca_file))
-        return alerts
-
-    def _target(self, name: str, table: Any) -> Target:
-        path = f"targets.{name}"
-        self._expect_table(table, path)
-        self._check_name(name, path)
-        kind = table.get("kind")
-        if kind not in TARGET_KINDS:
-            kinds = ", ".join(f'"{item}"' for item in TARGET_KINDS)
-            if (meant := meant_kind(kind)) is not None:
-                text = Message('%(kind)s is not known; did you mean "%(meant)s"?', kind=repr(kind), meant=meant)
-                self._fail(f"{path}.kind", text)
-            if kind is None:
-                self._fail(f"{path}.kind", Message("is missing; this version has %(kinds)s", kinds=kinds))
+    def _target(self, name: str, table: dict[str, Any]) -> schema.Target:
+        path, kind = f"targets.{name}", table.get("kind")
+        if kind not in schema.TARGET_KINDS:
+            kinds = ", ".join(f'"{item}"' for item in schema.TARGET_KINDS)
             text = Message("%(kind)s is not known; this version has %(kinds)s", kind=repr(kind), kinds=kinds)
+            if kind is None:
+                text = Message("is missing; this version has %(kinds)s", kinds=kinds)
+            elif (meant := meant_kind(kind)) is not None:
+                text = Message('%(kind)s is not known; did you mean "%(meant)s"?', kind=repr(kind), meant=meant)
             self._fail(f"{path}.kind", text)
         rest = {key: value for key, value in table.items() if key != "kind"}
-        added = {"name": name, "rules": {}} if issubclass(TARGET_KINDS[kind], CrmTarget) else {"name": name}
-        target: Target = self._struct(TARGET_KINDS[kind], rest, path, added)
-        problem = validators.problem(target)
-        if problem is not None:
-            self._fail(f"{path}.{problem[0]}", problem[1])
-        return target
+        added: dict[str, Any] = {"name": name}
+        if issubclass(schema.TARGET_KINDS[kind], schema.CrmTarget):
+            added["rules"] = {}
+        return self._struct(schema.TARGET_KINDS[kind], rest, path, added)
 
-    def _source(self, name: str, table: Any, general: General, targets: dict[str, Target]) -> Source:
+    def _source(
+        self, name: str, table: dict[str, Any], general: schema.General, targets: dict[str, schema.Target]
+    ) -> schema.Source:
         path = f"sources.{name}"
-        self._expect_table(table, path)
-        self._check_name(name, path)
         inherited = {key: getattr(general, key) for key in ("timezone", "duplicate_window") if key not in table}
         if not table.get("targets"):
             self._fail(f"{path}.targets", Message("is missing; name at least one of [targets.*]"))
-        rest = {key: value for key, value in table.items() if key not in ("rules", "report", "calls")}
-        report = self._api(Report, table.get("report"), f"{path}.report", validators.report_problem)
-        calls = self._api(ClickToCall, table.get("calls"), f"{path}.calls", validators.calls_problem)
-        added = {"name": name, **inherited, "report": report, "calls": calls}
-        source: Source = self._struct(Source, rest, path, added)
-        self._check_source(source, path, targets)
+        apis = {
+            key: self._struct(kind, self._table(table[key], f"{path}.{key}"), f"{path}.{key}")
+            for key, kind in _APIS.items()
+            if table.get(key) is not None
+        }
+        rest = {key: value for key, value in table.items() if key not in ("rules", *_APIS)}
+        added = {"name": name, **inherited, **dict.fromkeys(_APIS), **apis}
+        source = self._struct(schema.Source, rest, path, added)
+        self._refuse(path, validators.source_problems(source, targets))
         rules = self._rules(table.get("rules", []), source, f"{path}.rules", targets)
         return msgspec.structs.replace(source, path=(source.path or name).strip("/"), rules=rules)
 
-    def _api(self, kind: type[Api], table: Any, path: str, check: Callable[[Api], validators.Problem | None]) -> Any:
-        if table is None:
-            return None
-        self._expect_table(table, path)
-        api: Api = self._struct(kind, table, path)
-        problem = check(api)
-        if problem is not None:
-            self._fail(f"{path}.{problem[0]}", problem[1])
-        return api
-
-    def _rules(self, tables: Any, source: Source, path: str, targets: dict[str, Target]) -> tuple[Rule, ...]:
+    def _rules(
+        self, tables: Any, source: schema.Source, path: str, targets: dict[str, schema.Target]
+    ) -> tuple[Rule, ...]:
         if not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):
             self._fail(path, Message("must be tables: write each as [[%(path)s]]", path=path))
         rules = []
         for number, table in enumerate(tables, start=1):
-            rule: Rule = self._struct(Rule, table, f"{path}[{number}]")
-            concerned = [targets[name] for name in source.targets if not rule.targets or name in rule.targets]
-            problem = validators.rule_problem(rule, source, concerned)
-            if problem is not None:
-                self._fail(f"{path}[{number}].{problem[0]}", problem[1])
+            rule = self._struct(Rule, table, f"{path}[{number}]")
+            self._refuse(f"{path}[{number}]", validators.rule_problems(rule, source, targets))
             rules.append(rule)
         return tuple(rules)
 
-    def _check_source(self, source: Source, path: str, targets: dict[str, Target]) -> None:
-        for number, target in enumerate(source.targets):
-            if target not in targets:
-                close = difflib.get_close_matches(target, list(targets), n=1)
-                key = f"{path}.targets[{number}]"
-                if close:
-                    text = Message(
-                        'no target is named "%(name)s" (did you mean "%(other)s"?)', name=target, other=close[0]
-                    )
-                    self._fail(key, text)
-                self._fail(key, Message('no target is named "%(name)s"; add [targets.%(name)s]', name=target))
-        if len(set(source.targets)) != len(source.targets):
-            self._fail(f"{path}.targets", Message("a target stands there twice"))
-        if any(not token for token in source.token):
-            self._fail(f"{path}.token", Message("is empty; make one up, long and random"))
-        problem = validators.calls_problem_of(source, [targets[name] for name in source.targets])
-        if problem is not None:
-            self._fail(f"{path}.calls.{problem[0]}", problem[1])
-        if any(not key for key in source.integration_key):
-            self._fail(f"{path}.integration_key", Message("is empty; copy it from the template in the cabinet"))
-        if not source.secrets and not source.open:
-            self._fail(
-                f"{path}.token", Message("is missing; set a token, or open = true to take notifications from anybody")
-            )
-
-    def _check_name(self, name: str, path: str) -> None:
-        if not _NAME.fullmatch(name):
-            self._fail(path, Message("a name is of latin letters, digits, - and _; for a Cyrillic address set path"))
-
-    def _refuse_same_path(self, sources: dict[str, Source]) -> None:
+    def _refuse_same_path(self, sources: dict[str, schema.Source]) -> None:
         seen: dict[str, str] = {}
         for name, source in sources.items():
             other = seen.setdefault(source.path.casefold(), name)
             if other != name:
-                self._fail(
-                    f"sources.{name}.path", Message("sources.%(other)s has the same; each needs its own", other=other)
-                )
+                text = Message("sources.%(other)s has the same; each needs its own", other=other)
+                self._fail(f"sources.{name}.path", text)
 
 
 def meant_kind(kind: object) -> str | None:
@@ -374,7 +291,7 @@ def meant_kind(kind: object) -> str | None:
     for known, others in _OTHER_NAMES.items():
         if name == known or name in others:
             return known
-    return next(iter(difflib.get_close_matches(name, TARGET_KINDS, n=1)), None)
+    return next(iter(difflib.get_close_matches(name, schema.TARGET_KINDS, n=1)), None)
 
 
 def toml_hint(error: str, text: str) -> Message:
@@ -395,13 +312,13 @@ def _in_words(error: str) -> Message:
     return Message("must be %(expected)s, and is %(got)s", expected=expected, got=_TYPES.get(match[2], match[2]))
 
 
-def _with_rules(targets: dict[str, Target], sources: dict[str, Source]) -> dict[str, Target]:
+def _with_rules(targets: dict[str, schema.Target], sources: dict[str, schema.Source]) -> dict[str, schema.Target]:
     """Give each CRM the rules of its sources: its settings for one call may come from one of them."""
     return {
         name: msgspec.structs.replace(
             target, rules={source.name: source.rules for source in sources.values() if name in source.targets}
         )
-        if isinstance(target, CrmTarget)
+        if isinstance(target, schema.CrmTarget)
         else target
         for name, target in targets.items()
     }

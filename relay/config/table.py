@@ -1,7 +1,4 @@
-"""Makes the tables of all settings from the schema, and writes them into the documents: `python -m relay.config.table`.
-
-What a key means is said in `meanings.toml`, in both languages.
-"""
+"""Writes the tables of all settings (schema, meanings.toml) into the documents: `python -m relay.config.table`."""
 
 from __future__ import annotations
 
@@ -16,22 +13,10 @@ from zoneinfo import ZoneInfo
 import msgspec
 from msgspec import NODEFAULT, Meta, Struct
 
+from relay.config import schema
 from relay.config.addresses import AllowList
 from relay.config.alerting import DAYS, Alerts, WorkingHours
 from relay.config.rule import Rule
-from relay.config.schema import (
-    ROOT,
-    TARGET_KINDS,
-    Admin,
-    ClickToCall,
-    CrmTarget,
-    General,
-    MetricsAccess,
-    Report,
-    Source,
-    Storage,
-    Target,
-)
 from relay.config.types import Rate, Secret, Size
 
 _UNITS = (("d", 86400), ("h", 3600), ("m", 60), ("s", 1))
@@ -41,6 +26,18 @@ _INHERITED = {"en": "that of the whole file", "ru": "тот же, что для 
 _FROM_TO = {"en": "from {ge} to {le}", "ru": "от {ge} до {le}"}
 _AT_LEAST = {"en": "at least {ge}", "ru": "не меньше {ge}"}
 
+_SECTIONS: dict[str, type[Struct]] = {
+    "general": schema.General,
+    "storage": schema.Storage,
+    "admin": schema.Admin,
+    "metrics": schema.MetricsAccess,
+    "alerts": Alerts,
+    "sources": schema.Source,
+    "rules": Rule,
+    "report": schema.Report,
+    "calls": schema.ClickToCall,
+    "targets": schema.Target,
+}
 _TABLES = re.compile(r"(<!-- tables -->).*(<!-- end of tables -->)", re.DOTALL)
 
 Row = tuple[str, str]  #: a key, and its default
@@ -48,21 +45,10 @@ Row = tuple[str, str]  #: a key, and its default
 
 def sections(language: str) -> Iterator[tuple[str, list[Row]]]:
     """Yield each table of the file with its keys; a kind of target has those that are not every target's alike."""
-    for heading, struct in (
-        ("general", General),
-        ("storage", Storage),
-        ("admin", Admin),
-        ("metrics", MetricsAccess),
-        ("alerts", Alerts),
-        ("sources", Source),
-        ("rules", Rule),
-        ("report", Report),
-        ("calls", ClickToCall),
-        ("targets", Target),
-    ):
+    for heading, struct in _SECTIONS.items():
         yield heading, list(_rows(struct, language))
-    of_every_target = set(_rows(Target, language))
-    for kind, target in TARGET_KINDS.items():
+    of_every_target = set(_rows(schema.Target, language))
+    for kind, target in schema.TARGET_KINDS.items():
         yield kind, [row for row in _rows(target, language) if row not in of_every_target]
 
 
@@ -88,19 +74,14 @@ def markdown(language: str) -> str:
 def _rows(struct: type[Struct], language: str) -> Iterator[Row]:
     hints = get_type_hints(struct, include_extras=True)
     for field in msgspec.structs.fields(struct):
-        is_no_key = {
-            "name": struct is not Alerts,
-            "rules": issubclass(struct, CrmTarget),
-            "report": struct is Source,
-            "calls": struct is Source,
-        }
-        if is_no_key.get(field.name):
-            continue  # no key of the file
-        default = field.default_factory() if field.default_factory is not NODEFAULT else field.default
+        is_rules_of_sources = field.name == "rules" and issubclass(struct, schema.CrmTarget)
+        if is_rules_of_sources or (field.name in ("name", "report", "calls") and struct is not Alerts):
+            continue  # no key of this table
+        default = _default(field)
         if default is not NODEFAULT:
             shown = _written(default, hints[field.name])
         else:
-            shown = (_INHERITED if field.name in General.__struct_fields__ else _REQUIRED)[language]
+            shown = (_INHERITED if field.name in schema.General.__struct_fields__ else _REQUIRED)[language]
         yield field.name, "; ".join(part for part in (shown, *_bounds(hints[field.name], language)) if part)
 
 
@@ -109,9 +90,12 @@ def given(struct: Struct) -> Iterator[Row]:
     hints = get_type_hints(type(struct), include_extras=True)
     for field in msgspec.structs.fields(struct):
         value = getattr(struct, field.name)
-        default = field.default_factory() if field.default_factory is not NODEFAULT else field.default
-        if value != default and not (isinstance(value, AllowList) and not value):
+        if value != _default(field) and not (isinstance(value, AllowList) and not value):
             yield field.name, _toml(value, hints[field.name])
+
+
+def _default(field: msgspec.structs.FieldInfo) -> Any:
+    return field.default_factory() if field.default_factory is not NODEFAULT else field.default
 
 
 def _bounds(hint: Any, language: str) -> Iterator[str]:
@@ -126,9 +110,7 @@ def _bounds(hint: Any, language: str) -> Iterator[str]:
 
 def _written(value: Any, hint: Any) -> str:
     """Write a default as it would stand in the file; "–" for none."""
-    if value is None or value in ("", (), {}) or isinstance(value, AllowList):
-        return "–"
-    return f"`{_toml(value, hint)}`"
+    return "–" if not value and value not in (0, False, timedelta(0)) else f"`{_toml(value, hint)}`"
 
 
 def _toml(value: Any, hint: Any) -> str:
@@ -164,7 +146,7 @@ def duration_text(span: timedelta) -> str:
 
 def document(language: str) -> Path:
     """Return the document that holds the tables in this language."""
-    return ROOT / "docs" / language / "configuration.md"
+    return schema.ROOT / "docs" / language / "configuration.md"
 
 
 def with_tables(text: str, language: str) -> str:

@@ -1,7 +1,4 @@
-"""The types of settings that are written as text: secrets, durations, sizes, rates.
-
-Raises ValueError with an example.
-"""
+"""Settings written as text: secrets, durations, sizes, rates. Raises ValueError with an example."""
 
 from __future__ import annotations
 
@@ -45,9 +42,8 @@ def duration(value: object) -> timedelta:
         return timedelta(0)
     match = _DURATION.fullmatch(value) if isinstance(value, str) else None
     if match is None:
-        raise ValueError(
-            Message('%(value)s is not a duration; write it like "30s", "5m", "72h" or "30d"', value=repr(value))
-        )
+        text = Message('%(value)s is not a duration; write it like "30s", "5m", "72h" or "30d"', value=repr(value))
+        raise ValueError(text)
     try:
         span = timedelta(seconds=float(match[1]) * _UNITS[match[2]])
     except OverflowError:

@@ -7,20 +7,19 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
-from functools import partial
 
 import structlog
 
 from relay.clock import Clock
 from relay.delivery import maintenance
-from relay.delivery.lane import Lane
+from relay.delivery.lane import Lane, Lanes
 from relay.delivery.lease import Lease, spread
 from relay.delivery.maintenance import LaneMaintenance
 from relay.errors import StoreError
 from relay.models import Shard
-from relay.store import ClaimedDelivery, Store
+from relay.store import Store
 
 log = structlog.get_logger("relay.delivery")
 
@@ -39,8 +38,9 @@ class Dispatcher:
     def __init__(
         self, lanes: Sequence[Lane], store: Store, clock: Clock, *, monotonic: Callable[[], float] = time.monotonic
     ) -> None:
-        self._lanes = {lane.shard: lane for lane in lanes}
-        self._counts = {lane.name: lane.shard.count for lane in lanes}  # of lanes, by target
+        self._changes = store.database.changes
+        self.lanes = Lanes(lanes, self._changes)
+        self._lanes = self.lanes.by_shard
         self._maintenance = {lane.shard: LaneMaintenance(lane, store, clock, monotonic) for lane in lanes}
         self._store, self._clock, self._monotonic = store, clock, monotonic
         self._clock_jumps = ClockJumpDetector(clock, monotonic)
@@ -50,8 +50,6 @@ class Dispatcher:
         self._leaving: set[Shard] = set()  # lanes that are another's as soon as nothing of them is under way
         self._keeps_until = float("-inf")  # what was left over by the others is not given to them again at once
         self._has_waiting = True  # had the last sweep seen anything that waits?
-        self._has_new = False  # something was stored since the last sweep
-        self._may_wait_long = False
         self._stopping = threading.Event()
         self._stop_asked_at: float | None = None
         self._ticked_at: float | None = None
@@ -73,41 +71,6 @@ class Dispatcher:
         """Return the lanes that are this process's."""
         return [shard for shard, lane in self._lanes.items() if lane.epoch is not None]
 
-    # --- a notification that is being stored
-
-    def reserve(self, targets: Iterable[str], slot: int) -> dict[str, int]:
-        """Reserve a thread of each lane that has an idle one; return the epochs to claim under, by target.
-
-        `slot`: of the call, here and in the following.
-        """
-        epochs = {name: lane.reserve() for name in targets if (lane := self._lane(name, slot)) is not None}
-        return {name: epoch for name, epoch in epochs.items() if epoch is not None}
-
-    def release(self, targets: Iterable[str], slot: int) -> None:
-        """Release the threads that are not needed after all."""
-        for name in targets:
-            if (lane := self._lane(name, slot)) is not None:
-                lane.release()
-
-    def dispatch(self, claimed: Iterable[ClaimedDelivery], targets: Iterable[str], slot: int) -> None:
-        """Give what is claimed to the threads that were reserved for it; something new is due for the targets."""
-        self._has_new = True
-        if self._may_wait_long:
-            self._store.database.changes.wake()
-        for one in claimed:
-            if (lane := self._lane(one.delivery.target, slot)) is not None:
-                lane.assign(one)
-        for target in targets:
-            lane = self._lane(target, slot)
-            if lane is not None and lane.epoch is not None:
-                lane.wake()
-            else:
-                self._store.database.changes.tell_others()
-
-    def _lane(self, target: str, slot: int) -> Lane | None:
-        count = self._counts.get(target)
-        return None if count is None else self._lanes.get(Shard(target, slot % count, count))
-
     # --- stopping
 
     def stop_claiming(self) -> None:
@@ -115,7 +78,7 @@ class Dispatcher:
         if self._stop_asked_at is None:
             self._stop_asked_at = self._monotonic()
         self._stopping.set()
-        self._store.database.changes.wake()
+        self._changes.woken.set()
         for lane in self._lanes.values():
             lane.stop_claiming()
 
@@ -172,7 +135,7 @@ class Dispatcher:
 
     def _sweep(self, lease: Lease) -> None:
         """Let the lanes see what is due, what the operator wants, and what other lanes have learned of the target."""
-        self._has_new = False
+        self.lanes.has_new = False
         lanes = [self._lanes[shard] for shard in self.owned_lanes() if shard not in self._leaving]
         known = {lane.shard: lane.known() for lane in lanes}
         views = self._store.queue.poll(lease.owner) if lanes else {}
@@ -185,17 +148,20 @@ class Dispatcher:
 
     def _wait(self) -> None:
         """Wait for the next sweep: long where nothing waits and nothing is under way, so that nothing can fall due."""
-        self._may_wait_long = True  # before the look at what is new: whoever comes in between wakes it
-        is_busy = self._has_waiting or self._has_new or any(lane.claimed() for lane in self._lanes.values())
-        self._may_wait_long = not is_busy
-        self._store.database.changes.wait(_SWEEP_S if is_busy else _IDLE_SWEEP_S)
-        self._may_wait_long = False
+        self.lanes.may_wait_long = True  # before the look at what is new: whoever comes in between wakes it
+        is_busy = self._has_waiting or self.lanes.has_new or any(lane.claimed() for lane in self._lanes.values())
+        self.lanes.may_wait_long = not is_busy
+        self._changes.wait(_SWEEP_S if is_busy else _IDLE_SWEEP_S)
+        self.lanes.may_wait_long = False
 
     def _renew(self, lease: Lease) -> None:
         still = lease.renew() if self.owned_lanes() else None
         if still is None:
             return
-        for shard in set(self.owned_lanes()) - still:
+        for shard in self.owned_lanes():
+            if shard in still:
+                self._lanes[shard].lease_ends_at = lease.ends_at(shard)
+                continue
             self._lanes[shard].lose_ownership()
             log.warning("dispatcher.lane_lost", **_log_fields(shard), reason="another process has taken it over")
 
@@ -256,14 +222,14 @@ class Dispatcher:
     def _begin(self, shard: Shard, epoch: int, lease: Lease, former_holds_until: float) -> None:
         lane = self._lanes[shard]
         self._maintenance[shard].take_over(epoch, former_holds_until)
-        lane.gain_ownership(epoch, partial(lease.is_valid, shard))
+        lane.gain_ownership(epoch, lease.ends_at(shard))
         lane.start()
 
     def _hold_removed(self, lease: Lease) -> None:
         """Hold what was in flight to targets that are no longer configured, once nobody works their lanes any more."""
         rows = self._store.leases.all()
         lease.look(self._lanes, rows)
-        for target in {shard.target for shard in rows} - self._counts.keys():
+        for target in {shard.target for shard in rows} - self.lanes.counts.keys():
             whole = Shard(target)
             if self._store.queue.in_flight(whole) and lease.contend(whole, rows) is not None:
                 for delivery, epoch in self._store.queue.in_flight(whole):

@@ -1,5 +1,5 @@
 """A lane: the deliveries of one target, or of a shard of it. Its threads claim, send and record; each works on one
-delivery at a time.
+delivery at a time. All of them together, as whoever stores a notification finds them.
 
 No request goes out before its delivery stands as `sending` on disk, so a kill leaves at most as many
 unclear deliveries as the lane has threads.
@@ -7,10 +7,11 @@ unclear deliveries as the lane has threads.
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import TypeVar
 
@@ -25,6 +26,7 @@ from relay.errors import Interrupted, OwnershipLost, StoreError
 from relay.i18n import Message, said
 from relay.models import ClaimedDelivery, Delivery, Outcome, Shard, TargetHealth
 from relay.store import AttemptResult, Claim, Probe, Store
+from relay.store.engine import Changes
 from relay.targets.base import Adapter
 
 log = structlog.get_logger("relay.delivery")
@@ -35,7 +37,7 @@ _STORE_RETRY_S = 1.0
 _FRESH = timedelta(minutes=1)  # while a backlog drains, calls accepted since then get every second claim
 _BACKLOG_FOR_S = 5.0
 
-Observer = Callable[[Delivery, Outcome, AttemptResult], None]
+Observer = Callable[[AttemptResult], None]
 """Is told of each attempt; must be quick, and never fail."""
 
 
@@ -59,10 +61,10 @@ class Lane:
         self._concurrency = self.shard.part(self.config.concurrency)
         self.throttle = Throttle(bucket or TokenBucket(self.config.rate, monotonic), clock, monotonic)
         self.epoch: int | None = None  #: under which the lane is this process's
+        self.lease_ends_at = math.inf  #: by `monotonic`; moves with each renewal, and no request is begun later
         self.in_flight: dict[int, tuple[ClaimedDelivery, datetime]] = {}  #: and since when, by delivery seq
         self.unrecorded: set[int] = set()  #: may have been sent, but could not be recorded
         self._store, self._clock, self._monotonic = store, clock, monotonic
-        self._lease_valid: Callable[[], bool] = lambda: True
         self._stopping = stopping or threading.Event()
         self.attempts = AttemptRunner(
             adapter, store, self.throttle, clock, self._stopping, keeps_exchanges=keeps_exchanges
@@ -73,14 +75,14 @@ class Lane:
         self._wakeups = 0  # reasons to look for something due
         self._idle = 0  # threads that wait for something to do
         self._reserved: list[Permit] = []  # of them, for notifications that are just being stored
-        self._inbox: deque[tuple[ClaimedDelivery, Permit]] = deque()  # claimed already, for the next free thread
+        self._assigned: deque[tuple[ClaimedDelivery, Permit]] = deque()  # claimed already, for the next free thread
         self._threads: list[threading.Thread] = []
         self._claims = 0
         self._backlog_at = float("-inf")  # when something was sent that had waited for longer than a minute
 
-    def gain_ownership(self, epoch: int, lease_valid: Callable[[], bool]) -> None:
-        """Make the lane this process's. `lease_valid` is asked before each request: does the lease still hold?"""
-        self._lease_valid = lease_valid
+    def gain_ownership(self, epoch: int, lease_ends_at: float = math.inf) -> None:
+        """Make the lane this process's."""
+        self.lease_ends_at = lease_ends_at
         self._saved = self._store.targets.health(self.name)
         self.throttle.restore(retry_policy.believable(self._saved, self._clock(), self.config.retry_after_max))
         self.epoch = epoch
@@ -122,7 +124,7 @@ class Lane:
         if not self._condition.acquire(blocking=False):  # the lane is busy with itself
             return None
         try:
-            free, epoch = self._idle - len(self._reserved) - len(self._inbox), self.epoch
+            free, epoch = self._idle - len(self._reserved) - len(self._assigned), self.epoch
             if epoch is None or self._wakeups or free < 1 or self._stopping.is_set() or not self.throttle.is_well:
                 return None
             if (permit := self.throttle.try_acquire()) is None:
@@ -144,19 +146,19 @@ class Lane:
     def assign(self, claimed: ClaimedDelivery) -> None:
         """Give the delivery to the thread that was reserved for it."""
         with self._condition:
-            self._inbox.append((claimed, self._reserved.pop()))
+            self._assigned.append((claimed, self._reserved.pop()))
             self._condition.notify()
 
     def is_idle(self) -> bool:
         """Is nothing under way: neither a delivery, nor a claim, nor a notification that may be claimed at once?"""
         with self._condition:
-            waiting = not (self._reserved or self._inbox or self.in_flight)
+            waiting = not (self._reserved or self._assigned or self.in_flight)
             return waiting and self._idle == len(self._threads)
 
     def claimed(self) -> set[int]:
         """Return what is in flight or waits for its thread, by delivery seq."""
         with self._condition:
-            return self.in_flight.keys() | {claimed.delivery.seq for claimed, _ in self._inbox}
+            return self.in_flight.keys() | {claimed.delivery.seq for claimed, _ in self._assigned}
 
     # --- stopping
 
@@ -174,7 +176,7 @@ class Lane:
             with self._condition:
                 self._condition.notify_all()
             thread.join(max(0.0, deadline - self._monotonic()))
-        self._unclaim_inbox()
+        self._unclaim_assigned()
         unanswered = Outcome(name="unclear", reason=Message("the relay was stopped while the answer was awaited"))
         for claimed, began in list(self.in_flight.values()):
             try:
@@ -186,7 +188,7 @@ class Lane:
 
     def step(self) -> bool:
         """Deliver what is due next. False: nothing is, or no request may be made now."""
-        work = self._next_in_inbox() or self._claim_next()
+        work = self._next_assigned() or self._claim_next()
         if work is None:
             return False
         self._deliver(*work)
@@ -202,14 +204,14 @@ class Lane:
             except Exception:  # a fault of ours must not end the lane; what it worked on is found by the maintenance
                 log.exception("delivery.lane_failed", target=self.name)
                 self._stopping.wait(_STORE_RETRY_S)
-        self._unclaim_inbox()
+        self._unclaim_assigned()
         self.adapter.close()
 
     def _wait(self) -> bool:
         """Wait until there may be something to do. False: the lane stops."""
         with self._condition:
             while not self._stopping.is_set():
-                if self._inbox:
+                if self._assigned:
                     return True
                 wait_s = 1.0
                 if self._wakeups and self.epoch is not None and self._idle >= len(self._reserved):
@@ -222,9 +224,9 @@ class Lane:
                 self._idle -= 1
         return False
 
-    def _next_in_inbox(self) -> tuple[ClaimedDelivery, Permit] | None:
+    def _next_assigned(self) -> tuple[ClaimedDelivery, Permit] | None:
         with self._condition:
-            return self._inbox.popleft() if self._inbox else None
+            return self._assigned.popleft() if self._assigned else None
 
     def _claim_next(self) -> tuple[ClaimedDelivery, Permit] | None:
         if (epoch := self.epoch) is None:
@@ -254,7 +256,7 @@ class Lane:
 
     def _is_ours(self, claimed: ClaimedDelivery) -> bool:
         """May a request for it still be made by this process?"""
-        return self.epoch == claimed.epoch and self._lease_valid()
+        return self.epoch == claimed.epoch and self._monotonic() < self.lease_ends_at
 
     def _deliver(self, claimed: ClaimedDelivery, permit: Permit) -> None:
         delivery = claimed.delivery
@@ -299,7 +301,7 @@ class Lane:
 
     def _learn(self, claimed: ClaimedDelivery, permit: Permit, outcome: Outcome, began: datetime, took_ms: int) -> None:
         """Record what the attempt came to, and what that says of the target."""
-        before, after = self.throttle.record_outcome(permit, outcome, retry_policy.call_of(claimed.delivery))
+        before, after = self.throttle.record_outcome(permit, outcome, retry_policy.call_key(claimed.delivery))
         if before.state != after.state:
             level = log.info if after.state == "open" else log.error
             level(f"target.{after.state}", target=self.name, reason=after.reason, since=before.since or after.since)
@@ -307,8 +309,8 @@ class Lane:
             claimed.delivery,
             lambda: self.attempts.result(claimed.delivery, claimed.epoch, began, outcome, took_ms=took_ms),
         )
-        log_attempt(result, outcome)
-        self._observe(claimed.delivery, outcome, result)
+        log_attempt(result)
+        self._observe(result)
         self._once_stored(claimed.delivery, lambda: self._record_and_claim(result))
 
     def _once_stored(self, delivery: Delivery, ask_store: Callable[[], Answer]) -> Answer:
@@ -339,11 +341,11 @@ class Lane:
             if following is not None:
                 self._saved = _with_probe(health, claim)
                 with self._condition:
-                    self._inbox.append((following, permit.keep()))
+                    self._assigned.append((following, permit.keep()))
 
-    def _unclaim_inbox(self) -> None:
+    def _unclaim_assigned(self) -> None:
         """Put back what no thread will come to."""
-        while (work := self._next_in_inbox()) is not None:
+        while (work := self._next_assigned()) is not None:
             self._unclaim(work[0])
 
     def _unclaim(self, claimed: ClaimedDelivery) -> None:
@@ -356,3 +358,46 @@ class Lane:
 def _with_probe(stored: TargetHealth, claim: Claim) -> TargetHealth:
     """Return the health as the store has it after this claim."""
     return stored if claim.probe is None else replace(stored, probe_at=claim.probe.until)
+
+
+class Lanes:
+    """The lanes of all targets, each found by its target and by the slot of a call."""
+
+    def __init__(self, lanes: Sequence[Lane], changes: Changes) -> None:
+        self.by_shard = {lane.shard: lane for lane in lanes}
+        self.counts = {lane.name: lane.shard.count for lane in lanes}  #: of lanes, by target
+        self.has_new = False  #: something was stored since the dispatcher looked at what is due
+        self.may_wait_long = False  #: the dispatcher looks again before long only if it is woken
+        self._changes = changes
+
+    def reserve(self, targets: Iterable[str], slot: int) -> dict[str, int]:
+        """Reserve a thread of each lane that has an idle one, for a notification that is just being stored; return the
+        epochs to claim under, by target.
+        """
+        epochs = {name: lane.reserve() for name in targets if (lane := self._find(name, slot)) is not None}
+        return {name: epoch for name, epoch in epochs.items() if epoch is not None}
+
+    def release(self, targets: Iterable[str], slot: int) -> None:
+        """Release the threads that are not needed after all."""
+        for name in targets:
+            if (lane := self._find(name, slot)) is not None:
+                lane.release()
+
+    def dispatch(self, claimed: Iterable[ClaimedDelivery], targets: Iterable[str], slot: int) -> None:
+        """Give what is claimed to the threads that were reserved for it; something new is due for the targets."""
+        self.has_new = True
+        if self.may_wait_long:
+            self._changes.woken.set()
+        for one in claimed:
+            if (lane := self._find(one.delivery.target, slot)) is not None:
+                lane.assign(one)
+        for target in targets:
+            lane = self._find(target, slot)
+            if lane is not None and lane.epoch is not None:
+                lane.wake()
+            else:
+                self._changes.tell_others()
+
+    def _find(self, target: str, slot: int) -> Lane | None:
+        count = self.counts.get(target)
+        return None if count is None else self.by_shard.get(Shard(target, slot % count, count))

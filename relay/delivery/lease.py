@@ -44,9 +44,9 @@ class Lease:
         """Let others see from now on that this process lives. Raises StoreError."""
         self._lock.try_acquire()
 
-    def is_valid(self, shard: Shard) -> bool:
-        """May this process still begin a request for the lane?"""
-        return self._monotonic() - self._renewed_at.get(shard, float("-inf")) < HOLDS_FOR_S
+    def ends_at(self, shard: Shard) -> float:
+        """Return until when this process may begin a request for the lane, unless it renews: by its monotonic clock."""
+        return self._renewed_at.get(shard, float("-inf")) + HOLDS_FOR_S
 
     def announce(self) -> bool:
         """Say that this process lives and see who else does, every few seconds. Raises StoreError."""

@@ -12,10 +12,9 @@ import structlog
 from relay.clock import Clock, to_us
 from relay.delivery import retry_policy
 from relay.delivery.lane import Lane
-from relay.delivery.retry_policy import Verdict
 from relay.delivery.runner import attempt_result, log_fields
 from relay.i18n import Message, join
-from relay.models import Delivery, DeliveryState, Kind, Outcome
+from relay.models import Delivery, DeliveryState, Kind, Outcome, Verdict
 from relay.store import Expiry, LaneView, OperatorFlags, Store
 
 log = structlog.get_logger("relay.delivery")
@@ -153,9 +152,9 @@ class LaneMaintenance:
 def hold(store: Store, delivery: Delivery, epoch: int, now: datetime) -> None:
     """Let the operator decide: what was in flight to a target when it was removed from the configuration."""
     reason = Message("the target was removed while the answer was awaited; it may have arrived")
-    verdict = Verdict(state="held", due_at=now, failures=delivery.failures, unclear=delivery.unclear + 1, reason=reason)
+    verdict = Verdict(state="held", at=now, failures=delivery.failures, unclear=delivery.unclear + 1, reason=reason)
     outcome = Outcome(name="unclear", reason=reason)
-    store.queue.record(attempt_result(delivery, epoch, verdict, outcome, delivery.tried_at))
+    store.queue.record(attempt_result(delivery, epoch, verdict, outcome, delivery.tried_at or now))
 
 
 def _with_last_reason(reason: str, delivery: Delivery) -> str:

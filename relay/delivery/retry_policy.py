@@ -23,7 +23,7 @@ from msgspec.structs import replace
 
 from relay.config import Target
 from relay.i18n import Message
-from relay.models import Delivery, DeliveryState, Kind, Outcome, TargetHealth, TargetState
+from relay.models import Delivery, Kind, Outcome, TargetHealth, TargetState, Verdict
 
 MAX_UNCLEAR = 3  # a 1C that hangs after writing would otherwise write the call again and again
 _JITTER = 0.25  # at most a quarter longer, never shorter
@@ -37,16 +37,6 @@ _RARELY = timedelta(minutes=15)
 
 
 # --- the delivery
-
-
-class Verdict(Struct, frozen=True, kw_only=True):
-    """The state that a delivery goes to, and why."""
-
-    state: DeliveryState
-    due_at: datetime
-    failures: int
-    unclear: int
-    reason: str | None = None
 
 
 def decide(
@@ -70,7 +60,7 @@ def decide(
     counted = outcome.name == "unclear" or (outcome.name == "failed" and (target_accepts_others or is_events_own))
     verdict = Verdict(
         state="due",
-        due_at=now,
+        at=now,
         failures=delivery.failures + counted,
         unclear=delivery.unclear + (outcome.name == "unclear"),
         reason=outcome.reason,
@@ -138,7 +128,7 @@ def longest_wait(config: Target) -> timedelta:
 
 def _again(verdict: Verdict, outcome: Outcome, delivery: Delivery, config: Target, wait: timedelta) -> Verdict:
     """Return another try after the wait, unless the delivery has had enough of them or is too old."""
-    now, give_up_at = verdict.due_at, delivery.age_started_at + config.give_up_after
+    now, give_up_at = verdict.at, delivery.age_started_at + config.give_up_after
     if verdict.failures >= config.attempts:
         return replace(
             verdict,
@@ -158,7 +148,7 @@ def _again(verdict: Verdict, outcome: Outcome, delivery: Delivery, config: Targe
             ),
         )
     asked = now + (outcome.wait or timedelta(0))  # never cut short, not even by giving up
-    return replace(verdict, due_at=max(min(now + wait, give_up_at), asked))
+    return replace(verdict, next_try_at=max(min(now + wait, give_up_at), asked))
 
 
 # --- the target's health
@@ -168,12 +158,12 @@ class HealthState(Struct, frozen=True, kw_only=True):
     """A target's health, and what the last attempt came to if that was no answer."""
 
     health: TargetHealth = TargetHealth()
-    suspect: str | None = None  #: the call that it came to
+    suspect: str | None = None  #: the key of the call that it came to
     targets_own: bool = False  #: could only be the target's doing
 
 
 def health_after(
-    state: HealthState, outcome: Outcome, call: str, *, probe: bool, now: datetime, jitter: float
+    state: HealthState, outcome: Outcome, call_key: str, *, probe: bool, now: datetime, jitter: float
 ) -> HealthState:
     """Return what is thought after this outcome of this call. `jitter` in [0, 1) spreads the probes."""
     health = state.health
@@ -185,14 +175,14 @@ def health_after(
     forbidden = outcome.name == "misconfigured" and outcome.health_hint == "perhaps_restarting"
     forbidden_since = (health.forbidden_since or now) if forbidden else None
     retry_not_before = _retry_not_before(health, outcome.wait, now)
-    name = _state_after(state, outcome, call, forbidden_for=now - forbidden_since if forbidden_since else None)
+    name = _state_after(state, outcome, call_key, forbidden_for=now - forbidden_since if forbidden_since else None)
     health = replace(health, retry_not_before=retry_not_before, forbidden_since=forbidden_since)
     if name != "open":
         health = _with_next_probe(health, name, outcome.reason, probe=probe, now=now, jitter=jitter)
-    return HealthState(health=health, suspect=call, targets_own=outcome.name in _TARGETS_OWN)
+    return HealthState(health=health, suspect=call_key, targets_own=outcome.name in _TARGETS_OWN)
 
 
-def call_of(delivery: Delivery) -> str:
+def call_key(delivery: Delivery) -> str:
     """Return what is taken for one call; an event without a session is its own."""
     return delivery.event if delivery.session is None else f"{delivery.source} {delivery.session}"
 
@@ -230,14 +220,16 @@ def _retry_not_before(health: TargetHealth, wait: timedelta | None, now: datetim
     return max((at for at in (health.retry_not_before, asked) if at is not None and at > now), default=None)
 
 
-def _state_after(state: HealthState, outcome: Outcome, call: str, *, forbidden_for: timedelta | None) -> TargetState:
+def _state_after(
+    state: HealthState, outcome: Outcome, call_key: str, *, forbidden_for: timedelta | None
+) -> TargetState:
     if outcome.name == "misconfigured" and (forbidden_for is None or forbidden_for >= _FORBIDDEN_FOR):
         return "misconfigured"
     if state.health.state != "open":
         stays = state.health.state == "misconfigured" and outcome.name == "misconfigured"
         return "misconfigured" if stays else "down"
     targets_own = state.targets_own or outcome.name in _TARGETS_OWN
-    again = state.suspect is not None and (state.suspect != call or targets_own)
+    again = state.suspect is not None and (state.suspect != call_key or targets_own)
     return "down" if again else "open"
 
 

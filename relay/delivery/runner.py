@@ -17,11 +17,10 @@ from tenacity.wait import wait_random_exponential
 
 from relay.clock import Clock
 from relay.delivery import retry_policy
-from relay.delivery.retry_policy import Verdict
 from relay.delivery.throttle import Throttle
 from relay.errors import Interrupted, StoreError
 from relay.i18n import Message, said
-from relay.models import Attempt, CallEvent, ClaimedDelivery, Delivery, Exchange, Outcome, ToldCall
+from relay.models import Attempt, CallEvent, ClaimedDelivery, Delivery, Exchange, Outcome, ToldCall, Verdict
 from relay.store import AttemptResult, Store
 from relay.targets.base import Adapter, CallContext
 
@@ -108,10 +107,10 @@ class AttemptRunner:
             return None
         log.info("delivery.expired", **log_fields(delivery))
         reason = retry_policy.expiry(self._config.expire[delivery.kind])
-        verdict = Verdict(
-            state="expired", due_at=now, failures=delivery.failures, unclear=delivery.unclear, reason=reason
+        verdict = Verdict(state="expired", at=now, failures=delivery.failures, unclear=delivery.unclear, reason=reason)
+        return AttemptResult(
+            delivery=delivery, epoch=claimed.epoch, verdict=verdict, remote_id=delivery.remote_id, attempt=None
         )
-        return attempt_result(delivery, claimed.epoch, verdict)
 
     def _skipped_since(self, began: datetime) -> timedelta:
         """Return by how much the clock has jumped forward: the store has moved what waits, not what is under way."""
@@ -169,36 +168,28 @@ def attempt_result(
     delivery: Delivery,
     epoch: int,
     verdict: Verdict,
-    outcome: Outcome | None = None,
-    began: datetime | None = None,
+    outcome: Outcome,
+    began: datetime,
     *,
     took_ms: int = 0,
     call_free_at: datetime | None = None,
 ) -> AttemptResult:
-    """Return the verdict as it is recorded, with the attempt if there was one."""
-    attempt = (
-        None
-        if outcome is None
-        else Attempt(
-            number=delivery.attempts + 1,
-            at=began or verdict.due_at,
-            took_ms=took_ms,
-            status=outcome.status,
-            outcome=outcome.name,
-            reason=outcome.reason,
-            exchanges=outcome.exchanges or None,
-        )
+    """Return the verdict as it is recorded, with the attempt."""
+    attempt = Attempt(
+        number=delivery.attempts + 1,
+        at=began,
+        took_ms=took_ms,
+        status=outcome.status,
+        outcome=outcome.name,
+        reason=outcome.reason,
+        exchanges=outcome.exchanges or None,
     )
+    remote_id = outcome.remote_id or delivery.remote_id
     return AttemptResult(
         delivery=delivery,
         epoch=epoch,
-        state=verdict.state,
-        due_at=verdict.due_at,
-        failures=verdict.failures,
-        unclear=verdict.unclear,
-        delivered_at=verdict.due_at if verdict.state == "delivered" else None,
-        reason=verdict.reason,
-        remote_id=(outcome and outcome.remote_id) or delivery.remote_id,
+        verdict=verdict,
+        remote_id=remote_id,
         attempt=attempt,
         call_free_at=call_free_at,
     )
@@ -215,18 +206,20 @@ def log_fields(delivery: Delivery) -> dict[str, object]:
     }
 
 
-def log_attempt(result: AttemptResult, outcome: Outcome) -> None:
+def log_attempt(result: AttemptResult) -> None:
     """Say what an attempt came to, in one line."""
-    level = log.info if result.state == "delivered" else log.error if result.state in ("dead", "held") else log.warning
-    attempt = result.attempt
+    attempt, state = result.attempt, result.verdict.state
+    if attempt is None:
+        return
+    level = log.info if state == "delivered" else log.error if state in ("dead", "held") else log.warning
     level(
-        f"delivery.{outcome.name}",
+        f"delivery.{attempt.outcome}",
         **log_fields(result.delivery),
-        attempt=attempt.number if attempt else None,
-        status=outcome.status,
-        took_ms=attempt.took_ms if attempt else None,
-        now=result.state,
-        reason=outcome.reason or None,
+        attempt=attempt.number,
+        status=attempt.status,
+        took_ms=attempt.took_ms,
+        now=state,
+        reason=attempt.reason or None,
     )
 
 

@@ -168,8 +168,8 @@ class Throttle:
                 if not permit.is_used:
                     self._bucket.release()
 
-    def record_outcome(self, permit: Permit, outcome: Outcome, call: str) -> tuple[TargetHealth, TargetHealth]:
-        """Learn what the request for this call came to; return the target's health before and after."""
+    def record_outcome(self, permit: Permit, outcome: Outcome, call_key: str) -> tuple[TargetHealth, TargetHealth]:
+        """Learn what the request for the call of this key came to; return the target's health before and after."""
         with self._mutex:
             self._permits.discard(permit)
             before = self.health
@@ -177,7 +177,7 @@ class Throttle:
             self._state = retry_policy.health_after(
                 self._state,
                 outcome,
-                call,
+                call_key,
                 probe=permit.probe,
                 now=self._clock(),
                 jitter=random.random(),  # noqa: S311  it spreads, and protects nothing

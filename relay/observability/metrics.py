@@ -15,7 +15,6 @@ from relay import __version__
 from relay.clock import Clock
 from relay.config import Settings
 from relay.errors import StoreError
-from relay.models import Delivery, Outcome
 from relay.store import AttemptResult, Store
 
 if TYPE_CHECKING:
@@ -65,8 +64,8 @@ def _lives(pid: str) -> bool:
         os.kill(int(pid), 0)
     except (ProcessLookupError, ValueError):
         return False
-    except PermissionError:
-        return True  # somebody else's
+    except PermissionError:  # somebody else's
+        pass
     return True
 
 
@@ -106,27 +105,25 @@ class Metrics:
         self._notifications.labels(source, kind or "none", answer).inc()
         self._ingest.observe(seconds)
 
-    def record_attempt(self, delivery: Delivery, outcome: Outcome, result: AttemptResult) -> None:
-        if not self._is_started:
+    def record_attempt(self, result: AttemptResult) -> None:
+        if not self._is_started or result.attempt is None:
             return
-        self._attempts.labels(delivery.target, outcome.name).inc()
-        if result.delivered_at is not None:
-            delay = (result.delivered_at - min(delivery.age_started_at, delivery.due_at)).total_seconds()
+        delivery, delivered_at = result.delivery, result.verdict.delivered_at
+        self._attempts.labels(delivery.target, result.attempt.outcome).inc()
+        if delivered_at is not None:
+            delay = (delivered_at - min(delivery.age_started_at, delivery.due_at)).total_seconds()
             self._delays.labels(delivery.target).observe(max(delay, 0.0))
 
     def text(self) -> bytes:
         """Return what Prometheus reads: of all processes where they add up, and of the store."""
         from prometheus_client import CollectorRegistry, generate_latest, multiprocess
 
+        counted, stored = self._registry, CollectorRegistry()
         if _DIRECTORY in os.environ:
-            registry = CollectorRegistry()
-            multiprocess.MultiProcessCollector(registry)  # type: ignore[no-untyped-call]  # the library's own
-        else:
-            registry = self._registry
-        counted: bytes = generate_latest(registry)
-        stored = CollectorRegistry()
+            counted = CollectorRegistry()
+            multiprocess.MultiProcessCollector(counted)  # type: ignore[no-untyped-call]  # the library's own
         stored.register(self)
-        return counted + generate_latest(stored)
+        return generate_latest(counted) + generate_latest(stored)
 
     # --- what the store says: right whichever process is asked
 
@@ -143,22 +140,19 @@ class Metrics:
     def _of_store(self) -> Iterator[GaugeMetricFamily]:
         now, store = self._clock(), self._store
         names = store.queries.target_names(self._settings.targets)
-        figures = {name: store.queries.target_figures(name, now) for name in names}
-        oldest = {name: each.oldest_due_at or now for name, each in figures.items()}
-        delays = {name: max((now - at).total_seconds(), 0.0) for name, at in oldest.items()}
-        states = {(name, state): each.state == state for name, each in figures.items() for state in _STATES}
+        figures = [store.queries.target_figures(name, now) for name in names]
+        delays = {each.name: max((now - (each.oldest_due_at or now)).total_seconds(), 0.0) for each in figures}
+        states = {(each.name, state): each.state == state for each in figures for state in _STATES}
         last_at = {name: store.queries.taken_since(name, now)[1] for name in self._settings.sources}
         last = {name: at.timestamp() for name, at in last_at.items() if at is not None}
-        size = float(store.database.size_bytes())
-        backlog = {name: each.due for name, each in figures.items()}
-        dead = {name: each.dead for name, each in figures.items()}
+        backlog, dead = ({each.name: getattr(each, key) for each in figures} for key in ("due", "dead"))
         yield _gauge("relay_backlog", "Deliveries that wait.", backlog, "target")
         yield _gauge("relay_oldest_due_seconds", "For how long the oldest is due.", delays, "target")
         yield _gauge("relay_dead", "Dead and held deliveries.", dead, "target")
         yield _gauge("relay_target_state", "1 for the state that a target is in.", states, "target", "state")
         yield _gauge("relay_quarantined", "Events that wait to be mended.", {(): store.pages.quarantined()})
         yield _gauge("relay_last_notification_timestamp_seconds", "When a source last sent one.", last, "source")
-        yield _gauge("relay_database_bytes", "The size of the database.", {(): size})
+        yield _gauge("relay_database_bytes", "The size of the database.", {(): store.database.size_bytes()})
 
 
 def _gauge(name: str, meaning: str, values: Mapping[Any, float], *labels: str) -> GaugeMetricFamily:

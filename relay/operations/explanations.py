@@ -24,7 +24,7 @@ class Explanation(Struct, frozen=True):
     takes: bool  #: does it get events like this one?
     rule: int | None  #: which of the source's rules decided, from 1
     why: str
-    settings: JSONDict  #: what a rule sets for this call at a CRM
+    settings: JSONDict = {}  #: what a rule sets for this call at a CRM
 
 
 def explain(relay: Relay, event: Event) -> list[Explanation]:
@@ -32,7 +32,7 @@ def explain(relay: Relay, event: Event) -> list[Explanation]:
     source = relay.settings.sources.get(event.source)
     if source is None or event.call is None:
         return []
-    history = relay.store.calls.history_of_event(event) or (event.call,)
+    history = relay.store.calls.history(event) or (event.call,)
     return [_explain(relay, source.rules, name, event.call, history) for name in source.targets]
 
 
@@ -41,16 +41,11 @@ def _explain(
 ) -> Explanation:
     target = relay.settings.targets[name]
     if call.kind not in target.events:
-        return Explanation(
-            name,
-            False,
-            None,
-            Message("it takes no %(kind)s; events of the target names those it takes", kind=call.kind),
-            {},
-        )
+        why = Message("it takes no %(kind)s; events of the target names those it takes", kind=call.kind)
+        return Explanation(name, False, None, why)
     decision = routing.decide(rules, name, routing.facts((call,)))
     if not decision.takes:
-        return Explanation(name, False, decision.number, _words(decision), {})
+        return Explanation(name, False, decision.number, _words(decision))
     of_call = routing.decide(rules, name, routing.facts(history))  # the settings go by all notifications of the call
     sets = of_call.rule.settings if of_call.rule is not None and isinstance(target, CrmTarget) else {}
     decided = of_call if sets else decision

@@ -6,18 +6,18 @@ import re
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
-from msgspec import Struct, structs
+from msgspec import Struct
 
 from relay.clock import to_utc
 from relay.config.types import duration
 from relay.errors import NotFound
 from relay.i18n import Message
-from relay.models import DEAD_LETTERS, Delivery, Event
+from relay.models import Delivery, DeliveryState, Event
 from relay.store import Selection
 from relay.wiring import Relay
 
-REPLAYABLE = ("due", "delivered", "dead", "held", "expired", "discarded")
-DISCARDABLE = ("due", "dead", "held", "expired")
+REPLAYABLE: tuple[DeliveryState, ...] = ("due", "delivered", "dead", "held", "expired", "discarded")
+DISCARDABLE: tuple[DeliveryState, ...] = ("due", "dead", "held", "expired")
 
 
 class Chosen(Struct, frozen=True):
@@ -53,15 +53,14 @@ def refuse_unknown(relay: Relay, target: str | None, source: str | None) -> None
         raise NotFound("there is no source %(name)s; there are: %(names)s", name=source, names=names)
 
 
-def choose(relay: Relay, filters: Selection, allowed: tuple[str, ...]) -> Chosen:
+def choose(relay: Relay, filters: Selection, allowed: tuple[DeliveryState, ...]) -> Chosen:
     """Return what is in an allowed state; without states in the filters the dead-letter queue.
 
     Raises ValueError for states of which none is allowed, NotFound where IDs choose nothing.
     """
     for id in filters.ids:
         relay.store.queries.event(id)  # raises NotFound
-    states = tuple(state for state in filters.states if state in allowed or state == "quarantined")
-    if filters.states and not states:
+    if filters.states and not {*allowed, "quarantined"}.intersection(filters.states):
         raise ValueError(
             Message(
                 "what is %(states)s cannot be taken; only %(allowed)s",
@@ -69,11 +68,10 @@ def choose(relay: Relay, filters: Selection, allowed: tuple[str, ...]) -> Chosen
                 allowed=", ".join(allowed),
             )
         )
-    chosen = structs.replace(filters, states=states or (*DEAD_LETTERS, "quarantined"))
-    deliveries = list(relay.store.queries.deliveries(chosen)) if chosen.delivery_states() else []
-    quarantined: list[Event] = []
-    if "quarantined" in chosen.states and chosen.target is None:
-        quarantined = list(relay.store.queries.events(structs.replace(chosen, states=("quarantined",))))
-    if filters.ids and not deliveries and not quarantined:
+    letters = list(relay.store.queries.letters(filters, allowed))
+    if filters.ids and not letters:
         raise NotFound("none of it is in the dead-letter queue; name the --state to take it all the same")
-    return Chosen(deliveries, quarantined)
+    return Chosen(
+        [letter for letter in letters if isinstance(letter, Delivery)],
+        [letter for letter in letters if isinstance(letter, Event)],
+    )

@@ -10,7 +10,6 @@ from datetime import datetime
 from zoneinfo import ZoneInfo
 
 from relay.calls.missed_calls import MissedCall, missed_calls
-from relay.clock import iso
 from relay.i18n import age, gettext, moment, ngettext
 from relay.operations.serializers import JSONDict
 from relay.wiring import Relay
@@ -45,17 +44,23 @@ def heads() -> tuple[str, ...]:
     return gettext("Began"), gettext("Client"), gettext("Line"), gettext("Employee"), gettext("What became of it")
 
 
+def row(call: MissedCall, zone: ZoneInfo, now: datetime) -> tuple[str, ...]:
+    """Return what stands under them."""
+    client, line, employee = call.client or "", call.line or "", call.employee or ""
+    return moment(call.began_at, zone), client, line, employee, became(call, now)
+
+
 def record(call: MissedCall) -> JSONDict:
     reached = call.reached
     return {
         "source": call.source,
         "session": call.session,
-        "began_at": iso(call.began_at),
+        "began_at": call.began_at,
         "client": call.client,
         "line": call.line,
         "employee": call.employee,
         "tries": call.tries,
-        "reached_at": reached and iso(reached.at),
+        "reached_at": reached and reached.at,
         "reached_by": reached and reached.employee,
         "reached_in": reached and reached.session,
         "called_back": reached is not None and reached.is_call_back,
@@ -69,12 +74,7 @@ def as_csv(calls: Iterable[MissedCall], zone: ZoneInfo, now: datetime) -> str:
     more = (gettext("Reached at"), gettext("Reached by"), gettext("Source"), gettext("Call"))
     writer.writerow((*heads(), *more))
     for call in calls:
-        reached = (moment(call.reached.at, zone), call.reached.employee) if call.reached else ("", "")
-        row = (moment(call.began_at, zone), call.client, call.line, call.employee, became(call, now), *reached)
-        writer.writerow([_cell(value) for value in (*row, call.source, call.session)])
+        reached = (moment(call.reached.at, zone), call.reached.employee or "") if call.reached else ("", "")
+        cells = (*row(call, zone, now), *reached, call.source, call.session)
+        writer.writerow([f"'{cell}" if _FORMULA.match(cell) else cell for cell in cells])
     return "\ufeff" + text.getvalue()
-
-
-def _cell(value: str | None) -> str:
-    text = value or ""
-    return f"'{text}" if _FORMULA.match(text) else text

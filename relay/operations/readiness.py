@@ -6,20 +6,23 @@ from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from datetime import datetime, timedelta
+from typing import TypeVar
 
 from msgspec.structs import replace
 
 from relay import config, targets
 from relay.clock import Clock
-from relay.config import OneCTarget, Settings, Source, Target
+from relay.config import ClickToCall, OneCTarget, Report, Settings, Source, Target
 from relay.errors import StoreError
 from relay.i18n import Message, gettext, join, said
 from relay.models import Outcome
 from relay.reports.report_call import CALL_FIELDS, LEG_FIELDS, write_time
 from relay.store import Store
 from relay.uis_api.call_api import CallApi
-from relay.uis_api.data_api import DataApi
+from relay.uis_api.data_api import Account, DataApi
 from relay.uis_api.json_rpc import ApiError
+
+Hasty = TypeVar("Hasty", Target, Report, ClickToCall)
 
 _WORKERS = 1  # `relay work` beside the web processes
 _PUSH_WAITS = timedelta(seconds=300)  # the time-out in the receiver's source
@@ -29,7 +32,7 @@ _ASKED_FOR = timedelta(hours=1)  # of the report: what matters is whether it may
 
 def remarks(settings: Settings) -> list[str]:
     """Return what is allowed but unwise."""
-    remarks = config.warnings(settings)
+    remarks = [*config.warnings(settings)]
     for name, target in settings.targets.items():
         if config.is_sandbox(target):
             remarks.append(Message("targets.%(name)s is the sandbox: calls end nowhere", name=name))
@@ -71,39 +74,41 @@ def database_remarks(store: Store, now: datetime, environ: Mapping[str, str]) ->
         return [said(exc)]
 
 
-def ask_targets(
+def ask_all(
     settings: Settings, store: Store, clock: Clock, patience: timedelta = timedelta.max
 ) -> Iterator[tuple[str, Outcome]]:
-    """Ask each target whether it would take a delivery, several at once; none for longer than the patience."""
+    """Ask each target, and UIS for each source's report and calls; none for longer than the patience."""
+    yield from _ask_targets(settings, store, clock, patience)
+    for source in settings.sources.values():
+        if source.report is not None:
+            with closing(DataApi(_hasty(source.report, patience), clock, Account())) as api:
+                yield (
+                    gettext("%(source)s, UIS's report of calls", source=source.name),
+                    _ask_report(api, source, clock()),
+                )
+    yield from ask_calls(settings, clock, patience)
+
+
+def _hasty(config: Hasty, patience: timedelta) -> Hasty:
+    return replace(config, timeout=min(config.timeout, patience))
+
+
+def _ask_targets(settings: Settings, store: Store, clock: Clock, patience: timedelta) -> Iterator[tuple[str, Outcome]]:
+    """Ask each target whether it would take a delivery, several at once."""
 
     def ask(target: Target) -> Outcome:
-        hasty = replace(target, timeout=min(target.timeout, patience))
-        adapter = targets.build(hasty, clock, store.token_store(target.name))
-        try:
+        with closing(targets.build(_hasty(target, patience), clock, store.token_store(target.name))) as adapter:
             return adapter.check()
-        finally:
-            adapter.close()
 
     with ThreadPoolExecutor(min(_TOGETHER, len(settings.targets) or 1)) as pool:
         yield from zip(settings.targets, pool.map(ask, settings.targets.values()), strict=True)
-
-
-def ask_reports(settings: Settings, clock: Clock, patience: timedelta = timedelta.max) -> Iterator[tuple[str, Outcome]]:
-    """Ask UIS for each source's report of calls, as a run does; what the key may not see beside it, the reason says."""
-    for source in settings.sources.values():
-        if source.report is not None:
-            hasty = replace(source.report, timeout=min(source.report.timeout, patience))
-            with closing(DataApi(hasty, clock, {})) as api:
-                name = gettext("%(source)s, UIS's report of calls", source=source.name)
-                yield name, _ask_report(api, source, clock())
 
 
 def ask_calls(settings: Settings, clock: Clock, patience: timedelta = timedelta.max) -> Iterator[tuple[str, Outcome]]:
     """Ask UIS whether the key of each source's calls is good; places none."""
     for source in settings.sources.values():
         if source.calls is not None:
-            hasty = replace(source.calls, timeout=min(source.calls.timeout, patience))
-            with closing(CallApi(hasty, clock)) as api:
+            with closing(CallApi(_hasty(source.calls, patience), clock)) as api:
                 name = gettext("%(source)s, calls by a click", source=source.name)
                 try:
                     yield name, Outcome(name="delivered", reason=api.check())
@@ -112,10 +117,8 @@ def ask_calls(settings: Settings, clock: Clock, patience: timedelta = timedelta.
 
 
 def _ask_report(api: DataApi, source: Source, now: datetime) -> Outcome:
-    span = {
-        "date_from": write_time(now - _ASKED_FOR, source.timezone),
-        "date_till": write_time(now, source.timezone),
-    }
+    """Ask for the report of calls, as a run does; what the key may not see beside it, the reason says."""
+    span = {"date_from": write_time(now - _ASKED_FOR, source.timezone), "date_till": write_time(now, source.timezone)}
     try:
         remarks = [_zone_remark(api.timezone(), source)]
         next(api.rows("get.calls_report", span, fields=CALL_FIELDS), None)

@@ -1,11 +1,13 @@
-"""Records of events, deliveries and attempts: objects with the fixed keys that the outside knows."""
+"""Records of events, deliveries and attempts, with the fixed keys that the outside knows; exchanges as text."""
 
 from __future__ import annotations
 
+import shlex
 from typing import Any
 
-from relay.clock import iso
-from relay.models import Attempt, Delivery, Event, Exchange
+from msgspec import Struct
+
+from relay.models import UNFINISHED, Attempt, Delivery, Event, Exchange
 from relay.uis.parser import decode
 from relay.uis.rendering import as_record
 
@@ -14,45 +16,28 @@ JSONDict = dict[str, Any]
 
 def event_record(event: Event) -> JSONDict:
     return {
-        "id": event.id,
-        "source": event.source,
-        "endpoint": event.endpoint,
-        "kind": event.kind,
-        "state": event.state,
-        "session": event.session,
-        "received_at": iso(event.received_at),
-        "problem": event.problem,
-        "notes": list(event.notes),
-        "repeats": [iso(at) for at in event.duplicate_times],
+        **fields(event, "id", "source", "endpoint", "kind", "state", "session", "received_at", "problem", "notes"),
+        "repeats": event.duplicate_times,
         "call": None if event.call is None else as_record(event.call),
     }
 
 
 def delivery_record(delivery: Delivery) -> JSONDict:
     return {
-        "id": delivery.id,
-        "event": delivery.event,
-        "target": delivery.target,
-        "kind": delivery.kind,
-        "session": delivery.session,
-        "state": delivery.state,
-        "attempts": delivery.attempts,
-        "due_at": iso(delivery.due_at) if delivery.state in ("due", "sending") else None,
-        "delivered_at": iso(delivery.delivered_at),
-        "reason": delivery.reason,
+        **fields(delivery, "id", "event", "target", "kind", "session", "state", "attempts"),
+        "due_at": delivery.due_at if delivery.state in UNFINISHED else None,
+        **fields(delivery, "delivered_at", "reason"),
         "remote": delivery.remote_id,
     }
 
 
 def attempt_record(attempt: Attempt) -> JSONDict:
-    return {
-        "number": attempt.number,
-        "at": iso(attempt.at),
-        "took_ms": attempt.took_ms,
-        "status": attempt.status,
-        "outcome": attempt.outcome,
-        "reason": attempt.reason,
-    }
+    return fields(attempt, "number", "at", "took_ms", "status", "outcome", "reason")
+
+
+def fields(value: Struct, *names: str) -> JSONDict:
+    """Return some fields of a value by their names."""
+    return {name: getattr(value, name) for name in names}
 
 
 def request_text(exchange: Exchange) -> str:
@@ -70,6 +55,19 @@ def answer_text(exchange: Exchange) -> str:
     return "\n".join([*lines, "", exchange.answer] if exchange.answer else lines)
 
 
+def curl_command(exchange: Exchange) -> str | None:
+    """Return the command, secrets left out as in the exchange; None where a part of it is not kept."""
+    if exchange.is_cut or not exchange.headers:  # of an exchange of tokens there is the address alone
+        return None
+    options = [
+        f"-H {shlex.quote(f'{name}: {value}')}"
+        for name, value in exchange.headers.items()
+        if name.lower() != "content-length"  # which curl finds out by itself
+    ]
+    body = [f"--data-binary {shlex.quote(exchange.body)}"] if exchange.body else []
+    return " \\\n  ".join([f"curl -i -X {exchange.method} {shlex.quote(exchange.url)}", *options, *body])
+
+
 def dead_letter_record(letter: Delivery | Event) -> JSONDict:
     """Return a dead or held delivery, or a quarantined event in the same shape."""
     if isinstance(letter, Delivery):
@@ -78,9 +76,7 @@ def dead_letter_record(letter: Delivery | Event) -> JSONDict:
         "id": letter.id,
         "event": letter.id,
         "target": None,
-        "kind": letter.kind,
-        "session": letter.session,
-        "state": letter.state,
+        **fields(letter, "kind", "session", "state"),
         "attempts": 0,
         "due_at": None,
         "delivered_at": None,
@@ -96,7 +92,7 @@ def whole_record(event: Event, deliveries: list[tuple[Delivery, list[Attempt]]])
         "raw": text(event.raw),
         "edited": None if event.edited is None else text(event.edited),
         "deliveries": [
-            {**delivery_record(delivery), "attempts": [attempt_record(attempt) for attempt in attempts]}
+            {**delivery_record(delivery), "attempts": list(map(attempt_record, attempts))}
             for delivery, attempts in deliveries
         ],
     }

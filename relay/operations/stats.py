@@ -7,10 +7,10 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 
 from msgspec import Struct
+from msgspec.structs import replace
 
-from relay.clock import iso
 from relay.i18n import Message, join
-from relay.operations.serializers import JSONDict
+from relay.operations.serializers import JSONDict, fields
 from relay.store import TargetFigures
 from relay.wiring import Relay
 
@@ -32,23 +32,34 @@ def percentile(spans: Sequence[timedelta], percent: int) -> timedelta:
     return sorted(spans)[max(0, math.ceil(len(spans) * percent / 100) - 1)]
 
 
-def targets(relay: Relay, since: datetime, only: str | None = None) -> Iterator[JSONDict]:
-    """Yield an object for each target, configured or removed; `delivered_24h` counts from `since`."""
+class SourceStats(Struct, frozen=True, kw_only=True):
+    """How a source is doing; the fields are the keys of its record."""
+
+    source: str
+    taken_24h: int
+    last_taken_at: datetime | None
+    refused_24h: dict[str, int]  #: by status
+
+
+def targets(relay: Relay, since: datetime, only: str | None = None) -> Iterator[TargetFigures]:
+    """Yield each target, configured or removed; what was delivered counts from `since`."""
     configured = relay.settings.targets
     for name in relay.store.queries.target_names(configured):
         if only in (None, name):
             figures = relay.store.queries.target_figures(name, since)
-            yield {
-                "target": name,
-                "kind": configured[name].kind if name in configured else None,
-                "state": figures.state if name in configured else "removed",
-                "reason": _reason(figures, relay.clock()),
-                "due": figures.due,
-                "oldest_due_at": iso(figures.oldest_due_at),
-                "delivered_24h": figures.delivered,
-                "dead": figures.dead,
-                "last_error": figures.last_error,
-            }
+            state = figures.state if name in configured else "removed"
+            yield replace(figures, state=state, reason=_reason(figures, relay.clock()))
+
+
+def target_record(relay: Relay, figures: TargetFigures) -> JSONDict:
+    target = relay.settings.targets.get(figures.name)
+    return {
+        "target": figures.name,
+        "kind": None if target is None else target.kind,
+        **fields(figures, "state", "reason", "due", "oldest_due_at"),
+        "delivered_24h": figures.delivered,
+        **fields(figures, "dead", "last_error"),
+    }
 
 
 def _reason(figures: TargetFigures, now: datetime) -> str | None:
@@ -58,10 +69,10 @@ def _reason(figures: TargetFigures, now: datetime) -> str | None:
     return join(figures.reason or "", pause) or None
 
 
-def sources(relay: Relay, since: datetime, only: str | None = None) -> Iterator[JSONDict]:
-    """Yield an object for each configured source; what is counted counts from `since`."""
-    refused = relay.store.inbox.rejected_since(list(relay.settings.sources), since)
+def sources(relay: Relay, since: datetime, only: str | None = None) -> Iterator[SourceStats]:
+    """Yield each configured source; what is counted counts from `since`."""
+    refused = relay.store.inbox.rejected_since(relay.settings.sources, since)
     for name in relay.settings.sources:
         if only in (None, name):
             taken, last = relay.store.queries.taken_since(name, since)
-            yield {"source": name, "taken_24h": taken, "last_taken_at": iso(last), "refused_24h": refused.get(name, {})}
+            yield SourceStats(source=name, taken_24h=taken, last_taken_at=last, refused_24h=refused[name])

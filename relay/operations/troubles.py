@@ -11,13 +11,12 @@ from datetime import datetime, timedelta
 from msgspec import Struct
 from msgspec.structs import replace
 
-from relay.alerts.evaluate import Condition, Snapshot, TargetStatus, conditions
+from relay.alerts.evaluate import Condition, conditions
 from relay.alerts.messages import sentences, waiting
-from relay.alerts.snapshot import source_statuses
 from relay.clock import EPOCH
 from relay.errors import StoreError
 from relay.i18n import gettext, moment, ngettext
-from relay.operations.serializers import JSONDict
+from relay.store import TargetFigures
 from relay.wiring import Relay
 
 _RANKS = (
@@ -48,10 +47,12 @@ class Trouble(Struct, frozen=True):
     reason: str | None = None  #: in the words of the target
 
 
-def troubles(relay: Relay, targets: Sequence[JSONDict]) -> list[Trouble]:
-    """Return what is wrong, of targets by the records of `stats.targets`."""
+def troubles(relay: Relay, targets: Sequence[TargetFigures]) -> list[Trouble]:
     now = relay.clock()
-    known = conditions(_snapshot(relay, targets, now), replace(relay.settings.alerts, down_for=timedelta(0)))
+    # as if it had been watched for ever; a source that never sent is no trouble yet
+    seen = relay.alerts.collector.look(targets, now, now)
+    seen = replace(seen, targets=tuple(replace(target, open_since=EPOCH) for target in seen.targets))
+    known = conditions(seen, replace(relay.settings.alerts, down_for=timedelta(0)))
     present = [
         *(_of_condition(relay, condition) for condition in known if condition.kind in _RANKS),
         *_of_targets(targets),
@@ -62,50 +63,19 @@ def troubles(relay: Relay, targets: Sequence[JSONDict]) -> list[Trouble]:
     return sorted(present, key=lambda trouble: _RANKS.index(trouble.kind))
 
 
-def _snapshot(relay: Relay, targets: Sequence[JSONDict], now: datetime) -> Snapshot:
-    """Return what alerts would see, as if it had been watched for ever; a source that never sent is no trouble yet."""
-    return Snapshot(
-        now=now,
-        targets=tuple(_target_status(relay, record) for record in targets if record["state"] != "removed"),
-        sources=source_statuses(relay.settings, relay.store, now, now),
-        dead={record["target"]: record["dead"] for record in targets},
-        unreadable=relay.store.pages.quarantined(),
-        missed=relay.alerts.waiting.since(now),
-        token_ends=relay.token_ends,
-        free_bytes=relay.store.database.free_bytes(),
-    )
-
-
-def _target_status(relay: Relay, record: JSONDict) -> TargetStatus:
-    name, is_unwell = record["target"], record["state"] in ("down", "misconfigured")
-    return TargetStatus(
-        name=name,
-        state=record["state"],
-        reason=record["reason"],
-        since=relay.store.targets.health(name).since if is_unwell else None,
-        open_since=EPOCH,
-        due=record["due"],
-        oldest_due_at=_moment(record["oldest_due_at"]),
-    )
-
-
-def _moment(text: str | None) -> datetime | None:
-    return None if text is None else datetime.fromisoformat(text)
-
-
 def _of_condition(relay: Relay, condition: Condition) -> Trouble:
     since = moment(condition.since, condition.zone or relay.settings.timezone)
     sentence, advice = sentences(condition, since)
     return Trouble(condition.kind, condition.name, sentence, advice, condition.reason or None)
 
 
-def _of_targets(targets: Sequence[JSONDict]) -> Iterator[Trouble]:
-    for record in targets:
-        name, count = record["target"], record["due"]
-        if record["state"] == "paused":
+def _of_targets(targets: Sequence[TargetFigures]) -> Iterator[Trouble]:
+    for target in targets:
+        name, count = target.name, target.due
+        if target.state == "paused":
             sentence = waiting(gettext("%(name)s is paused", name=name), count)
             yield Trouble("paused", name, sentence, gettext("What comes is kept until you resume."))
-        elif record["state"] == "removed" and count:
+        elif target.state == "removed" and count:
             sentence = waiting(gettext("%(name)s is not in the configuration any more", name=name), count)
             advice = gettext("Move them to another target: relay replay --target %(name)s --to TARGET", name=name)
             yield Trouble("removed", name, sentence, advice)

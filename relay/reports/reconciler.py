@@ -6,9 +6,10 @@ A run is idempotent: it looks at a window that overlaps the one before, and what
 from __future__ import annotations
 
 import contextlib
-import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
+from functools import partial
+from typing import TypeVar
 from zoneinfo import ZoneInfo
 
 import structlog
@@ -19,14 +20,18 @@ from relay.clock import Clock
 from relay.config import Report, Settings, Source
 from relay.errors import MalformedEvent, RelayError
 from relay.i18n import Message, said
-from relay.ingest.service import Intake
+from relay.intake.service import Intake
+from relay.periodic import Periodic
 from relay.reports import report_call
 from relay.reports.report_call import CALL_FIELDS, LEG_FIELDS, ReportCall, Row
-from relay.store import KnownCall, ReportState, Store
-from relay.uis_api.data_api import DataApi, TooManyRows, least_interval
-from relay.uis_api.json_rpc import ApiError, Limits
+from relay.store import ReportState, Store
+from relay.uis import phones
+from relay.uis_api.data_api import Account, DataApi, TooManyRows, least_interval
+from relay.uis_api.json_rpc import ApiError
 
 log = structlog.get_logger("relay.reports")
+
+T = TypeVar("T")
 
 BROUGHT = Message("UIS's report of calls: its notification never came")
 _SHORTEST = timedelta(seconds=2)  # UIS knows seconds alone
@@ -37,19 +42,16 @@ _MENDED_AFTER = timedelta(hours=1)  # a report that is misconfigured is asked fo
 _RETENTION_MARGIN = timedelta(hours=1)
 _AGAIN_AFTER = timedelta(minutes=1)
 _LONGEST_WAIT = timedelta(hours=25)  # until the day's requests are counted anew
-_EXTENSIONS_FOR = timedelta(days=1)
 _LEGS_AT_ONCE = 100  # sessions in one question
-_TICK_S = 1.0
 
-Progress = Callable[[int], None]
-"""Is told of each call that was compared."""
+Progress = Callable[[int], None]  # is told how many calls were compared
 
 
 class Missing(Struct, frozen=True):
     """A call of the report that the store did not have, or that lacked its recording."""
 
     call: ReportCall
-    event: str | None  #: what brought it; None in a dry run, and where somebody else was quicker
+    event: str | None = None  #: what brought it; None in a dry run, and where somebody else was quicker
     is_record: bool = False
 
 
@@ -64,22 +66,13 @@ class Reconciler:
     """Reads the report of one source. Not for several threads at once."""
 
     def __init__(
-        self, source: Source, report: Report, store: Store, intake: Intake, clock: Clock, limits: dict[str, Limits]
+        self, source: Source, report: Report, store: Store, intake: Intake, clock: Clock, account: Account
     ) -> None:
-        self._source, self._report = source, report
+        self._source, self._report, self.account = source, report, account
         self._store, self._intake, self._clock = store, intake, clock
-        self._api = DataApi(report, clock, limits)
+        self._api = DataApi(report, clock, account)
         self._zone: ZoneInfo | None = None
-        self._extensions: dict[str, str] = {}
-        self._extensions_end: datetime | None = None
         self._unreadable: dict[str, str] = {}  # what was wrong with rows of the last run, by session
-
-    @property
-    def limits(self) -> Limits | None:
-        return self._api.limits
-
-    def close(self) -> None:
-        self._api.close()
 
     def zone(self) -> ZoneInfo:
         """Return the account's time zone: the report's times are in it. Raises ApiError."""
@@ -114,14 +107,20 @@ class Reconciler:
         for first, last in report_call.windows(since, until, _LONGEST):
             calls = self._calls(first, last)
             known = self._store.reports.known(self._source.name, [call.session for call in calls])
-            unknown = [call for call in calls if not known.get(call.session, KnownCall(False, False)).has_end]
-            missing += self._bring(unknown, dry_run=dry_run)
-            for call in calls:
-                if self._waits_for_record(call, known.get(call.session)):
-                    event = self._accept(call, report_call.recorded(call), dry_run)
-                    missing.append(Missing(call, event, is_record=True))
-                compared += 1
+            fresh = self._clock() - _RECORDS_FOR - self._report.settle
+            ended = {session for session, of_store in known.items() if of_store.has_end}
+            lack = {session for session, of_store in known.items() if of_store.has_end and not of_store.has_record}
+            unknown = [call for call in calls if call.session not in ended]
+            recent = [call for call in calls if call.session in lack and call.ended_at >= fresh]
+            without_record = [call for call in recent if call.has_record]
+            compared += len(calls)
+            progress(len(calls) - len(unknown))
+            for each in map(Missing, unknown) if dry_run else self._bring(unknown):
+                missing.append(each)
                 progress(1)
+            for call in without_record:
+                event = None if dry_run else self._accept(call, report_call.recorded(call))
+                missing.append(Missing(call, event, is_record=True))
         for session, problem in self._unreadable.items():
             if session not in told:  # it stands in the report for as long as the window
                 log.warning("report.row_left_out", source=self._source.name, session=session, problem=problem)
@@ -146,8 +145,8 @@ class Reconciler:
             return list({call.session: call for call in halves}.values())
         calls = [call for row in rows if (call := self._read(row, zone)) is not None]
         settled = self._clock() - self._report.settle
-        left_out = {_digits(line) for line in self._report.skip_lines}
-        chosen = [call for call in calls if call.ended_at <= settled and _digits(call.line) not in left_out]
+        left_out = {phones.digits(line) for line in self._report.skip_lines}
+        chosen = [call for call in calls if call.ended_at <= settled and phones.digits(call.line) not in left_out]
         return list({call.session: call for call in chosen}.values())
 
     def _read(self, row: Row, zone: ZoneInfo) -> ReportCall | None:
@@ -157,26 +156,14 @@ class Reconciler:
             self._unreadable[str(row.get("id"))[:100]] = said(exc)
             return None
 
-    def _waits_for_record(self, call: ReportCall, known: KnownCall | None) -> bool:
-        is_fresh = self._clock() - call.ended_at <= _RECORDS_FOR + self._report.settle
-        return is_fresh and call.has_record and known is not None and known.has_end and not known.has_record
+    def _bring(self, calls: Sequence[ReportCall]) -> Iterator[Missing]:
+        legs = self._legs(calls)
+        extensions: Mapping[str, str] = _if_allowed(self._api.extensions, {}) if calls else {}
+        for call in calls:
+            yield Missing(call, self._accept(call, report_call.finished(call, legs.get(call.session, ()), extensions)))
 
-    def _bring(self, calls: Sequence[ReportCall], *, dry_run: bool) -> Iterable[Missing]:
-        if dry_run or not calls:
-            return [Missing(call, None) for call in calls]
-        legs, extensions = self._legs(calls), self._extensions_of_employees()
-        return [
-            Missing(
-                call,
-                self._accept(call, report_call.finished(call, legs.get(call.session, ()), extensions), dry_run=False),
-            )
-            for call in calls
-        ]
-
-    def _accept(self, call: ReportCall, body: bytes, dry_run: bool) -> str | None:
+    def _accept(self, call: ReportCall, body: bytes) -> str | None:
         """Return the event that was stored; None where there is none."""
-        if dry_run:
-            return None
         try:
             receipt = self._intake.accept_reported(self._source, body, BROUGHT)
         except MalformedEvent as exc:
@@ -188,88 +175,71 @@ class Reconciler:
         return receipt.event
 
     def _legs(self, calls: Sequence[ReportCall]) -> dict[str, list[Row]]:
-        """Return who was rung, by session; nothing where the key may not see it: the report alone will do then."""
+        """Return who was rung, by session."""
         legs: dict[str, list[Row]] = {}
-        zone = self.zone()
         for start in range(0, len(calls), _LEGS_AT_ONCE):
-            some = calls[start : start + _LEGS_AT_ONCE]
+            some, zone = calls[start : start + _LEGS_AT_ONCE], self.zone()
             params = {
                 "date_from": report_call.write_time(min(call.began_at for call in some), zone),
                 "date_till": report_call.write_time(max(call.ended_at for call in some) + timedelta(seconds=1), zone),
-                "filter": {
-                    "field": "call_session_id",
-                    "operator": "in",
-                    "value": [call.number for call in some],
-                },
+                "filter": {"field": "call_session_id", "operator": "in", "value": [call.number for call in some]},
             }
-            try:
-                for row in self._api.rows("get.call_legs_report", params, fields=LEG_FIELDS):
-                    legs.setdefault(str(row.get("call_session_id")), []).append(row)
-            except ApiError as exc:
-                if exc.state == "later":
-                    raise
-                return legs
+            rows = self._api.rows("get.call_legs_report", params, fields=LEG_FIELDS)
+            seen: list[Row] = _if_allowed(partial(list, rows), [])
+            for row in seen:
+                legs.setdefault(str(row.get("call_session_id")), []).append(row)
         return legs
 
-    def _extensions_of_employees(self) -> dict[str, str]:
-        """Return them as they were within the last day; none where the key may not see employees."""
-        now = self._clock()
-        if self._extensions_end is None or now >= self._extensions_end:
-            try:
-                self._extensions = self._api.extensions()
-            except ApiError as exc:
-                if exc.state == "later":
-                    raise
-            self._extensions_end = now + _EXTENSIONS_FOR
-        return self._extensions
+
+def _if_allowed(ask: Callable[[], T], otherwise: T) -> T:
+    """Return what UIS answers; something else where the key may not see it: the report alone will do then."""
+    try:
+        return ask()
+    except ApiError as exc:
+        if exc.state == "later":
+            raise
+        return otherwise
 
 
-def _digits(number: str) -> str:
-    return "".join(filter(str.isdigit, number))
-
-
-def reconcilers(settings: Settings, store: Store, intake: Intake, clock: Clock) -> dict[str, Reconciler]:
-    """Return one for each source that has a report; those with one key share its limits."""
-    limits: dict[str, Limits] = {}
-    return {
-        name: Reconciler(source, source.report, store, intake, clock, limits)
-        for name, source in settings.sources.items()
-        if source.report is not None
-    }
-
-
-class ReportLoop:
+class ReportLoop(Periodic):
     """Runs each source's reconciler when it is time, in the process that is on duty. A source's trouble is its own."""
 
+    name, every_s, fault = "reports", 1.0, "report.failed"
+
     def __init__(
-        self, settings: Settings, store: Store, intake: Intake, clock: Clock, is_on_duty: Callable[[], bool]
+        self,
+        settings: Settings,
+        store: Store,
+        intake: Intake,
+        clock: Clock,
+        is_on_duty: Callable[[], bool],
+        accounts: Mapping[str, Account],
     ) -> None:
+        super().__init__()
         self._settings, self._store, self._clock, self._is_on_duty = settings, store, clock, is_on_duty
-        self._reconcilers = reconcilers(settings, store, intake, clock)
+        self.reconcilers = {
+            name: Reconciler(source, source.report, store, intake, clock, accounts[source.report.key])
+            for name, source in settings.sources.items()
+            if source.report is not None
+        }
         self._due: dict[str, datetime] = {}
-        self._stopping = threading.Event()
 
-    def start(self) -> None:
-        if self._reconcilers:
-            threading.Thread(target=self._run, name="reports", daemon=True).start()
+    def is_wanted(self) -> bool:
+        return bool(self.reconcilers)
 
-    def stop_soon(self) -> None:
-        self._stopping.set()
+    def step(self) -> None:
+        if self._is_on_duty():
+            self.run_due()
 
     def run_due(self) -> None:
         """Read the reports whose time has come."""
-        for name, reconciler in self._reconcilers.items():
-            if self._stopping.is_set():
+        for name, reconciler in self.reconcilers.items():
+            if self.stopping.is_set():
                 return
             now = self._clock()
             due = self._due.get(name, now)
             if now >= due or due - now > _LONGEST_WAIT:  # the clock has been put back
                 self._due[name] = now + self._run_one(self._settings.sources[name], reconciler, now)
-
-    def _run(self) -> None:
-        while not self._stopping.wait(_TICK_S):
-            if self._is_on_duty():
-                self.run_due()
 
     def _run_one(self, source: Source, reconciler: Reconciler, now: datetime) -> timedelta:
         """Read one report; return after how long it is to be read again."""
@@ -282,11 +252,13 @@ class ReportLoop:
             try:
                 findings = reconciler.run(since, until)
             except ApiError as exc:
-                self._tell(source.name, state, exc)
-                is_later = exc.state == "later"
-                failed = replace(state, ran_at=now, state="later" if is_later else "misconfigured", reason=said(exc))
+                failed = replace(
+                    state, ran_at=now, state="later" if exc.state == "later" else "misconfigured", reason=said(exc)
+                )
+                if (failed.state, failed.reason) != (state.state, state.reason):
+                    log.warning(f"report.{failed.state}", source=source.name, reason=str(exc))
                 self._store.reports.save(failed)
-                return exc.wait or (_AGAIN_AFTER if is_later else _MENDED_AFTER)
+                return exc.wait or (_AGAIN_AFTER if failed.state == "later" else _MENDED_AFTER)
             self._store.reports.save(replace(state, checked_to=until, ran_at=now, state="open", reason=None))
             if state.state != "open":
                 log.info("report.open", source=source.name)
@@ -294,8 +266,8 @@ class ReportLoop:
                 brought = [each for each in findings.missing if each.event is not None]
                 records = sum(each.is_record for each in brought)
                 log.warning("report.brought", source=source.name, calls=len(brought) - records, records=records)
-            sharing = sum(other.report is not None and other.report.key == report.key for other in self._all())
-            apart = least_interval(reconciler.limits, now, sources=sharing, requests=findings.requests)
+            sharing = sum(other.account is reconciler.account for other in self.reconcilers.values())
+            apart = least_interval(reconciler.account.limits, now, sources=sharing, requests=findings.requests)
             return max(report.every, apart)
         except RelayError as exc:  # the store: it is looked at again with the next run
             log.warning("report.failed", source=source.name, reason=str(exc))
@@ -306,11 +278,3 @@ class ReportLoop:
                 known = self._store.reports.states().get(source.name, fresh)
                 self._store.reports.save(replace(known, ran_at=now, state="later", reason=_FAULT))
         return _AGAIN_AFTER
-
-    def _all(self) -> Iterable[Source]:
-        return self._settings.sources.values()
-
-    def _tell(self, source: str, state: ReportState, exc: ApiError) -> None:
-        if (state.state, state.reason) != (exc.state, said(exc)):
-            event = "report.later" if exc.state == "later" else "report.misconfigured"
-            log.warning(event, source=source, reason=str(exc))

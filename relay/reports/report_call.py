@@ -6,16 +6,16 @@ empty; nothing is made up.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
 from msgspec import Struct
 
-from relay.calls.call_result import text_of_reason
+from relay.calls.call_result import TEXT_OF
 from relay.errors import MalformedEvent
-from relay.uis.rendering import dump
+from relay.uis.rendering import dump, template_slots
 from relay.uis.variables import KEY_MAX
 
 _FIRST_YEAR = 2000  # before UIS there was none
@@ -51,6 +51,16 @@ LEG_FIELDS = (
     "employee_id",
     "employee_phone_number",
     "finish_reason_description",
+)
+_RECORDED = (
+    "Start_time",
+    "direction",
+    "call_session_id",
+    "virtual_phone_number",
+    "contact_phone_number",
+    "employee_ids",
+    "file_link",
+    "wav_call_records",
 )
 _TIME = "%Y-%m-%d %H:%M:%S"
 _NAME = "Завершение звонка"
@@ -105,65 +115,51 @@ def write_time(at: datetime, zone: ZoneInfo) -> str:
     return at.astimezone(zone).strftime(_TIME)
 
 
-def windows(since: datetime, until: datetime, longest: timedelta) -> list[tuple[datetime, datetime]]:
+def windows(since: datetime, until: datetime, longest: timedelta) -> Iterator[tuple[datetime, datetime]]:
     """Split a span into pieces that UIS answers for at once: at most three months."""
-    parts = []
     while until - since > longest:
-        parts.append((since, since + longest))
+        yield since, since + longest
         since += longest
-    return [*parts, (since, until)]
+    yield since, until
 
 
 def finished(call: ReportCall, legs: Sequence[Row], extensions: Mapping[str, str]) -> bytes:
     """Return the body of «Завершение звонка» as UIS fills its usual template; `extensions` by employee id."""
-    row = call.row
-    legs = sorted(legs, key=lambda leg: str(leg.get("start_time")))
+    row, legs = call.row, sorted(legs, key=lambda leg: str(leg.get("start_time")))
     calling, called = _numbers(row, legs)
     employee = _employee(row, legs)
-    return dump(
-        [
-            ("Start_time", _uis_time(row["start_time"])),
-            ("notification_name", _NAME),
-            ("direction", row.get("direction")),
-            ("call_session_id", call.number),
-            # an empty text leaves the extension that a 1C receiver has stored; null erases it
-            ("extension_phone_number", extensions.get(str(employee.get("employee_id")), "")),
-            ("contact_id", row.get("contact_id")),
-            ("employee_ids", _employee_ids(row)),
-            ("virtual_phone_number", row.get("virtual_phone_number")),
-            ("called_phone_number", called),
-            ("calling_phone_number", calling),
-            ("employee_phone_number", employee.get("employee_phone_number") or row.get("operator_phone_number")),
-            ("total_time_duration", row.get("total_duration")),
-            ("wait_time_duration", row.get("wait_duration")),
-            ("finish_time", _uis_time(row["finish_time"])),
-            ("finish_reason", row.get("finish_reason")),
-            ("is_lost", row.get("is_lost")),
-            ("lost_reason", _lost_reason(row, legs)),
-            ("full_record_file_link", row.get("full_record_file_link")),
-            ("wav_call_records", row.get("wav_call_records") or None),
-            ("external_id", row.get("call_api_external_id")),
-            ("call_source", row.get("source")),
-            ("scenario_name", row.get("scenario_name")),
-        ]
-    )
+    values = _values(call) | {
+        "notification_name": _NAME,
+        # an empty text leaves the extension that a 1C receiver has stored; null erases it
+        "extension_phone_number": extensions.get(str(employee.get("employee_id")), ""),
+        "called_phone_number": called,
+        "calling_phone_number": calling,
+        "employee_phone_number": employee.get("employee_phone_number") or row.get("operator_phone_number"),
+        "total_time_duration": row.get("total_duration"),
+        "wait_time_duration": row.get("wait_duration"),
+        "finish_time": _uis_time(row["finish_time"]),
+        "lost_reason": _lost_reason(row, legs),
+        "external_id": row.get("call_api_external_id"),
+        "call_source": row.get("source"),
+    }
+    return dump([(key, values.get(variable)) for key, variable in template_slots("finished")])
 
 
 def recorded(call: ReportCall) -> bytes:
     """Return the body of «Записанный разговор», for a call whose end is known already."""
-    row = call.row
-    return dump(
-        [
-            ("Start_time", _uis_time(row["start_time"])),
-            ("direction", row.get("direction")),
-            ("call_session_id", call.number),
-            ("virtual_phone_number", row.get("virtual_phone_number")),
-            ("contact_phone_number", row.get("contact_phone_number")),
-            ("employee_ids", _employee_ids(row)),
-            ("file_link", row.get("full_record_file_link")),
-            ("wav_call_records", row.get("wav_call_records") or None),
-        ]
-    )
+    values = _values(call) | {"file_link": call.row.get("full_record_file_link")}
+    return dump([(name, values.get(name.lower())) for name in _RECORDED])
+
+
+def _values(call: ReportCall) -> dict[str, Any]:
+    """Return what UIS's variables stand for; many a field of the report has the name of its variable."""
+    return {
+        **call.row,
+        "start_time": _uis_time(call.row["start_time"]),
+        "call_session_id": call.number,
+        "employee_ids": _employee_ids(call.row),
+        "wav_call_records": call.row.get("wav_call_records") or None,
+    }
 
 
 def _numbers(row: Row, legs: Sequence[Row]) -> tuple[Any, Any]:
@@ -196,7 +192,7 @@ def _lost_reason(row: Row, legs: Sequence[Row]) -> str | None:
     if row.get("is_lost") is not True or not reason.startswith(_BY_OPERATOR):
         return None
     described = next((leg["finish_reason_description"] for leg in legs if leg.get("finish_reason_description")), None)
-    return text_of_reason(reason) or described or reason
+    return TEXT_OF.get(reason) or described or reason
 
 
 def _uis_time(text: object) -> str:

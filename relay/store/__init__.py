@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from relay.models import ClaimedDelivery
 from relay.store.activity import Activity, Hours
-from relay.store.admin_pages import Call, CallPage, CallSearch, Pages, Place
+from relay.store.admin_pages import CallPage, CallSearch, Pages, Place, StoredCall
 from relay.store.alert_state import AlertStateStore
 from relay.store.call_progress import Calls
 from relay.store.clicks import Clicks
@@ -30,7 +30,6 @@ __all__ = [
     "AddsTo",
     "AdminSessions",
     "AttemptResult",
-    "Call",
     "CallCounts",
     "CallPage",
     "CallSearch",
@@ -58,6 +57,7 @@ __all__ = [
     "Route",
     "Selection",
     "Store",
+    "StoredCall",
     "TargetFigures",
     "Traces",
 ]

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
 from msgspec import Struct
 from sqlalchemy import Connection, func, select, text
 
 from relay.clock import EPOCH, to_us
-from relay.store.engine import Database
+from relay.store.engine import Repository
 from relay.store.statement import Statement
 from relay.store.tables import DEAD, DELIVERED, deliveries, events
 
@@ -38,34 +39,26 @@ class Hours(Struct, frozen=True):
     dead: dict[str, list[int]]
 
 
-class Activity:
-    def __init__(self, database: Database) -> None:
-        self._database = database
-
+class Activity(Repository):
     def hours(self, sources: Iterable[str], targets: Iterable[str], since: datetime, until: datetime) -> Hours:
         """Count in each hour from `since` to `until`, also in those in which nothing happened."""
         first, last = to_us(since) // HOUR_US, to_us(until) // HOUR_US
         numbers = range(first, last + 1)
         tried_at = func.coalesce(deliveries.c.tried_at, deliveries.c.due_at)
+        target = deliveries.c.target
         with self._database.read() as connection:
-
-            def count(column: Any, *conditions: Any) -> list[int]:
-                return _count(connection, numbers, column, *conditions)
-
-            def of(target: str) -> Any:
-                return deliveries.c.target == target
-
+            count = partial(_count, connection, numbers)
             return Hours(
                 [EPOCH + timedelta(hours=number) for number in numbers],
                 {name: count(events.c.received_at, events.c.source == name) for name in sources},
-                {name: count(deliveries.c.delivered_at, of(name), text(DELIVERED)) for name in targets},
-                {name: count(tried_at, of(name), text(DEAD)) for name in targets},
+                {name: count(deliveries.c.delivered_at, target == name, text(DELIVERED)) for name in targets},
+                {name: count(tried_at, target == name, text(DEAD)) for name in targets},
             )
 
     def delays(self, target: str, since: datetime) -> list[timedelta]:
         """Return how long what was delivered since then took from its acceptance; the newest thousand, in no order."""
-        with self._database.read() as connection:
-            return [timedelta(microseconds=us) for (us,) in _delays.rows(connection, target=target, since=to_us(since))]
+        rows = self._database.rows(_delays, target=target, since=to_us(since))
+        return [timedelta(microseconds=us) for (us,) in rows]
 
 
 def _count(connection: Connection, numbers: range, column: Any, *conditions: Any) -> list[int]:

@@ -13,9 +13,10 @@ from sqlalchemy import Connection, and_, exists, func, or_, select
 from relay.clock import from_us, to_us
 from relay.models import DEAD_LETTERS, UNFINISHED, Delivery, Event
 from relay.store import queries
-from relay.store.engine import Database
+from relay.store.engine import Repository
 from relay.store.statement import Statement
 from relay.store.tables import DELIVERY, EVENT, QUARANTINED, deliveries, events
+from relay.uis.phones import significant_digits
 
 _LOOKED_THROUGH = 50_000  # notifications, for one page: to look through all would take seconds
 _READ_FOR_PAGE = 3_000  # calls
@@ -48,74 +49,51 @@ class Place(NamedTuple):
     seq: int
 
 
-class Call(Struct, frozen=True):
+class StoredCall(Struct, frozen=True):
     events: list[Event]  #: in the order of acceptance
     deliveries: list[Delivery]
 
 
 class CallPage(Struct, frozen=True):
-    calls: list[Call]
+    calls: list[StoredCall]
     next_before: Place | None  #: of the next page; None: this is the last one
     searched_to: datetime | None  #: further back was not looked: there may be more
 
 
-class Pages:
+class Pages(Repository):
     """Each page is one short read."""
-
-    def __init__(self, database: Database) -> None:
-        self._database = database
 
     def calls(
         self, search: CallSearch, keeps: Callable[[list[Event]], bool], before: Place | None, count: int
     ) -> CallPage:
         """Return the calls that began last, of those that are asked for and that `keeps` takes."""
+        kept: list[tuple[Place, list[Event]]] = []
+        last_read: Place | None = None
         with self._database.read() as connection:
-            return _page(connection, search, keeps, before, count)
+            end = _end_of_search(connection, search, before)
+            for number, (place, *key) in enumerate(_heads(connection, search, before, end, count + 1)):
+                if len(kept) > count or number >= _READ_FOR_PAGE:
+                    break
+                last_read, of_call = place, _events(connection, *key)
+                if keeps(of_call):
+                    kept.append((place, of_call))
+            else:
+                last_read = end
+            calls = [StoredCall(of_call, _deliveries(connection, of_call)) for _, of_call in kept[:count]]
+        if len(kept) > count:
+            return CallPage(calls, kept[count - 1][0], None)
+        return CallPage(calls, last_read, None if last_read is None else from_us(last_read.began_us))
 
     def quarantined(self) -> int:
         """How many events are waiting to be mended."""
-        with self._database.read() as connection:
-            [(count,)] = _count_quarantined.rows(connection)
+        [(count,)] = self._database.rows(_count_quarantined)
         return int(count)
 
-    def call(self, source: str, session: str) -> Call:
+    def call(self, source: str, session: str) -> StoredCall:
         """Return one call; without events when nobody has told of it."""
         with self._database.read() as connection:
             of_call = _events(connection, source, session)
-            return Call(of_call, _deliveries(connection, of_call))
-
-
-class _Head(NamedTuple):
-    """The notification by which a call stands in the list: the first one that fits."""
-
-    place: Place
-    source: str
-    session: str
-
-
-def _page(
-    connection: Connection,
-    search: CallSearch,
-    keeps: Callable[[list[Event]], bool],
-    before: Place | None,
-    count: int,
-) -> CallPage:
-    end = _end_of_search(connection, search, before)
-    kept: list[tuple[Place, list[Event]]] = []
-    last_read: Place | None = None
-    for number, head in enumerate(_heads(connection, search, before, end, count + 1)):
-        if len(kept) > count or number >= _READ_FOR_PAGE:
-            break
-        last_read = head.place
-        of_call = _events(connection, head.source, head.session)
-        if keeps(of_call):
-            kept.append((head.place, of_call))
-    else:
-        last_read = end
-    calls = [Call(of_call, _deliveries(connection, of_call)) for _, of_call in kept[:count]]
-    if len(kept) > count:
-        return CallPage(calls, kept[count - 1][0], None)
-    return CallPage(calls, last_read, None if last_read is None else from_us(last_read.began_us))
+            return StoredCall(of_call, _deliveries(connection, of_call))
 
 
 def _end_of_search(connection: Connection, search: CallSearch, before: Place | None) -> Place | None:
@@ -129,8 +107,11 @@ def _end_of_search(connection: Connection, search: CallSearch, before: Place | N
 
 def _heads(
     connection: Connection, search: CallSearch, before: Place | None, end: Place | None, count: int
-) -> Iterator[_Head]:
-    """Yield the calls that are asked for, those that began last first; so many with each statement."""
+) -> Iterator[tuple[Place, str, str]]:
+    """Yield the calls that are asked for, those that began last first; so many with each statement.
+
+    A call stands where the first of its notifications that fit does.
+    """
     earlier, began = events.alias("earlier"), _began(events)
     same_call = and_(earlier.c.source == events.c.source, earlier.c.session == events.c.session)
     is_asked_for = (*_within(search, earlier), *_fits(search, earlier))
@@ -143,7 +124,7 @@ def _heads(
         rows = connection.execute(statement.order_by(began.desc(), events.c.seq.desc()).limit(count)).all()
         for began_us, seq, source, session in rows:
             before = Place(began_us, seq)
-            yield _Head(before, source, session)
+            yield before, source, session
         if len(rows) < count:
             return
 
@@ -185,7 +166,7 @@ def _fits(search: CallSearch, of: Any) -> Iterator[queries.Condition]:
 def _says(text: str, of: Any) -> Iterator[queries.Condition]:
     """Yield where a text may stand in an event: engines know no case of Cyrillic letters, so each is tried."""
     yield of.c.session.contains(text, autoescape=True)
-    digits = queries.digits_of_phone(text)
+    digits = significant_digits(text)
     if digits and not any(sign.isalpha() for sign in text):
         yield of.c.phones.contains(digits)
         yield of.c.call.contains(f'"extension":"{digits}"')
@@ -199,7 +180,5 @@ def _events(connection: Connection, source: str, session: str) -> list[Event]:
 
 
 def _deliveries(connection: Connection, of_call: Sequence[Event]) -> list[Delivery]:
-    if not of_call:
-        return []
-    rows = _deliveries_of_events.rows(connection, seqs=[event.seq for event in of_call])
+    rows = _deliveries_of_events.rows(connection, seqs=[event.seq for event in of_call]) if of_call else []
     return [DELIVERY.value(row) for row in rows]

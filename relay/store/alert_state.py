@@ -13,7 +13,7 @@ from msgspec import Struct
 from sqlalchemy import RowMapping, delete, insert, select
 
 from relay.clock import EPOCH, from_us, to_us
-from relay.store.engine import OWN_ROWS, Database
+from relay.store.engine import OWN_ROWS, Repository
 from relay.store.statement import Statement
 from relay.store.tables import alerts
 
@@ -54,12 +54,7 @@ class Alert(Struct, frozen=True, kw_only=True):
         return self.state == "firing" and self.last_sent is not None and self.resolved_at is None
 
 
-class AlertStateStore:
-    """Raises StoreError."""
-
-    def __init__(self, database: Database) -> None:
-        self._database = database
-
+class AlertStateStore(Repository):
     def load(self, channel: str) -> dict[str, Alert]:
         """Return the alerts of a channel by the key of their condition."""
         with self._database.read() as connection:
@@ -79,8 +74,7 @@ class AlertStateStore:
         self._database.prove_writable(now, name=_HEARTBEAT)
 
     def last_heartbeat(self) -> datetime | None:
-        with self._database.read() as connection:
-            row = _last_heartbeat.first(connection, name=_HEARTBEAT)
+        row = self._database.first(_last_heartbeat, name=_HEARTBEAT)
         return None if row is None else from_us(row[0])
 
 

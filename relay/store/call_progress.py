@@ -75,26 +75,23 @@ class Calls:
     def __init__(self, database: Database, commits: GroupCommit) -> None:
         self._database, self._commits = database, commits
 
-    def history(self, delivery: Delivery) -> tuple[CallEvent, ...]:
-        """Return everything that UIS had said of the call up to this delivery's event, in the order of acceptance."""
-        with self._database.read() as connection:
-            return _history(connection, delivery.source, delivery.session, delivery.event_seq)
-
-    def history_of_event(self, event: Event) -> tuple[CallEvent, ...]:
-        """Return everything that UIS had said of the event's call up to it, in the order of acceptance."""
-        with self._database.read() as connection:
-            return _history(connection, event.source, event.session, event.seq)
+    def history(self, of: Delivery | Event) -> tuple[CallEvent, ...]:
+        """Return everything that UIS had said of the call up to this event, or this delivery's, in order."""
+        last = of.event_seq if isinstance(of, Delivery) else of.seq
+        if of.session is None:
+            rows = self._database.rows(_call_event, last=last)
+        else:
+            rows = self._database.rows(_call_events, source=of.source, session=of.session, last=last)
+        return tuple(_decoder.decode(call) for (call,) in rows if call is not None)
 
     def of_client(self, delivery: Delivery, client: str, since: datetime) -> list[ToldCall]:
         """Return a client's calls that began since then or have an open task, whole: also what was said later."""
-        of = {"source": delivery.source, "target": delivery.target}
-        with self._database.read() as connection:
-            return told_calls(_of_client.rows(connection, **of, client=client, phone=f"%{client}%", since=to_us(since)))
+        which = {"client": client, "phone": f"%{client}%", "since": to_us(since)}
+        return told_calls(self._database.rows(_of_client, source=delivery.source, target=delivery.target, **which))
 
     def open_tasks(self, delivery: Delivery, client: str) -> dict[str, str]:
         """Return the open tasks about a client at the delivery's target, by the session of their call."""
-        with self._database.read() as connection:
-            rows = _open_tasks.rows(connection, target=delivery.target, source=delivery.source, client=client)
+        rows = self._database.rows(_open_tasks, target=delivery.target, source=delivery.source, client=client)
         return {session: str(json.decode(done)["task"]) for session, done in rows}
 
     def progress(self, delivery: Delivery) -> dict[str, Any]:
@@ -124,15 +121,6 @@ def told_calls(rows: Iterable[Row]) -> list[ToldCall]:
         for (source, session), of_call in told.items()
         if of_call
     ]
-
-
-def _history(connection: Connection, source: str, session: str | None, last: int) -> tuple[CallEvent, ...]:
-    """Return everything that UIS had said of the call up to this event (its seq), in the order of acceptance."""
-    if session is None:
-        rows = _call_event.rows(connection, last=last)
-    else:
-        rows = _call_events.rows(connection, source=source, session=session, last=last)
-    return tuple(_decoder.decode(call) for (call,) in rows if call is not None)
 
 
 def _progress(connection: Connection, delivery: Delivery) -> dict[str, Any]:

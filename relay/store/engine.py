@@ -5,20 +5,22 @@ from __future__ import annotations
 import threading
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime, timedelta
-from typing import Protocol, TypeVar
+from operator import itemgetter
+from typing import Any, Protocol, TypeVar
 
 from sqlalchemy import Connection
 
 from relay.clock import to_us
-from relay.store.statement import Statement
+from relay.store.statement import Row, Statement
 
 Item = TypeVar("Item")
 
 WRITE_TIMEOUT_S = 2.0
 PATIENT_TIMEOUT_S = 10.0  # of a lane, which would have to send again what it cannot record, and of commands
+PAGE = 500  # rows in one read: no reader stays open for long
 OWN_ROWS: tuple[str, ...] = ()
 """`alone_for` of a transaction whose rows nobody else writes, or whose one statement decides by itself."""
 _CHUNK = 50  # rows in one transaction of a command: a running relay must not wait for it
@@ -50,15 +52,11 @@ class Changes(ABC):
     """What other processes do to the store, as far as it makes something due here."""
 
     def __init__(self) -> None:
-        self.woken = threading.Event()
-
-    def wake(self) -> None:
-        """End the wait."""
-        self.woken.set()
+        self.woken = threading.Event()  #: ends the wait when it is set
 
     @abstractmethod
     def wait(self, at_most_s: float) -> None:
-        """Return when another process may have made something due, `wake` was called, or it is time to look."""
+        """Return when another process may have made something due, `woken` is set, or it is time to look."""
 
     def tell_others(self) -> None:  # noqa: B027  nothing to do where the others look by themselves
         """Something is due that another process delivers. Returns at once."""
@@ -84,6 +82,34 @@ class Database(ABC):
     def read(self) -> AbstractContextManager[Connection]:
         """Give a connection that only reads, all of it as it was at one moment. Keep it short."""
 
+    def rows(self, statement: Statement, **values: Any) -> list[Row]:
+        """Read what a statement finds."""
+        with self.read() as connection:
+            return statement.rows(connection, **values)
+
+    def first(self, statement: Statement, **values: Any) -> Row | None:
+        with self.read() as connection:
+            return statement.first(connection, **values)
+
+    def pages(
+        self,
+        fetch: Callable[[Connection, Any], Sequence[Any]],
+        after: Any = 0,
+        key: Callable[[Any], Any] = itemgetter(0),
+        size: int = PAGE,
+    ) -> Iterator[Sequence[Any]]:
+        """Yield rows a page at a time, each in a read of its own: by key, never by offset, so the last costs no more.
+
+        `fetch` returns the first `size` rows whose key is above the one that it is given.
+        """
+        while True:
+            with self.read() as connection:
+                page = fetch(connection, after)
+            yield page
+            if len(page) < size:
+                return
+            after = key(page[-1])
+
     @abstractmethod
     def exists(self) -> bool:
         """Is there a database, if perhaps an empty one?"""
@@ -95,12 +121,10 @@ class Database(ABC):
     def schema_change(self) -> AbstractContextManager[Connection]:
         """Begin a transaction that has the whole database to itself; a database that does not exist is created."""
 
-    @abstractmethod
-    def keep_copy(self, version: str, now: datetime) -> None:
+    def keep_copy(self, version: str, now: datetime) -> None:  # noqa: B027  those of a server are its operator's
         """Keep a copy of what stands there before a migration, where the engine can make one. Raises StoreError."""
 
-    @abstractmethod
-    def tune(self, connection: Connection) -> None:
+    def tune(self, connection: Connection) -> None:  # noqa: B027  nothing of most engines
         """Ask of the engine, after a migration, what only this one has to be asked."""
 
     @abstractmethod
@@ -111,9 +135,9 @@ class Database(ABC):
     def role_lock(self, role: str) -> Lock:
         """Return what is held by the one process that does something for all."""
 
-    @abstractmethod
-    def is_dead(self, owner: str) -> bool:
+    def is_dead(self, owner: str) -> bool:  # noqa: ARG002  nobody can say it of another machine
         """Has that process surely ended? False: perhaps not."""
+        return False
 
     @abstractmethod
     def token_lock(self, target: str) -> Lock:
@@ -123,25 +147,25 @@ class Database(ABC):
     def size_bytes(self) -> int:
         """Return what it takes on the disk; 0 when it cannot be told."""
 
-    @abstractmethod
     def free_bytes(self) -> int | None:
         """Return what is left on its disk; None when it cannot be told."""
+        return None
 
-    @abstractmethod
-    def give_space_back(self, timeout: float) -> bool:
+    def give_space_back(self, timeout: float) -> bool:  # noqa: ARG002  a server does it by itself
         """Return some free space to the file system; False: there is no more than will be needed."""
+        return False
 
-    @abstractmethod
-    def wipe_deleted(self, timeout: float) -> bool:
+    def wipe_deleted(self, timeout: float) -> bool:  # noqa: ARG002  a server writes its files anew when it is told to
         """See to it that nothing of deleted rows is left in the files; False: there still is. Raises StoreError."""
+        return False
 
-    @abstractmethod
     def copies(self) -> list[str]:
         """Return the copies of it that are known, wherever they are."""
+        return []
 
-    @abstractmethod
-    def forget_copies(self, now: datetime) -> int:
+    def forget_copies(self, now: datetime) -> int:  # noqa: ARG002  there are none
         """Delete copies that have been kept for long enough; how many files. Raises StoreError."""
+        return 0
 
     def start_warnings(self, now: datetime) -> list[str]:  # noqa: ARG002  most engines are set up by the relay itself
         """Return what makes the engine lose what it has confirmed, or tell another time. Raises StoreError."""
@@ -160,10 +184,7 @@ class Database(ABC):
         """Close when the write that is under way has ended; afterwards nothing opens it again."""
 
     def write_in_chunks(
-        self,
-        change: Callable[[Connection, Sequence[Item]], Sequence[bool]],
-        items: Sequence[Item],
-        chunk: int = _CHUNK,
+        self, change: Callable[[Connection, Sequence[Item]], Sequence[bool]], items: Sequence[Item], chunk: int = _CHUNK
     ) -> int:
         """Change many rows, some in each transaction; return how many were changed."""
         changed = 0
@@ -178,3 +199,10 @@ class Database(ABC):
         """Commit once in ten seconds, however often and by how many processes it is asked. Raises StoreError."""
         with self.write(timeout, alone_for=OWN_ROWS) as connection:
             _beat.run(connection, name=name, now=to_us(now), outdated=to_us(now - _PROVED_EVERY))
+
+
+class Repository:
+    """The reads and changes of one theme. Raises StoreError."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database

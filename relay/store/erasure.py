@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain
 from typing import Any
 
 from msgspec import Struct, json
@@ -16,19 +17,18 @@ from sqlalchemy import Column, Connection, LargeBinary, Table, Text, select, tup
 from relay.models import CallEvent
 from relay.store import call_order, retention
 from relay.store.call_order import OrderKey
-from relay.store.engine import PATIENT_TIMEOUT_S, Database
+from relay.store.engine import PAGE, PATIENT_TIMEOUT_S, Repository
 from relay.store.spelling import MASK, mask, mentions
-from relay.store.statement import Row, Statement
+from relay.store.statement import Statement
 from relay.store.tables import DEAD, UNFINISHED, admin_sessions, events, metadata, tokens
 
-_PAGE = 500
 _BATCH = 25  # events in one transaction: the notifications of a running relay go on meanwhile
 _decoder = json.Decoder(CallEvent)
 
 _texts_of_events = Statement(
     f"""
     SELECT seq, source, coalesce(session, id), state, raw, edited, call, problem, notes FROM events
-    WHERE seq > :after ORDER BY seq LIMIT {_PAGE}
+    WHERE seq > :after ORDER BY seq LIMIT {PAGE}
     """
 )
 _of_call = Statement("SELECT seq, call FROM events WHERE source = :source AND session = :session")
@@ -83,12 +83,7 @@ class Erased(Struct, frozen=True):
     masked: int  #: other rows
 
 
-class Erasure:
-    """Raises StoreError."""
-
-    def __init__(self, database: Database) -> None:
-        self._database = database
-
+class Erasure(Repository):
     def find(self, digits: str) -> Traces:
         """Read everything that is kept; takes some seconds for a million events."""
         calls, unreadable, own_lines = self._calls(digits)
@@ -123,7 +118,8 @@ class Erasure:
     def _calls(self, digits: str) -> tuple[dict[CallKey, tuple[int, ...]], int, int]:
         calls: dict[CallKey, set[int]] = {}
         unreadable = own_lines = 0
-        for seq, source, session, state, *texts in self._rows_of_events():
+        pages = self._database.pages(lambda connection, after: _texts_of_events.rows(connection, after=after))
+        for seq, source, session, state, *texts in chain.from_iterable(pages):
             if any(mentions(text, digits) for text in texts):
                 calls.setdefault((source, session), set()).add(seq)
                 unreadable += state == "quarantined"
@@ -140,23 +136,13 @@ class Erasure:
                 }
         return {key: tuple(sorted(seqs)) for key, seqs in calls.items()}, unreadable, own_lines
 
-    def _rows_of_events(self) -> Iterator[Row]:
-        after = 0
-        while True:
-            with self._database.read() as connection:
-                page = _texts_of_events.rows(connection, after=after)
-            yield from page
-            if len(page) < _PAGE:
-                return
-            after = page[-1][0]
-
     def _deliveries_of(self, seqs: Sequence[int]) -> tuple[list[int], list[int], dict[str, dict[str, int]]]:
         deliveries: list[int] = []
         attempts: list[int] = []
         undelivered: dict[str, Counter[str]] = {}
         with self._database.read() as connection:
-            for start in range(0, len(seqs), _PAGE):
-                chunk = seqs[start : start + _PAGE]
+            for start in range(0, len(seqs), PAGE):
+                chunk = seqs[start : start + PAGE]
                 of_chunk = [seq for (seq,) in _deliveries.rows(connection, seqs=chunk)]
                 deliveries += of_chunk
                 attempts += [seq for (seq,) in _attempts.rows(connection, seqs=of_chunk)]
@@ -178,15 +164,13 @@ class Erasure:
                     yield table, key, mentioning
 
     def _rows(self, keys: list[Column[Any]], columns: list[Column[Any]]) -> Iterator[Any]:
-        statement = select(*keys, *columns).order_by(*keys).limit(_PAGE)
-        page = statement
-        while True:
-            with self._database.read() as connection:
-                rows = connection.execute(page).all()
-            yield from rows
-            if len(rows) < _PAGE:
-                return
-            page = statement.where(tuple_(*keys) > tuple_(*rows[-1][: len(keys)]))
+        statement = select(*keys, *columns).order_by(*keys).limit(PAGE)
+
+        def fetch(connection: Connection, after: Sequence[Any] | None) -> Sequence[Any]:
+            beyond = [tuple_(*keys) > tuple_(*after)] if after else []
+            return connection.execute(statement.where(*beyond)).all()
+
+        return chain.from_iterable(self._database.pages(fetch, None, lambda row: row[: len(keys)]))
 
 
 def may_mention(column: Column[Any]) -> bool:

@@ -1,14 +1,14 @@
-"""Stores notifications: recognises repeats, gives `seq`, makes one delivery per target. All in one commit.
+"""Stores notifications: recognises duplicates, gives `seq`, makes one delivery per target. All in one commit.
 
 What can be made before the commit is made before it: while it runs, everybody else waits.
 """
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Literal
 
 from msgspec import Struct, json
 from msgspec.structs import replace
@@ -24,7 +24,7 @@ from relay.store.statement import ManyRows, Row, Statement, next_seqs
 from relay.store.tables import DELIVERY, EVENT, IS_END, deliveries, events
 
 _LINGER_S = 0.003  # that a commit waits for others under load
-_REPEATS_SHOWN = 20
+_DUPLICATES_SHOWN = 20
 _HOUR = timedelta(hours=1)
 _OLDEST_CALL = timedelta(days=31)  # that a notification, or the report, may tell of
 _CLOCK_AHEAD_MAX = timedelta(days=1)  # of the account against ours: a zone that is set wrongly
@@ -40,7 +40,7 @@ _alike = ManyRows(
     FROM body LEFT JOIN events ON events.digest = body.digest ORDER BY seq
     """,
 )
-_count_repeat = Statement("UPDATE events SET repeated = :repeated, repeats = :repeats WHERE seq = :seq")
+_count_duplicate = Statement("UPDATE events SET repeated = :count, repeats = :times WHERE seq = :seq")
 _ends_of_call = Statement(
     f"""
     SELECT id, origin, call FROM events
@@ -77,23 +77,12 @@ AddsTo = Callable[[CallEvent], bool]
 """Of the end of a call that UIS's report may have brought: does it say more than that one?"""
 
 
-class NewEvent(Struct, frozen=True, kw_only=True):
-    """A notification that is to be stored. `call` is None when it is quarantined."""
+class NewEvent(Struct, frozen=True):
+    """A notification that is to be stored. Where its id is there already, it is not stored again."""
 
-    source: str
-    endpoint: str
-    raw: bytes
-    is_query: bool
-    zone: str
-    digest: int  #: 64 bits of a hash of source, endpoint and body
-    call: CallEvent | None
-    problem: str | None
-    notes: tuple[str, ...]
-    received_at: datetime
+    event: Event
     duplicate_window: timedelta
     routes: tuple[Route, ...]
-    id: str | None = None  #: a new one unless given; one that is there already is not stored again
-    origin: Literal["report"] | None = None
     adds_to: AddsTo | None = None
 
 
@@ -112,14 +101,16 @@ class Inbox:
     def add(self, new: NewEvent) -> InsertResult:
         """Store a notification; on disk when it returns. Raises StoreBusy when that was not confirmed within 2 s."""
         pending = PendingInsert(new)
-        self._commits.run(_insert, pending, linger_s=_LINGER_S, alone_for=(f"source:{new.source}", *_targets(new)))
+        self._commits.run(
+            _insert, pending, linger_s=_LINGER_S, alone_for=(f"source:{new.event.source}", *_targets(new))
+        )
         return pending.result()
 
     def add_reported(self, new: NewEvent) -> InsertResult:
         """Store what UIS's report says of a call, unless its end is known; in a commit of its own, so that a
         notification of the same call comes before it or after it."""
         pending = PendingInsert(new)
-        with self._database.write(alone_for=(f"source:{new.source}",)) as connection:
+        with self._database.write(alone_for=(f"source:{new.event.source}",)) as connection:
             known = _known(connection, pending)
             if known is None:
                 _insert(connection, [pending])
@@ -150,18 +141,18 @@ class PendingInsert:
     """A notification with its rows, as far as they can be made before the commit."""
 
     def __init__(self, new: NewEvent) -> None:
-        self.new = new
-        self.event = _event(new)
-        self.row = EVENT.row(self.event)
+        self.new, self.event = new, new.event
+        self.digest, call = _digest(new.event), new.event.call
+        self.row = EVENT.row(new.event)
         self.row.update(
-            phones=new.call and phones(new.call), digest=new.digest, began_at=began_us(new.call, new.received_at)
+            phones=call and phones(call), digest=self.digest, began_at=began_us(call, new.event.received_at)
         )
-        self.deliveries = _pending_deliveries(self.event, new.call, new.routes, new.received_at)
-        self.original: Original | None = None  # the event that it repeats
+        self.deliveries = _pending_deliveries(new.event, call, new.routes, new.event.received_at)
+        self.original: Original | None = None  # the event that it is a duplicate of
 
     def brings_nothing(self) -> None:
         """Store it without deliveries: the report had brought its call."""
-        notes = (*self.new.notes, CAME_LATE)
+        notes = (*self.event.notes, CAME_LATE)
         self.event = replace(self.event, notes=notes)
         self.row["notes"] = EVENT.row(self.event)["notes"]
         self.deliveries = []
@@ -212,89 +203,74 @@ class PendingDelivery:
 
 
 class Original:
-    """An event that others may repeat, stored before or in this very batch."""
+    """An event that may have duplicates, stored before or in this very batch."""
 
-    def __init__(self, seq: int, event_id: str, received_at: datetime, repeats: list[int], repeated: int) -> None:
+    def __init__(self, seq: int, event_id: str, received_at: datetime, times: list[int], count: int) -> None:
         self.seq, self.id, self.received_at = seq, event_id, received_at
-        self.repeats, self.repeated, self.counted = repeats, repeated, False
+        self.duplicate_times, self.duplicate_count, self.has_new = times, count, False
 
     def count(self, at: datetime) -> None:
-        self.repeats = [*self.repeats, to_us(at)][-_REPEATS_SHOWN:]
-        self.repeated, self.counted = self.repeated + 1, True
+        self.duplicate_times = [*self.duplicate_times, to_us(at)][-_DUPLICATES_SHOWN:]
+        self.duplicate_count, self.has_new = self.duplicate_count + 1, True
 
-    def is_repeated_by(self, new: NewEvent) -> bool:
-        """Not by what seems to come long before it: then this one was taken by a clock that was ahead."""
-        return bool(new.duplicate_window) and abs(new.received_at - self.received_at) <= new.duplicate_window
+    def has_duplicate(self, new: NewEvent) -> bool:
+        """Is it the same again? Not what seems to come long before: a clock that was ahead took this one."""
+        window = new.duplicate_window
+        return bool(window) and abs(new.event.received_at - self.received_at) <= window
 
 
 _Body = tuple[str, str, bytes]
-"""Source, endpoint and raw bytes: what is alike in an event and its repeats."""
+"""Source, endpoint and raw bytes: what is alike in an event and its duplicates."""
 
 
 def _insert(connection: Connection, batch: Sequence[PendingInsert]) -> list[None]:
-    """Store each, or count it as a repeat of the one it repeats; in the order of the batch."""
+    """Store each, or count it as a duplicate of the one that came before; in the order of the batch."""
     seqs, delivery_seqs = next_seqs(connection, len(batch), sum(len(pending.deliveries) for pending in batch))
     originals = _latest_alike(connection, batch)
     fresh: list[PendingInsert] = []
     for pending in batch:
-        new = pending.new
-        body = new.source, new.endpoint, new.raw
+        new, event = pending.new, pending.event
+        body = event.source, event.endpoint, event.raw
         pending.original = originals.get(body)
-        if pending.original is not None and pending.original.is_repeated_by(new):
-            pending.original.count(new.received_at)
+        if pending.original is not None and pending.original.has_duplicate(new):
+            pending.original.count(event.received_at)
             continue
-        if came_late(connection, pending.event.source, pending.event.session, pending.new.adds_to):
+        if came_late(connection, event.source, event.session, new.adds_to):
             pending.brings_nothing()
         seq = seqs[len(fresh)]
         pending.original, pending.row["seq"] = None, seq
         for delivery in pending.deliveries:
             delivery.row["event_seq"] = seq
-        originals[body] = Original(seq, pending.event.id, new.received_at, [], 0)
+        originals[body] = Original(seq, event.id, event.received_at, [], 0)
         fresh.append(pending)
     _insert_events.run(connection, [pending.row for pending in fresh])
     _insert_behind(connection, [delivery for pending in fresh for delivery in pending.deliveries], delivery_seqs)
     for original in originals.values():
-        if original.counted:
-            repeats = json.encode(original.repeats).decode()
-            _count_repeat.run(connection, seq=original.seq, repeated=original.repeated, repeats=repeats)
+        if original.has_new:
+            times = json.encode(original.duplicate_times).decode()
+            _count_duplicate.run(connection, seq=original.seq, count=original.duplicate_count, times=times)
     return [None] * len(batch)
 
 
 def _latest_alike(connection: Connection, batch: Sequence[PendingInsert]) -> dict[_Body, Original]:
     """Return the latest event of each body in the batch."""
-    digests = {pending.new.digest for pending in batch if pending.new.duplicate_window}
+    digests = {pending.digest for pending in batch if pending.new.duplicate_window}
     return {
-        (source, endpoint, raw): Original(seq, event_id, from_us(received_at), json.decode(repeats), repeated)
-        for source, endpoint, raw, seq, event_id, received_at, repeats, repeated in _alike.run(
+        (source, endpoint, raw): Original(seq, event_id, from_us(received_at), json.decode(times), count)
+        for source, endpoint, raw, seq, event_id, received_at, times, count in _alike.run(
             connection, [{"digest": digest} for digest in digests]
         )
         if seq is not None
     }
 
 
-def _event(new: NewEvent) -> Event:
-    """Return the event as it will stand in the store; its `seq` is given in the commit."""
-    call = new.call
-    return Event(
-        seq=0,
-        id=new.id or new_id(new.received_at),
-        source=new.source,
-        endpoint=new.endpoint,
-        kind=call.kind if call else None,
-        state="accepted" if call else "quarantined",
-        session=call.session_id if call else None,
-        received_at=new.received_at,
-        raw=new.raw,
-        edited=None,
-        is_query_string=new.is_query,
-        zone=new.zone,
-        call=call,
-        problem=new.problem,
-        notes=new.notes,
-        duplicate_times=(),
-        duplicate_count=0,
-        origin=new.origin,
-    )
+def _digest(event: Event) -> int:
+    """Finds what may be a duplicate: source, endpoint and the exact body. Never the call: it has several events.
+
+    64 bits, signed as a database has them: a random key spoils fewer pages the smaller it is.
+    """
+    alike = b"\x00".join((event.source.encode(), event.endpoint.encode(), event.raw))
+    return int.from_bytes(hashlib.blake2b(alike, digest_size=8).digest(), signed=True)
 
 
 def phones(call: CallEvent) -> str:

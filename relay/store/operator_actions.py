@@ -5,8 +5,9 @@ Each is a conditional update on the state that was seen, so that a running lane 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
+from functools import partial
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -16,7 +17,7 @@ from relay.clock import to_us
 from relay.models import CallEvent, Delivery, Event
 from relay.store import call_order, inbox
 from relay.store.call_order import OrderKey
-from relay.store.engine import PATIENT_TIMEOUT_S, Database
+from relay.store.engine import PATIENT_TIMEOUT_S, Item, Repository
 from relay.store.statement import Statement
 from relay.store.tables import EVENT
 
@@ -84,27 +85,27 @@ class Reacceptance(Struct, frozen=True, kw_only=True):
     adds_to: inbox.AddsTo | None = None
 
 
-class OperatorActions:
+class OperatorActions(Repository):
     """Each returns how many were changed; those whose state has changed meanwhile are not. Raises StoreError."""
-
-    def __init__(self, database: Database) -> None:
-        self._database = database
 
     def replay(self, batch: Sequence[Replay]) -> int:
         """Put back to `due`, attempts and age counted anew."""
-        return self._database.write_in_chunks(_replay_all, batch)
+        return self._database.write_in_chunks(partial(_each, _replay_one), batch)
 
     def discard(self, batch: Sequence[Discard]) -> int:
         """Take out of the queue for good; the later ones of their calls may pass."""
-        return self._database.write_in_chunks(_discard_all, batch)
+        return self._database.write_in_chunks(partial(_each, _discard_one), batch)
 
     def discard_events(self, batch: Sequence[Event]) -> int:
         """Give up quarantined events."""
-        return self._database.write_in_chunks(_discard_events, batch)
+        return self._database.write_in_chunks(
+            lambda connection, some: [bool(_discard_event.run(connection, seq=event.seq)) for event in some],
+            batch,
+        )
 
     def reroute(self, batch: Sequence[Reroute]) -> int:
         """Move to another target; not those that it has already."""
-        return self._database.write_in_chunks(_reroute_all, batch)
+        return self._database.write_in_chunks(partial(_each, _reroute_one), batch)
 
     def reaccept(self, reacceptance: Reacceptance) -> bool:
         """Accept a quarantined event, with one delivery per route. False: somebody was quicker."""
@@ -112,8 +113,9 @@ class OperatorActions:
             return _reaccept(connection, reacceptance)
 
 
-def _replay_all(connection: Connection, batch: Sequence[Replay]) -> list[bool]:
-    return [_replay_one(connection, replay) for replay in batch]
+def _each(change: Callable[[Connection, Item], bool], connection: Connection, batch: Sequence[Item]) -> list[bool]:
+    """Make a change of each; False: its state is no longer the one that was seen."""
+    return [change(connection, one) for one in batch]
 
 
 def _replay_one(connection: Connection, replay: Replay) -> bool:
@@ -124,10 +126,6 @@ def _replay_one(connection: Connection, replay: Replay) -> bool:
     )
     _promote_next(connection, {key: replay.call_gap}, replay.now)
     return bool(replayed)
-
-
-def _discard_all(connection: Connection, batch: Sequence[Discard]) -> list[bool]:
-    return [_discard_one(connection, discard) for discard in batch]
 
 
 def _discard_one(connection: Connection, discard: Discard) -> bool:
@@ -141,16 +139,8 @@ def _promote_next(connection: Connection, gaps: Mapping[OrderKey, timedelta], no
     call_order.promote_next(connection, gaps, call_order.free_at(connection, gaps, to_us(now)))
 
 
-def _discard_events(connection: Connection, batch: Sequence[Event]) -> list[bool]:
-    return [bool(_discard_event.run(connection, seq=event.seq)) for event in batch]
-
-
-def _reroute_all(connection: Connection, batch: Sequence[Reroute]) -> list[bool]:
-    """False: its state has changed meanwhile, or the other target has this event already."""
-    return [_reroute_one(connection, reroute) for reroute in batch]
-
-
 def _reroute_one(connection: Connection, reroute: Reroute) -> bool:
+    """False also where the other target has this event already."""
     delivery = reroute.delivery
     here = call_order.order_key(delivery)
     there = call_order.order_key(replace(delivery, target=reroute.target, ordered=reroute.ordered))
@@ -174,12 +164,7 @@ def _reaccept(connection: Connection, reacceptance: Reacceptance) -> bool:
     if inbox.came_late(connection, reacceptance.event.source, call.session_id, reacceptance.adds_to):
         routes, notes = (), (*notes, inbox.CAME_LATE)
     event = replace(
-        reacceptance.event,
-        kind=call.kind,
-        session=call.session_id,
-        call=call,
-        edited=reacceptance.edited,
-        notes=notes,
+        reacceptance.event, kind=call.kind, session=call.session_id, call=call, edited=reacceptance.edited, notes=notes
     )
     began_us = inbox.began_us(call, event.received_at)
     if not _accept.run(connection, phones=inbox.phones(call), began_at=began_us, **EVENT.row(event)):

@@ -1,49 +1,33 @@
 """What people ask the store: lists with filters, one event whole, the state of targets and sources.
 
-Lists come by page, by `seq`, so that no reader stays open for long.
+Lists come by page, so that no reader stays open for long.
 """
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
+from itertools import chain
+from operator import attrgetter
+from typing import Any
 
 from msgspec import Struct
 from msgspec.structs import replace
-from sqlalchemy import ColumnElement, TextClause, exists, or_, select, text
+from sqlalchemy import ColumnElement, Connection, Select, TextClause, exists, or_, select, text
 
 from relay.clock import from_us, to_us
 from relay.errors import NotFound
 from relay.i18n import Message, decode
-from relay.models import (
-    DEAD_LETTERS,
-    DELIVERY_STATES,
-    EVENT_STATES,
-    Attempt,
-    Delivery,
-    Event,
-    ToldCall,
-)
+from relay.models import DEAD_LETTERS, Attempt, Delivery, DeliveryState, Event, ToldCall
 from relay.store.call_progress import told_calls
-from relay.store.engine import Database
+from relay.store.engine import PAGE, Repository
 from relay.store.statement import Statement
-from relay.store.tables import (
-    ATTEMPT,
-    DEAD,
-    DELIVERED,
-    DELIVERY,
-    EVENT,
-    QUARANTINED,
-    UNFINISHED,
-    deliveries,
-    events,
-)
+from relay.store.tables import ATTEMPT, DEAD, DELIVERED, DELIVERY, EVENT, QUARANTINED, UNFINISHED, deliveries, events
+from relay.uis.phones import significant_digits
 
 Condition = ColumnElement[bool] | TextClause
 
-_PAGE = 500
 _attempts = Statement(f"SELECT {ATTEMPT.sql} FROM attempts WHERE delivery_seq = :delivery_seq ORDER BY seq")
 _deliveries = Statement(f"SELECT {DELIVERY.sql} FROM deliveries WHERE event_seq = :event_seq ORDER BY seq")
 _event = Statement(
@@ -111,12 +95,6 @@ class Selection(Struct, frozen=True, kw_only=True):
     def is_empty(self) -> bool:
         return self == Selection()
 
-    def event_states(self) -> tuple[str, ...]:
-        return tuple(state for state in self.states if state in EVENT_STATES)
-
-    def delivery_states(self) -> tuple[str, ...]:
-        return tuple(state for state in self.states if state in DELIVERY_STATES)
-
 
 class TargetFigures(Struct, frozen=True, kw_only=True):
     name: str
@@ -130,7 +108,7 @@ class TargetFigures(Struct, frozen=True, kw_only=True):
     retry_not_before: datetime | None  #: no request before, because the target asked for time; may be over
 
 
-class CallCounts(Struct, frozen=True, kw_only=True):
+class CallCounts(Struct, frozen=True):
     """What a source has sent in a span of time."""
 
     notifications: int
@@ -138,64 +116,48 @@ class CallCounts(Struct, frozen=True, kw_only=True):
     unreadable: int  #: notifications that are in quarantine
 
 
-class Queries:
-    """Reads only. Raises StoreError."""
-
-    def __init__(self, database: Database) -> None:
-        self._database = database
+class Queries(Repository):
+    """Reads only."""
 
     def events(self, selection: Selection, *, newest: int | None = None) -> Iterator[Event]:
         """In the order of acceptance; with `newest` only the last so many."""
-        conditions = event_conditions(selection)
-        after = 0 if newest is None else self._before_newest(newest, conditions)
-        while True:
-            page = select(*EVENT.columns).where(*conditions, events.c.seq > after).order_by(events.c.seq).limit(_PAGE)
-            with self._database.read() as connection:
-                rows = connection.execute(page).all()
-            for row in rows:
-                yield EVENT.value(row)
-            if len(rows) < _PAGE:
-                return
-            after = rows[-1][0]
+        statement = select(*EVENT.columns).where(*event_conditions(selection)).order_by(events.c.seq).limit(PAGE)
 
-    def _before_newest(self, count: int, conditions: Sequence[Condition]) -> int:
-        """Return the seq of the event before the last so many."""
-        statement = select(events.c.seq).where(*conditions).order_by(events.c.seq.desc()).offset(count).limit(1)
-        with self._database.read() as connection:
-            return connection.execute(statement).scalar() or 0
+        def fetch(connection: Connection, after: int) -> Sequence[Any]:
+            return connection.execute(statement.where(events.c.seq > after)).all()
+
+        after = 0
+        if newest is not None:
+            latest = select(events.c.seq).where(*event_conditions(selection)).order_by(events.c.seq.desc())
+            with self._database.read() as connection:
+                after = connection.execute(latest.offset(newest).limit(1)).scalar() or 0
+        return map(EVENT.value, chain.from_iterable(self._database.pages(fetch, after)))
 
     def deliveries(self, selection: Selection) -> Iterator[Delivery]:
         """In the order of their events. An event's id stands for its deliveries."""
-        conditions = delivery_conditions(selection)
-        after = (0, 0)
-        event_seq = event_seq_of_delivery(selection)
-        while True:
-            page = (
-                select(*DELIVERY.columns)
-                .join(events, events.c.seq == deliveries.c.event_seq)
-                .where(*conditions, or_(event_seq > after[0], (event_seq == after[0]) & (deliveries.c.seq > after[1])))
-                .order_by(event_seq, deliveries.c.seq)
-                .limit(_PAGE)
-            )
-            with self._database.read() as connection:
-                rows = connection.execute(page).all()
-            yield from (DELIVERY.value(row) for row in rows)
-            if len(rows) < _PAGE:
-                return
-            after = (rows[-1].event_seq, rows[-1].seq)
+        event_seq, seq = event_seq_of_delivery(selection), deliveries.c.seq
+        statement = select_deliveries(selection).order_by(event_seq, seq).limit(PAGE)
 
-    def dead_letters(self, selection: Selection) -> Iterator[Delivery | Event]:
-        """Yield what an operator must look at: dead and held deliveries, then quarantined events."""
-        states = selection.states or (*DEAD_LETTERS, "quarantined")
-        if set(states) & set(DEAD_LETTERS):
-            yield from self.deliveries(with_states(selection, DEAD_LETTERS, states))
-        if "quarantined" in states and selection.target is None:
-            yield from self.events(with_states(selection, ("quarantined",), states))
+        def fetch(connection: Connection, after: tuple[int, int]) -> Sequence[Any]:
+            beyond = or_(event_seq > after[0], (event_seq == after[0]) & (seq > after[1]))
+            return connection.execute(statement.where(beyond)).all()
+
+        pages = self._database.pages(fetch, (0, 0), attrgetter("event_seq", "seq"))
+        return map(DELIVERY.value, chain.from_iterable(pages))
+
+    def letters(
+        self, selection: Selection, allowed: tuple[DeliveryState, ...] = DEAD_LETTERS
+    ) -> Iterator[Delivery | Event]:
+        """Yield the deliveries in those of the states that are allowed, then quarantined events; without states the
+        dead-letter queue.
+        """
+        of_deliveries, of_events = parts(selection, allowed)
+        yield from self.deliveries(of_deliveries) if of_deliveries else ()
+        yield from self.events(of_events) if of_events else ()
 
     def event(self, id_: str) -> Event:
         """Return the event of this id, or of the delivery of this id. Raises NotFound when there is neither."""
-        with self._database.read() as connection:
-            row = _event.first(connection, id=id_)
+        row = self._database.first(_event, id=id_)
         if row is None:
             raise NotFound("there is no event and no delivery %(id)s; `python -m relay events` lists them", id=id_)
         return EVENT.value(row)
@@ -210,37 +172,31 @@ class Queries:
             ]
 
     def calls_since(self, source: str, since: datetime) -> CallCounts:
-        with self._database.read() as connection:
-            [(notifications, calls, unreadable)] = _calls_since.rows(connection, source=source, since=to_us(since))
-        return CallCounts(notifications=notifications, calls=calls, unreadable=unreadable)
+        return CallCounts(*self._database.rows(_calls_since, source=source, since=to_us(since))[0])
 
     def told_calls(self, since: datetime) -> list[ToldCall]:
         """Return the calls that began since then."""
-        with self._database.read() as connection:
-            return told_calls(_told_since.rows(connection, since=to_us(since)))
+        return told_calls(self._database.rows(_told_since, since=to_us(since)))
 
     def failed_attempts(self, since: datetime) -> dict[str, int]:
         """Return by target how many attempts came to something else than a delivery."""
-        with self._database.read() as connection:
-            return dict(_failed_attempts.rows(connection, since=to_us(since)))
+        return dict(self._database.rows(_failed_attempts, since=to_us(since)))
 
     def count_states(self, seqs: list[int]) -> dict[str, int]:
         """How many of these deliveries are in which state."""
         counts: Counter[str] = Counter()
         with self._database.read() as connection:
-            for start in range(0, len(seqs), _PAGE):
-                counts.update(dict(_states.rows(connection, seqs=seqs[start : start + _PAGE])))
+            for start in range(0, len(seqs), PAGE):
+                counts.update(dict(_states.rows(connection, seqs=seqs[start : start + PAGE])))
         return counts
 
     def target_names(self, configured: Iterable[str]) -> list[str]:
         """Return the configured targets, and after them all others that have deliveries or ever had a lane."""
-        with self._database.read() as connection:
-            others = sorted(name for (name,) in _target_names.rows(connection))
+        others = sorted(name for (name,) in self._database.rows(_target_names))
         return list(dict.fromkeys([*configured, *others]))
 
     def has_backlog(self, target: str) -> bool:
-        with self._database.read() as connection:
-            return _backlog.first(connection, target=target) is not None
+        return self._database.first(_backlog, target=target) is not None
 
     def target_figures(self, name: str, since: datetime) -> TargetFigures:
         with self._database.read() as connection:
@@ -264,30 +220,24 @@ class Queries:
 
     def taken_since(self, source: str, since: datetime) -> tuple[int, datetime | None]:
         """How many notifications a source has sent since then, and when the last one came, whenever that was."""
-        with self._database.read() as connection:
-            [(taken, last)] = _taken.rows(connection, source=source, since=to_us(since))
+        [(taken, last)] = self._database.rows(_taken, source=source, since=to_us(since))
         return taken, None if last is None else from_us(last)
 
 
-def event_conditions(selection: Selection) -> list[Condition]:
-    conditions = _shared_conditions(selection)
-    if selection.kind:
-        conditions.append(events.c.kind == selection.kind)
-    if selection.session:
-        conditions.append(events.c.session == selection.session)
+def event_conditions(selection: Selection) -> Iterator[Condition]:
+    yield from _shared_conditions(selection)
     of_event = deliveries.c.event_seq == events.c.seq
     ours = [of_event] if selection.target is None else [of_event, deliveries.c.target == selection.target]
     if selection.target:
-        conditions.append(exists().where(*ours))
+        yield exists().where(*ours)
     if selection.states == ("quarantined",):
-        conditions.append(text(QUARANTINED))  # word for word what the index says
+        yield text(QUARANTINED)  # word for word what the index says
     elif selection.states:  # `discarded` is a state of events and of deliveries
-        one_of_them = exists().where(*ours, deliveries.c.state.in_(selection.delivery_states()))
-        conditions.append(or_(events.c.state.in_(selection.event_states()), one_of_them))
+        one_of_them = exists().where(*ours, deliveries.c.state.in_(selection.states))
+        yield or_(events.c.state.in_(selection.states), one_of_them)
     if selection.ids:
         by_delivery = exists().where(of_event, deliveries.c.id.in_(selection.ids))
-        conditions.append(or_(events.c.id.in_(selection.ids), by_delivery))
-    return conditions
+        yield or_(events.c.id.in_(selection.ids), by_delivery)
 
 
 def event_seq_of_delivery(selection: Selection) -> ColumnElement[int]:
@@ -301,47 +251,44 @@ def _is_of_dead_letters(selection: Selection) -> bool:
     return bool(selection.states) and set(selection.states) <= set(DEAD_LETTERS)
 
 
-def delivery_conditions(selection: Selection) -> list[Condition]:
-    conditions = _shared_conditions(selection)
-    if selection.kind:
-        conditions.append(deliveries.c.kind == selection.kind)
-    if selection.session:
-        conditions.append(events.c.session == selection.session)
+def select_deliveries(selection: Selection, columns: Iterable[ColumnElement[Any]] = DELIVERY.columns) -> Select[Any]:
+    statement = select(*columns).select_from(deliveries).join(events, events.c.seq == deliveries.c.event_seq)
+    return statement.where(*_delivery_conditions(selection))
+
+
+def _delivery_conditions(selection: Selection) -> Iterator[Condition]:
+    yield from _shared_conditions(selection)
     if selection.target:
-        conditions.append(deliveries.c.target == selection.target)
+        yield deliveries.c.target == selection.target
     if selection.states:
-        conditions.append(deliveries.c.state.in_(selection.delivery_states()))
-        if _is_of_dead_letters(selection):
-            conditions.append(text(DEAD))  # word for word what the index says
+        yield deliveries.c.state.in_(selection.states)
+    if _is_of_dead_letters(selection):
+        yield text(DEAD)  # word for word what the index says
     if selection.ids:
-        conditions.append(or_(deliveries.c.id.in_(selection.ids), deliveries.c.event.in_(selection.ids)))
-    return conditions
+        yield or_(deliveries.c.id.in_(selection.ids), deliveries.c.event.in_(selection.ids))
 
 
-def _shared_conditions(selection: Selection) -> list[Condition]:
-    conditions: list[Condition] = []
-    if selection.source:
-        conditions.append(events.c.source == selection.source)
+def _shared_conditions(selection: Selection) -> Iterator[Condition]:
+    for name in ("source", "session", "kind"):
+        if value := getattr(selection, name):
+            yield events.c[name] == value
     if selection.since:
-        conditions.append(events.c.received_at >= to_us(selection.since))
+        yield events.c.received_at >= to_us(selection.since)
     if selection.until:
-        conditions.append(events.c.received_at < to_us(selection.until))
-    return conditions + phone_conditions(selection, events.c.phones)
+        yield events.c.received_at < to_us(selection.until)
+    if selection.phone:
+        phone = significant_digits(selection.phone) or selection.phone
+        yield events.c.phones.contains(phone, autoescape=True)
 
 
-def phone_conditions(selection: Selection, phones: ColumnElement[str]) -> list[Condition]:
-    """That a number, or a part of it, is among the phones of an event."""
-    if not selection.phone:
-        return []
-    return [phones.contains(digits_of_phone(selection.phone) or selection.phone, autoescape=True)]
-
-
-def digits_of_phone(text: str) -> str:
-    """Return the digits by which a number, or a part of it, is found."""
-    digits = re.sub(r"\D", "", text)
-    return digits[1:] if len(digits) == 11 and digits[0] == "8" else digits  # +7 and 8 are the same line
-
-
-def with_states(selection: Selection, only: tuple[str, ...], states: tuple[str, ...]) -> Selection:
-    """The same, in those of the states that are among `only`."""
-    return replace(selection, states=tuple(state for state in states if state in only))
+def parts(
+    selection: Selection, allowed: tuple[DeliveryState, ...] = DEAD_LETTERS
+) -> tuple[Selection | None, Selection | None]:
+    """Return which deliveries in an allowed state, and which events in quarantine, are asked for; None: none."""
+    states = selection.states or (*DEAD_LETTERS, "quarantined")
+    of_deliveries = tuple(state for state in states if state in allowed)
+    has_events = "quarantined" in states and selection.target is None
+    return (
+        replace(selection, states=of_deliveries) if of_deliveries else None,
+        replace(selection, states=("quarantined",)) if has_events else None,
+    )

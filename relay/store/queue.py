@@ -20,9 +20,9 @@ from relay.models import (
     Attempt,
     ClaimedDelivery,
     Delivery,
-    DeliveryState,
     Shard,
     TargetHealth,
+    Verdict,
 )
 from relay.store import call_order, target_state
 from relay.store.engine import PATIENT_TIMEOUT_S, Database
@@ -158,12 +158,7 @@ class AttemptResult(Struct, frozen=True, kw_only=True):
 
     delivery: Delivery
     epoch: int
-    state: DeliveryState
-    due_at: datetime
-    failures: int
-    unclear: int
-    delivered_at: datetime | None
-    reason: str | None
+    verdict: Verdict
     remote_id: str | None
     attempt: Attempt | None
     call_free_at: datetime | None = None  #: no other delivery of its call before
@@ -299,28 +294,27 @@ def _record(connection: Connection, batch: Sequence[AttemptResult]) -> list[Row 
 
 
 def _result_row(result: AttemptResult) -> dict[str, Any]:
-    delivery, attempt = result.delivery, result.attempt
+    delivery, attempt, verdict = result.delivery, result.attempt, result.verdict
     return {
         "seq": delivery.seq,
         "epoch": result.epoch,
-        "state": result.state,
+        "state": verdict.state,
         "attempts": delivery.attempts if attempt is None else attempt.number,
-        "failures": result.failures,
-        "unclear": result.unclear,
-        "due_at": to_us(result.due_at),
-        "delivered_at": None if result.delivered_at is None else to_us(result.delivered_at),
-        "reason": None if result.reason is None else encode(result.reason),
+        "failures": verdict.failures,
+        "unclear": verdict.unclear,
+        "due_at": to_us(verdict.next_try_at or verdict.at),  # of what has ended: when; the call's gap begins there
+        "delivered_at": None if verdict.delivered_at is None else to_us(verdict.delivered_at),
+        "reason": None if verdict.reason is None else encode(verdict.reason),
         "remote": result.remote_id,
         "tries": delivery.attempts,
     }
 
 
 def _save_late(connection: Connection, result: AttemptResult) -> bool:
-    if result.delivered_at is None:
-        return False
-    delivered_at = to_us(result.delivered_at)
-    seq = result.delivery.seq
-    return bool(_save_late_success.run(connection, seq=seq, delivered_at=delivered_at, remote=result.remote_id))
+    seq, delivered_at = result.delivery.seq, result.verdict.delivered_at
+    return delivered_at is not None and bool(
+        _save_late_success.run(connection, seq=seq, delivered_at=to_us(delivered_at), remote=result.remote_id)
+    )
 
 
 def _is_recorded(connection: Connection, result: AttemptResult) -> bool:

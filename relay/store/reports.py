@@ -9,13 +9,11 @@ from typing import Literal
 from msgspec import Struct, json
 
 from relay.clock import from_us, to_us
-from relay.i18n import decode, encode
-from relay.models import CallEvent
-from relay.store.engine import OWN_ROWS, Database
-from relay.store.statement import Statement
-from relay.store.tables import IS_END, REPORTED
+from relay.models import CallEvent, Words
+from relay.store.engine import OWN_ROWS, Repository
+from relay.store.statement import RowMapper, Statement
+from relay.store.tables import IS_END, REPORTED, reports
 
-_load = Statement("SELECT source, began_at, checked_to, ran_at, state, reason FROM reports")
 _save = Statement(
     """
     INSERT INTO reports (source, began_at, checked_to, ran_at, state, reason)
@@ -56,7 +54,11 @@ class ReportState(Struct, frozen=True, kw_only=True):
     checked_to: datetime  #: all calls that ended before are in the store
     ran_at: datetime
     state: Literal["open", "later", "misconfigured"] = "open"
-    reason: str | None = None
+    reason: Words | None = None
+
+
+_STATE = RowMapper(ReportState, reports)
+_load = Statement(f"SELECT {_STATE.sql} FROM reports")
 
 
 class KnownCall(Struct, frozen=True):
@@ -66,48 +68,22 @@ class KnownCall(Struct, frozen=True):
     has_record: bool
 
 
-class Reports:
-    """Raises StoreError."""
-
-    def __init__(self, database: Database) -> None:
-        self._database = database
-
+class Reports(Repository):
     def states(self) -> dict[str, ReportState]:
         """Return how each source's report stands; none for one that was never read."""
-        with self._database.read() as connection:
-            rows = _load.rows(connection)
-        return {
-            row[0]: ReportState(
-                source=row[0],
-                began_at=from_us(row[1]),
-                checked_to=from_us(row[2]),
-                ran_at=from_us(row[3]),
-                state=row[4],
-                reason=row[5] and decode(row[5]),
-            )
-            for row in rows
-        }
+        return {state.source: state for state in map(_STATE.value, self._database.rows(_load))}
 
     def save(self, state: ReportState) -> None:
         """Keep how it stands; `checked_to` never goes back, and `began_at` stays what it was first."""
         with self._database.write(alone_for=OWN_ROWS) as connection:
-            _save.run(
-                connection,
-                source=state.source,
-                began_at=to_us(state.began_at),
-                checked_to=to_us(state.checked_to),
-                ran_at=to_us(state.ran_at),
-                state=state.state,
-                reason=state.reason and encode(state.reason),
-            )
+            _save.run(connection, **_STATE.row(state))
 
     def known(self, source: str, sessions: Sequence[str]) -> dict[str, KnownCall]:
         """Return what is known of the end of these calls; nothing for a call whose end never came."""
         known: dict[str, KnownCall] = {}
         for start in range(0, len(sessions), _CHUNK):
-            with self._database.read() as connection:
-                rows = _ends.rows(connection, source=source, sessions=list(sessions[start : start + _CHUNK]))
-            for session, text in rows:
+            chunk = list(sessions[start : start + _CHUNK])
+            for session, text in self._database.rows(_ends, source=source, sessions=chunk):
                 call = json.decode(text, type=CallEvent)
                 before = known.get(session, KnownCall(False, False))
                 known[session] = KnownCall(
@@ -117,11 +93,9 @@ class Reports:
 
     def brought_since(self, since: datetime) -> dict[str, int]:
         """Return by source how many calls the report brought whose notification never came."""
-        with self._database.read() as connection:
-            return {source: int(count) for source, count in _brought.rows(connection, since=to_us(since))}
+        return {source: int(count) for source, count in self._database.rows(_brought, since=to_us(since))}
 
     def unnotified(self, source: str, since: datetime) -> tuple[int, datetime | None]:
         """Return how many calls that began since then the report brought, and when the first of them began."""
-        with self._database.read() as connection:
-            [(count, first)] = _unnotified.rows(connection, source=source, since=to_us(since))
+        [(count, first)] = self._database.rows(_unnotified, source=source, since=to_us(since))
         return int(count), None if first is None else from_us(first)

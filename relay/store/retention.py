@@ -12,13 +12,11 @@ from sqlalchemy import Connection
 
 from relay.clock import to_us
 from relay.store import call_progress
-from relay.store.engine import Database
+from relay.store.engine import PAGE, PATIENT_TIMEOUT_S, Database
 from relay.store.statement import Statement
 from relay.store.tables import DEAD, UNFINISHED
 
-_PAGE = 500
 _BATCH = 25
-_TIMEOUT_S = 10.0
 
 _page = Statement(
     f"""
@@ -26,23 +24,19 @@ _page = Statement(
       coalesce(max(delivered_at), 0), coalesce(max(tried_at), 0),
       coalesce(sum(CASE WHEN {UNFINISHED} THEN 1 ELSE 0 END), 0), coalesce(sum(CASE WHEN {DEAD} THEN 1 ELSE 0 END), 0)
     FROM events LEFT JOIN deliveries ON deliveries.event_seq = events.seq
-    WHERE events.seq > :after GROUP BY events.seq ORDER BY events.seq LIMIT {_PAGE}
+    WHERE events.seq > :after GROUP BY events.seq ORDER BY events.seq LIMIT {PAGE}
     """
 )
 _waiting = Statement(f"SELECT event_seq FROM deliveries WHERE event_seq IN :seqs AND {UNFINISHED}")
 _calls = Statement("SELECT source, coalesce(session, id) FROM events WHERE seq IN :seqs")
 _delete_attempts = Statement(
-    """
-    DELETE FROM attempts WHERE delivery_seq IN (
-        SELECT seq FROM deliveries WHERE event_seq IN :seqs
-    )
-    """
+    "DELETE FROM attempts WHERE delivery_seq IN (SELECT seq FROM deliveries WHERE event_seq IN :seqs)"
 )
 _page_of_exchanges = Statement(
     f"""
     SELECT attempts.seq, at, state IN ('delivered', 'expired', 'discarded')
     FROM attempts JOIN deliveries ON deliveries.seq = delivery_seq
-    WHERE attempts.seq > :after AND exchanges IS NOT NULL ORDER BY attempts.seq LIMIT {_PAGE}
+    WHERE attempts.seq > :after AND exchanges IS NOT NULL ORDER BY attempts.seq LIMIT {PAGE}
     """
 )
 _forget_exchanges = Statement("UPDATE attempts SET exchanges = NULL WHERE seq IN :seqs")
@@ -61,36 +55,31 @@ def prune(
     deleted = 0
     for seqs in _outdated(database, to_us(delivered_before), to_us(dead_before)):
         for start in range(0, len(seqs), _BATCH):
-            with database.write(_TIMEOUT_S) as connection:
+            with database.write(PATIENT_TIMEOUT_S) as connection:
                 deleted += _delete(connection, seqs[start : start + _BATCH])
             if should_stop():
                 return deleted
-    while database.give_space_back(_TIMEOUT_S) and not should_stop():
+    while database.give_space_back(PATIENT_TIMEOUT_S) and not should_stop():
         pass
     return deleted
 
 
 def forget_exchanges(database: Database, before: datetime, should_stop: Callable[[], bool]) -> int:
     """Forget what was sent and answered before then, of deliveries that nobody needs to look at; return of how many."""
-    after, border, deleted = 0, to_us(before), 0
-    while True:
-        with database.read() as connection:
-            page = _page_of_exchanges.rows(connection, after=after)
+    border, deleted = to_us(before), 0
+    for page in database.pages(lambda connection, after: _page_of_exchanges.rows(connection, after=after)):
         seqs = [seq for seq, at, is_over in page if is_over and at < border]
         if seqs:
-            with database.write(_TIMEOUT_S) as connection:
+            with database.write(PATIENT_TIMEOUT_S) as connection:
                 deleted += _forget_exchanges.run(connection, seqs=seqs)
-        if len(page) < _PAGE or all(at >= border for _, at, _ in page) or should_stop():
-            return deleted
-        after = page[-1][0]
+        if all(at >= border for _, at, _ in page) or should_stop():
+            break
+    return deleted
 
 
 def _outdated(database: Database, delivered_before: int, dead_before: int) -> Iterator[list[int]]:
     """By page, in the order of acceptance, up to where everything is younger."""
-    after, horizon = 0, max(delivered_before, dead_before)
-    while True:
-        with database.read() as connection:
-            page = _page.rows(connection, after=after)
+    for page in database.pages(lambda connection, after: _page.rows(connection, after=after)):
         chosen = []
         for seq, state, received_at, delivered_at, tried_at, waiting, dead in page:
             before = dead_before if dead or state == "quarantined" else delivered_before
@@ -98,16 +87,14 @@ def _outdated(database: Database, delivered_before: int, dead_before: int) -> It
                 chosen.append(seq)
         if chosen:
             yield chosen
-        if len(page) < _PAGE or page[-1][2] >= horizon:
+        if page and page[-1][2] >= max(delivered_before, dead_before):
             return
-        after = page[-1][0]
 
 
 def _delete(connection: Connection, seqs: Sequence[int]) -> int:
     """Those of them that still do not wait: a replay may have come between."""
     waiting = {seq for (seq,) in _waiting.rows(connection, seqs=seqs)}
-    outdated = [seq for seq in seqs if seq not in waiting]
-    return delete(connection, outdated)
+    return delete(connection, [seq for seq in seqs if seq not in waiting])
 
 
 def delete(connection: Connection, seqs: Sequence[int]) -> int:

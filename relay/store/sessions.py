@@ -8,7 +8,7 @@ from __future__ import annotations
 from datetime import datetime
 
 from relay.clock import to_us
-from relay.store.engine import OWN_ROWS, Database
+from relay.store.engine import OWN_ROWS, Repository
 from relay.store.statement import Statement
 
 _insert = Statement("INSERT INTO admin_sessions (digest, ends_at) VALUES (:digest, :ends_at)")
@@ -17,12 +17,7 @@ _end = Statement("DELETE FROM admin_sessions WHERE digest = :digest")
 _end_outdated = Statement("DELETE FROM admin_sessions WHERE ends_at <= :now")
 
 
-class AdminSessions:
-    """Raises StoreError."""
-
-    def __init__(self, database: Database) -> None:
-        self._database = database
-
+class AdminSessions(Repository):
     def begin(self, digest: str, now: datetime, ends_at: datetime, *, instead_of: str | None = None) -> None:
         """Keep a session, on disk when it returns; those that are over go, and the one that it replaces."""
         with self._database.write(alone_for=OWN_ROWS) as connection:
@@ -33,8 +28,7 @@ class AdminSessions:
 
     def lasts(self, digest: str, now: datetime) -> bool:
         """Has the session begun, and neither ended nor been ended?"""
-        with self._database.read() as connection:
-            return _lasts.first(connection, digest=digest, now=to_us(now)) is not None
+        return self._database.first(_lasts, digest=digest, now=to_us(now)) is not None
 
     def end(self, digest: str) -> None:
         """End a session for every process; on disk when it returns."""

@@ -14,11 +14,6 @@ _ESCAPED = re.compile(rb"\\u[0-9a-fA-F]{4}")
 _NO_DIGITS = bytes(set(range(256)) - set(b"0123456789"))
 
 
-def significant(digits: str) -> str:
-    """Return the digits that every spelling of a number has: of a Russian one those after +7 or 8."""
-    return digits[1:] if len(digits) == 11 and digits[0] in "78" else digits
-
-
 def mentions(text: bytes | str | None, digits: str) -> bool:
     """Does the number stand in the text? `digits`: its significant ones."""
     if not text:

@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from types import NoneType
-from typing import Any, Generic, NamedTuple, Protocol, TypeVar, get_args
+from typing import Any, Generic, NamedTuple, TypeVar, get_args
 
 import msgspec
 from sqlalchemy import Column, Connection, Table
@@ -18,40 +18,82 @@ from sqlalchemy import Column, Connection, Table
 from relay import i18n
 from relay.clock import from_us, to_us
 from relay.models import CallEvent, Exchange, Words
-from relay.store.postgres import dialect as postgres_dialect
-from relay.store.sqlite import dialect as sqlite_dialect
 
 Model = TypeVar("Model", bound=msgspec.Struct)
 Row = tuple[Any, ...]
 RowsBinding = Callable[[Sequence[Mapping[str, Any]]], tuple[str, Sequence[Any]]]
 """Returns what a statement has instead of `VALUES :rows`, and the driver's parameters for it."""
 _MANY = "VALUES :rows"
+_LIST = re.compile(r"\bIN :(\w+)")  # PostgreSQL's `= ANY` knows the list's type by its left side
+_NAME = re.compile(r"(?<!:):(\w+)")
+_LAST_SEQS = "SELECT (SELECT coalesce(max(seq), 0) FROM events), (SELECT coalesce(max(seq), 0) FROM deliveries)"
+_NEXT_SEQS = """
+    SELECT ARRAY(SELECT nextval('events_seq_seq') FROM generate_series(1, %(events)s)),
+           ARRAY(SELECT nextval('deliveries_seq_seq') FROM generate_series(1, %(deliveries)s))
+"""
+_encoder = msgspec.json.Encoder(enc_hook=str)  # a Message stands as its English text, bytes as base64
 
 
-class Dialect(Protocol):
-    """What an engine's driver wants to be written differently."""
+class Dialect:
+    """What an engine's driver wants to be written differently: SQLite's way, unless another engine has one."""
 
     def named(self, sql: str) -> str:
         """Return the text with its named values, `:name`, as the driver wants them."""
+        return sql
 
     def bind_list(self, sql: str, name: str, values: dict[str, Any]) -> tuple[str, dict[str, Any]]:
         """Return the text and the values with the list of this name, `IN :name`, as the driver wants it."""
+        each = {f"{name}_{number}": value for number, value in enumerate(values[name])}  # for a few quicker than JSON
+        names = ", ".join([f":{key}" for key in each])
+        return sql.replace(f"IN :{name}", f"IN ({names})"), values | each
 
-    def bind_rows(self, columns: Mapping[str, Column[Any]], connection: Connection) -> RowsBinding:
+    def bind_rows(self, columns: Mapping[str, Column[Any]], _connection: Connection) -> RowsBinding:
         """Return what binds rows with a value for each of these columns, by name."""
+        one = f"({','.join('?' * len(columns))})"
+
+        def bind(rows: Sequence[Mapping[str, Any]]) -> tuple[str, list[Any]]:
+            return "VALUES " + ",".join([one] * len(rows)), [row[name] for row in rows for name in columns]
+
+        return bind
 
     def next_seqs(self, connection: Connection, events: int, deliveries: int) -> tuple[Sequence[int], Sequence[int]]:
         """Return so many new numbers for events and deliveries, each above all that its source has had."""
+        event, delivery = driver(connection).execute(_LAST_SEQS).fetchone()  # whoever asks is the only one who writes
+        return range(event + 1, event + 1 + events), range(delivery + 1, delivery + 1 + deliveries)
 
 
-_DIALECTS: Mapping[str, Dialect] = {"sqlite": sqlite_dialect, "postgresql": postgres_dialect}
+class _Postgres(Dialect):
+    def named(self, sql: str) -> str:
+        return _NAME.sub(r"%(\1)s", _LIST.sub(r"= ANY(:\1)", sql.replace("%", "%%")))
+
+    def bind_list(self, sql: str, name: str, values: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+        return sql, values | {name: list(values[name])}
+
+    def bind_rows(self, columns: Mapping[str, Column[Any]], connection: Connection) -> RowsBinding:
+        """All rows as one value: a parameter for each costs three times as much, and the text would always be new."""
+        types = {name: column.type.compile(connection.dialect) for name, column in columns.items()}
+        values = ", ".join(f"decode({name}, 'base64')" if kind == "BYTEA" else name for name, kind in types.items())
+        names = ", ".join(f"{name} {'TEXT' if kind == 'BYTEA' else kind}" for name, kind in types.items())
+        many = f"SELECT {values} FROM json_to_recordset(CAST(%s AS json)) AS given ({names})"
+
+        def bind(rows: Sequence[Mapping[str, Any]]) -> tuple[str, list[Any]]:
+            return many, [_encoder.encode([{name: row[name] for name in columns} for row in rows]).decode()]
+
+        return bind
+
+    def next_seqs(self, connection: Connection, events: int, deliveries: int) -> tuple[list[int], list[int]]:
+        row = driver(connection).execute(_NEXT_SEQS, {"events": events, "deliveries": deliveries}).fetchone()
+        return sorted(row[0]), sorted(row[1])
+
+
+_DIALECTS: Mapping[str, Dialect] = {"sqlite": Dialect(), "postgresql": _Postgres()}
 
 
 class Statement:
     """One statement as SQL text, its values bound by name: int, str, bytes, bool, None, and after IN a short list."""
 
     def __init__(self, sql: str) -> None:
-        self.sql, self._lists = sql, re.findall(r"\bIN :(\w+)", sql)
+        self.sql, self._lists = sql, _LIST.findall(sql)
         self._compiled: dict[str, str] = {}
 
     def rows(self, connection: Connection, **values: Any) -> list[Row]:
@@ -72,7 +114,7 @@ class Statement:
             sql = self._compiled[engine] = _DIALECTS[engine].named(self.sql)
         for name in self._lists:
             sql, values = _DIALECTS[engine].bind_list(sql, name, values)
-        return _driver(connection).execute(sql, values)
+        return driver(connection).execute(sql, values)
 
 
 class ManyRows:
@@ -86,10 +128,11 @@ class ManyRows:
         self._bindings: dict[str, RowsBinding] = {}
 
     @classmethod
-    def insert(cls, table: Table, *, without: Sequence[str] = ()) -> ManyRows:
+    def insert(cls, table: Table, *, without: Sequence[str] = (), returning: str = "") -> ManyRows:
         """Return the statement that inserts rows with a value for each column."""
         columns = {column.name: column for column in table.c if column.name not in without}
-        return cls(columns, f"INSERT INTO {table.name} ({', '.join(columns)}) {_MANY}")
+        tail = f" RETURNING {returning}" if returning else ""
+        return cls(columns, f"INSERT INTO {table.name} ({', '.join(columns)}) {_MANY}{tail}")
 
     def run(self, connection: Connection, rows: Sequence[Mapping[str, Any]]) -> list[Row]:
         """Return what the statement's RETURNING names."""
@@ -100,7 +143,7 @@ class ManyRows:
         if bind is None:
             bind = self._bindings[engine] = _DIALECTS[engine].bind_rows(self._columns, connection)
         many, values = bind(rows)
-        cursor = _driver(connection).execute(self._head + many + self._tail, values)
+        cursor = driver(connection).execute(self._head + many + self._tail, values)
         return list(cursor.fetchall()) if cursor.description else []
 
 
@@ -109,7 +152,7 @@ def next_seqs(connection: Connection, events: int, deliveries: int) -> tuple[Seq
     return _DIALECTS[connection.dialect.name].next_seqs(connection, events, deliveries)
 
 
-def _driver(connection: Connection) -> Any:
+def driver(connection: Connection) -> Any:
     """Return the driver's own connection: SQLAlchemy's `execute` costs some 50 us a statement, the driver's 5."""
     return connection.connection.dbapi_connection
 
@@ -119,19 +162,8 @@ class _Conversion(NamedTuple):
     write: Callable[[Any], Any] | None
 
 
-_encoder = msgspec.json.Encoder(enc_hook=str)  # a Message stands as its English text
-
-
 def _json(type_: Any) -> _Conversion:
     return _Conversion(msgspec.json.Decoder(type_).decode, lambda value: _encoder.encode(value).decode())
-
-
-def _said(text: str) -> str:
-    return i18n.decode(text) if text.startswith(i18n.MARK) else text
-
-
-def _kept(text: str) -> str:
-    return i18n.encode(text) if isinstance(text, i18n.Message) else text
 
 
 _CONVERSIONS: Mapping[Any, _Conversion] = {
@@ -139,10 +171,10 @@ _CONVERSIONS: Mapping[Any, _Conversion] = {
     datetime: _Conversion(from_us, to_us),
     CallEvent: _json(CallEvent),
     tuple[Exchange, ...]: _Conversion(msgspec.json.Decoder(tuple[Exchange, ...]).decode, _encoder.encode),
-    Words: _Conversion(_said, _kept),
+    Words: _Conversion(i18n.decode, lambda text: i18n.encode(text) if isinstance(text, i18n.Message) else text),
     tuple[Words, ...]: _Conversion(
-        lambda text: tuple(map(_said, msgspec.json.decode(text))),
-        lambda texts: _encoder.encode([_kept(text) for text in texts]).decode(),
+        lambda text: tuple(map(i18n.decode, msgspec.json.decode(text))),
+        lambda texts: _encoder.encode(list(map(i18n.encode, texts))).decode(),
     ),
     tuple[datetime, ...]: _Conversion(
         lambda text: tuple(map(from_us, msgspec.json.decode(text))),

@@ -8,19 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import (
-    BigInteger,
-    Boolean,
-    Column,
-    ForeignKey,
-    Index,
-    Integer,
-    LargeBinary,
-    MetaData,
-    Table,
-    Text,
-    text,
-)
+from sqlalchemy import BigInteger, Boolean, Column, ForeignKey, Index, Integer, LargeBinary, MetaData, Table, Text, text
 
 from relay import models
 from relay.models import Attempt, Click, Delivery, Event, TargetHealth, TokenPair
@@ -125,14 +113,7 @@ deliveries = Table(
     Column("remote", Text, key="remote_id"),
     Index("deliveries_event", "event_seq"),
     Index("deliveries_due", "target", "due_at", "event_seq", **_where(DUE)),
-    Index(
-        "deliveries_call",
-        "target",
-        "source",
-        "session",
-        "event_seq",
-        **_where(UNFINISHED),
-    ),
+    Index("deliveries_call", "target", "source", "session", "event_seq", **_where(UNFINISHED)),
     Index("deliveries_dead", "target", "seq", **_where(DEAD)),
     Index("deliveries_delivered", "target", "delivered_at", **_where(DELIVERED)),
 )

@@ -12,7 +12,7 @@ from sqlalchemy import Connection
 from relay.clock import to_us
 from relay.models import TargetHealth
 from relay.store import waits
-from relay.store.engine import PATIENT_TIMEOUT_S, Database
+from relay.store.engine import PATIENT_TIMEOUT_S, Repository
 from relay.store.statement import Statement
 from relay.store.tables import HEALTH, UNFINISHED
 
@@ -72,15 +72,11 @@ class OperatorFlags(Struct, frozen=True):
     resumes: int = 0  #: has moved: probe at once
 
 
-class Targets:
-    """The targets' health, and the operator's pause. Raises StoreError."""
-
-    def __init__(self, database: Database) -> None:
-        self._database = database
+class Targets(Repository):
+    """The targets' health, and the operator's pause."""
 
     def health(self, target: str) -> TargetHealth:
-        with self._database.read() as connection:
-            row = _health.first(connection, target=target)
+        row = self._database.first(_health, target=target)
         return TargetHealth() if row is None else HEALTH.value(row)
 
     def is_paused(self, target: str) -> bool:
@@ -89,8 +85,7 @@ class Targets:
 
     def flags(self, target: str) -> OperatorFlags:
         """Return what the operator wants of the target."""
-        with self._database.read() as connection:
-            row = _flags.first(connection, target=target)
+        row = self._database.first(_flags, target=target)
         return OperatorFlags() if row is None else OperatorFlags(row[0] is not None, row[1])
 
     def pause(self, target: str, now: datetime) -> bool:
@@ -128,8 +123,7 @@ class Targets:
             waits.stand_still(connection, seqs, pause.began_at, pause.ends_at)
             return [True] * len(seqs)
 
-        with self._database.read() as connection:
-            rows = _waiting.rows(connection, target=target, counted_to=pause.counted_to)
+        rows = self._database.rows(_waiting, target=target, counted_to=pause.counted_to)
         seqs = [seq for (seq,) in rows]
         return self._database.write_in_chunks(move_ages, seqs, _CHUNK) == len(seqs)
 

@@ -37,8 +37,7 @@ class TokenStore:
         """None: none were stored yet."""
         if not self._database.exists():
             return None
-        with self._database.read() as connection:
-            row = _select.first(connection, target=self._target)
+        row = self._database.first(_select, target=self._target)
         return None if row is None else TOKENS.value(row)
 
     def save(self, pair: TokenPair) -> None:

@@ -23,39 +23,29 @@ _JSON = "application/json; charset=utf-8"
 _FORM = "application/x-www-form-urlencoded"
 
 
-class CallContext(ABC):
+class CallContext(Protocol):
     """Lends an adapter, for one delivery, what is known of its call, and lets it make requests."""
 
     report: Callable[[Exchange], None] | None = None  #: is told of each request with its answer
 
-    @abstractmethod
     def history(self) -> tuple[CallEvent, ...]:
         """Return what UIS had said of the call up to this event, in the order of acceptance. Raises StoreError."""
 
-    @abstractmethod
     def progress(self) -> dict[str, Any]:
         """Return what has been done for the call at this target. Raises StoreError."""
 
-    @abstractmethod
     def save_progress(self, **done: Any) -> None:
         """Add to it; on disk when it returns. Raises StoreError, and OwnershipLost when it is another's to do now."""
 
-    @abstractmethod
     def calls_of(self, client: str, since: datetime) -> list[ToldCall]:
-        """Return the client's calls that began since then or have an open task, with all that was said of them.
+        """Return the calls of the client (the digits) that began since then or have an open task. Raises StoreError."""
 
-        `client` is the number's digits. Raises StoreError.
-        """
-
-    @abstractmethod
     def open_tasks(self, client: str) -> dict[str, str]:
         """Return the open tasks about the client at this target, by the session of their call. Raises StoreError."""
 
-    @abstractmethod
     def forget_task(self, session: str) -> None:
         """Take the task of that call for closed; raises as `save_progress`."""
 
-    @abstractmethod
     def acquire(self) -> None:
         """Wait until one request may be made. Raises Interrupted when none may be made any more."""
 
@@ -69,10 +59,7 @@ class TokenStore(Protocol):
         """Keep the pair; on disk when it returns."""
 
     def exclusive(self) -> AbstractContextManager[None]:
-        """Let nobody else, in whatever process, exchange the tokens meanwhile; the new pair can be kept.
-
-        Raises StoreError where it could not.
-        """
+        """Let nobody else, in any process, exchange the tokens. Raises StoreError where a pair could not be kept."""
 
 
 class Adapter(ABC):
@@ -139,10 +126,7 @@ class Adapter(ABC):
 def event_body(
     event: Event, call: CallEvent, form: Literal["template", "raw", "normalised"], missing: Literal["null", "string"]
 ) -> tuple[bytes, str]:
-    """Return the body for one request, in one of its forms, and its content type. Pure.
-
-    `missing` is what a value is that there is none of: null, or an empty string.
-    """
+    """Return the body for one request, `missing` for each value there is none of, and its content type. Pure."""
     if form == "raw":
         return event.body, _type_of(event)
     empty: Any = "" if missing == "string" else None

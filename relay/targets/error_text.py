@@ -18,31 +18,27 @@ from functools import lru_cache
 from typing import Any
 from urllib.parse import parse_qsl, quote, quote_plus, urlsplit
 
-from relay.config import Secret, Target
+from relay.config import Secret, Target, UisApi
 from relay.i18n import Message
 
 _WAIT_MAX_S = 10**8  # three years: what is longer is no time, and timedelta and datetime have an end
 _DIGITS_MAX = 9
-_WORDS_MAX = 500
+WORDS_MAX = 500
 _PATTERN_MAX = 4096  # signs of a text that patterns look at; a target may answer anything, and no answer costs time
 _PAGE_MAX = 4 * _PATTERN_MAX  # of a page, which may begin with a long style
-_HIDDEN = re.compile(r"<(/?)(title|style|script)\b[^<>]*>?", re.IGNORECASE)
+# what a page does not show; always matches to the end, so that each sign is looked at once
+_HIDDEN = re.compile(r"<(title|style|script)\b[^<>]*>?.*?(?:</\1\b[^<>]*>?|\Z)", re.IGNORECASE | re.DOTALL)
 _TAG = re.compile(r"<[^<>]*(?:>|\Z)")
 _BEGINS_A_PAGE = re.compile(r"<(?:!doctype\s{1,9}html|html|body)\b", re.IGNORECASE)
 
 
 def decoded(body: bytes) -> str:
     """Decode UTF-8, with or without a byte order mark (1C writes one), or the cp1251 of old web servers' pages."""
-    if body.startswith(codecs.BOM_UTF8):
-        body = body[len(codecs.BOM_UTF8) :]
-    try:
-        return body.decode("utf-8")
-    except UnicodeDecodeError:
-        pass
-    try:
-        return body.decode("cp1251")
-    except UnicodeDecodeError:
-        return body.decode("utf-8", "replace")
+    body = body.removeprefix(codecs.BOM_UTF8)
+    for encoding in ("utf-8", "cp1251"):
+        with contextlib.suppress(UnicodeDecodeError):
+            return body.decode(encoding)
+    return body.decode("utf-8", "replace")
 
 
 def is_page(text: str) -> bool:
@@ -52,21 +48,7 @@ def is_page(text: str) -> bool:
 
 def without_markup(page: str) -> str:
     """Return the words of an HTML page, without its title."""
-    return html.unescape(_TAG.sub(" ", _without_hidden(page)[:_PATTERN_MAX]))
-
-
-def _without_hidden(page: str) -> str:
-    """Return a page without what it does not show. Looks at each sign once, however many such elements begin."""
-    shown, begins, hidden = [], 0, ""
-    page = page[:_PAGE_MAX]
-    for tag in _HIDDEN.finditer(page):
-        is_end, name = bool(tag[1]), tag[2].lower()
-        if not hidden and not is_end:
-            shown.append(page[begins : tag.start()])
-            hidden = name
-        elif is_end and name == hidden:
-            begins, hidden = tag.end(), ""
-    return " ".join(shown if hidden else [*shown, page[begins:]])
+    return html.unescape(_TAG.sub(" ", _HIDDEN.sub(" ", page[:_PAGE_MAX])[:_PATTERN_MAX]))
 
 
 def as_text(value: object) -> str:
@@ -84,7 +66,7 @@ def words(body: bytes) -> str:
 
 def one_line(text: str) -> str:
     """Return a text in one line of at most 500 characters."""
-    return re.sub(r"\s+", " ", text[:_PATTERN_MAX]).strip()[:_WORDS_MAX]
+    return re.sub(r"\s+", " ", text[:_PATTERN_MAX]).strip()[:WORDS_MAX]
 
 
 def retry_after(headers: Mapping[str, str], now: datetime) -> timedelta | None:
@@ -170,13 +152,13 @@ def _mask_of(secrets: tuple[str, ...]) -> Mask:
     return Mask(secrets)
 
 
-def secrets_of(target: Target) -> Iterator[str]:
+def secrets_of(target: Target | UisApi) -> Iterator[str]:
     """Yield everything in a target's settings that must not be seen, whatever its key is called."""
     for name in target.__struct_fields__:
         yield from _within(getattr(target, name))
     username, password = getattr(target, "username", None), getattr(target, "password", None)
     if username and password:
-        yield _basic(username, password)
+        yield basic(username, password)
 
 
 def _within(value: Any) -> Iterator[str]:
@@ -199,7 +181,7 @@ def _in_address(address: str, *, is_secret: bool) -> Iterator[str]:
     except ValueError:
         return
     if parts.password:
-        yield from (parts.password, _basic(parts.username or "", parts.password))
+        yield from (parts.password, basic(parts.username or "", parts.password))
     for pair in parts.query.split("&"):
         yield pair.partition("=")[2]
     yield from (value for _, value in parse_qsl(parts.query))
@@ -207,7 +189,8 @@ def _in_address(address: str, *, is_secret: bool) -> Iterator[str]:
         yield from (path, path.rpartition("/")[2])
 
 
-def _basic(username: str, password: str) -> str:
+def basic(username: str, password: str) -> str:
+    """Return a login as HTTP's Basic has it."""
     return b64encode(f"{username}:{password}".encode()).decode("ascii")
 
 
@@ -215,18 +198,10 @@ def _forms(secret: str) -> set[bytes]:
     secret = secret.encode("utf-8", "ignore").decode()  # the environment may hold half a letter
     percent = [quote(secret, safe=""), quote(secret), quote_plus(secret)]
     percent += [re.sub("%..", lambda code: code[0].lower(), form) for form in percent]
-    escaped = html.escape(secret)
-    in_json = [json.dumps(secret)[1:-1], json.dumps(secret, ensure_ascii=False)[1:-1]]
-    texts = [
-        secret,
-        *percent,
-        html.escape(secret, quote=False),
-        escaped,
-        escaped.replace("&#x27;", "&#39;"),
-        escaped.replace("&#x27;", "&#039;"),
-        *in_json,
-        *(form.replace("/", "\\/") for form in in_json),
-    ]
+    escaped = [html.escape(secret).replace("&#x27;", quotation) for quotation in ("&#x27;", "&#39;", "&#039;")]
+    in_json = [json.dumps(secret, ensure_ascii=ascii_only)[1:-1] for ascii_only in (True, False)]
+    in_json += [form.replace("/", "\\/") for form in in_json]
+    texts = (secret, *percent, *escaped, html.escape(secret, quote=False), *in_json)
     forms = {text.encode() for text in texts}
     with contextlib.suppress(UnicodeEncodeError):
         forms.add(secret.encode("cp1251"))  # of an old web server

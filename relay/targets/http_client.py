@@ -6,6 +6,7 @@ when it is the certificate); everything after may have been (unclear).
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import io
 import json
@@ -24,10 +25,9 @@ from msgspec.structs import replace
 from requests.adapters import HTTPAdapter
 from requests.cookies import RequestsCookieJar, extract_cookies_to_jar
 from urllib3.connection import HTTPConnection, HTTPSConnection
-from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.exceptions import NameResolutionError, NewConnectionError
 
-from relay.config import ROOT, Target
+from relay.config import ROOT, Target, UisApi
 from relay.errors import RelayError
 from relay.i18n import Message, change, join
 from relay.models import Exchange, Outcome
@@ -90,7 +90,7 @@ class Client:
     `report` is told of each request with its answer.
     """
 
-    def __init__(self, settings: Target, *, mask: Mask | None = None, admit: Admit | None = None) -> None:
+    def __init__(self, settings: Target | UisApi, *, mask: Mask | None = None, admit: Admit | None = None) -> None:
         self._timeout = (settings.connect_timeout.total_seconds(), settings.timeout.total_seconds())
         self._proxies = {"http": settings.proxy, "https": settings.proxy} if settings.proxy else {}
         ca_file = None if settings.ca_file is None else str(ROOT / settings.ca_file)
@@ -126,12 +126,14 @@ class Client:
         """
         self.acquire()
         self.requests_made += 1
-        if time.monotonic() - self._used_at > _IDLE_MAX_S:
+        began = time.monotonic()
+        if began - self._used_at > _IDLE_MAX_S:
             self._adapter.forget_connections()
-        prepared = self._prepare(method, url, headers, body)
-        response, began = None, time.monotonic()
+        prepared, response = self._prepare(method, url, headers, body), None
         try:
-            response = self._send(prepared, self._time_limit(body, body_max), body_max, secrets)
+            # a recording is given what a slow line needs for it
+            time_limit_s = sum(self._timeout) + max(len(body or b"") - _BODY_MAX, body_max - _BODY_MAX, 0) / _SLOW_LINE
+            response = self._send(prepared, time_limit_s, body_max, secrets)
         finally:
             if self.report is not None:
                 took_ms = int((time.monotonic() - began) * 1000)
@@ -166,11 +168,6 @@ class Client:
             is_whole=is_whole,
             phrase=self._mask.text(_phrase(response), *secrets),
         )
-
-    def _time_limit(self, body: bytes | None, body_max: int) -> float:
-        """Return the seconds that a request may take in all; a recording is given what a slow line needs for it."""
-        beyond = max(len(body or b""), body_max) - _BODY_MAX
-        return sum(self._timeout) + max(beyond, 0) / _SLOW_LINE
 
     def _keep_cookies(self, response: requests.Response) -> None:
         """Add the cookies of an answer to the jar; where that makes too many, only they are left, or none."""
@@ -216,23 +213,17 @@ def _phrase(response: requests.Response) -> str:
 
 
 def _read(response: requests.Response, body_max: int) -> tuple[bytes, bool]:
-    """Read the body up to its maximum, while there is time, and say whether it came to its end.
-
-    A body that is cut does not cost the status.
-    """
-    parts: list[bytes] = []
-    size = 0
+    """Read the body up to its maximum, while there is time, and say whether it came to its end."""
+    body = bytearray()
     ended = False
-    try:
-        while size < body_max and not ended:
+    with contextlib.suppress(urllib3.exceptions.HTTPError, OSError):  # the status has decided; what there is is enough
+        while len(body) < body_max and not ended:
             # what is there; `read` would lose half a block
             part = response.raw.read1(min(body_max, 65536), decode_content=True)
             ended = not part
-            parts.append(part)
-            size += len(part)
-    except (urllib3.exceptions.HTTPError, OSError):
-        ended = False  # the status has decided; what there is of the body is enough
-    return b"".join(parts)[:body_max], ended
+            body += part
+    del body[body_max:]
+    return bytes(body), ended
 
 
 # --- what is reported of a request: without secrets, and short enough to be kept
@@ -255,30 +246,25 @@ def _exchange_of(
     masked = mask(lines.encode("utf-8", "replace") + b"\n" + body[:_LOOKED_AT], *secrets)  # once: each look costs
     hidden_path, *values, sent = masked.split(b"\n", 1 + len(headers) + len(said))
     texts = [value.decode("utf-8", "replace") for value in values]
-    text = _text(sent)
+    text, is_cut = _shown(sent)
     return Exchange(
         method=request.method or "",
         url=origin + hidden_path.decode("utf-8", "replace"),
         headers=dict(zip(headers, texts, strict=False)),
-        body=_short(text),
-        is_cut=len(text) > _SHOWN_MAX or len(body) > _LOOKED_AT,
+        body=text,
+        is_cut=is_cut or len(body) > _LOOKED_AT,
         status=None if answer is None else answer.status,
         phrase="" if answer is None else answer.phrase,
         answer_headers=dict(zip(said, texts[len(headers) :], strict=True)),
-        answer="" if answer is None else _short(_text(answer.body)),
+        answer="" if answer is None else _shown(answer.body)[0],
         took_ms=took_ms,
     )
 
 
 def _without_content(exchange: Exchange) -> Exchange:
     """Return of an exchange of tokens that there was one, and where: all else in it is secret."""
-    return Exchange(
-        method=exchange.method,
-        url=exchange.url.partition("?")[0],
-        headers={},
-        status=exchange.status,
-        took_ms=exchange.took_ms,
-    )
+    address = exchange.url.partition("?")[0]
+    return Exchange(method=exchange.method, url=address, headers={}, status=exchange.status, took_ms=exchange.took_ms)
 
 
 def _parts(url: str) -> tuple[str, str]:
@@ -289,29 +275,17 @@ def _parts(url: str) -> tuple[str, str]:
 
 
 def _scheme(login: str) -> str:
-    """Return a login's header without the login."""
     scheme, _, rest = login.partition(" ")
     return f"{scheme} {error_text.MASK}" if rest and "=" not in scheme else error_text.MASK
 
 
-def _text(body: bytes) -> str:
-    """Decode a body; one that was cut may end within a character."""
-    return error_text.decoded(body) if len(body) < _LOOKED_AT else body[:_LOOKED_AT].decode("utf-8", "replace")
-
-
-def _short(text: str) -> str:
-    return text if len(text) <= _SHOWN_MAX else f"{text[:_SHOWN_MAX]}…"
+def _shown(body: bytes) -> tuple[str, bool]:
+    """Return what is shown of a body, and whether it goes on; one that was cut may end within a character."""
+    text = error_text.decoded(body) if len(body) < _LOOKED_AT else body[:_LOOKED_AT].decode("utf-8", "replace")
+    return (text, False) if len(text) <= _SHOWN_MAX else (f"{text[:_SHOWN_MAX]}…", True)
 
 
 # --- foreign errors to outcomes; the first match wins
-
-_NEVER_SENT: tuple[type[Exception], ...] = (
-    requests.exceptions.InvalidURL,
-    requests.exceptions.InvalidSchema,
-    requests.exceptions.MissingSchema,
-    requests.exceptions.InvalidHeader,
-    requests.exceptions.InvalidProxyURL,
-)
 
 
 def _timed_out(connected: bool) -> Outcome:
@@ -325,15 +299,14 @@ def _timed_out(connected: bool) -> Outcome:
 def translate(exc: requests.RequestException, *, connected: bool) -> Outcome:
     """Return the outcome of a request that ended in this error. `connected`: had the connection been made?"""
     why = _why(exc)
-    if isinstance(exc, _NEVER_SENT):
+    if isinstance(exc, ValueError):  # of an address or a header: it was never sent
         return Outcome(name="misconfigured", reason=Message("the address or a header cannot be used: %(why)s", why=why))
     if connected:
-        return Outcome(
-            name="unclear", reason=Message("no answer, though the request may have arrived: %(why)s", why=why)
-        )
-    if isinstance(exc, requests.exceptions.ProxyError) and "Tunnel connection failed: 407" in str(exc):
-        return Outcome(name="misconfigured", reason=join("407", REMEDIES[407], by=": "))
+        reason = Message("no answer, though the request may have arrived: %(why)s", why=why)
+        return Outcome(name="unclear", reason=reason)
     if isinstance(exc, requests.exceptions.ProxyError):
+        if "Tunnel connection failed: 407" in str(exc):
+            return Outcome(name="misconfigured", reason=join("407", REMEDIES[407], by=": "))
         return Outcome(name="unreachable", reason=Message("the proxy cannot be reached: %(why)s", why=why))
     if isinstance(exc, requests.exceptions.SSLError):
         remedy = Message("mend the certificate, or set ca_file, or verify_tls = false")
@@ -486,28 +459,11 @@ class _TrackedHTTPS(_Tracked, HTTPSConnection):  # type: ignore[misc]  # likewis
     pass
 
 
-class _HTTPPool(HTTPConnectionPool):
-    ConnectionCls = _TrackedHTTP
-
-
-class _HTTPSPool(HTTPSConnectionPool):
-    ConnectionCls = _TrackedHTTPS
-
-
-_POOLS = {"http": _HTTPPool, "https": _HTTPSPool}
-
-
 class _TrackingAdapter(HTTPAdapter):
-    """Connects by the connections above."""
-
-    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
-        super().init_poolmanager(*args, **kwargs)
-        self.poolmanager.pool_classes_by_scheme = _POOLS
-
-    def proxy_manager_for(self, *args: Any, **kwargs: Any) -> Any:
-        manager = super().proxy_manager_for(*args, **kwargs)
-        manager.pool_classes_by_scheme = _POOLS
-        return manager
+    def get_connection_with_tls_context(self, *args: Any, **kwargs: Any) -> Any:
+        pool = super().get_connection_with_tls_context(*args, **kwargs)
+        pool.ConnectionCls = _TrackedHTTPS if pool.scheme == "https" else _TrackedHTTP  # type: ignore[attr-defined]
+        return pool
 
     def forget_connections(self) -> None:
         self.poolmanager.clear()

@@ -42,10 +42,7 @@ class Tokens:
         return self._pair
 
     def renewed(self, stale: TokenPair | None, exchange: Exchange) -> TokenPair:
-        """Return another pair than the stale one; exchanged here unless somebody else has done it.
-
-        Raises TargetError, and StoreError before the exchange where its pair could not be kept.
-        """
+        """Return another pair than the stale one. Raises TargetError, and StoreError where none could be kept."""
         with self._mutex, self._token_store.exclusive():
             pair = self._stored()
             if pair is None or (stale is not None and pair.access == stale.access):
@@ -58,10 +55,7 @@ class Tokens:
             return pair
 
     def _save(self, pair: TokenPair) -> None:
-        """Save, however long the store takes: what the target has exchanged it never gives again.
-
-        Until then nobody else exchanges: what is on disk has been used up.
-        """
+        """Save, however long the store takes: what the target has exchanged it never gives again."""
         while True:
             try:
                 self._token_store.save(pair)

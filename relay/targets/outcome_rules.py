@@ -13,9 +13,7 @@ from relay.models import Outcome, OutcomeName
 from relay.targets import error_text
 from relay.targets.http_client import Response, TargetError
 
-_BROKEN_OFF = Message("the answer broke off: what was asked may have been done")
-
-ErrorCode = Literal["", "call_not_found", "user_unknown", "unknown_phone", "expired_token", "moved", "blocked"]
+ErrorCode = Literal["", "call_not_found", "user_unknown", "unknown_phone", "expired_token", "blocked"]
 """The errors that an adapter treats in a way of its own."""
 
 
@@ -56,7 +54,8 @@ def outcome(response: Response, rule: Rule, words: str, now: datetime, *, free_i
 
 def broken_off(response: Response) -> TargetError:
     """Return what is raised for a success whose body did not come to its end."""
-    return TargetError(Outcome(name="unclear", status=response.status, reason=_BROKEN_OFF))
+    reason = Message("the answer broke off: what was asked may have been done")
+    return TargetError(Outcome(name="unclear", status=response.status, reason=reason))
 
 
 def has_tokens(document: Mapping[str, Any]) -> bool:

@@ -32,7 +32,7 @@ class Http(Adapter):
 
     def __init__(self, settings: HttpTarget, clock: Clock, token_store: TokenStore) -> None:
         super().__init__(settings, clock, token_store)
-        self._keys = [_key(secret) for secret in settings.secrets]
+        self._keys = [b64decode(secret.removeprefix("whsec_")) for secret in settings.secrets]
         query = urlencode(settings.query)
         joint = "&" if urlsplit(settings.url).query else "?"
         self._url = f"{settings.url}{joint}{query}" if query else settings.url
@@ -69,10 +69,6 @@ class Http(Adapter):
         timestamp = str(int(self.clock().timestamp()))
         signed = [_signature(key, delivery, timestamp, body) for key in self._keys]
         return {"webhook-id": delivery, "webhook-timestamp": timestamp, "webhook-signature": " ".join(signed)}
-
-
-def _key(secret: str) -> bytes:
-    return b64decode(secret.removeprefix("whsec_"))
 
 
 def _signature(key: bytes, message_id: str, timestamp: str, body: bytes) -> str:

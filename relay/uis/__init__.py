@@ -1,4 +1,1 @@
-"""UIS notifications, pure: bytes -> what was said -> CallEvent -> the body UIS would have rendered.
-
-No clock, no database, no network.
-"""
+"""UIS notifications, pure: bytes -> what was said -> CallEvent -> the body UIS would have rendered."""

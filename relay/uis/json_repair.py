@@ -42,14 +42,13 @@ _FIELD = 300
 
 
 def read(text: str) -> tuple[list[tuple[str, JSON]], Iterable[str]]:
-    """Return the fields of a damaged object, and notes of the damage.
-
-    Raises MalformedEvent when they are not certain, RecursionError in a nest.
-    """
+    """Return the fields and notes of the damage. Raises MalformedEvent in doubt, RecursionError in a nest."""
     if not text.startswith("{"):
         raise MalformedEvent("the body is neither a JSON object {…} nor a form: check the template in the UIS cabinet")
     scanner = _Scanner(text)
-    pairs = scanner.read_all()
+    pairs, end = scanner.read_object(0, depth=1)
+    if end < scanner.tail:
+        raise MalformedEvent("there is more text after the closing brace, at character %(end)s", end=end + 1)
     return pairs, dict.fromkeys(scanner.notes)
 
 
@@ -71,15 +70,9 @@ class _Scanner:
         self._effort = max(_EFFORT_MIN, _EFFORT_PER_CHARACTER * len(text))  # that is left
         self._commas_stand_apart = False  # `value ,` or `value\n,`: then space after a value proves nothing
         tail = _TAIL.match(text[::-1])
-        self._tail = len(text) - (tail.end() if tail else 0)  # where nothing but spaces and commas is left
+        self.tail = len(text) - (tail.end() if tail else 0)  # where nothing but spaces and commas is left
 
-    def read_all(self) -> list[tuple[str, JSON]]:
-        pairs, end = self._object(0, depth=1)
-        if end < self._tail:
-            raise MalformedEvent("there is more text after the closing brace, at character %(end)s", end=end + 1)
-        return pairs
-
-    def _object(self, start: int, depth: int) -> tuple[list[tuple[str, JSON]], int]:
+    def read_object(self, start: int, depth: int) -> tuple[list[tuple[str, JSON]], int]:
         pairs: list[tuple[str, JSON]] = []
         names: set[str] = set()
         at = self._skip_commas(start + 1)
@@ -95,8 +88,7 @@ class _Scanner:
             self._spend(_FIELD)
             if anchor["key"].lower() in names:
                 raise MalformedEvent(
-                    "%(key)s stands twice in a damaged body: its fields cannot be told apart",
-                    key=anchor["key"],
+                    "%(key)s stands twice in a damaged body: its fields cannot be told apart", key=anchor["key"]
                 )
             names.add(anchor["key"].lower())
             if anchor["q"] == "'":
@@ -120,16 +112,12 @@ class _Scanner:
             self.notes.append(Message("a comma between two fields was missing"))
         return at
 
-    def _skip_space(self, at: int) -> int:
-        match = _SPACE.match(self.text, at)
-        return match.end() if match else at
-
-    def _past_commas(self, at: int) -> int:
-        match = _COMMAS.match(self.text, at)
+    def _skip_space(self, at: int, pattern: re.Pattern[str] = _SPACE) -> int:
+        match = pattern.match(self.text, at)
         return match.end() if match else at
 
     def _skip_commas(self, at: int) -> int:
-        start, at = at, self._past_commas(at)
+        start, at = at, self._skip_space(at, _COMMAS)
         commas = self.text.count(",", start, at)
         if commas and (commas > 1 or self.text[at : at + 1] == "}"):
             self.notes.append(Message("a superfluous comma was dropped"))
@@ -147,12 +135,10 @@ class _Scanner:
             self.notes.append(Message("%(key)s: there is no value", key=key))
             return None, at
         if self._opens_object(at, depth):
-            pairs, end = self._object(at, depth + 1)
+            pairs, end = self.read_object(at, depth + 1)
             if not self._ends(end, depth):
                 raise MalformedEvent(
-                    "%(key)s: after its closing brace, at character %(end)s, a comma was expected",
-                    key=key,
-                    end=end + 1,
+                    "%(key)s: after its closing brace, at character %(end)s, a comma was expected", key=key, end=end + 1
                 )
             return dict(pairs), end
         return (
@@ -162,9 +148,7 @@ class _Scanner:
         )
 
     def _opens_object(self, at: int, depth: int) -> bool:
-        if self.text[at] != "{" or self.text.startswith("{{", at):
-            return False
-        if depth > 1:
+        if self.text[at] != "{" or self.text.startswith("{{", at) or depth > 1:
             return False
         inside = self._skip_space(at + 1)
         return self.text[inside : inside + 1] == "}" or _ANCHOR.match(self.text, inside) is not None
@@ -238,7 +222,7 @@ class _Scanner:
         if follows == "}":
             return self._closes(next_at, depth)
         if follows == ",":
-            next_at = self._past_commas(next_at)
+            next_at = self._skip_space(next_at, _COMMAS)
             rest = self.text[next_at : next_at + 1]
             return not rest or (rest == "}" and self._closes(next_at, depth)) or bool(_ANCHOR.match(self.text, next_at))
         # a forgotten comma: only between lines, and only before a name that UIS has
@@ -248,7 +232,7 @@ class _Scanner:
 
     def _closes(self, at: int, depth: int) -> bool:
         if depth == 1:
-            return at + 1 >= self._tail
+            return at + 1 >= self.tail
         after = self._skip_space(at + 1)
         follows = self.text[after : after + 1]
         if not follows:
@@ -272,10 +256,7 @@ class _Scanner:
 
 
 def _interpret(piece: str, key: str) -> tuple[JSON, str]:
-    """Return the value of a piece that is not strict JSON, and what is to be noted of it; in doubt it is Ambiguous.
-
-    Raises MalformedEvent when it seems to hold other fields.
-    """
+    """Return the value of a piece that is not strict JSON, and a note. Raises MalformedEvent when it holds fields."""
     is_bare_name = piece in VARIABLES and (piece == key.lower() or "_" in piece)  # without quotes it is no constant
     if is_bare_name or PLACEHOLDER.fullmatch(piece):
         return Unfilled(piece), Message("%(key)s: a placeholder was left unfilled", key=key)
@@ -328,16 +309,6 @@ def _ambiguous(piece: str, key: str) -> tuple[JSON, str]:
 
 def _unescape(inner: str) -> str | None:
     """Return the text with its JSON escapes resolved; None when one of them is no escape at all."""
-    bad = False
-
-    def resolve(match: re.Match[str]) -> str:
-        nonlocal bad
-        if match[1]:
-            return chr(int(match[1], 16))
-        if match[2]:
-            return _ESCAPED[match[2]]
-        bad = True
-        return ""
-
-    text = _ESCAPE.sub(resolve, inner)
-    return None if bad else text
+    if any(match[1] is match[2] is None for match in _ESCAPE.finditer(inner)):
+        return None
+    return _ESCAPE.sub(lambda match: chr(int(match[1], 16)) if match[1] else _ESCAPED[match[2]], inner)

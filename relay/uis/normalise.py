@@ -14,11 +14,10 @@ from relay.errors import MalformedEvent
 from relay.i18n import Message, change, said
 from relay.models import CallEvent, Kind
 from relay.uis import phones, variables
-from relay.uis.parser import ParsedBody
+from relay.uis.parser import NO_FIELDS, ParsedBody
 from relay.uis.variables import JSON, VARIABLES, Ambiguous, Type, Unfilled
 
 _NOTES_MAX, _NOTE_MAX, _VALUE_MAX = 50, 300, 200  # what is kept of a body must not outgrow it
-_NO_FIELDS = ParsedBody((), "form")
 _BY_MNEMONIC: dict[str, Kind] = {
     # in_call_session, lost_call_session and set_mark are documented or recorded; the others are inferred from
     # CoMagic's names
@@ -31,17 +30,16 @@ _BY_MNEMONIC: dict[str, Kind] = {
 }
 _DIRECTIONS: dict[str, Literal["in", "out"]] = {"in_call_session": "in", "out_call_session": "out"}
 """What a mnemonic says: UIS's own templates for these do not send the direction."""
+_DIRECTION_TAKEN = Message("direction: not sent; taken as %(expected)s from the %(source)s")
+_DIRECTION_BELIEVED = Message("direction: %(direction)s, though it came to /%(endpoint)s; the direction is believed")
 _ENDS = ("finish_time", "finish_reason", "lost_reason", "total_time_duration", "is_lost", "call_status")
 """What only the end of a call has: «Записанный разговор» comes without any of it."""
 _AT_THE_END = {"is_lost", "full_record_file_link", "wav_call_records"}
 """What stands in the template of «Завершённый звонок» alone, with a value or without."""
 
 
-def normalise(body: ParsedBody, endpoint: str, zone: ZoneInfo, *, beside: ParsedBody = _NO_FIELDS) -> CallEvent:
-    """Return what UIS said. Raises MalformedEvent when no variable of UIS stands in it.
-
-    `beside` is the query beside a body: constants of the customer's, `?shop=north`.
-    """
+def normalise(body: ParsedBody, endpoint: str, zone: ZoneInfo, *, beside: ParsedBody = NO_FIELDS) -> CallEvent:
+    """Return what UIS said; `beside` is the query beside it. Raises MalformedEvent without any variable of UIS."""
     return _Normaliser(body, endpoint, zone).event(beside)
 
 
@@ -119,11 +117,11 @@ class _Normaliser:
         return CallEvent(**self.call, extra=self.extra, notes=notes)
 
     def _fill(self, field: str | None, kind: Type, name: str, value: JSON) -> None:
-        if kind is Type.PHONE:
+        if kind == "phone":
             typed: Any = self._phone(name, value)
-        elif kind is Type.TIME:
+        elif kind == "time":
             typed = variables.to_moment(value, self.zone)
-        elif field is None and kind in (Type.TEXT, Type.LIST):
+        elif field is None and kind in ("text", "any"):
             typed = value
         else:
             typed = variables.CONVERSIONS[kind](value)
@@ -149,9 +147,8 @@ class _Normaliser:
         if not call.get("employee_ids") and "employee_id" in self.unmapped:
             call["employee_ids"] = (self.unmapped["employee_id"],)
         if call.get("record_link") is None:
-            call["record_link"] = self.unmapped.get("file_link") or next(
-                iter(self.unmapped.get("record_file_links", ())), None
-            )
+            links = (self.unmapped.get("file_link"), *self.unmapped.get("record_file_links", ())[:1])
+            call["record_link"] = next(filter(None, links), None)
         if call.get("client_number") is None:
             call["client_number"] = call.get("callee" if call.get("direction") == "out" else "caller")
         self._complete_loss()
@@ -164,23 +161,11 @@ class _Normaliser:
         if direction is None and (implied or expected):
             self.call["direction"] = implied or expected
             source = Message("mnemonic") if implied else Message("endpoint")
-            self.notes.append(
-                Message(
-                    "direction: not sent; taken as %(expected)s from the %(source)s",
-                    expected=implied or expected,
-                    source=source,
-                )
-            )
+            self.notes.append(_DIRECTION_TAKEN.fill(expected=implied or expected, source=source))
         elif expected == "in" and self.filled("lost_reason", "finish_reason"):
             pass  # an outgoing call that the client dropped comes to /in by design: no contradiction
         elif expected and direction != expected:
-            self.notes.append(
-                Message(
-                    "direction: %(direction)s, though it came to /%(endpoint)s; the direction is believed",
-                    direction=direction,
-                    endpoint=self.endpoint,
-                )
-            )
+            self.notes.append(_DIRECTION_BELIEVED.fill(direction=direction, endpoint=self.endpoint))
 
     def _complete_loss(self) -> None:
         """Tell who lost the call: at its end a lost_reason means the operator; «Потерянный звонок», the client."""

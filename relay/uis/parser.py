@@ -1,11 +1,9 @@
-"""Reads a body: its text, then strict JSON, else damaged JSON, or a form, or a query string.
-
-What cannot be read is a MalformedEvent with a sentence for the operator.
-"""
+"""Reads a body: its text, then strict JSON, else damaged JSON, or a form, or a query string."""
 
 from __future__ import annotations
 
 import codecs
+import contextlib
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -16,8 +14,7 @@ from urllib.parse import unquote_to_bytes
 from relay.errors import MalformedEvent
 from relay.i18n import Message
 from relay.uis import json_repair, variables
-from relay.uis.credentials import KEYS
-from relay.uis.variables import JSON, VARIABLES, Ambiguous, Unfilled, is_deep, is_unsubstituted
+from relay.uis.variables import JSON, SECRETS, VARIABLES, Ambiguous, Unfilled, is_deep, is_unsubstituted
 
 _TOO_DEEP = Message("the body is nested too deeply to be a notification")
 _UTF8_SEQUENCES = re.compile(rb"[\xc2-\xdf][\x80-\xbf]|[\xe0-\xef][\x80-\xbf]{2}|[\xf0-\xf4][\x80-\xbf]{3}")
@@ -34,18 +31,18 @@ _VALUES_MAX, _VALUE_MAX = 5, 500
 
 @dataclass(frozen=True, slots=True)
 class ParsedBody:
-    """A body's fields in their order and spelling, before anything is made of them.
-
-    `shape` is "json" for strict JSON, "repaired" for JSON that was damaged, "form" for a form or a query.
-    """
+    """A body's fields in their order and spelling, before anything is made of them."""
 
     pairs: tuple[tuple[str, JSON], ...]
-    shape: Literal["json", "repaired", "form"]
+    shape: Literal["json", "repaired", "form"]  #: strict JSON, JSON that was damaged, a form or a query
     notes: tuple[str, ...] = ()
 
     @property
     def is_flat(self) -> bool:
         return not any(isinstance(value, dict) for _, value in self.pairs)
+
+
+NO_FIELDS = ParsedBody((), "form")
 
 
 def read(raw: bytes, *, is_query: bool = False) -> ParsedBody:
@@ -61,27 +58,23 @@ def read(raw: bytes, *, is_query: bool = False) -> ParsedBody:
 def read_beside(query: bytes) -> ParsedBody:
     """Read the query beside a body, whose parameters never cost the event."""
     try:
-        return read(query, is_query=True) if query else ParsedBody((), "form")
+        return read(query, is_query=True) if query else NO_FIELDS
     except MalformedEvent:
         return ParsedBody((), "form", ("the parameters in the address could not be read, and were left out",))
 
 
 def _read_json(text: str) -> ParsedBody:
     try:
-        body = _read_object(text)
+        try:
+            body = _strict(text)
+        except ValueError:  # not JSON, or a number of thousands of digits
+            pairs, damage = json_repair.read(text)
+            body = ParsedBody(tuple(pairs), "repaired", tuple(damage))
     except RecursionError as exc:
         raise MalformedEvent(_TOO_DEEP) from exc
     if is_deep(value for _, value in body.pairs):
         raise MalformedEvent(_TOO_DEEP)
     return body
-
-
-def _read_object(text: str) -> ParsedBody:
-    try:
-        return _strict(text)
-    except ValueError:  # not JSON, or a number of thousands of digits
-        pairs, notes = json_repair.read(text)
-        return ParsedBody(tuple(pairs), "repaired", tuple(notes))
 
 
 def _strict(text: str) -> ParsedBody:
@@ -120,7 +113,7 @@ def _emptied(value: JSON, depth: int) -> JSON:
 def _without_secrets(pairs: Iterable[tuple[str, JSON]], *, is_nested: bool = False) -> Iterator[tuple[str, JSON]]:
     """Yield the fields without the secrets, with the placeholders that were left marked; those of groups too."""
     for key, value in pairs:
-        if key.strip().lower() in KEYS:
+        if key.strip().lower() in SECRETS:
             continue
         if type(value) is str and is_unsubstituted(value, key):
             yield key, Unfilled(value)
@@ -131,10 +124,7 @@ def _without_secrets(pairs: Iterable[tuple[str, JSON]], *, is_nested: bool = Fal
 
 
 def _read_form(raw: bytes) -> ParsedBody:
-    """Return the fields of a form: text, None where it is empty, a list for a JSON list or a name that stands often.
-
-    A raw `&` in a value and one that is missing between two fields are noted.
-    """
+    """Return the fields of a form: text, None where it is empty, a list for a JSON list or a name that stands often."""
     notes: list[str] = []
     fields: list[tuple[str, str]] = []
     behind: dict[int, list[str]] = {}  # what stands behind raw `&`, by the field that it may belong to
@@ -178,23 +168,16 @@ def _form_value(value: str, behind: Sequence[str], name: str, notes: list[str]) 
         notes.append(Message("%(name)s: an unescaped & stands in it; left empty", name=name))
         return Ambiguous("&".join((value, *behind)))
     text = value.strip()
-    if not text:
-        return None
-    if text[0] == "[" and text[-1] == "]":
-        try:
+    if text[:1] == "[" and text[-1] == "]":
+        with contextlib.suppress(ValueError):
             return variables.from_json(text)
-        except ValueError:
-            return value
-    return value
+    return value if text else None
 
 
 def _one_or_list(name: str, values: list[JSON]) -> JSON:
     """Make a list of `ids=1&ids=2`, as a form writes it, and one value of what is only repeated."""
-    filled = [
-        value
-        for value in values
-        if value is not None and not (isinstance(value, str) and is_unsubstituted(value, name))
-    ]
+    present = (value for value in values if value is not None)
+    filled = [value for value in present if not (isinstance(value, str) and is_unsubstituted(value, name))]
     if not filled:
         return values[0]
     alike = _different(filled)
@@ -235,18 +218,16 @@ def _shown(value: JSON) -> str:
 
 
 def decode(raw: bytes) -> tuple[str, tuple[str, ...]]:
-    """Return the text, UTF-8 or windows-1251, and what had to be noted on the way.
-
-    Raises MalformedEvent when no reading is certain.
-    """
+    """Return the text, UTF-8 or windows-1251, and notes. Raises MalformedEvent when no reading is certain."""
     notes: list[str] = []
     if raw.startswith(codecs.BOM_UTF8):
-        raw = raw[len(codecs.BOM_UTF8) :]
+        raw = raw.removeprefix(codecs.BOM_UTF8)
         notes.append(Message("a byte order mark was removed"))
     try:
         return raw.decode("utf-8"), tuple(notes)
     except UnicodeDecodeError:
-        return _decode_legacy(raw, notes)
+        text, note = _decode_legacy(raw)
+        return text, (*notes, note)
 
 
 def charset(raw: bytes) -> Literal["utf-8", "windows-1251"]:
@@ -270,16 +251,14 @@ def _is_damaged_utf8(in_sequences: int, stray: int) -> bool:
     return in_sequences >= 4 * stray
 
 
-def _decode_legacy(raw: bytes, notes: list[str]) -> tuple[str, tuple[str, ...]]:
+def _decode_legacy(raw: bytes) -> tuple[str, str]:
     in_sequences, stray = _count(raw)
     if _is_damaged_utf8(in_sequences, stray):
-        return raw.decode("utf-8", "replace"), (
-            *notes,
-            Message("%(count)s bytes are not UTF-8 and were replaced by U+FFFD", count=stray),
-        )
+        note = Message("%(count)s bytes are not UTF-8 and were replaced by U+FFFD", count=stray)
+        return raw.decode("utf-8", "replace"), note
     if in_sequences > stray:
         raise MalformedEvent("the text is neither UTF-8 nor windows-1251: send it in UTF-8, or mend it with `edit`")
     try:
-        return raw.decode("cp1251"), (*notes, Message("decoded from windows-1251"))
+        return raw.decode("cp1251"), Message("decoded from windows-1251")
     except UnicodeDecodeError as exc:
         raise MalformedEvent("the text is neither UTF-8 nor windows-1251: is this a notification at all?") from exc

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from functools import lru_cache
 from typing import NamedTuple
@@ -25,10 +26,7 @@ _LENGTH_MAX = 64  # a number, its punctuation and a long tail
 
 
 def parse(text: str) -> Phone:
-    """Split off a DTMF tail and rewrites what is a valid number; anything else stays as it is.
-
-    Raises ValueError for a text that is too long to be a phone: no pattern sees it, and no cache keeps it.
-    """
+    """Split off a DTMF tail, and rewrite a valid number. Raises ValueError for a text too long to be a phone."""
     if len(text) > _LENGTH_MAX:
         raise ValueError(Message("is longer than %(most)s characters", most=_LENGTH_MAX))
     return _parse(text)
@@ -40,7 +38,10 @@ def _parse(text: str) -> Phone:
     dtmf = tails[0] if tails else None
     bare = _PUNCTUATION.sub("", head)
     candidate = _international(bare)
-    return Phone(candidate if candidate and _is_valid(candidate) else head.strip(), dtmf)
+    with contextlib.suppress(phonenumbers.NumberParseException):
+        if candidate and phonenumbers.is_valid_number(phonenumbers.parse(candidate)):
+            return Phone(candidate, dtmf)
+    return Phone(head.strip(), dtmf)
 
 
 def _international(bare: str) -> str | None:
@@ -53,11 +54,14 @@ def _international(bare: str) -> str | None:
     return "+" + bare
 
 
-def _is_valid(candidate: str) -> bool:
-    try:
-        return phonenumbers.is_valid_number(phonenumbers.parse(candidate))
-    except phonenumbers.NumberParseException:
-        return False
+def digits(text: str) -> str:
+    return "".join(filter(str.isdigit, text))
+
+
+def significant_digits(text: str) -> str:
+    """Return the digits that every spelling of a number has: of a Russian one those after +7 or 8."""
+    number = digits(text)
+    return number[1:] if len(number) == 11 and number[0] in "78" else number
 
 
 def as_uis_writes(number: str) -> str:

@@ -19,7 +19,7 @@ from relay.clock import iso
 from relay.models import CallEvent, Kind
 from relay.uis import phones, variables
 from relay.uis.parser import ParsedBody
-from relay.uis.variables import JSON, VARIABLES, Ambiguous, Type, Unfilled, is_text
+from relay.uis.variables import JSON, PLACEHOLDER, TEXTS, VARIABLES, Ambiguous, Unfilled
 
 _TEMPLATES: dict[Kind, str] = {
     "incoming": "in_incoming",
@@ -47,10 +47,7 @@ def template_slots(kind: Kind) -> tuple[tuple[str, str], ...]:
 
 
 def render(body: ParsedBody, call: CallEvent, *, endpoint: str, zone: ZoneInfo, empty: JSON = None) -> bytes:
-    """Return the body for a target that knows UIS alone; compact, because the 1C receiver keeps 1024 characters.
-
-    `empty` is what stands for a missing value: None (null) or "".
-    """
+    """Return the body for a target that knows UIS alone; compact, because the 1C receiver keeps 1024 characters."""
     if body.is_flat and body.shape != "form" and endpoint != "any":
         pairs = [(key, _as_sent(key, value, body)) for key, value in body.pairs]
     else:
@@ -94,15 +91,15 @@ def _typed(name: str, value: JSON) -> JSON:
         return value if value == [] else None
     try:
         match variable.type:
-            case Type.TIME | Type.TEXT | Type.LIST:
+            case "time" | "text" | "any":
                 return value
-            case Type.PHONE:
+            case "phone":
                 return phones.as_uis_writes(phones.parse(variables.to_text(value)).number)
-            case Type.SESSION:
+            case "session":
                 return variables.to_integer(value)
-            case Type.EXTENSION | Type.DIRECTION:
+            case "extension" | "direction":
                 return variables.to_text(value)
-            case Type.LINKS if isinstance(value, list):
+            case "links" if isinstance(value, list):
                 return value
             case other:
                 typed = variables.CONVERSIONS[other](value)
@@ -115,24 +112,23 @@ def _beyond_template(body: ParsedBody, slots: Collection[str]) -> Iterator[tuple
     """Yield the fields of a nested body that its kind's template lacks, each where it stood."""
     for key, value in body.pairs:
         if isinstance(value, dict):
-            own = {
-                inner: _as_sent(inner, item, body)
-                for inner, item in value.items()
-                if inner.strip().lower() not in slots
-            }
-            if own:
-                yield key, own
+            beyond = [inner for inner in value if inner.strip().lower() not in slots]
+            if beyond:
+                yield key, {inner: _as_sent(inner, value[inner], body) for inner in beyond}
         elif key.strip().lower() not in slots:
             yield key, _as_sent(key, value, body)
 
 
 def _left_empty(key: str, left: Unfilled) -> JSON:
-    """Return what stands for a placeholder that was left.
+    """Return what stands for a placeholder that was left: "" where UIS would have put a text, or for one's own key.
 
     The receiver that the standard templates were written for keeps a call's extension when it gets "", and null
     erases it; in texts it tells the two apart as well.
     """
-    return "" if is_text(key, left.text) else None
+    match = PLACEHOLDER.fullmatch(left.text.strip())
+    name = match[1] if match else left.text.strip()
+    variable = VARIABLES.get(name.lower()) or VARIABLES.get(key.strip().lower())
+    return "" if variable is None or variable.type in TEXTS else None
 
 
 def _by_variable(body: ParsedBody) -> dict[str, JSON]:
@@ -148,7 +144,7 @@ def _from_call(name: str, sent: JSON, call: CallEvent, zone: ZoneInfo) -> JSON:
     value = getattr(call, field) if field else None
     if value is None or value == ():
         return _left_empty(name, sent) if isinstance(sent, Unfilled) else None
-    if VARIABLES[name].type is Type.TIME:
+    if VARIABLES[name].type == "time":
         if isinstance(sent, str) and _UIS_TIME.fullmatch(sent.strip()):
             return sent.strip()
         return value.astimezone(zone).strftime("%Y-%m-%d %H:%M:%S.") + f"{value.microsecond // 1000:03d}"

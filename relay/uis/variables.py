@@ -7,13 +7,13 @@ Every conversion `to_…` raises ValueError when a value has no such type.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from enum import Enum, auto
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 from zoneinfo import ZoneInfo
 
 from relay.clock import to_utc
@@ -32,8 +32,10 @@ _STAMP = re.compile(
 _PLAIN = re.compile(r"[\d.:T -]+", re.ASCII)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _UNIX = re.compile(r"\d{9,10}(\.\d+)?|\d{12,13}", re.ASCII)
-_TRUE = {"true", "1", "yes", "да", "t", "y"}
-_FALSE = {"false", "0", "no", "нет", "f", "n"}
+_BOOLEANS = {
+    **dict.fromkeys(("true", "1", "yes", "да", "t", "y"), True),
+    **dict.fromkeys(("false", "0", "no", "нет", "f", "n"), False),
+}
 
 PLACEHOLDER = re.compile(r"\{\{\s*([\w.]+)\s*\}\}")
 """`{{name}}`, which UIS leaves where the event does not know the variable."""
@@ -53,20 +55,10 @@ class Unfilled:
     text: str
 
 
-class Type(Enum):
-    TEXT = auto()
-    DIRECTION = auto()
-    SESSION = auto()  # a number for 1C, text for us
-    TIME = auto()  # `YYYY-MM-DD hh:mm:ss.mmm`, no zone
-    PHONE = auto()
-    EXTENSION = auto()
-    ID = auto()
-    IDS = auto()
-    SECONDS = auto()
-    BOOL = auto()
-    LINK = auto()
-    LINKS = auto()
-    LIST = auto()  # of anything; kept as it came
+Type = Literal[
+    "text", "direction", "session", "time", "phone", "extension", "id", "ids", "seconds", "bool", "link", "links", "any"
+]
+"""`session`: a number for 1C, text for us; `time`: `YYYY-MM-DD hh:mm:ss.mmm`, no zone; `any`: kept as it came."""
 
 
 class Variable(NamedTuple):
@@ -74,11 +66,17 @@ class Variable(NamedTuple):
     field: str | None  #: of CallEvent; None: kept in `extra`
 
 
-_UNMAPPED = {
-    Type.ID: "app_id communication_id cpn_region_id last_talked_employee_id leg_id operator_rating scenario_id",
-    Type.IDS: "contact_group_ids leg_ids tag_ids",
-    Type.LIST: "attributes noanswered_employee_full_names tag_names",
-    Type.TEXT: """
+_UNMAPPED: dict[Type, str] = {
+    "id": """
+        app_id communication_id cpn_region_id employee_id last_talked_employee_id leg_id operator_rating scenario_id
+    """,
+    "ids": "contact_group_ids leg_ids tag_ids",
+    "seconds": "call_record_duration file_duration",
+    "bool": "is_internal is_transfer",
+    "link": "file_link",
+    "links": "record_file_links",
+    "any": "attributes noanswered_employee_full_names tag_names",
+    "text": """
         call_status communication_number communication_type contact_full_name cpn_region_name employee_email
         employee_full_name eq_utm_campaign eq_utm_content eq_utm_expid eq_utm_medium eq_utm_referrer eq_utm_source
         eq_utm_term finish_time_localized first_answered_employee_email first_talked_employee_email
@@ -86,68 +84,52 @@ _UNMAPPED = {
         start_time_localized tp_project visitor_browser_name visitor_country visitor_email
     """,
 }
-"""Others that were seen, without a field of their own."""
+"""Those without a field of their own: they go to `extra`."""
 
 VARIABLES: dict[str, Variable] = {
-    "start_time": Variable(Type.TIME, "started_at"),
-    "finish_time": Variable(Type.TIME, "finished_at"),
-    "notification_time": Variable(Type.TIME, "notified_at"),
-    "notification_timestamp": Variable(Type.TIME, "notified_at"),
-    "notification_name": Variable(Type.TEXT, "notification_name"),
-    "notification_mnemonic": Variable(Type.TEXT, "mnemonic"),
-    "direction": Variable(Type.DIRECTION, "direction"),
-    "call_session_id": Variable(Type.SESSION, "session_id"),
-    "virtual_phone_number": Variable(Type.PHONE, "virtual_number"),
-    "calling_phone_number": Variable(Type.PHONE, "caller"),
-    "called_phone_number": Variable(Type.PHONE, "callee"),
-    "contact_phone_number": Variable(Type.PHONE, "client_number"),
-    "employee_phone_number": Variable(Type.PHONE, "employee_number"),
-    "extension_phone_number": Variable(Type.EXTENSION, "extension"),
-    "employee_id": Variable(Type.ID, None),
-    "employee_ids": Variable(Type.IDS, "employee_ids"),
-    "contact_id": Variable(Type.ID, "contact_id"),
-    "total_time_duration": Variable(Type.SECONDS, "total_seconds"),
-    "wait_time_duration": Variable(Type.SECONDS, "wait_seconds"),
-    "talk_time_duration": Variable(Type.SECONDS, "talk_seconds"),
-    "finish_reason": Variable(Type.TEXT, "finish_reason"),
-    "lost_reason": Variable(Type.TEXT, "lost_reason"),
-    "is_lost": Variable(Type.BOOL, "is_lost"),
-    "full_record_file_link": Variable(Type.LINK, "record_link"),
-    "file_link": Variable(Type.LINK, None),
-    "record_file_links": Variable(Type.LINKS, None),
-    "wav_call_records": Variable(Type.LINKS, "wav_records"),
-    "file_duration": Variable(Type.SECONDS, None),
-    "external_id": Variable(Type.TEXT, "external_id"),
-    "call_source": Variable(Type.TEXT, "call_source"),
-    "scenario_name": Variable(Type.TEXT, "scenario"),
-    # others that were seen; they go to `extra`
-    "is_internal": Variable(Type.BOOL, None),
-    "is_transfer": Variable(Type.BOOL, None),
-    "call_record_duration": Variable(Type.SECONDS, None),
+    "start_time": Variable("time", "started_at"),
+    "finish_time": Variable("time", "finished_at"),
+    "notification_time": Variable("time", "notified_at"),
+    "notification_timestamp": Variable("time", "notified_at"),
+    "notification_name": Variable("text", "notification_name"),
+    "notification_mnemonic": Variable("text", "mnemonic"),
+    "direction": Variable("direction", "direction"),
+    "call_session_id": Variable("session", "session_id"),
+    "virtual_phone_number": Variable("phone", "virtual_number"),
+    "calling_phone_number": Variable("phone", "caller"),
+    "called_phone_number": Variable("phone", "callee"),
+    "contact_phone_number": Variable("phone", "client_number"),
+    "employee_phone_number": Variable("phone", "employee_number"),
+    "extension_phone_number": Variable("extension", "extension"),
+    "employee_ids": Variable("ids", "employee_ids"),
+    "contact_id": Variable("id", "contact_id"),
+    "total_time_duration": Variable("seconds", "total_seconds"),
+    "wait_time_duration": Variable("seconds", "wait_seconds"),
+    "talk_time_duration": Variable("seconds", "talk_seconds"),
+    "finish_reason": Variable("text", "finish_reason"),
+    "lost_reason": Variable("text", "lost_reason"),
+    "is_lost": Variable("bool", "is_lost"),
+    "full_record_file_link": Variable("link", "record_link"),
+    "wav_call_records": Variable("links", "wav_records"),
+    "external_id": Variable("text", "external_id"),
+    "call_source": Variable("text", "call_source"),
+    "scenario_name": Variable("text", "scenario"),
     **{name: Variable(kind, None) for kind, names in _UNMAPPED.items() for name in names.split()},
 }
 
-TEXTS = (Type.TEXT, Type.DIRECTION, Type.EXTENSION, Type.LINK)
+SECRETS = frozenset({"token", "integration_key"})
+"""The names of constants that are secrets: the relay's own, and the one that Novofon's templates have."""
+
+TEXTS = ("text", "direction", "extension", "link")
 """Where a placeholder that was left is an empty text for a receiver that knows UIS alone; elsewhere it is null."""
 
 
 def is_unsubstituted(value: str, key: str) -> bool:
-    """Is this text no value, but a placeholder, or the bare name of the very field that was left in its place?
-
-    A constant of the customer's may be equal to the name of another variable.
-    """
+    """Is this text no value, but a placeholder, or the bare name of the very field? Another's may be a constant."""
     if "{{" in value:
         return PLACEHOLDER.fullmatch(value.strip()) is not None
     name = value.strip()
     return name in VARIABLES and name == key.strip().lower()
-
-
-def is_text(key: str, placeholder: str) -> bool:
-    """Would UIS have put a text here? By the variable in the placeholder, else by the field; one's own key is text."""
-    match = PLACEHOLDER.fullmatch(placeholder.strip())
-    name = match[1] if match else placeholder.strip()
-    variable = VARIABLES.get(name.lower()) or VARIABLES.get(key.strip().lower())
-    return variable is None or variable.type in TEXTS
 
 
 def is_empty(value: JSON) -> bool:
@@ -165,7 +147,7 @@ def to_text(value: JSON) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, int | float):
-        return str(_whole(value) if isinstance(value, float) and value.is_integer() else value)
+        return str(int(value) if isinstance(value, float) and value.is_integer() else value)
     raise ValueError(Message("is not text"))
 
 
@@ -181,13 +163,11 @@ def to_integer(value: JSON) -> int:
     """Return a whole number that is not negative; 63, 63.0, "63" and " 63 " are all 63."""
     if type(value) is int and 0 <= value <= _MAX_INTEGER:
         return value
-    if isinstance(value, (bool, list | dict)):
-        raise ValueError(Message("is not a whole number"))
     if isinstance(value, str) and re.fullmatch(r"\s*\d{1,19}(\.0+)?\s*", value, re.ASCII):
         value = int(value.strip().partition(".")[0])
-    if isinstance(value, float):
-        value = _whole(value)
-    if not isinstance(value, int) or not 0 <= value <= _MAX_INTEGER:
+    elif isinstance(value, float) and value.is_integer():
+        value = int(value)
+    if type(value) is not int or not 0 <= value <= _MAX_INTEGER:
         raise ValueError(Message("is not a whole number"))
     return value
 
@@ -200,21 +180,11 @@ def to_seconds(value: JSON) -> int:
     return seconds
 
 
-def _whole(value: float) -> int:
-    if not value.is_integer():
-        raise ValueError(Message("is not a whole number"))
-    return int(value)
-
-
 def to_boolean(value: JSON) -> bool:
-    if isinstance(value, bool):
-        return value
     word = "" if isinstance(value, list | dict) else str(value).strip().lower()
-    if word in _TRUE:
-        return True
-    if word in _FALSE:
-        return False
-    raise ValueError(Message("is neither true nor false"))
+    if word not in _BOOLEANS:
+        raise ValueError(Message("is neither true nor false"))
+    return _BOOLEANS[word]
 
 
 def to_direction(value: JSON) -> str:
@@ -252,16 +222,16 @@ def to_links(value: JSON) -> tuple[str, ...]:
 
 
 CONVERSIONS: dict[Type, Callable[[JSON], Any]] = {
-    Type.TEXT: to_text,
-    Type.DIRECTION: to_direction,
-    Type.SESSION: to_key,
-    Type.EXTENSION: to_key,
-    Type.ID: to_integer,
-    Type.IDS: to_integers,
-    Type.SECONDS: to_seconds,
-    Type.BOOL: to_boolean,
-    Type.LINK: to_text,
-    Type.LINKS: to_links,
+    "text": to_text,
+    "direction": to_direction,
+    "session": to_key,
+    "extension": to_key,
+    "id": to_integer,
+    "ids": to_integers,
+    "seconds": to_seconds,
+    "bool": to_boolean,
+    "link": to_text,
+    "links": to_links,
 }
 """How the values of a type are read; phones and times need more than the value, and lists of anything are not read."""
 
@@ -283,13 +253,11 @@ def is_deep(values: Iterable[JSON]) -> bool:
 
 def from_json(text: str) -> JSON:
     """Return what a text says that is JSON itself."""
-    try:
+    with contextlib.suppress(RecursionError):
         value = _DECODER.decode(text)
-    except RecursionError:
-        raise ValueError(Message("is nested too deeply")) from None
-    if is_deep([value]):
-        raise ValueError(Message("is nested too deeply"))
-    return value
+        if not is_deep([value]):
+            return value
+    raise ValueError(Message("is nested too deeply"))
 
 
 def refuse(constant: str) -> JSON:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from relay.clock import Clock
-from relay.config import ClickToCall
+import contextlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 from relay.i18n import Message
 from relay.uis_api.json_rpc import Api, ApiError, JsonRpc
 
@@ -11,48 +13,40 @@ CALL_API = Api(
     "Call API v4.0",
     lost="unclear",
     errors={
-        "forbidden": (
-            "misconfigured",
-            Message(
+        "misconfigured": {
+            "forbidden": Message(
                 "the user of the key may not place calls: give him «Доступ к Call API» in the cabinet («Аккаунт → "
                 "Управление пользователями»)"
             ),
-        ),
-        "component_disabled": ("misconfigured", Message("the Call API is not part of the tariff: ask UIS for it")),
-        "virtual_phone_number_not_found": (
-            "misconfigured",
-            Message("the line is no virtual number of this account: set `line` of [sources.NAME.calls]"),
-        ),
-        "employee_not_found": (
-            "refused",
-            Message("UIS has no such employee: look at `employees` of [sources.NAME.calls]"),
-        ),
-        "no_active_phone_number": (
-            "refused",
-            Message("the employee has no active phone: switch one on for him in the UIS cabinet"),
-        ),
-        "own_virtual_phone_number_not_allowed": ("refused", Message("this is a virtual number of your own account")),
-        "contact_in_blacklist": ("refused", Message("the number is on the blacklist in the UIS cabinet")),
-        "invalid_parameter_value": ("refused", Message("UIS does not take the number, or the line")),
-        "-32002": (
-            "refused",
-            Message("the account may not call in this direction: allow it in the UIS cabinet"),
-        ),
+            "component_disabled": Message("the Call API is not part of the tariff: ask UIS for it"),
+            "virtual_phone_number_not_found": Message(
+                "the line is no virtual number of this account: set `line` of [sources.NAME.calls]"
+            ),
+        },
+        "refused": {
+            "employee_not_found": Message("UIS has no such employee: look at `employees` of [sources.NAME.calls]"),
+            "no_active_phone_number": Message(
+                "the employee has no active phone: switch one on for him in the UIS cabinet"
+            ),
+            "own_virtual_phone_number_not_allowed": Message("this is a virtual number of your own account"),
+            "contact_in_blacklist": Message("the number is on the blacklist in the UIS cabinet"),
+            "invalid_parameter_value": Message("UIS does not take the number, or the line"),
+            "-32002": Message("the account may not call in this direction: allow it in the UIS cabinet"),
+        },
     },
 )
 
 
-class CallApi:
-    """Places calls of one account. Not for several threads at once."""
+class CallApi(JsonRpc):
+    """Places calls of one account."""
 
-    def __init__(self, settings: ClickToCall, clock: Clock) -> None:
-        self._rpc = JsonRpc(CALL_API, settings, clock)
-
-    def close(self) -> None:
-        self._rpc.close()
+    api = CALL_API
 
     def start(self, *, employee: int, contact: str, line: str, external_id: str) -> str:
-        """Ring the employee, then the contact; return the call's session. Raises ApiError."""
+        """Ring the employee, then the contact; return the call's session. Raises ApiError.
+
+        Where the answer is lost, the calls that go on are looked through for ours: that costs nothing.
+        """
         params = {
             "first_call": "employee",
             "switch_at_once": True,
@@ -63,16 +57,19 @@ class CallApi:
             "employee": {"id": employee},  # all his active numbers are rung, as the cabinet has them
             "external_id": external_id,
         }
-        answer = self._rpc.call("start.employee_call", params)
-        session = answer.rows[0].get("call_session_id") if answer.rows else None
-        if not isinstance(session, int | str) or isinstance(session, bool) or not str(session).strip():
-            raise ApiError("unclear", Message("UIS answered without the call's session"))
-        return str(session)
+        try:
+            return _session(self.call("start.employee_call", params).rows)
+        except ApiError as exc:
+            if exc.state == "unclear":
+                with contextlib.suppress(ApiError):  # to list calls is a right of its own
+                    calls = self.call("list.calls", {}).rows
+                    return _session([call for call in calls if call.get("external_id") == external_id])
+            raise
 
     def check(self) -> str:
         """Ask for the calls that go on, which changes nothing; return what is to be said of it. Raises ApiError."""
         try:
-            self._rpc.call("list.calls", {})
+            self.call("list.calls", {})
         except ApiError as exc:
             if exc.mnemonic != "component_disabled":
                 raise
@@ -80,3 +77,11 @@ class CallApi:
                 "the key is good, but calls cannot be listed with it: whether it may place any the first click shows"
             )
         return Message("whether the key may place calls too the first click shows")
+
+
+def _session(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Raises ApiError."""
+    session = rows[0].get("call_session_id") if rows else None
+    if not isinstance(session, int | str) or isinstance(session, bool) or not str(session).strip():
+        raise ApiError("unclear", Message("UIS answered without the call's session"))
+    return str(session)

@@ -5,15 +5,17 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
+from types import MappingProxyType
 from typing import Any
 
-from relay.clock import Clock
+from relay.clock import EPOCH, Clock
 from relay.config import Report
 from relay.i18n import Message
-from relay.uis_api.json_rpc import Api, ApiError, JsonRpc, Limits
+from relay.uis_api.json_rpc import Answer, Api, ApiError, JsonRpc, Limits, as_dict
 
 PAGE = 1000  #: calls in an answer; the vendor allows 10,000
 _OFFSET_MAX = 100_000
+_EXTENSIONS_FOR, _UNKNOWN_FOR = timedelta(days=1), timedelta(minutes=1)
 _KEPT_FREE = 0.2  # of a day's requests: the account's other programs live of the same
 
 _NO_DATA_API = Message("the Data API is not part of the tariff: ask UIS to switch it on")
@@ -21,16 +23,16 @@ DATA_API = Api(
     "Data API v2.0",
     lost="later",  # it changes nothing: whatever became of a request, it may be made again
     errors={
-        "forbidden": (
-            "misconfigured",
-            Message(
+        "misconfigured": {
+            "forbidden": Message(
                 "the user of the key may not see the calls: give him the right to the report «Звонки» in the cabinet"
             ),
-        ),
-        "method_component_disabled": ("misconfigured", _NO_DATA_API),
-        "parameter_component_disabled": ("misconfigured", _NO_DATA_API),
-        "component_disabled": ("misconfigured", _NO_DATA_API),
+            "method_component_disabled": _NO_DATA_API,
+            "parameter_component_disabled": _NO_DATA_API,
+            "component_disabled": _NO_DATA_API,
+        }
     },
+    answer_max=16 * 1024 * 1024,  # a page of 10,000 calls
 )
 
 
@@ -41,27 +43,26 @@ class TooManyRows(ApiError):
         super().__init__("later", Message("UIS gives no more than %(most)s rows", most=_OFFSET_MAX))
 
 
-class DataApi:
+class Account:
+    """What is known of a key's account, to all who ask with that key."""
+
+    limits: Limits | None = None
+    extensions: Mapping[str, str] = MappingProxyType({})
+    extensions_until: datetime = EPOCH  #: when they are asked for anew
+
+
+class DataApi(JsonRpc):
     """Asks one account. Keeps to the limits that the answers state: those who use the same key share them."""
 
-    def __init__(self, report: Report, clock: Clock, limits: dict[str, Limits]) -> None:
-        self._report, self._clock, self._limits = report, clock, limits
-        self._rpc = JsonRpc(DATA_API, report, clock)
+    api = DATA_API
 
-    @property
-    def limits(self) -> Limits | None:
-        return self._limits.get(self._report.key)
-
-    @property
-    def requests_made(self) -> int:
-        return self._rpc.requests_made
-
-    def close(self) -> None:
-        self._rpc.close()
+    def __init__(self, report: Report, clock: Clock, account: Account) -> None:
+        super().__init__(report, clock)
+        self._account = account
 
     def timezone(self) -> str | None:
         """Return the account's time zone (IANA), in which all its times are. Raises ApiError."""
-        rows, _ = self._call("get.account", {})
+        rows = self.call("get.account", {}).rows
         zone = rows[0].get("timezone") if rows else None
         return zone if isinstance(zone, str) else None
 
@@ -71,38 +72,36 @@ class DataApi:
         while offset < total:
             page = {**params, "limit": PAGE, "offset": offset, "fields": fields}
             try:
-                rows, total = self._call(method, page)
+                answer = self.call(method, page)
             except ApiError as exc:
                 if exc.field not in fields:
                     raise
                 fields.remove(exc.field)
                 continue
-            if total > _OFFSET_MAX:
+            if answer.total > _OFFSET_MAX:
                 raise TooManyRows
-            yield from rows
-            if not rows:
-                return
-            offset += len(rows)
+            yield from answer.rows
+            offset, total = offset + len(answer.rows), answer.total if answer.rows else 0
 
-    def extensions(self) -> dict[str, str]:
-        """Return the extension of each employee who has one, by the employee's id. Raises ApiError."""
-        found = {}
-        for row in self.rows("get.employees", {}, fields=("id", "extension")):
-            extension = row.get("extension")
-            number = extension.get("extension_phone_number") if isinstance(extension, dict) else None
-            if number:
-                found[str(row.get("id"))] = str(number)
-        return found
+    def extensions(self) -> Mapping[str, str]:
+        """Return the extensions of employees by their ids, as they were within the last day. Raises ApiError."""
+        account, now = self._account, self._clock()
+        if now >= account.extensions_until:
+            rows = self.rows("get.employees", {}, fields=("id", "extension"))
+            numbers = {str(row.get("id")): as_dict(row.get("extension")).get("extension_phone_number") for row in rows}
+            account.extensions = {id_: str(number) for id_, number in numbers.items() if number}
+            account.extensions_until = now + (_EXTENSIONS_FOR if account.extensions else _UNKNOWN_FOR)
+        return account.extensions
 
-    def _call(self, method: str, params: Mapping[str, Any]) -> tuple[list[Mapping[str, Any]], int]:
+    def call(self, method: str, params: Mapping[str, Any]) -> Answer:
         self._keep_to_limits()
-        answer = self._rpc.call(method, params)
+        answer = super().call(method, params)
         if answer.limits is not None:
-            self._limits[self._report.key] = answer.limits
-        return answer.rows, answer.total
+            self._account.limits = answer.limits
+        return answer
 
     def _keep_to_limits(self) -> None:
-        limits, now = self.limits, self._clock()
+        limits, now = self._account.limits, self._clock()
         if limits is None:
             return
         if limits.day_remaining <= limits.day_limit * _KEPT_FREE and now < limits.day_resets_at:

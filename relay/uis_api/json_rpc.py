@@ -8,20 +8,18 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from msgspec import Struct
 
 from relay.clock import Clock
-from relay.config import HttpTarget, UisApi
+from relay.config import UisApi
 from relay.errors import RelayError
 from relay.i18n import WITH_REASON, Message
-from relay.targets.error_text import Mask
 from relay.targets.http_client import Client, NoAnswer, Response
 
-_BODY_MAX = 16 * 1024 * 1024
 _HEADERS = {"Content-Type": "application/json; charset=UTF-8"}
 
 State = Literal["misconfigured", "later", "refused", "unclear"]
@@ -40,7 +38,7 @@ class Limits(Struct, frozen=True):
 class Answer(Struct, frozen=True):
     """What a method has answered."""
 
-    rows: list[Mapping[str, Any]]
+    rows: Sequence[Mapping[str, Any]]
     total: int  #: rows of all pages
     limits: Limits | None
 
@@ -59,8 +57,8 @@ class ApiError(RelayError):
         self.field = field  #: the parameter that UIS does not know
 
 
-Errors = Mapping[str, tuple[State, Message]]
-"""By mnemonic (or by code, where there is none): what it means, and what to do."""
+Errors = Mapping[State, Mapping[str, Message]]
+"""What an error means, and by its mnemonic (or by its code, where there is none) what to do."""
 
 
 class Api(Struct, frozen=True):
@@ -69,22 +67,22 @@ class Api(Struct, frozen=True):
     name: str
     lost: State  #: what it means that nobody knows whether a request was carried out
     errors: Errors  #: its own, or those that are to be mended otherwise than at the other
+    answer_max: int = 64 * 1024  #: in bytes; a request is given the time that a slow line needs for so many
 
 
 _NEW_KEY = Message("make a new key in the UIS cabinet and set `key`")
 _ERRORS: Errors = {
-    "access_token_invalid": (
-        "misconfigured",
-        Message(
+    "misconfigured": {
+        "access_token_invalid": Message(
             "UIS does not know the key: %(remedy)s; the key of one brand opens nothing at another's address: look at "
             "`preset`",
             remedy=_NEW_KEY,
         ),
-    ),
-    "access_token_expired": ("misconfigured", Message("the key has expired: %(remedy)s", remedy=_NEW_KEY)),
-    "access_token_blocked": ("misconfigured", Message("the key is blocked: %(remedy)s", remedy=_NEW_KEY)),
-    "auth_error": ("misconfigured", Message("UIS refuses the login: %(remedy)s", remedy=_NEW_KEY)),
-    "account_inactive": ("misconfigured", Message("the account is switched off: ask UIS")),
+        "access_token_expired": Message("the key has expired: %(remedy)s", remedy=_NEW_KEY),
+        "access_token_blocked": Message("the key is blocked: %(remedy)s", remedy=_NEW_KEY),
+        "auth_error": Message("UIS refuses the login: %(remedy)s", remedy=_NEW_KEY),
+        "account_inactive": Message("the account is switched off: ask UIS"),
+    }
 }
 _WRONG_ADDRESS = Message("nothing answers to this method there: is `url` that of the %(api)s?")
 _OUR_FAULT = Message("UIS refuses the request, which is a fault of the relay: please report it")
@@ -93,17 +91,14 @@ _OUR_FAULT = Message("UIS refuses the request, which is a fault of the relay: pl
 def read_answer(response: Response, now: datetime, api: Api) -> Answer:
     """Return what a method has answered. Raises ApiError."""
     document = response.document()
-    error = document.get("error") if document else None
+    error, result = (document.get(key) if document else None for key in ("error", "result"))
     if isinstance(error, dict):
         raise _error(error, now, api)
-    result = document.get("result") if document else None
     if not isinstance(result, dict):
         raise _not_an_answer(response, api)
     data = result.get("data")
-    rows: list[Mapping[str, Any]] = [
-        row for row in (data if isinstance(data, list) else [data]) if isinstance(row, dict)
-    ]
-    metadata = _dict(result.get("metadata") or result.get("meta_data"))
+    rows = [row for row in (data if isinstance(data, list) else [data]) if isinstance(row, dict)]
+    metadata = as_dict(result.get("metadata") or result.get("meta_data"))
     total = metadata.get("total_items")
     limits = read_limits(metadata.get("limits"), now)
     return Answer(rows, total if isinstance(total, int) else len(rows), limits)
@@ -126,12 +121,12 @@ def read_limits(limits: object, now: datetime) -> Limits | None:
 
 
 def _error(error: Mapping[str, Any], now: datetime, api: Api) -> ApiError:
-    data = _dict(error.get("data"))
+    data = as_dict(error.get("data"))
     mnemonic, code = str(data.get("mnemonic") or "")[:100], str(error.get("code"))[:20]
     if mnemonic == "ip_not_whitelisted":
         return ApiError("misconfigured", _not_let_in(error), mnemonic=mnemonic)
     if mnemonic == "limit_exceeded":
-        limits = read_limits(_dict(data.get("metadata")).get("limits"), now)
+        limits = read_limits(as_dict(data.get("metadata")).get("limits"), now)
         waits = [timedelta(minutes=1)]
         if limits is not None:
             waits += [limits.day_resets_at - now] if limits.day_remaining <= 0 else [limits.minute_resets_at - now]
@@ -144,56 +139,46 @@ def _error(error: Mapping[str, Any], now: datetime, api: Api) -> ApiError:
         return ApiError(api.lost, Message("UIS has an internal error"), mnemonic=mnemonic)
     if mnemonic == "method_not_found":
         return ApiError("misconfigured", _WRONG_ADDRESS.fill(api=api.name), mnemonic=mnemonic)
-    known = {**_ERRORS, **api.errors}
-    state, text = known.get(mnemonic) or known.get(code) or ("refused", _OUR_FAULT)
+    meanings: dict[str, tuple[State, Message]] = {
+        word: (state, text) for state, texts in (*_ERRORS.items(), *api.errors.items()) for word, text in texts.items()
+    }
+    state, text = meanings.get(mnemonic) or meanings.get(code) or ("refused", _OUR_FAULT)
     return ApiError(state, Message(WITH_REASON, text=text, reason=mnemonic or code), mnemonic=mnemonic or code)
 
 
-def _dict(value: object) -> dict[str, Any]:
+def as_dict(value: object) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
 def _not_let_in(error: Mapping[str, Any]) -> str:
     """Name the address that UIS saw: it is the one to enter in the cabinet. Only its digits and dots are quoted."""
     words = str(error.get("message"))[:300].split()
-    address = next((word for word in words if word.count(".") == 3 and word.replace(".", "").isdigit()), None)
     place = "«Аккаунт → Правила и настройки безопасности → API»"
-    if address is None:
-        return Message("UIS does not let this address in; enter it in the cabinet: %(place)s", place=place)
-    return Message(
-        "UIS does not let the address %(address)s in; enter it in the cabinet: %(place)s", address=address, place=place
-    )
+    for address in words:
+        if address.count(".") == 3 and address.replace(".", "").isdigit():
+            text = Message("UIS does not let the address %(address)s in; enter it in the cabinet: %(place)s")
+            return text.fill(address=address, place=place)
+    return Message("UIS does not let this address in; enter it in the cabinet: %(place)s", place=place)
 
 
 def _not_an_answer(response: Response, api: Api) -> ApiError:
     status = response.status
-    if status == 429:
-        return ApiError("later", Message("UIS answered %(status)s", status=status))
-    if status >= 500:
-        return ApiError(api.lost, Message("UIS answered %(status)s", status=status))
+    if status == 429 or status >= 500:
+        return ApiError("later" if status == 429 else api.lost, Message("UIS answered %(status)s", status=status))
     if status in (401, 403, 404):
-        return ApiError(
-            "misconfigured",
-            Message("UIS answered %(status)s: is `url` that of the %(api)s?", status=status, api=api.name),
-        )
+        reason = Message("UIS answered %(status)s: is `url` that of the %(api)s?", status=status, api=api.name)
+        return ApiError("misconfigured", reason)
     return ApiError(api.lost, Message("the answer (%(status)s) is none of the %(api)s", status=status, api=api.name))
 
 
 class JsonRpc:
     """Asks one account. Not for several threads at once."""
 
-    def __init__(self, api: Api, settings: UisApi, clock: Clock) -> None:
-        self._api, self._settings, self._clock = api, settings, clock
-        place = HttpTarget(
-            name=api.name,
-            url=settings.address,
-            timeout=settings.timeout,
-            connect_timeout=settings.connect_timeout,
-            proxy=settings.proxy,
-            ca_file=settings.ca_file,
-            verify_tls=settings.verify_tls,
-        )
-        self._client = Client(place, mask=Mask([settings.key]))
+    api: ClassVar[Api]
+
+    def __init__(self, settings: UisApi, clock: Clock) -> None:
+        self._settings, self._clock = settings, clock
+        self._client = Client(settings)
         self._numbers = itertools.count(1)
 
     @property
@@ -213,8 +198,9 @@ class JsonRpc:
         }
         content = json.dumps(body, ensure_ascii=False).encode()
         try:
-            response = self._client.request("POST", self._settings.address, _HEADERS, content, body_max=_BODY_MAX)
+            url, most = self._settings.address, self.api.answer_max
+            response = self._client.request("POST", url, _HEADERS, content, body_max=most)
         except NoAnswer as exc:
-            states: dict[str, State] = {"misconfigured": "misconfigured", "unclear": self._api.lost}
+            states: dict[str, State] = {"misconfigured": "misconfigured", "unclear": self.api.lost}
             raise ApiError(states.get(exc.outcome.name, "later"), exc.outcome.reason) from exc
-        return read_answer(response, self._clock(), self._api)
+        return read_answer(response, self._clock(), self.api)

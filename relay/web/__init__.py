@@ -8,8 +8,8 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 
 from relay.web import admin, monitoring
 from relay.web.access import tell_of_unknown_proxy
-from relay.web.ingest import Ingest
-from relay.web.json import refusal
+from relay.web.json import rejection
+from relay.web.notifications import NotificationViews
 from relay.wiring import Relay
 
 
@@ -22,8 +22,8 @@ def create_app(relay: Relay, *, delivers: bool = True) -> Flask:
     monitoring.Probes(relay, delivers=delivers).register(app)
     monitoring.register_metrics(app, relay)
     admin.register(app, relay)
-    Ingest(relay).register(app)
-    app.register_error_handler(HTTPException, refusal)
+    NotificationViews(relay).register(app)
+    app.register_error_handler(HTTPException, rejection)
     # what the server need receive at all: a notification, or a form of the page
     app.config["LARGEST_BODY"] = max(relay.settings.max_body, app.config["MAX_CONTENT_LENGTH"] or 0)
     proxies = relay.settings.trusted_proxies

@@ -28,13 +28,7 @@ log = structlog.get_logger("relay.web")
 
 CALL, EVENTS = "call", "bitrix24/events"
 _TOGETHER = 8  # threads that may wait for UIS; the others are for notifications
-_STATUSES: dict[ClickState, int] = {
-    "started": 202,
-    "refused": 422,
-    "misconfigured": 503,
-    "later": 503,
-    "unclear": 504,
-}
+_STATUSES: dict[ClickState, int] = {"started": 202, "refused": 422, "misconfigured": 503, "later": 503, "unclear": 504}
 
 
 class _Body(Struct, frozen=True):

@@ -1,4 +1,4 @@
-"""Answers in JSON; a refusal is `{"error": "a sentence"}`."""
+"""Answers in JSON; a rejection is `{"error": "a sentence"}`."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ def json_response(status_code: int = HTTPStatus.OK, **values: Any) -> Response:
     return Response(_encode(values), status_code, content_type="application/json")
 
 
-def refusal(error: HTTPException) -> Response:
-    """Every refusal is JSON with a sentence."""
+def rejection(error: HTTPException) -> Response:
+    """Every rejection is JSON with a sentence."""
     sentence = error.description or error.name
     if isinstance(error, InternalServerError):
         sentence = "the relay failed; the log says why"

@@ -101,16 +101,16 @@ def register_metrics(app: Flask, relay: Relay) -> None:
     relay.metrics.start()
 
     def metrics() -> Response:
-        refused = _refusal(relay.settings.metrics)
-        if refused is not None:
-            log.warning("metrics.refused", status=refused.code, address=request.remote_addr)
-            raise refused
+        rejected = _rejection(relay.settings.metrics)
+        if rejected is not None:
+            log.warning("metrics.refused", status=rejected.code, address=request.remote_addr)
+            raise rejected
         return Response(relay.metrics.text(), content_type=_TEXT)
 
     app.add_url_rule("/metrics", "metrics", metrics)
 
 
-def _refusal(allowed: MetricsAccess) -> HTTPException | None:
+def _rejection(allowed: MetricsAccess) -> HTTPException | None:
     """Return why this request may not read them, or None."""
     is_listed = bool(allowed.allow_from) and allowed.allow_from.admits(request.remote_addr or "")
     may_be_anywhere = allowed.token is not None and not allowed.allow_from

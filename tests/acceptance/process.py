@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from relay.config import ROOT
+from tests import forked
+from tests.forked import Forked
 from tests.waiting import eventually
 
 SOAK = os.environ.get("RELAY_SOAK") == "1"
@@ -42,7 +44,7 @@ class Process:
 
     def __init__(self, config: Path, port: int, log: Path, *args: str, **environ: str) -> None:
         self.config, self.port, self.log = config, port, log
-        self._command = [sys.executable, "-m", "relay", *args] if args else procfile_command()
+        self._module, *self._args = ("relay", *args) if args else procfile_command()
         self.environ = {
             **{name: value for name, value in os.environ.items() if not name.startswith("RELAY_")},
             "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}",
@@ -50,22 +52,22 @@ class Process:
             "PORT": str(port),
             **environ,
         }
-        self.command_prefix: list[str] = []
-        self.child: subprocess.Popen[bytes] | None = None
+        self.prefix: list[str] | None = None  # words before the command; with them it is no fork, but a program
+        self.child: Forked | subprocess.Popen[bytes] | None = None
 
     def start(self, *, wait: bool = True) -> Process:
-        with self.log.open("ab") as log:
-            self.child = subprocess.Popen(
-                [*self.command_prefix, *self._command],
-                cwd=ROOT,
-                env=self.environ,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-            )
+        self.child = self._forked() if self.prefix is None else self._executed(self.prefix)
         if wait:
             eventually(self.is_ready, f"the relay is ready; its log: {self.log}", alive=self.child)
         return self
+
+    def _forked(self) -> Forked:
+        return Forked(self._module, self._args, self.environ, self.log, self.log)
+
+    def _executed(self, prefix: list[str]) -> subprocess.Popen[bytes]:
+        command = [*prefix, sys.executable, "-m", self._module, *self._args]
+        with self.log.open("ab") as log:
+            return subprocess.Popen(command, cwd=ROOT, env=self.environ, stdout=log, stderr=log, start_new_session=True)
 
     def is_ready(self) -> bool:
         try:
@@ -103,11 +105,4 @@ class Process:
             self.kill()
 
     def command(self, *args: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-m", "relay", *args],
-            cwd=ROOT,
-            env=self.environ,
-            capture_output=True,
-            text=True,
-            timeout=60,
-        )
+        return forked.run("relay", [*args], self.environ)

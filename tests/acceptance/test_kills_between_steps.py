@@ -95,7 +95,7 @@ def _delivered_despite(killer: Killer, story: str, more: str, tmp_path: Path, un
     file.write_text(configuration(systems, tmp_path / "relay.db", b24=more, amo=more), encoding="utf-8")
     found = config.read({"RELAY_CONFIG": str(file)})
     bootstrap.migrate(found)
-    relay = wiring.build(found)
+    relay = wiring.Relay(found)
     for endpoint, body in STORIES[story]:
         post(relay, body, endpoint)
     worker = Process(file, unused_port, tmp_path / "work.log", "work")

@@ -207,7 +207,7 @@ def test_calls_that_lost_notifications_stand_everywhere_as_without_a_loss_and_on
     firm.process.start()
     firm.wait_for(calls)
 
-    given_up = sum(1 for _ in firm.store.queries.dead_letters(Selection()))  # killed three times while it was sent
+    given_up = sum(1 for _ in firm.store.queries.letters(Selection()))  # killed three times while it was sent
     if given_up:
         assert firm.process.command("replay", "--all", "--wait").returncode == 0
     assert "0 were missing" in firm.process.command("reconcile", "--since", "2h").stdout

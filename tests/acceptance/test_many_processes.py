@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import random
 from collections import Counter
@@ -17,32 +18,26 @@ from tests.acceptance.posting import Posting, arrived, assert_in_order, wait_for
 from tests.acceptance.process import SOAK, Process
 from tests.fakes import FakeClock
 from tests.ports import unused_port
-from tests.postgres import Bouncer, Postgres, bouncer_program, programs, skip_unless
+from tests.postgres import Bouncer, Postgres, bouncer_program, programs, running, skip_unless
 from tests.systems import ANOTHER_1C
 from tests.waiting import eventually
 
 ROUNDS = 48 if SOAK else 4  # in each four: a kill, cut connections, a kill, a restart of the server
-BATCH = 90
+BATCH = 90 if SOAK else 45
 CONCURRENCY = 3
 SHARDS = 2  # of one of the two targets
 
 
-@pytest.fixture(params=["direct", "pooled"])
-def server(request: pytest.FixtureRequest) -> Iterator[tuple[Postgres, str]]:
-    """A server with an empty database, and the address at which it is reached."""
+@pytest.fixture(params=[["direct"], ["pooled"], ["direct", "pooled"]] if SOAK else [["direct", "pooled"]], ids="+".join)
+def server(request: pytest.FixtureRequest) -> Iterator[tuple[Postgres, list[str]]]:
+    """A server with an empty database, and the addresses at which it is reached."""
     skip_unless(programs(), "postgresql")
+    skip_unless(bouncer_program(), "pgbouncer")
     postgres = Postgres()
-    postgres.start()
-    name = postgres.create_database()
-    if request.param == "direct":
-        yield postgres, postgres.url(name)
-    else:
-        skip_unless(bouncer_program(), "pgbouncer")
-        bouncer = Bouncer(postgres)
-        bouncer.start()
-        yield postgres, bouncer.url(name)
-        bouncer.close()
-    postgres.close()
+    with running(postgres), running(Bouncer(postgres)) as bouncer:
+        name = postgres.create_database()
+        urls = {"direct": postgres.url(name), "pooled": bouncer.url(name)}
+        yield postgres, [urls[way] for way in request.param]
 
 
 @pytest.fixture
@@ -55,19 +50,19 @@ def bases() -> Iterator[list[Sandbox]]:
 
 @pytest.fixture
 def processes(
-    server: tuple[Postgres, str], bases: list[Sandbox], write_config: Callable[..., Path], tmp_path: Path
+    server: tuple[Postgres, list[str]], bases: list[Sandbox], write_config: Callable[..., Path], tmp_path: Path
 ) -> Iterator[list[Process]]:
-    """Three web processes, which deliver too, and two workers."""
+    """Three web processes, which deliver too, and two workers; where there are two addresses, they take turns."""
     more = ANOTHER_1C.format(name="second", url=bases[1].onec_url)
     split = f'concurrency = {CONCURRENCY}\nshards = {SHARDS}\ntimeout = "10s"'
     config = write_config(bases[0].onec_url, target=split, more=more)
     text = config.read_text(encoding="utf-8").replace('targets = ["onec"]', 'targets = ["onec", "second"]')
     config.write_text(text, encoding="utf-8")
-    address = {"DATABASE_URL": server[1]}
-    made = [Process(config, unused_port(), tmp_path / f"web-{number}.log", **address) for number in range(3)]
+    addresses = itertools.cycle([{"DATABASE_URL": url} for url in server[1]])
+    made = [Process(config, unused_port(), tmp_path / f"web-{number}.log", **next(addresses)) for number in range(3)]
     unasked = {"PORT": "8000"}  # a worker listens nowhere, but does not start with a port that is none
-    made += [Process(config, 0, tmp_path / f"work-{n}.log", "work", **address, **unasked) for n in range(2)]
-    store = Store(server[1])
+    made += [Process(config, 0, tmp_path / f"work-{n}.log", "work", **next(addresses), **unasked) for n in range(2)]
+    store = Store(server[1][0])
     migrate.migrate(store.database, FakeClock()())
     store.close()
     for process in made:
@@ -79,11 +74,11 @@ def processes(
 
 @pytest.mark.timeout(900)
 def test_nothing_is_lost_whatever_is_killed(
-    server: tuple[Postgres, str], processes: list[Process], bases: list[Sandbox]
+    server: tuple[Postgres, list[str]], processes: list[Process], bases: list[Sandbox]
 ) -> None:
     postgres, _ = server
     webs, chance = processes[:3], random.Random()
-    database = f"relay_{1}"
+    database = "relay_1"
     accepted: list[str] = []
     answers: Counter[str] = Counter()
     kills = cuts = restarts = 0

@@ -20,7 +20,7 @@ from tests.systems import ANOTHER_1C
 from tests.waiting import eventually
 
 KILLS = 100 if SOAK else 3
-NOTIFICATIONS = 600 if SOAK else 400
+NOTIFICATIONS = 600 if SOAK else 200
 CONCURRENCY = 3
 MAKE_FAST = f"concurrency = {CONCURRENCY}"
 

@@ -111,23 +111,6 @@ def test_the_command_line_works_beside_the_running_relay(make_process: Callable[
     assert len(onec.onec.state()["writes"]) == 1
 
 
-def test_only_the_dispatcher(make_process: Callable[..., Process], onec: Sandbox) -> None:
-    """`relay work` delivers what a web process with RELAY_DISPATCH=off takes in."""
-    process = make_process(onec.onec_url, environ={"RELAY_DISPATCH": "off"}).start()
-    process.request("POST", IN + "?token=correct-horse", rendered("incoming"))
-    worker = subprocess.Popen(
-        [sys.executable, "-m", "relay", "work"],
-        cwd=ROOT,
-        env={**os.environ, "RELAY_CONFIG": str(process.config)},
-        stderr=subprocess.DEVNULL,
-    )
-    try:
-        eventually(lambda: len(onec.onec.state()["writes"]) == 1, "delivered by the worker", alive=worker)
-    finally:
-        worker.send_signal(signal.SIGTERM)
-        assert worker.wait(25) == 0
-
-
 def _sandbox_port_is_free() -> bool:
     with socket.socket() as probe:
         return probe.connect_ex(("127.0.0.1", SANDBOX_PORT)) != 0

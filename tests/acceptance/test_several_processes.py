@@ -67,6 +67,7 @@ def test_work_beside_a_web_server_that_only_takes(
     wait_for_all(onec, more.accepted)
     assert time.monotonic() - began < 5  # found by looking, not by being told
     assert worker.terminate() < 25
+    assert worker.child is not None and worker.child.poll() == 0
     web.terminate()
     assert_once_and_in_order(onec)
 

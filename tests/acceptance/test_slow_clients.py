@@ -105,7 +105,7 @@ def test_beside_slow_clients_the_notifications_of_others_are_answered(
 
 def test_more_clients_than_there_are_descriptors_end_no_worker(make_process: Callable[..., Process]) -> None:
     process = make_process()
-    process.command_prefix = ["sh", "-c", 'ulimit -n 100; exec "$@"', "sh"]
+    process.prefix = ["sh", "-c", 'ulimit -n 100; exec "$@"', "sh"]
     [worker] = process.start().workers()
     clients = [socket.create_connection(("127.0.0.1", process.port)) for _ in range(130)]
     try:

@@ -52,7 +52,7 @@ def test_an_owner_that_wakes_after_a_take_over_sends_no_more_than_it_had_begun(
         configs[-1].write_text(configuration(portal, tmp_path / "relay.db", b24=PATIENT), encoding="utf-8")
     found = config.read({"RELAY_CONFIG": str(configs[0])})
     bootstrap.migrate(found)
-    relay = wiring.build(found)
+    relay = wiring.Relay(found)
     for session in range(CALLS):  # each delivery is a journey: register, finish, attach
         endpoint, body = finished(session)
         post(relay, body, endpoint)

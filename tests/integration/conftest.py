@@ -35,7 +35,7 @@ def running(make_settings: Callable[..., Settings]) -> Iterator[Callable[..., Re
     def run(*args: str, **more: str) -> Relay:
         settings = make_settings(*args, **more)
         databases.create(settings)
-        relay = wiring.build(settings)
+        relay = wiring.Relay(settings)
         made.append(relay)
         relay.start()
         return relay
@@ -51,7 +51,7 @@ def stored(make_settings: Callable[..., Settings]) -> Iterator[Relay]:
     """A relay with three calls that wait; nothing is started."""
     settings = make_settings()
     databases.create(settings)
-    relay = wiring.build(settings)
+    relay = wiring.Relay(settings)
     for session in range(3):
         post(relay, rendered("incoming", call_session_id=session))
     yield relay
@@ -66,10 +66,11 @@ def base(clock: FakeClock) -> Iterator[Sandbox]:
     sandbox.close()
 
 
-@pytest.fixture
-def certificate(tmp_path: Path) -> tuple[Path, Path]:
+@pytest.fixture(scope="session")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """A certificate of 127.0.0.1 that nobody vouches for, and its key."""
-    certificate, key = tmp_path / "cert.pem", tmp_path / "key.pem"
+    folder = tmp_path_factory.mktemp("certificate")
+    certificate, key = folder / "cert.pem", folder / "key.pem"
     subprocess.run(
         [
             "openssl",
@@ -129,16 +130,16 @@ def systems(clock: FakeClock) -> Iterator[Sandbox]:
 
 
 @pytest.fixture
-def make_crm(tmp_path: Path, systems: Sandbox, clock: FakeClock) -> Iterator[Callable[..., Relay]]:
+def make_crm(tmp_path: Path, database_url: str, systems: Sandbox, clock: FakeClock) -> Iterator[Callable[..., Relay]]:
     made: list[Relay] = []
 
     def make(*, oauth: bool = False, **more: str) -> Relay:
         file = tmp_path / "relay.toml"
-        text = configuration(systems, tmp_path / "relay.db", oauth=oauth, **more)
+        text = configuration(systems, database_url, oauth=oauth, **more)
         file.write_text(text, encoding="utf-8")
         found = settings_room.read({"RELAY_CONFIG": str(file)})
         databases.create(found)
-        made.append(wiring.build(found, clock=clock))
+        made.append(wiring.Relay(found, clock=clock))
         return made[-1]
 
     yield make

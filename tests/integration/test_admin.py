@@ -20,11 +20,11 @@ from relay.observability.logging import hide_links
 from relay.operations import simulated_call
 from relay.sandbox.server import Sandbox
 from relay.store import Claim, Selection
-from relay.store import queue as store_work
 from relay.web import create_app
-from relay.web.admin.views import missed_list
+from relay.web.admin.views import phone_calls
 from relay.wiring import Relay
 from tests.calls import rendered
+from tests.factories import result
 from tests.fakes import FakeClock
 from tests.lanes import post
 from tests.stories import LINK, answered, finished, incoming, not_taken, own
@@ -102,20 +102,7 @@ def record(
     if clock is not None:
         clock.forward(seconds=after.total_seconds())
     now = relay.clock()
-    relay.store.queue.record(
-        store_work.AttemptResult(
-            delivery=job.delivery,
-            epoch=epoch,
-            state=state,
-            due_at=now,
-            failures=1,
-            unclear=0,
-            delivered_at=now if state == "delivered" else None,
-            reason=reason,
-            remote_id=None,
-            attempt=None,
-        )
-    )
+    relay.store.queue.record(result(job, state, now, reason=reason))
 
 
 VIEWS = [
@@ -679,7 +666,7 @@ def test_a_call_of_which_a_part_lies_within_the_span_is_found(operator: Operator
 def test_more_missed_calls_than_a_page_bears_are_in_the_table(
     operator: Operator, relay: Relay, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(missed_list, "_SHOWN_MAX", 2)
+    monkeypatch.setattr(phone_calls, "_MISSED_MAX", 2)
     for session in (5, 6, 7):
         post(relay, not_taken(session, start_time=f"2026-03-02 12:3{session}:00")[1], "rec")
     page = operator.see("/admin/missed", headers={"Accept-Language": "en"})

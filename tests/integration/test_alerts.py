@@ -138,14 +138,14 @@ def test_a_target_that_goes_down_and_comes_back_is_told_twice(relay: Relay, plac
     make_down(relay)
     post(relay, incoming(1)[1])
     clock.forward(minutes=9)
-    watch.check()
+    watch.step()
     assert place.said == []
     clock.forward(minutes=1)
     for _ in range(4):
-        watch.check()
+        watch.step()
         clock.forward(minutes=2)
     become(relay, TargetHealth())
-    watch.check()
+    watch.step()
 
     [first, second] = place.said
     assert first.startswith("✖ onec has not answered since 02.03 12:45; 1 delivery waits")
@@ -160,9 +160,9 @@ def test_a_target_that_goes_down_and_comes_back_is_told_twice(relay: Relay, plac
 def test_a_restart_does_not_tell_it_again(relay: Relay, place: Place, clock: FakeClock) -> None:
     make_down(relay)
     clock.forward(minutes=11)
-    watch_of(relay).check()
+    watch_of(relay).step()
     clock.forward(minutes=5)
-    watch_of(relay).check()
+    watch_of(relay).step()
 
     assert len(place.said) == 1
 
@@ -174,7 +174,7 @@ def test_dead_letters_and_bodies_in_quarantine_are_told(
     watch = watch_of(relay)
     for body in (b"not readable", b"nor this", b"nor that", b"nor the last"):
         quarantine(relay, body)
-        watch.check()
+        watch.step()
         clock.forward(minutes=2)
 
     assert [said.partition(". ")[0] for said in place.said] == [
@@ -190,16 +190,16 @@ def test_a_silent_source_is_told_in_working_hours_only(
     watch = watch_of(relay)
     post(relay, incoming(1)[1])
     clock.forward(hours=6)  # 18:45 in Moscow; since 12:45 they worked for 5 h 15 min
-    watch.check()
+    watch.step()
     assert "trade: nothing has come from UIS since 02.03 12:45" in place.said[0]
     post(relay, incoming(2)[1])
-    watch.check()
+    watch.step()
     clock.forward(hours=14)  # 8:45 the next morning
-    watch.check()
+    watch.step()
     assert place.said[1:] == ["✔ trade: notifications come again"]
 
     clock.forward(hours=4, minutes=15)  # 13:00
-    watch.check()
+    watch.step()
     assert "since 02.03 18:45" in place.said[2]
 
 
@@ -210,10 +210,10 @@ def test_a_target_that_is_back_is_given_time_to_catch_up(relay: Relay, place: Pl
     for minutes, health in ((0, None), (60, TargetHealth()), (29, None), (1, None)):
         clock.forward(minutes=minutes)
         if health is not None:
-            watch.check()
+            watch.step()
             clock.forward(minutes=2)
             become(relay, health)
-        watch.check()
+        watch.step()
 
     assert [said[:20] for said in place.said] == [
         "✖ onec has not answe",
@@ -228,13 +228,13 @@ def test_several_troubles_are_one_message_and_there_is_one_a_minute(
     watch = watch_of(relay, amo=clock.now + timedelta(days=20))
     make_down(relay)
     clock.forward(minutes=11)
-    watch.check()
+    watch.step()
     quarantine(relay)
     clock.forward(seconds=30)
-    watch.check()
+    watch.step()
     assert len(place.said) == 1
     clock.forward(seconds=30)
-    watch.check()
+    watch.step()
 
     assert [said.count("\n") + 1 for said in place.said] == [2, 1]
     assert "amo: the token is good until 22.03.2026" in place.said[0]
@@ -246,16 +246,16 @@ def test_a_store_that_cannot_be_used_is_told_from_memory_and_nothing_else_is_sai
     watch = watch_of(relay)
     make_down(relay)
     clock.forward(minutes=11)
-    watch.check()
+    watch.step()
     with monkeypatch.context() as broken:
         broken.setattr(relay.store.database, "_closed", True)  # every use raises StoreError
         for _ in range(5):
             clock.forward(minutes=2)
-            watch.check()
+            watch.step()
     clock.forward(minutes=2)
-    watch.check()
+    watch.step()
     clock.forward(minutes=2)
-    watch.check()
+    watch.step()
 
     assert [said[:27] for said in place.said[1:]] == ["✖ The database cannot be wr", "✔ the database can be writt"]
     assert "store" in relay.store.alert_state.load(channels_room.channels(relay.settings.alerts)[0].id)
@@ -268,7 +268,7 @@ def test_a_relay_that_stops_does_not_call_its_closed_store_a_trouble(
     watch.stop_soon()
     relay.store.close()
     for _ in range(3):
-        watch.check()
+        watch.step()
         clock.forward(minutes=1)
 
     assert place.said == []
@@ -285,12 +285,12 @@ def test_what_a_channel_does_not_take_is_told_with_a_later_look_and_the_log_says
     clock.forward(minutes=11)
     place.status = 500
     for _ in range(3):
-        watch.check()
+        watch.step()
         clock.forward(seconds=30)
     become(relay, TargetHealth())
-    watch.check()
+    watch.step()
     place.status = 200
-    watch_of(relay).check()  # a restart does not forget it
+    watch_of(relay).step()  # a restart does not forget it
 
     assert place.said == ["✔ onec: answers again (this could not be told before; it began 02.03 12:45)"]
     [line] = [line for line in logged if line["event"] == "alert.not_taken"]
@@ -306,10 +306,10 @@ def test_each_channel_is_told_what_it_missed(
     make_down(relay)
     clock.forward(minutes=11)
     another_place.status = 500
-    watch.check()
+    watch.step()
     another_place.status = 200
     clock.forward(minutes=2)
-    watch.check()
+    watch.step()
 
     assert [len(place.said), len(another_place.said)] == [1, 1]
 
@@ -321,11 +321,11 @@ def test_a_channel_that_hangs_disturbs_neither_another_nor_taking_nor_delivering
     eventually(lambda: "onec" in relay.dispatcher.owned(), "the lane is this process's")
     quarantine(relay)
     place.goes_on.clear()
-    relay.alerts.check(patience_s=0.0)
+    relay.alerts.step(patience_s=0.0)
     eventually(lambda: place.asked == 1, "the channel hangs")
     eventually(lambda: len(another_place.said) == 1, "the other one is told meanwhile")
     for _ in range(3):
-        relay.alerts.check(patience_s=0.0)  # nothing more is given to it
+        relay.alerts.step(patience_s=0.0)  # nothing more is given to it
 
     post(relay, incoming(1)[1])
     eventually(lambda: onec.onec.recorded() == 1, "it is delivered meanwhile")
@@ -333,7 +333,7 @@ def test_a_channel_that_hangs_disturbs_neither_another_nor_taking_nor_delivering
     assert (place.asked, place.said) == (1, [])
     place.goes_on.set()
     eventually(lambda: len(place.said) == 1, "it was not lost")
-    relay.alerts.check()
+    relay.alerts.step()
     assert (place.asked, len(place.said), len(another_place.said)) == (1, 1, 1)
 
 
@@ -349,7 +349,7 @@ def test_a_summary_counts_the_calls_and_deliveries_of_a_day(
     post(relay, rendered("lost", call_session_id=2))
     quarantine(relay)
     clock.forward(hours=24)
-    watch_of(relay).check()
+    watch_of(relay).step()
 
     [said] = place.said
     assert said.split("\n\n")[-1].splitlines() == [
@@ -364,7 +364,7 @@ def test_a_summary_is_sent_once_a_day_whoever_sends_it(
 ) -> None:
     relay = made_relay(make_relay, place, more='summary = "12:45"')
     for _ in range(3):
-        watch_of(relay).check()  # after a restart
+        watch_of(relay).step()  # after a restart
         clock.forward(minutes=10)
 
     assert len(place.said) == 1
@@ -388,9 +388,9 @@ def test_attempts_that_failed_are_counted_by_target(relay: Relay, clock: FakeClo
 def test_of_several_processes_the_owner_of_the_lane_tells(relay: Relay, place: Place, clock: FakeClock) -> None:
     make_down(relay)
     clock.forward(minutes=11)
-    watch_of(relay, "another").check()
+    watch_of(relay, "another").step()
     assert place.said == []
-    watch_of(relay, "onec").check()
+    watch_of(relay, "onec").step()
 
     assert len(place.said) == 1
 
@@ -412,11 +412,11 @@ def test_where_nobody_delivers_one_of_those_who_take_tells(relay: Relay) -> None
 def test_two_relays_on_one_database_tell_once(running: Callable[..., Relay], place: Place, onec: Any) -> None:
     relay = running(onec.onec_url, more=config(place))
     eventually(lambda: "onec" in relay.dispatcher.owned(), "the lane is the first one's")
-    beside = wiring.build(relay.settings)
+    beside = wiring.Relay(relay.settings)
     beside.dispatcher.start()
     try:
         quarantine(relay)
-        checks = [threading.Thread(target=each.alerts.check) for each in (relay, beside)]
+        checks = [threading.Thread(target=each.alerts.step) for each in (relay, beside)]
         for look in checks:
             look.start()
         for look in checks:

@@ -19,6 +19,7 @@ from relay.sandbox.server import Sandbox
 from relay.store import Claim, ClaimedDelivery, Expiry, NewEvent, Route, Selection
 from relay.wiring import Relay
 from tests.calls import STANDARD, rendered
+from tests.factories import new_event
 from tests.fakes import FakeClock
 from tests.lanes import SteppedLane, all_are, deliveries, post, post_call
 from tests.waiting import eventually
@@ -145,20 +146,8 @@ def _new(relay: Relay, clock: FakeClock, session: str) -> NewEvent:
     [event] = relay.store.queries.events(Selection())
     assert event.call is not None
     call = type(event.call)(kind="answered", session_id=session)
-    return NewEvent(
-        source="trade",
-        endpoint="in",
-        raw=b"{}",
-        is_query=False,
-        zone="Europe/Moscow",
-        digest=1,
-        call=call,
-        problem=None,
-        notes=(),
-        received_at=clock(),
-        duplicate_window=timedelta(0),
-        routes=(Route("onec", True, relay.store.leases.all()[Shard("onec")].epoch, SPAN),),
-    )
+    epoch = relay.store.leases.all()[Shard("onec")].epoch
+    return new_event(call, Route("onec", True, epoch, SPAN), received_at=clock())
 
 
 @pytest.mark.parametrize(("target", "session"), [('order = "none"', 7), ("", None)])
@@ -240,7 +229,7 @@ def test_the_gap_outlives_the_process_that_delivered(spaced: Relay, clock: FakeC
     post_call(spaced, 7)
     SteppedLane(spaced, "onec", clock).deliver()
     spaced.close()
-    again = wiring.build(spaced.settings, clock=clock)
+    again = wiring.Relay(spaced.settings, clock=clock)
     lane = SteppedLane(again, "onec", clock)  # under a new epoch
 
     assert lane.deliver() == []

@@ -121,6 +121,7 @@ def test_the_employees_are_asked_with_the_report_s_key_and_another_line_is_taken
     assert [call["employee"]["id"] for call in placed(uis)] == [323410, 323410]
     assert placed(uis)[0]["virtual_phone_number"] == "74955550199"
     assert uis.uis.state()["requests"].count("get.employees") == 1
+    assert relay.reports.reconcilers[TRADE].account.limits is not None, "the report knows what the click has used"
 
 
 def test_twenty_clicks_of_one_id_place_one_call(uis: Sandbox, clicking: Callable[..., Relay]) -> None:
@@ -162,22 +163,29 @@ def test_a_repeat_is_answered_with_what_came_of_the_click(uis: Sandbox, clicking
     assert len(placed(uis)) == 1
 
 
-@pytest.mark.parametrize(
-    "mode",
-    [
-        "reset",
-        "reset_after_writing",
-        "hang_after_writing",
-        "drip_headers_after_writing",
-        "bad_gateway_after_writing",
-        "internal_error",
-    ],
-)
+LOST = ["reset_after_writing", "hang_after_writing", "drip_headers_after_writing", "bad_gateway_after_writing"]
+
+
+@pytest.mark.parametrize("mode", LOST)
+def test_a_call_whose_answer_is_lost_is_found_among_those_that_go_on(
+    mode: str, uis: Sandbox, clicking: Callable[..., Relay]
+) -> None:
+    relay = clicking(EMPLOYEES, 'timeout = "300ms"', 'connect_timeout = "300ms"')
+    click(relay, external_id="another")
+    uis.uis.fail(mode, 1)
+    answers = [click(relay, external_id="order-7") for _ in range(2)]
+
+    session = placed(uis)[1]["call_session_id"]
+    assert [answer.json for answer in answers] == [{"call_session_id": session}] * 2
+    assert [call["external_id"] for call in placed(uis)] == ["another", "order-7"]
+
+
+@pytest.mark.parametrize("mode", ["reset", "internal_error", *LOST])
 def test_a_lost_answer_is_unclear_and_never_asked_again(
     mode: str, uis: Sandbox, clicking: Callable[..., Relay], logged: list[Any]
 ) -> None:
     relay = clicking(EMPLOYEES, 'timeout = "300ms"', 'connect_timeout = "300ms"')
-    uis.uis.fail(mode, 1)
+    uis.uis.fail(mode, 2)  # the look whether the call goes on fails too
     answers = [click(relay, external_id="order-7") for _ in range(3)]
 
     assert [answer.status_code for answer in answers] == [504] * 3
@@ -191,7 +199,7 @@ def test_a_notification_tells_that_the_call_of_an_unclear_click_has_begun(
     uis: Sandbox, clicking: Callable[..., Relay]
 ) -> None:
     relay = clicking()
-    uis.uis.fail("reset_after_writing", 1)
+    uis.uis.fail("reset_after_writing", 2)
     assert click(relay, external_id="order-7").status_code == 504
     [call] = placed(uis)
     session = call["call_session_id"]
@@ -380,7 +388,7 @@ def test_a_notification_that_is_quicker_than_the_answer_finds_the_call(
     systems: Sandbox, portal: Relay, clock: FakeClock
 ) -> None:
     call_id = registered(systems)
-    systems.uis.fail("reset_after_writing", 1)
+    systems.uis.fail("reset_after_writing", 2)
     event(portal, clock, call_id)
     ended(portal)
     assert stored(portal) == [("unclear", None)]
@@ -562,7 +570,7 @@ def test_the_report_tells_too_that_the_call_of_an_unclear_click_has_begun(
     relay = clicking()
     table = relay.settings.sources[TRADE]
     assert table.calls is not None
-    uis.uis.fail("reset_after_writing", 1)
+    uis.uis.fail("reset_after_writing", 2)
     click(relay, external_id="order-7")
     relay.intake.accept_reported(
         table, rendered("finished", call_session_id=7, external_id="order-7"), "from the report"

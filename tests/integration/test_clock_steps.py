@@ -14,10 +14,10 @@ from msgspec.structs import replace
 from relay.delivery import retry_policy
 from relay.errors import StoreBusy
 from relay.models import Delivery, Outcome, Shard
-from relay.store import AttemptResult, Claim, Discard, Replay, Selection, Store, target_state
+from relay.store import Claim, Discard, Replay, Selection, Store, target_state
 from relay.wiring import Relay
 from tests.calls import rendered
-from tests.factories import POLICY
+from tests.factories import POLICY, result
 from tests.fakes import Failing, FakeClock, Scripted, with_store
 from tests.lanes import all_are, dispatch, post, post_call
 from tests.waiting import eventually
@@ -55,20 +55,7 @@ def waiting(relay: Relay, target: str, epoch: int, now: datetime) -> Delivery:
     """A delivery that was tried and waits for ten minutes."""
     job = relay.store.queue.claim(Claim(Shard(target), epoch, now))
     assert job is not None
-    relay.store.queue.record(
-        AttemptResult(
-            delivery=job.delivery,
-            epoch=epoch,
-            state="due",
-            due_at=now + timedelta(minutes=10),
-            failures=0,
-            unclear=0,
-            delivered_at=None,
-            reason=None,
-            remote_id=None,
-            attempt=None,
-        )
-    )
+    relay.store.queue.record(result(job, "due", now, next_try_at=now + timedelta(minutes=10)))
     return only(relay, target)
 
 
@@ -273,20 +260,7 @@ def test_a_wait_is_shortened_to_what_was_told_and_one_that_is_right_stays(relay:
     job = relay.store.queue.claim(Claim(Shard("onec"), epoch, clock()))
     assert job is not None
     assert job.delivery.id == tried.id
-    relay.store.queue.record(
-        AttemptResult(
-            delivery=job.delivery,
-            epoch=epoch,
-            state="due",
-            due_at=clock() + YEAR,
-            failures=0,
-            unclear=0,
-            delivered_at=None,
-            reason=None,
-            remote_id=None,
-            attempt=None,
-        )
-    )
+    relay.store.queue.record(result(job, "due", clock(), next_try_at=clock() + YEAR))
     relay.store.operator.discard([Discard(spaced, clock())])
     relay.store.operator.replay([Replay(replace(spaced, state="discarded"), clock() + 5 * HOUR, clock())])
     relay.store.operator.replay([Replay(replace(fresh, state="discarded"), clock(), clock())])

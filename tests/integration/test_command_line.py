@@ -22,10 +22,11 @@ from relay.errors import ConfigError
 from relay.models import Attempt, Shard
 from relay.observability import logging
 from relay.sandbox.server import Sandbox
-from relay.store import AttemptResult, Claim, Selection
+from relay.store import Claim, Selection
 from relay.wiring import Relay
 from tests import databases
 from tests.calls import rendered
+from tests.factories import result
 from tests.stories import CLIENT_E164, lost
 
 Run = Callable[..., Result]
@@ -57,20 +58,7 @@ class Operator:
         job = self.relay.store.queue.claim(Claim(Shard("onec"), 1, now))
         assert job is not None
         attempt = Attempt(number=1, at=now, took_ms=12, status=400, outcome="refused", reason=reason)
-        self.relay.store.queue.record(
-            AttemptResult(
-                delivery=job.delivery,
-                epoch=1,
-                state=state,
-                due_at=now,
-                failures=0,
-                unclear=0,
-                delivered_at=now if state == "delivered" else None,
-                reason=reason,
-                remote_id=None,
-                attempt=attempt,
-            )
-        )
+        self.relay.store.queue.record(result(job, state, now, reason=reason, attempt=attempt))
 
     def states(self) -> list[str]:
         return [delivery.state for delivery in self.relay.store.queries.deliveries(Selection())]
@@ -80,7 +68,7 @@ class Operator:
 def operator(make_settings: Callable[..., Settings], tmp_path: Path) -> Any:
     settings = make_settings()
     databases.create(settings)
-    relay = wiring.build(settings)
+    relay = wiring.Relay(settings)
     relay.store.leases.take_over(Shard("onec"), "somebody")
     yield Operator(relay, {"RELAY_CONFIG": str(tmp_path / "relay.toml")})
     relay.close()
@@ -363,7 +351,7 @@ def test_wait_shows_how_it_ended(
 ) -> None:
     settings = make_settings(onec.onec_url)
     bootstrap.migrate(settings)
-    relay = wiring.build(settings)
+    relay = wiring.Relay(settings)
     running = Operator(relay, {"RELAY_CONFIG": str(tmp_path / "relay.toml")})
     relay.store.leases.take_over(Shard("onec"), "somebody")
     running.post(rendered("incoming"))
@@ -565,7 +553,7 @@ def test_init_writes_a_configuration_that_passes_check(kind: str, tmp_path: Path
     settings = config.read({"RELAY_CONFIG": str(file)})
     (token,) = settings.sources["trade"].token
     assert [target.kind for target in settings.targets.values()] == [kind]
-    assert config.warnings(settings) == []
+    assert list(config.warnings(settings)) == []
     assert f"/trade/hs/UIScom/rec?token={token}" in done.output
     assert file.stat().st_mode & 0o077 == 0
 

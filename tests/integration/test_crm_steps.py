@@ -25,6 +25,8 @@ from tests.fakes import FakeClock, Told
 from tests.lanes import SteppedLane, Waits, deliveries, dispatch, post
 from tests.stories import CLIENT, answered, finished, incoming, recorded
 
+CALLS = 40  # their requests are more than either takes at once
+
 
 class Seconds:
     """A monotonic clock that stands until somebody waits for it, or a request takes its time on the way."""
@@ -57,13 +59,13 @@ def systems(clock: FakeClock, seconds: Seconds) -> Iterator[Sandbox]:
 
 
 @pytest.mark.parametrize("target", ["b24", "amo"])
-def test_a_burst_of_100_calls_is_never_too_fast(
+def test_a_burst_of_calls_is_never_too_fast(
     target: str, make_crm: Callable[..., Relay], systems: Sandbox, clock: FakeClock, seconds: Seconds
 ) -> None:
     """Requests reach the target up to 0.4 s late, by chance, and so closer together than they were made."""
     relay = make_crm()
     systems.amocrm.add_contact(CLIENT)
-    for session in range(100, 200):
+    for session in range(CALLS):
         for endpoint, body in (incoming(session), answered(session), finished(session)):
             post(relay, body, endpoint)
     rate = relay.settings.targets[target].rate
@@ -81,8 +83,8 @@ def test_a_burst_of_100_calls_is_never_too_fast(
     state = getattr(systems, "bitrix24" if target == "b24" else "amocrm").state()
     assert state["limited"] == 0
     assert {one.state for one in deliveries(relay, target)} == {"delivered"}
-    assert len(state["statistics"] if target == "b24" else state["calls"]) == 100
-    assert state["requests"] > 1.9 * 100
+    assert len(state["statistics"] if target == "b24" else state["calls"]) == CALLS
+    assert state["requests"] > 1.9 * CALLS
     assert seconds.now >= (state["requests"] - rate.burst) / rate.per_second  # it did wait
 
 
@@ -91,7 +93,7 @@ def test_without_the_limiter_bitrix24_would_refuse(
 ) -> None:
     """What the burst shows is the limiter's doing."""
     relay = make_crm()
-    for session in range(100, 200):
+    for session in range(CALLS):
         post(relay, finished(session)[1], "rec")
     lane = SteppedLane(relay, "b24", clock)
     lane.deliver()

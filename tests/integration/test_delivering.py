@@ -105,7 +105,7 @@ def test_a_refusal_is_dead_at_once_with_the_targets_words_and_lets_the_call_go_o
     post_call(relay, 7)
 
     eventually(lambda: sorted(states(relay)) == ["dead"] + ["delivered"] * 4, "one dead, four delivered")
-    [dead] = relay.store.queries.dead_letters(Selection())
+    [dead] = relay.store.queries.letters(Selection())
     assert "недопустимое имя" in dead.reason
 
 
@@ -135,7 +135,7 @@ def test_unclear_can_wait_for_the_operator_at_once(running: Any, onec: Sandbox) 
 def test_what_is_too_old_expires_without_a_request(running: Any, make_settings: Any, onec: Sandbox) -> None:
     settings = make_settings(onec.onec_url, target='expire = { incoming = "10m" }')
     bootstrap.migrate(settings)
-    yesterday = wiring.build(settings, clock=lambda: wiring.now_utc() - timedelta(days=1))
+    yesterday = wiring.Relay(settings, clock=lambda: wiring.now_utc() - timedelta(days=1))
     post(yesterday, rendered("incoming"))
     post(yesterday, rendered("answered"))
     yesterday.close()
@@ -150,7 +150,7 @@ def test_what_a_killed_process_had_in_flight_is_delivered_after_the_restart(
 ) -> None:
     settings = make_settings(onec.onec_url)
     bootstrap.migrate(settings)
-    killed = wiring.build(settings)
+    killed = wiring.Relay(settings)
     post(killed, rendered("incoming"))
     assert (
         killed.store.queue.claim(
@@ -220,7 +220,7 @@ def test_a_bad_event_among_good_ones_dies_with_its_reason_and_an_outage_kills_no
         eventually(lambda: states(stored)[-1] == "delivered", "the good one passes")
     dispatcher.stop(5)
 
-    [dead] = stored.store.queries.dead_letters(Selection())
+    [dead] = stored.store.queries.letters(Selection())
     assert isinstance(dead, Delivery)
     assert dead.session == "0"
     assert dead.reason == "failed 3 times; last: stumbled"

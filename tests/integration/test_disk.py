@@ -10,7 +10,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +21,7 @@ from relay.store.sqlite.database import SqliteDatabase as Database
 from relay.web import create_app
 from relay.wiring import Relay
 from tests.calls import rendered
+from tests.forked import FORKSERVER
 
 IN = "/trade/hs/UIScom/in?token=correct-horse"
 
@@ -260,10 +260,9 @@ def test_of_all_processes_one_writes_or_checkpoints_at_a_time(relay: Relay) -> N
     """SQLite before 3.51.3 can corrupt a file when two connections write and checkpoint at the same instant."""
     relay.store.database.prove_writable(relay.clock())
     before = _beats(relay)
-    context = get_context("spawn")
-    inside, most, go = context.Value("i", 0), context.Value("i", 0), context.Event()
+    inside, most, go = FORKSERVER.Value("i", 0), FORKSERVER.Value("i", 0), FORKSERVER.Event()
     arguments = (str(relay.store.database.path), inside, most, go)
-    writers = [context.Process(target=_write, args=arguments) for _ in range(3)]
+    writers = [FORKSERVER.Process(target=_write, args=arguments) for _ in range(3)]
     for writer in writers:
         writer.start()
     go.set()

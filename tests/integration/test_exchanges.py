@@ -138,7 +138,7 @@ def test_what_an_older_relay_kept_in_a_table_of_its_own_stands_with_its_attempt(
 
     assert bootstrap.migrate(settings) == "0013"
 
-    relay = wiring.build(settings)
+    relay = wiring.Relay(settings)
     [attempt] = with_exchanges(relay, "e")
     relay.close()
     assert (attempt.number, [exchange.status for exchange in attempt.exchanges or ()]) == (2, [200])

@@ -17,7 +17,7 @@ from relay.delivery.throttle import TokenBucket
 from relay.errors import StoreBusy, StoreError
 from relay.models import Outcome, Shard, TargetHealth
 from relay.operations import stats
-from relay.store import ClaimedDelivery, LaneView, Selection, target_state
+from relay.store import ClaimedDelivery, LaneView, Selection, TargetFigures, target_state
 from relay.wiring import Relay
 from tests.calls import rendered
 from tests.factories import POLICY
@@ -79,7 +79,7 @@ def test_a_target_that_asks_for_ages_is_asked_again_after_an_hour_and_status_say
     dispatcher = dispatch(relay, target, clock=clock, monotonic=lambda: (clock() - began).total_seconds())
     try:
         eventually(lambda: len(target.sent) == 1 and states(relay) == ["due"], "it asked for time")
-        assert status(relay)["reason"] == "asked to wait until 2026-03-02T10:45:00.000+00:00"
+        assert figures(relay).reason == "asked to wait until 2026-03-02T10:45:00.000+00:00"
         [delivery] = relay.store.queries.deliveries(Selection())
         assert delivery.due_at - began == timedelta(hours=1)
         assert "retry_after_max" in (delivery.reason or "")
@@ -92,14 +92,14 @@ def test_a_target_that_asks_for_ages_is_asked_again_after_an_hour_and_status_say
             return all_are(relay, "delivered")()
 
         eventually(is_delivered, "after an hour")
-        assert status(relay)["reason"] is None
+        assert figures(relay).reason is None
     finally:
         dispatcher.stop(5)
 
 
-def status(relay: Relay) -> dict[str, Any]:
-    [record] = stats.targets(relay, relay.clock() - timedelta(hours=24), "onec")
-    return record
+def figures(relay: Relay) -> TargetFigures:
+    [of_target] = stats.targets(relay, relay.clock() - timedelta(hours=24), "onec")
+    return of_target
 
 
 def test_an_outcome_that_is_confirmed_too_late_is_one_attempt(stored: Relay) -> None:

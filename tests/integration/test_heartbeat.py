@@ -67,7 +67,7 @@ def heartbeat(relay: Relay, *, is_on_duty: bool = True, ticked_ago: float | None
 
 
 def test_a_relay_that_is_well_is_heard(relay: Relay, listener: Listener, logged: list[Any]) -> None:
-    heartbeat(relay).beat()
+    heartbeat(relay).step()
 
     assert listener.heard == [f"/{MARK}"]
     assert relay.store.alert_state.last_heartbeat() == relay.clock()
@@ -78,7 +78,7 @@ def test_a_relay_that_is_well_is_heard(relay: Relay, listener: Listener, logged:
 def test_one_that_does_not_deliver_is_not(
     relay: Relay, listener: Listener, ticked_ago: float | None, logged: list[Any]
 ) -> None:
-    heartbeat(relay, ticked_ago=ticked_ago).beat()
+    heartbeat(relay, ticked_ago=ticked_ago).step()
 
     assert listener.heard == []
     assert [line["event"] for line in logged] == ["alert.heartbeat_not_taken"]
@@ -87,13 +87,13 @@ def test_one_that_does_not_deliver_is_not(
 def test_one_that_cannot_store_is_not(relay: Relay, listener: Listener, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as broken:
         broken.setattr(relay.store.database, "_closed", True)  # every use raises StoreError
-        heartbeat(relay).beat()
+        heartbeat(relay).step()
 
     assert listener.heard == []
 
 
 def test_of_several_processes_only_the_one_on_duty_is_heard(relay: Relay, listener: Listener) -> None:
-    heartbeat(relay, is_on_duty=False).beat()
+    heartbeat(relay, is_on_duty=False).step()
 
     assert listener.heard == []
 
@@ -104,7 +104,7 @@ def test_what_is_not_taken_is_told_once_without_the_address(
 ) -> None:
     sender = heartbeat(relay)
     for listener.status in (status, status, 200, status, status):
-        sender.beat()
+        sender.step()
 
     errors = [line for line in logged if line["log_level"] == "error"]
     assert [(line["event"], line["reason"]) for line in errors] == [
@@ -118,7 +118,7 @@ def test_nobody_there_is_told_without_the_address(
     make_relay: Callable[..., Relay], unused_port: int, logged: list[Any]
 ) -> None:
     relay = make_relay(more=f'[alerts]\nheartbeat = "http://127.0.0.1:{unused_port}/{MARK}"\n')
-    heartbeat(relay).beat()
+    heartbeat(relay).step()
 
     assert [line["reason"] for line in logged] == ["ConnectionError"]
     assert MARK not in f"{logged}{relay.settings!r}"
@@ -139,7 +139,7 @@ def test_status_says_when_one_was_taken(running: Callable[..., Relay], listener:
 
     eventually(lambda: "onec" in relay.dispatcher.owned(), "the lane is this process's")
     eventually(lambda: relay.dispatcher.ticked_ago() is not None, "it has begun")
-    relay.heartbeat.beat()
+    relay.heartbeat.step()
     assert "Heartbeat: taken" in status(relay)
     assert MARK not in status(relay)
 

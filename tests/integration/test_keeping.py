@@ -18,9 +18,10 @@ from relay import bootstrap, wiring
 from relay.cli import main
 from relay.clock import from_us, to_us
 from relay.models import Attempt, Shard
-from relay.store import AttemptResult, Claim, Replay, Selection, migrate, retention, tables
+from relay.store import Claim, Replay, Selection, migrate, retention, tables
 from relay.wiring import Relay
 from tests.calls import rendered
+from tests.factories import result
 from tests.lanes import post, states
 
 
@@ -31,17 +32,8 @@ def end(relay: Relay, state: Any) -> None:
     assert job is not None
     now = relay.clock()
     relay.store.queue.record(
-        AttemptResult(
-            delivery=job.delivery,
-            epoch=epoch,
-            state=state,
-            due_at=now,
-            failures=0,
-            unclear=0,
-            delivered_at=now if state == "delivered" else None,
-            reason=None,
-            remote_id=None,
-            attempt=Attempt(number=1, at=now, took_ms=1, status=200, outcome="delivered", reason=""),
+        result(
+            job, state, now, attempt=Attempt(number=1, at=now, took_ms=1, status=200, outcome="delivered", reason="")
         )
     )
 
@@ -179,7 +171,7 @@ def test_a_backup_made_while_others_write_is_whole(kept: Relay, tmp_path: Path) 
     )
     from relay import config as settings_room
 
-    again = wiring.build(settings_room.read({"RELAY_CONFIG": str(kept.settings.file)}))
+    again = wiring.Relay(settings_room.read({"RELAY_CONFIG": str(kept.settings.file)}))
     migrate.expect_current(again.store.database)
     assert len(states(again)) >= 6
     again.close()
@@ -205,7 +197,7 @@ def test_a_database_of_the_first_version_is_brought_up_with_everything_in_it(
 
     assert bootstrap.migrate(settings) == "0001"
     assert len(list(tmp_path.glob("relay.db.bak-0001-*"))) == 1
-    relay = wiring.build(settings)
+    relay = wiring.Relay(settings)
     post(relay, rendered("incoming"))
     assert relay.store.leases.all()[Shard("onec")].epoch == 5
     assert states(relay) == ["due"]
@@ -253,7 +245,7 @@ def test_what_stood_still_before_the_migration_still_makes_nobody_older(
                 )
 
     assert bootstrap.migrate(settings) == "0005"
-    relay = wiring.build(settings)
+    relay = wiring.Relay(settings)
     relay.store.targets.resume("onec", from_us(30 * HOUR_US))
     aged_from = {d.id: to_us(d.age_started_at) / HOUR_US for d in relay.store.queries.deliveries(Selection())}
     relay.close()
@@ -273,20 +265,7 @@ def test_after_a_step_of_the_clock_waits_have_their_length_and_ages_their_value(
     post(relay, rendered("incoming", call_session_id=1))
     job = relay.store.queue.claim(Claim(Shard("onec"), epoch, clock()))
     assert job is not None
-    relay.store.queue.record(
-        AttemptResult(
-            delivery=job.delivery,
-            epoch=epoch,
-            state="due",
-            due_at=clock() + timedelta(minutes=10),
-            failures=0,
-            unclear=0,
-            delivered_at=None,
-            reason=None,
-            remote_id=None,
-            attempt=None,
-        )
-    )
+    relay.store.queue.record(result(job, "due", clock(), next_try_at=clock() + timedelta(minutes=10)))
     post(relay, rendered("incoming", call_session_id=2))
     clock.forward(minutes=1)
     before, after = clock(), clock() + timedelta(hours=hours)
@@ -315,7 +294,7 @@ def test_what_people_ask_is_found_by_index_and_never_by_walking_through_everythi
     """With a million events a walk takes seconds; the plan is the same with seven."""
     asked: list[str] = []  # with their values
     event.listen(kept.store.database._reader, "checkout", lambda driver, *_: driver.set_trace_callback(asked.append))
-    assert len(list(kept.store.queries.dead_letters(Selection()))) == 3
+    assert len(list(kept.store.queries.letters(Selection()))) == 3
     kept.store.queries.target_figures("onec", kept.clock())
     kept.store.queries.taken_since("trade", kept.clock())
     kept.store.queue.poll("me")

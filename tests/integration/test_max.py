@@ -157,7 +157,7 @@ def test_a_running_relay_tells_max(running: Callable[..., Any], api: MaxApi, one
     relay = running(onec.onec_url, more=more)
     eventually(lambda: "onec" in relay.dispatcher.owned(), "the lane is this process's")
     relay.intake.accept(relay.settings.sources["trade"], "in", b"not readable", is_query=False)
-    relay.alerts.check()
+    relay.alerts.step()
 
     [(_, body)] = api.requests
     assert body["text"].startswith("Ретранслятор UIS, shop\n✖ Не читается 1 уведомление.")

@@ -12,7 +12,7 @@ import pytest
 from relay.sandbox.server import Sandbox
 from relay.wiring import Relay
 from tests.fakes import FakeClock
-from tests.lanes import SteppedLane, deliveries, post, tell, tell_killed
+from tests.lanes import KILLED_EVERY, SteppedLane, deliveries, post, tell, tell_killed
 from tests.stories import (
     CLIENT,
     CLIENT_E164,
@@ -131,8 +131,8 @@ def test_what_stands_in_it_and_when_it_is_due(lanes: Any, systems: Sandbox, cloc
     [task] = systems.amocrm.state()["tasks"]
     assert task["text"] == f"Перезвонить {CLIENT_E164}. {said}"
     assert (task["entity_type"], task["entity_id"], task["responsible_user_id"]) == ("contacts", contact, 504143)
-    due_at = datetime.fromtimestamp(task["complete_till"], clock().tzinfo)
-    assert timedelta(0) <= clock() - due_at < timedelta(seconds=5)  # half an hour has passed: it is due at once
+    deadline = datetime.fromtimestamp(task["complete_till"], clock().tzinfo)
+    assert timedelta(0) <= clock() - deadline < timedelta(seconds=5)  # half an hour has passed: it is due at once
     assert task["task_type_id"] == 1
 
 
@@ -314,6 +314,7 @@ def test_a_talk_that_comes_while_the_task_is_added_closes_it(
     assert is_about_tasks(requests[requests.index(closing(target)) - 1])  # at once, before the talk is delivered
 
 
+@pytest.mark.sqlite
 @pytest.mark.parametrize("target", ["b24", "amo"])
 def test_a_kill_at_any_moment_makes_no_second_task(
     target: str, make_crm: Any, systems: Sandbox, clock: FakeClock
@@ -321,7 +322,7 @@ def test_a_kill_at_any_moment_makes_no_second_task(
     """Before and after each request, before and after each thing is remembered; another client each time."""
     relay, at, was_killed, began = make_crm(b24=ON, amo=ON), 0, True, clock.now
     while was_killed:
-        at, clock.now = at + 1, began
+        at, clock.now = at + KILLED_EVERY, began
         client = f"7900555{at:04}"
         systems.bitrix24.reset()
         systems.amocrm.reset()

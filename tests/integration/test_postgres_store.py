@@ -19,7 +19,7 @@ from relay.config import Settings
 from relay.errors import StoreBusy, StoreError
 from relay.store import Selection, Store, call_order, migrate
 from relay.store.call_order import OrderKey
-from relay.store.engine import Database
+from relay.store.engine import OWN_ROWS, Database
 from relay.store.postgres import diagnostics
 from relay.store.statement import Statement
 from relay.wiring import Relay
@@ -52,6 +52,22 @@ def test_the_server_compiles_no_plan_for_a_commit(database: Database) -> None:
     """With the ways off that it must not take it would: 40 ms for one notification."""
     with database.write(alone_for=("source:trade",)) as connection:
         assert connection.exec_driver_sql("SHOW jit").scalar() == "off"
+
+
+def test_what_comes_again_is_prepared_unless_a_pooler_lies_between(
+    database: Database, bouncer: Bouncer, postgres_database: str
+) -> None:
+    """No plan is kept all the same: made for an empty table it would read all of it later."""
+    pooled = Store(bouncer.url(postgres_database)).database
+    again = Statement("SELECT at FROM heartbeats WHERE name = :name")
+    for each, number in ((database, 1), (pooled, 0)):
+        for _ in range(15):
+            with each.write(alone_for=OWN_ROWS) as connection:
+                assert again.first(connection, name="readyz") is None
+        with each.write(alone_for=OWN_ROWS) as connection:
+            prepared = Statement("SELECT generic_plans FROM pg_prepared_statements WHERE statement LIKE :like")
+            assert prepared.rows(connection, like="SELECT at%") == [(0,)] * number
+    pooled.close()
 
 
 def test_connections_that_were_cut_are_made_anew(

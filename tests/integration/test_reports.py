@@ -252,11 +252,12 @@ def test_after_two_hours_nobody_waits_for_a_recording(
     assert kinds(loop) == [("finished", None)]
 
 
-def test_all_pages_are_read(uis: Sandbox, loop: ReportLoop, clock: FakeClock) -> None:
-    uis.uis.add([call(session) for session in range(1, 2302)])
+def test_all_pages_are_read(uis: Sandbox, loop: ReportLoop, clock: FakeClock, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(data_api, "PAGE", 100)
+    uis.uis.add([call(session) for session in range(1, 232)])
     again(loop, clock)
 
-    assert len(kinds(loop)) == 2301
+    assert len(kinds(loop)) == 231
     assert uis.uis.state()["requests"].count("get.calls_report") == 3
 
 

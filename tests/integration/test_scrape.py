@@ -5,13 +5,12 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from flask.testing import FlaskClient
-from msgspec import structs
+from msgspec.structs import replace
 
 from relay.config import ROOT
 from relay.web import create_app
@@ -88,7 +87,7 @@ def test_behind_a_trusted_proxy_the_sender_counts_and_not_the_proxy(
     make_relay: Callable[..., Relay], sender: str, status: int
 ) -> None:
     relay = make_relay(more=f"[metrics]\n{LIST}\n")
-    relay = replace(relay, settings=structs.replace(relay.settings, trusted_proxies=1))
+    relay.settings = replace(relay.settings, trusted_proxies=1)
     client = create_app(relay).test_client()
 
     assert client.get("/metrics", headers={"X-Forwarded-For": sender}).status_code == status

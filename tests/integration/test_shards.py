@@ -53,7 +53,10 @@ class Split:
             return Outcome(name="delivered") if outcome is None else outcome(claimed)
 
         settings = replace(QUICK, shards=count, concurrency=max(2, count))
-        lanes = [Lane(Scripted(settings, take), self.relay.store, now_utc, shard=shard) for shard in settings.lanes]
+        store, seconds = self.relay.store, self.seconds
+        lanes = [
+            Lane(Scripted(settings, take), store, now_utc, monotonic=seconds, shard=shard) for shard in settings.lanes
+        ]
         self.dispatchers.append(Dispatcher(lanes, self.relay.store, now_utc, monotonic=self.seconds))
         return self.dispatchers[-1]
 
@@ -130,7 +133,13 @@ def test_the_shards_of_a_target_go_to_different_processes_though_others_are_ther
     def start() -> Dispatcher:
         settings = [replace(POLICY, shards=2), replace(POLICY, name="b"), replace(POLICY, name="c")]
         lanes = [
-            Lane(Scripted(each, lambda _: Outcome(name="delivered")), relay.store, now_utc, shard=shard)
+            Lane(
+                Scripted(each, lambda _: Outcome(name="delivered")),
+                relay.store,
+                now_utc,
+                monotonic=seconds,
+                shard=shard,
+            )
             for each in settings
             for shard in each.lanes
         ]
@@ -310,13 +319,13 @@ def test_a_notification_is_claimed_in_its_own_commit_for_the_lane_of_its_call(sp
     relay = split.relay
     dispatcher = split.start(2)
     split.work(2)
-    relay.intake._dispatcher = dispatcher
+    relay.intake._lanes = dispatcher.lanes
     session = next(iter(calls_of(SECOND)))
     place = slot(TRADE, session)
-    eventually(lambda: bool(dispatcher.reserve(["onec"], place)), "a thread is reserved")
+    eventually(lambda: bool(dispatcher.lanes.reserve(["onec"], place)), "a thread is reserved")
     assert len(dispatcher._lanes[SECOND]._reserved) == 1
     assert not dispatcher._lanes[FIRST]._reserved
-    dispatcher.release(["onec"], place)
+    dispatcher.lanes.release(["onec"], place)
     assert not dispatcher._lanes[SECOND]._reserved
 
 

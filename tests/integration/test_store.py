@@ -20,7 +20,7 @@ from relay.store import AttemptResult, Claim, Discard, NewEvent, Replay, Route, 
 from relay.store.group_commit import GroupCommit
 from relay.store.migrate import expect_current, migrate
 from relay.store.tables import VERSION
-from tests import databases
+from tests import databases, factories
 
 NOON = datetime(2026, 3, 2, 9, 45, tzinfo=UTC)
 
@@ -39,44 +39,22 @@ def notification(
     *,
     session: str | None = "7",
     at: datetime = NOON,
-    digest: int | None = None,
     ordered: bool = True,
     window: timedelta = timedelta(minutes=10),
 ) -> NewEvent:
-    return NewEvent(
-        source="trade",
-        endpoint="in",
-        raw=b"%d" % (digest or number),
-        is_query=False,
-        zone="Europe/Moscow",
-        digest=digest or number,
-        call=CallEvent(kind="incoming", session_id=session),
-        problem=None,
-        notes=(),
-        received_at=at,
-        duplicate_window=window,
-        routes=(Route("onec", ordered),),
-    )
+    call = CallEvent(kind="incoming", session_id=session)
+    raw = b"%d" % number
+    return factories.new_event(call, Route("onec", ordered), window=window, raw=raw, received_at=at)
 
 
 def claim(store: Store, at: datetime = NOON + timedelta(seconds=1)) -> Any:
     return store.queue.claim(Claim(Shard("onec"), 1, at))
 
 
-def result(job: Any, state: Any = "delivered", *, due_at: datetime = NOON) -> AttemptResult:
+def result(job: Any, state: Any = "delivered", *, next_try_at: datetime | None = None) -> AttemptResult:
     outcome: Any = "delivered" if state == "delivered" else "later"
-    return AttemptResult(
-        delivery=job.delivery,
-        epoch=job.epoch,
-        state=state,
-        due_at=due_at,
-        failures=0,
-        unclear=0,
-        delivered_at=NOON if state == "delivered" else None,
-        reason=None,
-        remote_id=None,
-        attempt=Attempt(number=job.delivery.attempts + 1, at=NOON, took_ms=1, status=200, outcome=outcome, reason=""),
-    )
+    attempt = Attempt(number=job.delivery.attempts + 1, at=NOON, took_ms=1, status=200, outcome=outcome, reason="")
+    return factories.result(job, state, NOON, next_try_at=next_try_at, attempt=attempt)
 
 
 def states(store: Store) -> list[str]:
@@ -329,7 +307,7 @@ def test_one_that_waits_for_its_retry_holds_its_own_call_only(store: Store) -> N
     store.inbox.add(notification(1))
     store.inbox.add(notification(2))
     store.inbox.add(notification(3, session="8"))
-    store.queue.record(result(claim(store), "due", due_at=NOON + timedelta(hours=1)))
+    store.queue.record(result(claim(store), "due", next_try_at=NOON + timedelta(hours=1)))
 
     assert claim(store).delivery.session == "8"
     assert claim(store) is None
@@ -490,7 +468,7 @@ def test_whatever_happens_a_call_has_one_in_flight_and_keeps_its_order(
     flying: list[Any] = []
     for number, (step, session) in enumerate(steps):
         if step == "add":
-            store.inbox.add(notification(number, session=str(session), digest=number))
+            store.inbox.add(notification(number, session=str(session)))
         elif step == "claim":
             job = claim(store)
             if job is not None:

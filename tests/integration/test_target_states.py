@@ -41,8 +41,8 @@ def records(printed: Result) -> Iterator[dict[str, Any]]:
 
 def is_held(relay: Relay) -> bool:
     """Does the lane take nothing?"""
-    promised = relay.dispatcher.reserve(["onec"], 0)
-    relay.dispatcher.release(promised, 0)
+    promised = relay.dispatcher.lanes.reserve(["onec"], 0)
+    relay.dispatcher.lanes.release(promised, 0)
     return not promised
 
 
@@ -150,7 +150,7 @@ def test_the_backlog_of_a_removed_target_is_shown_and_moves_to_another(
     config = write_config(f"http://127.0.0.1:{unused_port}/trade/hs/UIScom", target='events = ["incoming", "answered"]')
     before = settings_room.read({"RELAY_CONFIG": str(config)})
     bootstrap.migrate(before)
-    relay = wiring.build(before)
+    relay = wiring.Relay(before)
     post_call(relay, 7)
     post(relay, rendered("incoming", call_session_id=8))
     epoch = relay.store.leases.take_over(Shard("onec"), "killed")
@@ -160,7 +160,7 @@ def test_the_backlog_of_a_removed_target_is_shown_and_moves_to_another(
 
     text = config.read_text(encoding="utf-8").replace("[targets.onec]", "[targets.new]").replace('["onec"]', '["new"]')
     config.write_text(text.replace(f"http://127.0.0.1:{unused_port}/trade/hs/UIScom", onec.onec_url), encoding="utf-8")
-    after = wiring.build(settings_room.read({"RELAY_CONFIG": str(config)}))
+    after = wiring.Relay(settings_room.read({"RELAY_CONFIG": str(config)}))
     after.start()
     try:
         eventually(lambda: "held" in states(after), "what was being sent waits for the operator")
@@ -208,7 +208,7 @@ def test_a_move_says_what_stays_and_why(make_relay: Callable[..., Relay], tmp_pa
     relay = make_relay(source="", more=more)
     text = relay.settings.file.read_text(encoding="utf-8")
     relay.settings.file.write_text(text.replace('targets = ["onec"]', 'targets = ["onec", "other"]'), encoding="utf-8")
-    both = wiring.build(settings_room.read({"RELAY_CONFIG": str(relay.settings.file)}), clock=relay.clock)
+    both = wiring.Relay(settings_room.read({"RELAY_CONFIG": str(relay.settings.file)}), clock=relay.clock)
     post(both, rendered("incoming", call_session_id=1))  # to both
     both.close()
     post(relay, rendered("incoming", call_session_id=2))

@@ -22,9 +22,9 @@ from tests.calls import rendered
 from tests.fakes import Scripted
 from tests.lanes import own, post
 
-EVENTS = 50_000 if SOAK else 1_000
+EVENTS = 50_000 if SOAK else 600
 OF_A_CALL = 5
-WEEKEND = timedelta(hours=60)
+WEEKEND = timedelta(hours=60 if SOAK else 12)
 RATE = Rate(50.0, 10)
 
 

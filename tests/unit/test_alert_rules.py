@@ -48,7 +48,9 @@ def keys(facts: Snapshot, limits: Alerts = LIMITS) -> list[str]:
 
 
 def a_target(**more: Any) -> TargetStatus:
-    return TargetStatus(**{"name": "onec", "state": "open", "open_since": NOW - 24 * HOUR, **more})
+    unset = dict.fromkeys(("reason", "oldest_due_at", "last_error", "retry_not_before"))
+    well = {"name": "onec", "state": "open", "open_since": NOW - 24 * HOUR, "due": 0, "delivered": 0, "dead": 0}
+    return TargetStatus(**{**unset, **well, **more})
 
 
 def of_target(**more: Any) -> Snapshot:

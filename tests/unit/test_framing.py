@@ -12,7 +12,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from werkzeug.exceptions import BadRequest, HTTPException, RequestEntityTooLarge, RequestHeaderFieldsTooLarge
 
-from relay.web.connection import HEAD_MAX, Connection, Frame, Framing
+from relay.web.worker import HEAD_MAX, Connection, Frame, Framing
 
 LARGEST = 1000
 POST = b"POST /trade/hs/UIScom/in HTTP/1.1\r\nHost: x\r\n"

@@ -11,7 +11,7 @@ import pytest
 from msgspec.structs import replace
 
 from relay.calls.missed_calls import MissedCall, missed_calls, waiting_clients
-from relay.ingest.service import parse
+from relay.intake.service import parse
 from relay.models import ToldCall
 from relay.operations.missed_records import as_csv, became
 from tests.stories import (

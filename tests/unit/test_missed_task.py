@@ -58,5 +58,5 @@ def test_it_is_due_so_long_after_the_call_or_at_once(now_after: int, due_after: 
 
     task = task_for(history, event, timedelta(minutes=30), NOON + timedelta(minutes=now_after))
 
-    assert task.due_at == NOON + timedelta(minutes=due_after)
+    assert task.deadline == NOON + timedelta(minutes=due_after)
     assert task.mark in task.text

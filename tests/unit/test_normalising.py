@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from relay.ingest.service import parse
+from relay.intake.service import parse
 from tests.calls import call_of, read
 
 SAMARA = ZoneInfo("Europe/Samara")

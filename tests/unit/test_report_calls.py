@@ -116,13 +116,13 @@ def test_a_time_is_the_accounts_unless_it_has_a_zone(text: str, hour: int) -> No
 
 
 def test_a_long_span_is_split() -> None:
-    parts = windows(NOW, NOW + timedelta(days=200), timedelta(days=89))
+    parts = list(windows(NOW, NOW + timedelta(days=200), timedelta(days=89)))
     assert [(last - first).days for first, last in parts] == [89, 89, 22]
     assert parts[0][0] == NOW and parts[-1][1] == NOW + timedelta(days=200)
 
 
 def test_a_short_span_is_one() -> None:
-    assert windows(NOW, NOW + timedelta(days=89), timedelta(days=89)) == [(NOW, NOW + timedelta(days=89))]
+    assert list(windows(NOW, NOW + timedelta(days=89), timedelta(days=89))) == [(NOW, NOW + timedelta(days=89))]
 
 
 @pytest.mark.parametrize("body", [b"", b"[]", b"<html>", b'{"result":', b'{"result":null}', b'{"error":"x"}'])

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from relay.delivery import retry_policy
-from relay.models import Delivery, Outcome
+from relay.models import Delivery, Outcome, Verdict
 from tests.factories import FRESH, NOW, POLICY
 
 
@@ -25,7 +25,7 @@ def decide(
     is_well: bool = True,
     wait: timedelta | None = None,
     jitter: float = 0.0,
-) -> retry_policy.Verdict:
+) -> Verdict:
     outcome = Outcome(name=name, reason="why", wait=wait)
     return retry_policy.decide(
         outcome, delivery, policy, now=now, target_accepts_others=target_accepts_others, is_well=is_well, jitter=jitter
@@ -81,7 +81,7 @@ def test_an_outage_of_any_length_uses_up_no_attempts_until_it_is_too_old() -> No
 def test_the_last_try_is_at_the_end_of_its_time() -> None:
     verdict = decide("later", replace(FRESH, attempts=50), now=NOW + timedelta(days=14) - timedelta(minutes=1))
 
-    assert verdict.due_at == NOW + timedelta(days=14)
+    assert verdict.next_try_at == NOW + timedelta(days=14)
 
 
 @given(
@@ -98,7 +98,7 @@ def test_a_wait_that_was_asked_for_is_never_cut_short_and_nothing_is_due_in_the_
     verdict = decide(name, replace(FRESH, attempts=tries), now=now, wait=wait, jitter=jitter)
 
     assert verdict.state == "due"
-    pause = verdict.due_at - now
+    pause = (verdict.next_try_at or now) - now
     assert pause >= (wait or timedelta(0))
     assert pause >= POLICY.retry_first
     assert pause <= max(POLICY.retry_max * 1.25, wait or timedelta(0))
@@ -137,7 +137,7 @@ def test_nothing_is_retried_for_ever(names: list[str], target_accepts_others: bo
         if verdict.state != "due":
             break
         delivery = replace(delivery, attempts=delivery.attempts + 1, failures=verdict.failures, unclear=verdict.unclear)
-        now = verdict.due_at
+        now = verdict.next_try_at or now
     assert verdict.state in ("dead", "held")
     assert now <= NOW + POLICY.give_up_after
 

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from relay.uis.credentials import find_and_mask, split_query
+from relay.web.access import find_and_mask, split_query
 
 SECRET = "s3cret-Тайна"
 

@@ -415,14 +415,14 @@ def test_an_admin_password_of_blanks_in_the_environment_is_refused(read: Any) ->
 @pytest.mark.parametrize(("password", "is_weak"), [("eleven-char", True), ("twelve-chars", False), ("пароль", True)])
 def test_a_short_admin_password_is_warned_of_and_not_said(read: Any, password: str, is_weak: bool) -> None:
     source = SOURCE.replace("correct-horse", "correct-horse-battery")
-    found = config.warnings(read(f'[admin]\npassword = "{password}"\n' + source + TARGET))
+    found = list(config.warnings(read(f'[admin]\npassword = "{password}"\n' + source + TARGET)))
 
     assert ["fewer than 12 characters" in warning for warning in found] == [True] * is_weak
     assert password not in "".join(found)
 
 
 def test_no_admin_page_needs_no_password(read: Any) -> None:
-    assert config.warnings(read(SOURCE.replace("correct-horse", "correct-horse-battery") + TARGET)) == []
+    assert list(config.warnings(read(SOURCE.replace("correct-horse", "correct-horse-battery") + TARGET))) == []
 
 
 def test_whom_the_metrics_are_for(read: Any) -> None:
@@ -510,7 +510,7 @@ def test_alerts_are_in_the_language_that_is_named_for_them_else_for_the_relay_el
 
 
 def test_what_is_probably_wrong_is_a_warning(read: Any) -> None:
-    short = config.warnings(read(SOURCE + TARGET.replace("/hs/UIScom", "/UIScom")))
+    short = list(config.warnings(read(SOURCE + TARGET.replace("/hs/UIScom", "/UIScom"))))
 
     assert len(short) == 2
     assert "sources.trade.token" in short[0] and "correct-horse" not in short[0]

@@ -9,18 +9,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relay.store.spelling import mask, mentions, significant
+from relay.store.spelling import mask, mentions
+from relay.uis.phones import significant_digits
 
 DIGITS = "9005550123"
 
 
 @pytest.mark.parametrize("written", ["+7 (900) 555-01-23", "8 900 555-01-23", "79005550123", "9005550123"])
 def test_every_way_to_name_a_russian_number_is_the_same_number(written: str) -> None:
-    assert significant("".join(filter(str.isdigit, written))) == DIGITS
+    assert significant_digits(written) == DIGITS
 
 
 def test_a_foreign_number_is_all_of_its_digits() -> None:
-    assert significant("37410123456") == "37410123456"
+    assert significant_digits("+374 10 12-34-56") == "37410123456"
     assert mentions("00 374 10 12-34-56 +37410123456", "37410123456")
 
 

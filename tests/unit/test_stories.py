@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 import json
+import re
 from typing import Any
 
 import pytest
@@ -10,8 +12,11 @@ import pytest
 from relay.calls.call_result import call_result
 from relay.calls.history import CallHistory
 from relay.config import AmoCrmTarget
+from relay.targets.amocrm import adapter as amocrm
 from relay.targets.amocrm.plan import CALL_STATUSES
+from relay.targets.bitrix24 import adapter as bitrix24
 from relay.targets.bitrix24.plan import STATUS_CODES
+from relay.targets.crm import workflow
 from relay.targets.crm.users import users
 from tests import stories
 from tests.factories import understood
@@ -280,3 +285,11 @@ CRM = AmoCrmTarget(
 )
 def test_whose_call_it_is(notifications: list[Any], found: list[Any], remark: str) -> None:
     assert list(users(told(*notifications), CRM)) == found, remark
+
+
+@pytest.mark.parametrize("adapter", [amocrm, bitrix24])
+def test_a_workflow_can_take_each_step_of_its_plan(adapter: Any) -> None:
+    steps = re.findall(r'Step\("(\w+)"', inspect.getsource(adapter.plan) + inspect.getsource(workflow))
+
+    assert len(set(steps)) > 5
+    assert not [step for step in steps if not callable(getattr(adapter._Call, f"_{step}", None))]

@@ -258,7 +258,7 @@ class LaneMachine(RuleBasedStateMachine):
             delivery,
             attempts=delivery.attempts + 1,
             failures=verdict.failures,
-            due_at=verdict.due_at,
+            due_at=verdict.next_try_at or verdict.at,
             tried_at=self.now,
         )
         if verdict.state == "due":

@@ -48,7 +48,7 @@ def russian() -> Iterator[None]:
 def texts() -> set[Any]:
     """All that people read: what the code marks, the page's, and the help of the commands."""
     methods = [("**.py", "python"), ("**/templates/**.html", "jinja2")]
-    keywords = {**DEFAULT_KEYWORDS, "Message": None, **dict.fromkeys(ERRORS)}
+    keywords = {**DEFAULT_KEYWORDS, "Message": None, "say": None, "plural": (1, 2), **dict.fromkeys(ERRORS)}
     CliRunner().invoke(main, ["--help"], env={"RELAY_LANG": "en"})  # another test may have had them in Russian
     marked = {row[2] for row in extract_from_dir(FOLDER, methods, keywords=keywords)}
     return {text if isinstance(text, str) else tuple(text[:2]) for text in marked} | set(helps(main))

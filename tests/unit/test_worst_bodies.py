@@ -156,7 +156,7 @@ _heads = st.sampled_from(
 
 
 @settings(
-    max_examples=2000 if os.environ.get("RELAY_SOAK") else 100,
+    max_examples=2000 if os.environ.get("RELAY_SOAK") else 30,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
 @given(head=_heads, before=_texts, unit=_texts.filter(bool), tail=_texts, endpoint=st.sampled_from(ENDPOINTS))

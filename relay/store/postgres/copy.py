@@ -6,8 +6,9 @@ While it is under way the destination carries a mark, and no relay starts on it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
+from operator import attrgetter
 from typing import Any
 
 from sqlalchemy import Connection, Row, Table, func, select, text
@@ -38,10 +39,7 @@ def refuse_unfinished(connection: Connection, name: str) -> None:
 
 
 def copy_store(source: SqliteDatabase, destination: Database, now: datetime, report: Report) -> dict[str, int]:
-    """Copy everything; return the number of rows by table. The destination gets the schema, the source must have it.
-
-    Raises StoreError while any process has the source open, and when the destination has rows of its own.
-    """
+    """Copy all; return the rows by table. Raises StoreError while the source is open, and for other rows there."""
     with source.presence.exclusive():
         pass  # else: StoreError
     migrate.expect_current(source)
@@ -88,7 +86,12 @@ def _copy_table(table: Table, source: SqliteDatabase, destination: Database, rep
         done = _count(connection, table)
         after = connection.execute(select(func.coalesce(func.max(table.c.seq), 0))).scalar_one()
     report(table.name, done, total)
-    for rows in _chunks(table, source, after):
+    rest = select(table).order_by(table.c.seq).limit(_CHUNK)
+
+    def fetch(connection: Connection, after: int) -> Sequence[Row[Any]]:
+        return connection.execute(rest.where(table.c.seq > after)).all()
+
+    for rows in source.pages(fetch, after, attrgetter("seq"), _CHUNK):
         with destination.write(PATIENT_TIMEOUT_S) as connection:
             _insert(connection, table, rows)
         done += len(rows)
@@ -102,17 +105,6 @@ def _copy_table(table: Table, source: SqliteDatabase, destination: Database, rep
             database=destination.name,
         )
     return done
-
-
-def _chunks(table: Table, source: SqliteDatabase, after: int) -> Iterator[Sequence[Row[Any]]]:
-    while True:
-        with source.read() as connection:
-            page = select(table).where(table.c.seq > after).order_by(table.c.seq).limit(_CHUNK)
-            rows = list(connection.execute(page).all())
-        if not rows:
-            return
-        yield rows
-        after = rows[-1].seq
 
 
 def _insert(connection: Connection, table: Table, rows: Sequence[Row[Any]]) -> None:

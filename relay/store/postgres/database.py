@@ -14,10 +14,11 @@ import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
+from typing import Any
 from urllib.parse import urlsplit
 
 import structlog
-from sqlalchemy import Connection, Engine, create_engine, make_url, text
+from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
@@ -31,6 +32,7 @@ from relay.store.postgres.wakeups import NOTIFY, Wakeups
 log = structlog.get_logger("relay.store")
 
 _CONNECT_S = 5
+_PREPARED_AFTER = 5  # executions
 _STATEMENT_MS = 30_000  # of a reader; a writer's own limit is the time that its caller waits
 _IDLE_MS = 15_000  # a process that stands still inside a transaction does not hold up the others for longer
 _READERS = 2
@@ -70,6 +72,7 @@ class PostgresDatabase(Database):
         self.name = _display_name(url)
         self._mutex = threading.Lock()  # held by the thread whose transaction the writing connection has
         self._writer = self._engine(pool_size=1, timeout=0)
+        event.listen(self._writer, "connect", _prepare_if_direct)
         self._reader = self._engine(pool_size=_READERS, timeout=_READER_WAIT_S)
         # of statements on the driver itself
         self._driver_error: type[Exception] = self._writer.dialect.loaded_dbapi.Error
@@ -128,9 +131,6 @@ class PostgresDatabase(Database):
         with self.write(_SCHEMA_TIMEOUT_S) as connection:
             yield connection
 
-    def keep_copy(self, version: str, now: datetime) -> None:
-        """None: a migration is one transaction, and copies of the server are its operator's (pg_dump)."""
-
     def tune(self, connection: Connection) -> None:
         for statement in tuning.STORAGE:
             connection.exec_driver_sql(statement)
@@ -142,32 +142,12 @@ class PostgresDatabase(Database):
     def role_lock(self, role: str) -> Lock:
         return RowLock(self, role, _ROLE_LOCK_S)
 
-    def is_dead(self, owner: str) -> bool:  # noqa: ARG002  # nobody can say
-        return False
-
     def token_lock(self, target: str) -> Lock:
         return RowLock(self, f"token-{target}", _TOKEN_LOCK_S)
 
     def size_bytes(self) -> int:
         with self.read() as connection:
             return int(connection.exec_driver_sql("SELECT pg_database_size(current_database())").scalar_one())
-
-    def free_bytes(self) -> None:
-        return None
-
-    def give_space_back(self, timeout: float) -> bool:  # noqa: ARG002  # nothing to wait for
-        """Nothing: autovacuum does."""
-        return False
-
-    def wipe_deleted(self, timeout: float) -> bool:  # noqa: ARG002  # nothing to wait for
-        """Nothing: only VACUUM FULL writes the files anew, and holds up everybody meanwhile."""
-        return False
-
-    def copies(self) -> list[str]:
-        return []
-
-    def forget_copies(self, now: datetime) -> int:  # noqa: ARG002  # there are none
-        return 0
 
     def start_warnings(self, now: datetime) -> list[str]:
         with self.read() as connection:
@@ -195,9 +175,9 @@ class PostgresDatabase(Database):
         """Begin with this statement. A connection that was lost since its last use is made anew."""
         while True:
             connection = self._connect(engine)
-            left = {"left": f"{max(1, round((deadline - time.monotonic()) * 1000))}ms"}
+            left_ms = max(1, round((deadline - time.monotonic()) * 1000))
             try:
-                connection.exec_driver_sql(statement, left if "%(left)s" in statement else None)
+                connection.exec_driver_sql(statement.replace(_LEFT, f"'{left_ms}ms'"))
                 return connection
             except BaseException as exc:
                 lost = isinstance(exc, DBAPIError) and exc.connection_invalidated
@@ -249,10 +229,10 @@ class PostgresDatabase(Database):
                 pool_size=pool_size,
                 max_overflow=0,
                 pool_timeout=timeout,
-                isolation_level="READ COMMITTED",  # what a writer waited for must be seen when it has its locks
+                isolation_level="AUTOCOMMIT",  # `_begin` does, with its statement: SQLAlchemy's own would be waited for
                 connect_args={
                     "connect_timeout": _CONNECT_S,
-                    "prepare_threshold": None,  # a pooler of transactions does not keep prepared statements
+                    "prepare_threshold": None,
                     "keepalives_idle": 20,
                     "keepalives_interval": 5,
                     "keepalives_count": 3,
@@ -322,10 +302,21 @@ _BY_INDEX = [
     "set_config('jit', 'off', true)",
 ]
 
+_LEFT = ":left"  # of a writer's time
 _SNAPSHOT = (
-    "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY; "
+    "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; "
     f"SET LOCAL statement_timeout = {_STATEMENT_MS}; SET LOCAL idle_in_transaction_session_timeout = {_IDLE_MS}"
 )
+
+
+def _prepare_if_direct(driver: Any, _record: object) -> None:
+    """Let the driver prepare what comes again: the server need not parse it.
+
+    A pooler of transactions does not keep what was prepared. It shows by numbers of its own for its sessions.
+    """
+    (pid,) = driver.execute("SELECT pg_backend_pid()").fetchone()
+    if pid == driver.info.backend_pid:
+        driver.prepare_threshold = _PREPARED_AFTER
 
 
 def _roll_back(connection: Connection) -> None:
@@ -334,10 +325,14 @@ def _roll_back(connection: Connection) -> None:
 
 
 def _locks(alone_for: Iterable[str] | None) -> str:
-    """The first statement of a transaction that writes: its limits, and its locks in an order that all keep."""
-    limits = (
-        "set_config('lock_timeout', %(left)s, true)",
-        "set_config('statement_timeout', %(left)s, true)",
+    """Begin a transaction that writes: its limits, and its locks in an order that all keep.
+
+    READ COMMITTED: what it has waited for must be seen when it has its locks.
+    """
+    limits = (  # and no plan is kept: made for a table that was empty it would read all of one that has grown
+        "set_config('plan_cache_mode', 'force_custom_plan', true)",
+        f"set_config('lock_timeout', {_LEFT}, true)",
+        f"set_config('statement_timeout', {_LEFT}, true)",
         f"set_config('idle_in_transaction_session_timeout', '{_IDLE_MS}ms', true)",
     )
     if alone_for is None:
@@ -349,7 +344,7 @@ def _locks(alone_for: Iterable[str] | None) -> str:
             f"pg_advisory_xact_lock_shared({_SHARED_BY_ALL})",
             *(f"pg_advisory_xact_lock({key})" for key in keys),
         ]
-    return f"SELECT {', '.join((*limits, *locks))}"
+    return f"BEGIN ISOLATION LEVEL READ COMMITTED; SELECT {', '.join((*limits, *locks))}"
 
 
 def _lock_key(name: str) -> int:

@@ -18,6 +18,20 @@ _AT_A_DEPLOYMENT = 2  # the old processes and the new ones, for a while
 NOT_TOLD = Message(
     "not told: LISTEN brings nothing, as behind PgBouncer, so each process polls every 0.25 s; nothing is lost by it"
 )
+_ROOM = Message(
+    "PostgreSQL: up to %(needed)s connections while a deployment runs the processes twice; "
+    "there is room for %(room)s of %(limit)s"
+)
+_SERVER_TOO_LOW = Message(
+    "the PostgreSQL server has too few connections: raise max_connections by %(more)s, or put PgBouncer in "
+    "front (pool_mode = transaction)"
+)
+_ROLE_TOO_LOW = Message(
+    "user %(user)s may have %(limit)s connections, too few: ALTER ROLE %(user)s CONNECTION LIMIT %(enough)s"
+)
+_DATABASE_TOO_LOW = Message(
+    "database %(name)s takes %(limit)s connections, too few: ALTER DATABASE %(name)s CONNECTION LIMIT %(enough)s"
+)
 
 _settings = text(
     "SELECT current_setting('fsync'), current_setting('synchronous_commit'), "
@@ -75,11 +89,10 @@ def start_warnings(connection: Connection, now: datetime) -> Iterator[str]:
 def upkeep_warnings(connection: Connection) -> Iterator[str]:
     """Yield what makes the tables grow and the searches slow."""
     for table, rows in connection.execute(_dead_rows, {"most": _DEAD_ROWS}):
-        yield Message(
-            "%(table)s has %(rows)s dead rows: VACUUM %(table)s by hand, and see why autovacuum does not keep up",
-            table=table,
-            rows=rows,
+        text = Message(
+            "%(table)s has %(rows)s dead rows: VACUUM %(table)s by hand, and see why autovacuum does not keep up"
         )
+        yield text.fill(table=table, rows=rows)
     age_s = connection.execute(_oldest_snapshot).scalar()
     if age_s is not None and age_s > _OLD_SNAPSHOT_S:
         yield Message(
@@ -94,31 +107,10 @@ def connection_remarks(connection: Connection, needed: int) -> Iterator[str]:
     needed *= _AT_A_DEPLOYMENT
     server, in_server, role, in_role, database, in_database, ours, user, name = connection.execute(_connections).one()
     room = server - (in_server - ours)
-    yield Message(
-        "PostgreSQL: up to %(needed)s connections while a deployment runs the processes twice; "
-        "there is room for %(room)s of %(limit)s",
-        needed=needed,
-        room=room,
-        limit=server,
-    )
+    yield _ROOM.fill(needed=needed, room=room, limit=server)
     if room < needed:
-        yield Message(
-            "the PostgreSQL server has too few connections: raise max_connections by %(more)s, or put PgBouncer in "
-            "front (pool_mode = transaction)",
-            more=needed - room,
-        )
-    if 0 <= role < needed + in_role - ours:
-        yield Message(
-            "user %(user)s may have %(limit)s connections, too few: ALTER ROLE %(user)s CONNECTION LIMIT %(enough)s",
-            user=user,
-            limit=role,
-            enough=needed + in_role - ours,
-        )
-    if 0 <= database < needed + in_database - ours:
-        yield Message(
-            "database %(name)s takes %(limit)s connections, too few: "
-            "ALTER DATABASE %(name)s CONNECTION LIMIT %(enough)s",
-            name=name,
-            limit=database,
-            enough=needed + in_database - ours,
-        )
+        yield _SERVER_TOO_LOW.fill(more=needed - room)
+    if 0 <= role < (enough := needed + in_role - ours):
+        yield _ROLE_TOO_LOW.fill(user=user, limit=role, enough=enough)
+    if 0 <= database < (enough := needed + in_database - ours):
+        yield _DATABASE_TOO_LOW.fill(name=name, limit=database, enough=enough)

@@ -23,6 +23,10 @@ KEPT_FOR = timedelta(days=30)
 _TIME = "%Y%m%d%H%M%S"
 _ENDING = re.compile(r"\.bak-\w+-(\d{14})(-wal|-shm|\.journal|\.part)?")
 _FOR_OTHERS = 0o077
+_KEPT = Message("%(path)s is a copy of the database, kept until %(day)s")
+_OPEN = Message(
+    "%(path)s is open to other users of this machine (mode %(mode)s), and it holds phones: chmod 600 %(path)s"
+)
 
 
 @dataclass(frozen=True)
@@ -34,10 +38,7 @@ class Content:
 
 
 def back_up(database: Path, copy: Path) -> Content:
-    """Make a copy that only its owner may read; under its name it appears only when it is whole.
-
-    Raises StoreError when the file exists, cannot be written, or does not pass SQLite's own check.
-    """
+    """Make a copy that only its owner may read. Raises StoreError when the file exists, and as `copy_whole`."""
     if copy.exists():
         raise StoreError("%(copy)s exists already; give another name, or remove it", copy=copy)
     if not copy.parent.is_dir():
@@ -48,8 +49,7 @@ def back_up(database: Path, copy: Path) -> Content:
 def copy_whole(source: Path, copy: Path, *, like: Path | None = None, without_journal: bool = False) -> Content:
     """Make a copy in the place of whatever has its name.
 
-    `like`: whose owner gets what root copies; else the source's. `without_journal`: the one beside the source is not
-    its own.
+    `like`: whose owner gets what root copies; else the source's. `without_journal`: the source's is another's.
     Raises StoreError when the source is not a sound database of the relay, or the copy cannot be written.
     """
     unfinished = copy.with_name(copy.name + ".part")
@@ -89,41 +89,26 @@ def _opened(path: Path, how: str) -> contextlib.closing[sqlite3.Connection]:
     return contextlib.closing(sqlite3.connect(f"{path.resolve().as_uri()}?{how}", uri=True, isolation_level=None))
 
 
-@dataclass(frozen=True)
-class Copy:
-    """One file of a copy."""
-
-    path: Path
-    made_at: datetime
-
-    @property
-    def kept_until(self) -> datetime:
-        return self.made_at + KEPT_FOR
-
-
 def copy_name(database: Path, what: str, now: datetime) -> Path:
-    """Where a copy that is made now has to stand, so that it is found again, an unfinished one too.
-
-    `what`: its version, or its fate.
-    """
+    """Return where a copy that is made now has to stand, so that it is found again; `what`: its version or fate."""
     while (path := Path(f"{database}.bak-{what}-{now:{_TIME}}")).exists():
         now += timedelta(seconds=1)
     return path
 
 
-def copies_beside(database: Path) -> list[Copy]:
-    """All of them, the oldest first. Their age stands in their names: a file's own changes with every `cp`."""
+def copies_beside(database: Path) -> list[tuple[datetime, Path]]:
+    """Return when each was made, the oldest first. That stands in their names: a file's own changes with every `cp`."""
     copies = []
     for path in database.parent.glob(f"{glob.escape(database.name)}.bak-*"):
         if match := _ENDING.fullmatch(path.name[len(database.name) :]):
             with contextlib.suppress(ValueError):  # digits that are no time: not one of ours
-                copies.append(Copy(path, datetime.strptime(match[1], _TIME).replace(tzinfo=UTC)))
-    return sorted(copies, key=lambda copy: (copy.made_at, copy.path))
+                copies.append((datetime.strptime(match[1], _TIME).replace(tzinfo=UTC), path))
+    return sorted(copies)
 
 
 def delete_outdated(database: Path, now: datetime) -> int:
     """Delete those that have been kept for long enough; how many files. Raises StoreError."""
-    outdated = [copy.path for copy in copies_beside(database) if copy.kept_until <= now]
+    outdated = [path for made_at, path in copies_beside(database) if made_at + KEPT_FOR <= now]
     for path in outdated:
         try:
             path.unlink(missing_ok=True)
@@ -137,24 +122,9 @@ def delete_outdated(database: Path, now: datetime) -> int:
 def remarks(database: Path) -> list[str]:
     """Which copies there are and until when, and which files other users may read or write."""
     copies = copies_beside(database)
-    journal = [database.with_name(database.name + suffix) for suffix in ("-wal", "-shm")]
-    modes = {
-        path: path.stat().st_mode & 0o777
-        for path in (database, *journal, *(copy.path for copy in copies))
-        if path.exists()
-    }
-    kept: list[str] = [
-        Message(
-            "%(path)s is a copy of the database, kept until %(day)s", path=copy.path, day=f"{copy.kept_until:%Y-%m-%d}"
-        )
-        for copy in copies
-    ]
-    return kept + [
-        Message(
-            "%(path)s is open to other users of this machine (mode %(mode)s), and it holds phones: chmod 600 %(path)s",
-            path=path,
-            mode=f"{mode:04o}",
-        )
-        for path, mode in modes.items()
-        if mode & _FOR_OTHERS
+    files = [database, *(database.with_name(database.name + suffix) for suffix in ("-wal", "-shm"))]
+    modes = {path: path.stat().st_mode & 0o777 for path in (*files, *(path for _, path in copies)) if path.exists()}
+    return [
+        *(_KEPT.fill(path=path, day=f"{made_at + KEPT_FOR:%Y-%m-%d}") for made_at, path in copies),
+        *(_OPEN.fill(path=path, mode=f"{mode:04o}") for path, mode in modes.items() if mode & _FOR_OTHERS),
     ]

@@ -25,6 +25,7 @@ from relay.i18n import Message, said
 from relay.store.engine import WRITE_TIMEOUT_S, Changes, Database
 from relay.store.sqlite import backup, journal
 from relay.store.sqlite.lock import FileLock, Presence, WriteLock
+from relay.store.statement import driver
 
 log = structlog.get_logger("relay.store")
 
@@ -40,7 +41,7 @@ _PAGES_KEPT = 64  # free ones that the next events will need anyway
 
 
 class SqliteDatabase(Database):
-    """One SQLite file. Opens nothing until it is used, and nothing that a fork would share."""
+    """One SQLite file."""
 
     def __init__(self, url: str) -> None:
         self.path = Path(url.removeprefix("sqlite:///"))
@@ -58,14 +59,12 @@ class SqliteDatabase(Database):
         self.changes = FileChanges(self)
 
     def owner_lock(self, owner: str) -> FileLock:
-        """Held by a process for as long as it lives: while it is, its leases hold."""
         return FileLock(self.path.with_name(f"{self.path.name}.owner-{owner}"))
 
     def role_lock(self, role: str) -> FileLock:
         return self.owner_lock(role)
 
     def token_lock(self, target: str) -> FileLock:
-        """Held by whoever exchanges the target's tokens: each may be exchanged once only."""
         return FileLock(self.path.with_name(f"{self.path.name}.token-{target}"))
 
     def is_dead(self, owner: str) -> bool:
@@ -73,13 +72,10 @@ class SqliteDatabase(Database):
         lock = self.owner_lock(owner)
         if not lock.path.exists():
             return True
-        try:
-            if not lock.try_acquire():
-                return False
-            lock.remove()
-            return True
-        finally:
-            lock.close()
+        with contextlib.closing(lock):
+            if is_dead := lock.try_acquire():
+                lock.remove()
+            return is_dead
 
     def exists(self) -> bool:
         return self.path.exists()
@@ -91,10 +87,6 @@ class SqliteDatabase(Database):
         *,
         alone_for: Iterable[str] | None = None,  # noqa: ARG002  here always for everything
     ) -> Iterator[Connection]:
-        """Begin a transaction under the write lock, whatever it is alone for; on disk when the block has ended.
-
-        Raises StoreBusy when the lock was not free in time, StoreError when the database cannot be used.
-        """
         deadline = time.monotonic() + timeout
         with self.lock.held(timeout), self.transaction(deadline) as connection:
             yield connection
@@ -123,9 +115,6 @@ class SqliteDatabase(Database):
     def keep_copy(self, version: str, now: datetime) -> None:
         backup.copy_whole(self.path, backup.copy_name(self.path, version, now))
 
-    def tune(self, connection: Connection) -> None:
-        """Nothing: SQLite keeps what it is asked for with each connection."""
-
     def size_bytes(self) -> int:
         return self.path.stat().st_size if self.exists() else 0
 
@@ -136,18 +125,16 @@ class SqliteDatabase(Database):
             return None
 
     def copies(self) -> list[str]:
-        return [str(copy.path) for copy in backup.copies_beside(self.path)]
+        return [str(path) for _, path in backup.copies_beside(self.path)]
 
     def forget_copies(self, now: datetime) -> int:
         return backup.delete_outdated(self.path, now)
 
     def remarks(self, now: datetime, processes: int) -> list[str]:  # noqa: ARG002  clock and machine are the same
-        old = sqlite3.sqlite_version_info < _SAFE_SQLITE
-        library = Message(
-            "SQLite %(version)s is older than 3.51.3: let no other program write to the database",
-            version=sqlite3.sqlite_version,
-        )
-        return [*([library] if old else []), *backup.remarks(self.path)]
+        if sqlite3.sqlite_version_info >= _SAFE_SQLITE:
+            return backup.remarks(self.path)
+        old = Message("SQLite %(version)s is older than 3.51.3: let no other program write to the database")
+        return [old.fill(version=sqlite3.sqlite_version), *backup.remarks(self.path)]
 
     def changed_elsewhere(self) -> bool:
         """Has another process committed since the last look? False also while this one is just writing."""
@@ -155,7 +142,7 @@ class SqliteDatabase(Database):
             if not is_free or self._connection is None or self._connection.closed:
                 return False
             try:
-                [version] = _driver(self._connection).execute("PRAGMA data_version").fetchone()
+                [version] = driver(self._connection).execute("PRAGMA data_version").fetchone()
             except sqlite3.Error:  # the next sweep says what is wrong
                 return False
             before, self._data_version = self._data_version, version
@@ -164,27 +151,23 @@ class SqliteDatabase(Database):
     def give_space_back(self, timeout: float) -> bool:
         """Return some free pages to the file system; False: there are no more than the next events will need."""
         with self.write(timeout) as connection:
-            driver = _driver(connection)
-            [free] = driver.execute("PRAGMA freelist_count").fetchone()
+            raw = driver(connection)
+            [free] = raw.execute("PRAGMA freelist_count").fetchone()
             if free > _PAGES_KEPT:
-                driver.execute(f"PRAGMA incremental_vacuum({_PAGES_GIVEN_BACK})").fetchall()  # each row is a step
+                raw.execute(f"PRAGMA incremental_vacuum({_PAGES_GIVEN_BACK})").fetchall()  # each row is a step
         return bool(free > _PAGES_KEPT)
 
     def wipe_deleted(self, timeout: float) -> bool:
         """Give all free pages back, and bring the journal into the file: a reader may keep it from that."""
         with self.write(timeout) as connection:
-            _driver(connection).execute("PRAGMA incremental_vacuum").fetchall()
+            driver(connection).execute("PRAGMA incremental_vacuum").fetchall()
         deadline = time.monotonic() + timeout
-        while not self._empty_journal(timeout):
-            if time.monotonic() >= deadline:
-                return False
+        while True:
+            with self.lock.held(timeout):
+                busy, *_ = driver(self._writing()).execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+            if not busy or time.monotonic() >= deadline:
+                return not busy
             time.sleep(_POLL_S)
-        return True
-
-    def _empty_journal(self, timeout: float) -> bool:
-        with self.lock.held(timeout):
-            busy, *_ = _driver(self._writing()).execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
-        return not busy
 
     @contextmanager
     def transaction(self, deadline: float) -> Iterator[Connection]:
@@ -195,16 +178,16 @@ class SqliteDatabase(Database):
         """
         with self._explained(begin_anew=True):
             connection = self._begin(deadline)
-            driver = _driver(connection)
+            raw = driver(connection)
             try:
                 if self._unknown_files:
                     self._wal_guard.remember()
                     journal.note(self.path, self.lock.path)
                     self._unknown_files = False
                 yield connection
-                driver.commit()
+                raw.commit()
             except BaseException:
-                driver.rollback()
+                raw.rollback()
                 raise
             finally:
                 if connection.in_transaction():  # begun by a Core statement; on the driver it has ended already
@@ -217,7 +200,6 @@ class SqliteDatabase(Database):
             yield connection
 
     def close(self) -> None:
-        """Closes when the write that is under way has ended; afterwards nothing opens it again."""
         self._closed = True
         with contextlib.suppress(StoreError), self.lock.held(WRITE_TIMEOUT_S):
             self._forget_connection()
@@ -247,9 +229,9 @@ class SqliteDatabase(Database):
             return
         what = "another file has been put in its place" if self.exists() else "the database is gone"
         raise StoreError(
-            "the journal %(path)s is not the database's: %(what)s, and nothing was touched. Stop "
-            "every process of the relay, then `relay restore FILE` puts the copy FILE there rightly "
-            "and keeps the journal aside; for the file that is there now, FILE is %(database)s",
+            "the journal %(path)s is not the database's: %(what)s, and nothing was touched. Stop every process of "
+            "the relay, then `relay restore FILE` puts the copy FILE there rightly and keeps the journal aside; "
+            "for the file that is there now, FILE is %(database)s",
             path=journal.path_of(self.path),
             what=what,
             database=self.path,
@@ -270,7 +252,7 @@ class SqliteDatabase(Database):
         while True:
             try:
                 connection = self._writing()
-                _driver(connection).execute("BEGIN IMMEDIATE")
+                driver(connection).execute("BEGIN IMMEDIATE")
                 return connection
             except (DBAPIError, sqlite3.Error, StoreBusy) as exc:
                 if not _is_busy(exc) or time.monotonic() >= deadline:
@@ -282,9 +264,8 @@ class SqliteDatabase(Database):
         verdict = self._wal_guard.compare()
         if verdict == "database_gone":
             raise StoreError(
-                "the database %(path)s has been removed or replaced while the relay was running: nothing "
-                "can be stored; put it back, or stop the relay and put a copy there with `relay restore "
-                "FILE`",
+                "the database %(path)s has been removed or replaced while the relay was running: nothing can be "
+                "stored; put it back, or stop the relay and put a copy there with `relay restore FILE`",
                 path=self.path,
             )
         if verdict == "journal_gone":
@@ -299,7 +280,7 @@ class SqliteDatabase(Database):
     def _save_journal(self) -> None:
         """The `-wal` or the `-shm` has been deleted: brings what is in it into the database, and begins anew."""
         if self._connection is not None and self._wal_guard.journal_holds_something():
-            busy, *_ = _driver(self._connection).execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+            busy, *_ = driver(self._connection).execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
             if busy:
                 raise StoreBusy(
                     "the journal of %(path)s was deleted; it is saved as soon as nobody reads", path=self.path
@@ -322,9 +303,8 @@ class SqliteDatabase(Database):
     def _explain(self, exc: DBAPIError | sqlite3.Error) -> StoreError | None:
         """What an operator can mend; None for a bug, which flies as it is."""
         original = exc.orig if isinstance(exc, DBAPIError) else exc
-        if not isinstance(original, sqlite3.OperationalError) and type(original) is not sqlite3.DatabaseError:
-            return None
-        if getattr(original, "sqlite_errorcode", None) == sqlite3.SQLITE_ERROR:
+        is_external = isinstance(original, sqlite3.OperationalError) or type(original) is sqlite3.DatabaseError
+        if not is_external or getattr(original, "sqlite_errorcode", None) == sqlite3.SQLITE_ERROR:
             return None  # a statement of ours is wrong: a bug, and nobody else's commit fails for it
         if _is_busy(exc):
             return StoreBusy("the database %(path)s is locked by another program", path=self.path)
@@ -351,10 +331,8 @@ class SqliteDatabase(Database):
         )
 
         def on_connect(connection: Any, _record: Any) -> None:
-            cursor = connection.cursor()
             for pragma in _READER_PRAGMAS if read_only else _WRITER_PRAGMAS:
-                cursor.execute(pragma)
-            cursor.close()
+                connection.execute(pragma)
 
         event.listen(engine, "do_connect", self._admit)
         event.listen(engine, "connect", on_connect)
@@ -378,12 +356,6 @@ class FileChanges(Changes):
         self.woken.clear()
 
 
-def _driver(connection: Connection) -> sqlite3.Connection:
-    driver = connection.connection.dbapi_connection
-    assert isinstance(driver, sqlite3.Connection)  # noqa: S101  the only driver there is
-    return driver
-
-
 def _is_busy(exc: Exception) -> bool:
     """Does another program hold the database, for a while?"""
     if isinstance(exc, StoreBusy):
@@ -392,10 +364,11 @@ def _is_busy(exc: Exception) -> bool:
     return isinstance(original, sqlite3.OperationalError) and any(word in str(original) for word in ("locked", "busy"))
 
 
+_NO_RIGHT = Message("let the user that runs the relay write to it; the relay goes on by itself")
 _REMEDIES = {
     "full": Message("free some space; the relay goes on by itself"),
-    "readonly": Message("let the user that runs the relay write to it; the relay goes on by itself"),
-    "read-only": Message("let the user that runs the relay write to it; the relay goes on by itself"),
+    "readonly": _NO_RIGHT,
+    "read-only": _NO_RIGHT,
     "unable to open": Message("let the user that runs the relay open it"),
     "malformed": Message("stop the relay, and go back to a copy with `relay restore FILE`"),
 }

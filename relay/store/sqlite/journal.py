@@ -4,17 +4,15 @@ SQLite brings any `-wal` of the right name into the database, and what is not it
 it has read anything:
 
 - In the lock file stands which two files were written together, by their inodes. The journal is still that one and
-  the database is another: it was replaced. When both are others, the whole folder was moved or brought back from
-  elsewhere, and they belong together.
+  the database is another: it was replaced. When both are others, the whole folder was moved or brought back.
 - Only a database in WAL mode has a journal. A copy that the relay has made is not in WAL mode until it is used, so
   this finds a copy, too, that was written over the database and has its inode.
 
-What they do not find: files of a running database, copied by other means, that were written over it (`cp`); and those
-put in its place (`mv`) when nothing was noted, because only an older version of the relay had the database open.
+They do not find files of a running database, copied by other means, that were written over it (`cp`).
 
-And what is written to a deleted file is lost at the next start: a connection goes on with a `-wal` that somebody has
-deleted, and so does every commit. So before each write the files are compared with those that were opened. The content
-of a deleted `-wal` is not lost yet: the connection that has it open can still bring it into the database.
+And a connection goes on with a `-wal` that somebody has deleted, and so does every commit, until the next start. So
+before each write the files are compared with those that were opened; what a deleted `-wal` holds is brought into the
+database by the connection that has it open.
 """
 
 from __future__ import annotations
@@ -60,9 +58,8 @@ def is_foreign(database: Path, lock: Path, *, look_inside: bool) -> bool:
     present = _status(database)
     if present is None or present.st_size == 0:
         return True
-    if not belongs(_noted(lock), (present.st_ino, journal.st_ino)):
-        return True
-    return look_inside and _is_no_wal_database(database)
+    its_own = belongs(_noted(lock), (present.st_ino, journal.st_ino))
+    return not its_own or (look_inside and _is_no_wal_database(database))
 
 
 def belongs(noted: Noted | None, present: Noted) -> bool:

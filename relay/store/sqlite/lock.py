@@ -12,7 +12,7 @@ import os
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 from relay.errors import StoreBusy, StoreError
@@ -135,12 +135,9 @@ class Presence:
     @contextmanager
     def exclusive(self) -> Iterator[None]:
         """Raises StoreError while any process has the database open, this one too."""
-        lock = FileLock(self._lock.path)
-        try:
+        with closing(FileLock(self._lock.path)) as lock:
             if not lock.try_acquire():
                 raise StoreError(
                     "a process has the database open: stop the relay (web and `relay work`) and every `relay` command"
                 )
             yield
-        finally:
-            lock.close()

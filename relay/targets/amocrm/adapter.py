@@ -1,13 +1,9 @@
-"""Delivers to amoCRM: a pop-up while it rings, the call when it is over, its recording's link when that comes later.
-
-What was done stands in the store before the next request is made. A call that may have been taken is looked for in
-the notes before it is sent again: amoCRM does not recognise a repeated `uniq`.
-"""
+"""Delivers to amoCRM: a pop-up while it rings, the call when it is over, its recording's link when that comes later."""
 
 from __future__ import annotations
 
 from datetime import datetime, timedelta
-from typing import Any, assert_never
+from typing import Any
 
 from relay import routing
 from relay.clock import Clock
@@ -20,7 +16,7 @@ from relay.targets.amocrm.rest import Rest, jwt_expires_at
 from relay.targets.base import Adapter, CallContext, TokenStore
 from relay.targets.crm.missed_task import RESULT, Task
 from relay.targets.crm.users import users
-from relay.targets.crm.workflow import CallWorkflow
+from relay.targets.crm.workflow import CallWorkflow, Done, Step
 from relay.targets.http_client import Response, TargetError
 
 _WARN_BEFORE = timedelta(days=30)
@@ -61,15 +57,14 @@ class AmoCrm(Adapter):
             document = self.rest.get("/api/v4/users?limit=250")
         except TargetError as exc:  # only an administrator's token may ask
             return [Message("the users could not be checked (%(reason)s)", reason=exc.outcome.reason)]
-        there = {user.get("id") for user in document.get("_embedded", {}).get("users", [])}
+        there = {user.get("id") for user in responses.embedded(document, "users")}
         named = dict.fromkeys((self.settings.default_user, *self.settings.mapped_users))
         return [Message("there is no user %(user)s in amoCRM", user=user) for user in named if user not in there]
 
 
-class _Call(CallWorkflow[plan.Step]):
-    """Takes the steps of one delivery."""
-
+class _Call(CallWorkflow):
     _settings: AmoCrmTarget
+    _remote_ids = ("call", "unsorted")
 
     def __init__(self, adapter: AmoCrm, claimed: ClaimedDelivery, context: CallContext) -> None:
         super().__init__(adapter, claimed, context)
@@ -82,38 +77,13 @@ class _Call(CallWorkflow[plan.Step]):
         self._bodies = bodies.Bodies(self._history, self._event, self._settings, self._responsible)
         self._lookup = Lookup(self._rest, self._bodies)
 
-    def _delivered(self, note: str) -> Outcome:
+    def _conclude(self) -> str:
         if self._is_unknown and not self._done.get("unsorted"):
             self._remember(skipped=True)
-        remote = self._done.get("call") or self._done.get("unsorted")
-        return Outcome(
-            name="delivered",
-            remote_id=None if remote is None else str(remote),
-            reason=note,
-            health_hint=self._health_hint,
-        )
+        return ""
 
-    def _next_step(self) -> plan.Decision:
+    def _next_step(self) -> Step | Done:
         return plan.next_step(self._state, self._settings, is_unknown=self._is_unknown)
-
-    def _perform(self, step: plan.Step) -> None:
-        match step:
-            case plan.PopUp(whom):
-                self._pop_up(whom)
-            case plan.LookUp():
-                self._look_up()
-            case plan.PostCall():
-                self._post_call()
-            case plan.PostUnsorted():
-                self._post_unsorted()
-            case plan.Accept(uid, status_id):
-                self._accept(uid, status_id)
-            case plan.PostContact():
-                self._post_contact()
-            case plan.PostNote(link):
-                self._post_note(link)
-            case _:
-                assert_never(step)
 
     # --- the steps
 
@@ -147,10 +117,8 @@ class _Call(CallWorkflow[plan.Step]):
         self._remember(accept=self._settings.status_id)
         with self._sending(posting="unsorted"):
             taken = self._post("/api/v4/leads/unsorted/sip", body, "unsorted")
-        contacts = (taken.get("_embedded") or {}).get("contacts") or [{}]
-        entity = ["contact", contacts[0].get("id")]
         linked = bool(body["metadata"]["link"])
-        self._remember(unsorted=taken.get("uid"), entity=entity if all(entity) else None, linked=linked)
+        self._remember(unsorted=taken.get("uid"), entity=responses.contact_of(taken), linked=linked)
 
     def _accept(self, uid: str, status_id: int) -> None:
         """Take it out of the unsorted. 404: an earlier attempt, or a person, was quicker (unsorted-api)."""
@@ -175,7 +143,6 @@ class _Call(CallWorkflow[plan.Step]):
         self._remember(linked=True)
 
     def _look_up(self) -> None:
-        """Find what an attempt before this one may have left."""
         self._change(has_asked=True)
         done = self._done
         if done.get("noting"):

@@ -24,25 +24,11 @@ class Bodies:
     """Makes the bodies of one call, for the user whose it is."""
 
     def __init__(self, history: CallHistory, event: Event, target: AmoCrmTarget, user: int) -> None:
-        self._history, self._event, self._target, self._user = history, event, target, user
-
-    @property
-    def session(self) -> str:
-        return self._event.session or self._event.id
-
-    @property
-    def phone(self) -> str:
-        """Return the number as the documentation's examples have it: digits without the plus."""
-        return phones.as_uis_writes(self._history.client or "")
-
-    @property
-    def started_at(self) -> int:
-        """Return the beginning in Unix seconds."""
-        return int((self._history.started_at or self._event.received_at).timestamp())
-
-    @property
-    def direction(self) -> str:
-        return "inbound" if self._history.direction == "in" else "outbound"
+        self._history, self._target, self._user = history, target, user
+        self.session = event.session or event.id
+        self.phone = phones.as_uis_writes(history.client or "")  # no plus, as in the documentation's examples
+        self.started_at = int((history.started_at or event.received_at).timestamp())
+        self.direction = "inbound" if history.direction == "in" else "outbound"
 
     def popup(self, users: Sequence[int]) -> dict[str, Any]:
         return {"add": [{"type": "phone_call", "phone_number": self.phone, "users": list(users)}]}
@@ -102,7 +88,7 @@ class Bodies:
             "request_id": self.session,
             "task_type_id": _TASK_CALL,
             "text": f"{task.title}. {task.text}",
-            "complete_till": int(task.due_at.timestamp()),
+            "complete_till": int(task.deadline.timestamp()),
             "entity_type": PLURAL.get(entity, entity),
             "entity_id": number,
             "responsible_user_id": self._user,
@@ -110,7 +96,5 @@ class Bodies:
 
     def _person(self) -> dict[str, Any]:
         number = {"value": self._history.client or "", "enum_code": "WORK"}
-        return {
-            "name": self._history.client or "",
-            "custom_fields_values": [{"field_code": "PHONE", "values": [number]}],
-        }
+        fields = [{"field_code": "PHONE", "values": [number]}]
+        return {"name": self._history.client or "", "custom_fields_values": fields}

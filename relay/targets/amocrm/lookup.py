@@ -11,6 +11,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 from relay.targets.amocrm.bodies import PLURAL, Bodies
+from relay.targets.amocrm.responses import contact_of, embedded
 from relay.targets.amocrm.rest import Rest
 from relay.targets.crm.missed_task import Task
 from relay.targets.http_client import TargetError
@@ -43,10 +44,8 @@ class Lookup:
             metadata = entry.get("metadata") or {}
             is_ours = str(metadata.get("phone")) == self._bodies.phone
             if is_ours and metadata.get("called_at") == self._bodies.started_at:
-                contacts = (entry.get("_embedded") or {}).get("contacts") or [{}]
-                number = contacts[0].get("id")
-                entity = None if number is None else ["contact", number]
-                return {"unsorted": entry.get("uid"), "entity": entity, "linked": bool(metadata.get("link"))}
+                linked = bool(metadata.get("link"))
+                return {"unsorted": entry.get("uid"), "entity": contact_of(entry), "linked": linked}
         return {}
 
     def _unsorted_since(self, began_at: int) -> Iterator[dict[str, Any]]:
@@ -66,15 +65,10 @@ class Lookup:
 
     def task(self, task: Task, entity: str, number: int) -> str | None:
         """Return the id of the task among the latest of the entity. Raises TargetError, also where nobody may look."""
-        query = {
-            "filter[entity_type]": PLURAL.get(entity, entity),
-            "filter[entity_id]": number,
-            "order[id]": "desc",
-            "limit": "250",
-        }
-        listed = self._rest.get(f"/api/v4/tasks?{urlencode(query)}").get("_embedded") or {}
-        of_call = (each["id"] for each in listed.get("tasks") or [] if task.mark in str(each.get("text")))
-        return next(map(str, of_call), None)
+        of_entity = {"filter[entity_type]": PLURAL.get(entity, entity), "filter[entity_id]": number}
+        query = {**of_entity, "order[id]": "desc", "limit": "250"}
+        listed = embedded(self._rest.get(f"/api/v4/tasks?{urlencode(query)}"), "tasks")
+        return next((str(each["id"]) for each in listed if task.mark in str(each.get("text"))), None)
 
     def _places(self) -> Iterator[tuple[str, int]]:
         """Yield where a call of this phone may stand: contacts, their leads, companies."""
@@ -82,7 +76,7 @@ class Lookup:
         query = {"query": self._bodies.phone[-10:], "with": "leads"}
         for contact in self._listed("contacts", query, "contacts"):
             places["contacts", contact["id"]] = None
-            for lead in (contact.get("_embedded") or {}).get("leads") or []:
+            for lead in embedded(contact, "leads"):
                 places["leads", lead["id"]] = None
         for company in self._listed("companies", {"query": self._bodies.phone[-10:]}, "companies"):
             places["companies", company["id"]] = None
@@ -94,10 +88,8 @@ class Lookup:
     def _listed(self, path: str, query: dict[str, str], name: str) -> list[dict[str, Any]]:
         """Return what is listed; empty, too, where amoCRM does not let us look: what cannot be found is sent again."""
         try:
-            document = self._rest.get(f"/api/v4/{path}?{urlencode(query)}")
+            return embedded(self._rest.get(f"/api/v4/{path}?{urlencode(query)}"), name)
         except TargetError as exc:
             if exc.outcome.name not in ("misconfigured", "refused"):
                 raise
             return []
-        items = (document.get("_embedded") or {}).get(name)
-        return [item for item in items if isinstance(item, dict)] if isinstance(items, list) else []

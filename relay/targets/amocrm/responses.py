@@ -19,9 +19,7 @@ from relay.targets.outcome_rules import Rule, broken_off, has_tokens, outcome, r
 
 _ENTITY_NOT_FOUND = 263  # recorded: nobody has the phone
 _NO_RIGHT_OR_UNPAID = re.compile(r"код ошибки 244|\b244\b", re.IGNORECASE)
-_WORDS_MAX = 500
 _A_MOMENT = timedelta(seconds=1)
-
 
 _BY_STATUS: dict[int, Rule] = {
     400: Rule("refused"),
@@ -62,10 +60,8 @@ def posted(response: Response, now: datetime, kind: str, request_id: str) -> dic
 
     `kind` is its name in `_embedded`. A success that does not name it is none: whether it was taken is not known.
     """
-    embedded = read(response, now).get("_embedded")
-    items = embedded.get(kind) if isinstance(embedded, dict) else None
-    for item in items if isinstance(items, list) else []:
-        if isinstance(item, dict) and str(item.get("request_id", request_id)) == request_id:
+    for item in embedded(read(response, now), kind):
+        if str(item.get("request_id", request_id)) == request_id:
             return item
     reason = Message("amoCRM answered without naming the %(kind)s", kind=kind)
     raise TargetError(Outcome(name="unclear", status=response.status, reason=reason))
@@ -102,7 +98,19 @@ def _words(document: dict[str, Any]) -> str:
         for entry in _dicts(item.get("errors")):
             why = as_text(entry.get("detail")) or as_text(entry.get("code"))
             parts.append(f"{as_text(entry.get('path'))}: {why}")
-    return "; ".join(part for part in parts if part)[:_WORDS_MAX]
+    return "; ".join(part for part in parts if part)[: error_text.WORDS_MAX]
+
+
+def embedded(document: dict[str, Any], kind: str) -> list[dict[str, Any]]:
+    """Return the items of a kind that a document holds."""
+    within = document.get("_embedded")
+    return _dicts(within.get(kind)) if isinstance(within, dict) else []
+
+
+def contact_of(unsorted: dict[str, Any]) -> list[Any] | None:
+    """Return the entity that an unsorted call stands at."""
+    number = next((contact.get("id") for contact in embedded(unsorted, "contacts")), None)
+    return None if number is None else ["contact", number]
 
 
 def _dicts(value: Any) -> list[dict[str, Any]]:

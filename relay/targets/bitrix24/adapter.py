@@ -1,28 +1,27 @@
 """Delivers to Bitrix24 telephony: a call is registered, its card shown and hidden, it is finished, its recording
 attached. A missed one may get a task.
-
-What was done stands in the store before the next request is made, so that a kill between two of them repeats none.
 """
 
 from __future__ import annotations
 
 import hashlib
-from typing import Any, assert_never
+from typing import Any
 from zoneinfo import ZoneInfo
 
 from msgspec.structs import replace
 
 from relay import routing
+from relay.calls.call_result import CallResult
 from relay.clock import Clock
 from relay.config import Bitrix24Target
-from relay.i18n import Message, join
+from relay.i18n import Message
 from relay.models import CallEvent, ClaimedDelivery, Outcome
 from relay.targets.base import Adapter, CallContext, TokenStore
 from relay.targets.bitrix24 import plan, recordings
 from relay.targets.bitrix24.directory import Directory
 from relay.targets.bitrix24.rest import Rest
 from relay.targets.crm.missed_task import Task
-from relay.targets.crm.workflow import CallWorkflow
+from relay.targets.crm.workflow import CallWorkflow, Done, Step
 from relay.targets.http_client import TargetError
 from relay.uis import phones
 
@@ -47,7 +46,7 @@ class Bitrix24(Adapter):
     def fail_call(self, call_id: str, user: int | None, reason: str) -> None:
         """Finish a call that Bitrix24 has registered itself, and that was never placed. Raises TargetError."""
         default = self.settings.default_user
-        params = _finish_params(call_id, user or default, plan.Finish(plan.STATUS_CODES["other"], 0, reason))
+        params = _finish_params(call_id, user or default, CallResult("other", 0, reason))
         try:
             self.rest.call("telephony.externalcall.finish", params)
         except TargetError as exc:
@@ -59,20 +58,16 @@ class Bitrix24(Adapter):
         """Ask with `externalLine.get`: it needs the rights that a call needs, and changes nothing (inferred)."""
         self.rest.call("telephony.externalLine.get", {})
         remarks = self.directory.remarks()
-        if self.rest.moved_to is not None:
+        if (moved := self.rest.moved_to) is not None:
             remarks.append(
-                Message(
-                    "the portal has been renamed to %(host)s: put that into the configuration",
-                    host=self.rest.moved_to,
-                )
+                Message("the portal has been renamed to %(host)s: put that into the configuration", host=moved)
             )
         return Outcome(name="delivered", reason="; ".join(remarks))
 
 
-class _Call(CallWorkflow[plan.Step]):
-    """Takes the steps of one delivery."""
-
+class _Call(CallWorkflow):
     _settings: Bitrix24Target
+    _remote_ids = ("call_id",)
 
     def __init__(self, adapter: Bitrix24, claimed: ClaimedDelivery, context: CallContext) -> None:
         super().__init__(adapter, claimed, context)
@@ -81,42 +76,16 @@ class _Call(CallWorkflow[plan.Step]):
         self._was_finishing = bool(self._done.get("finishing"))  # by an attempt before this one
         self._has_looked_for_user = False
 
-    def _delivered(self, note: str) -> Outcome:
-        moved = self._rest.moved_to
-        if moved and self._has_requested:
-            note = join(note, Message("the portal is %(host)s now: change the configuration", host=moved))
-        return Outcome(
-            name="delivered",
-            remote_id=self._done.get("call_id"),
-            reason=note,
-            health_hint=self._health_hint,
-        )
+    def _conclude(self) -> str:
+        moved = self._rest.moved_to if self._has_requested else None
+        return Message("the portal is %(host)s now: change the configuration", host=moved) if moved else ""
 
-    def _next_step(self) -> plan.Decision:
+    def _next_step(self) -> Step | Done:
         needs_user = self._history.phase in ("ringing", "over") and not self._done.get("finished")
         if needs_user and not self._has_looked_for_user:
             self._change(user=self._directory.user_of(self._history))
             self._has_looked_for_user = True
         return plan.next_step(self._state, self._settings)
-
-    def _perform(self, step: plan.Step) -> None:
-        match step:
-            case plan.Register():
-                self._register(show=step.show)
-            case plan.Show(users):
-                self._optional("telephony.externalcall.show", {"CALL_ID": self._call_id, "USER_ID": list(users)})
-                self._remember(shown=[*(self._done.get("shown") or ()), *users])
-            case plan.Hide(users):
-                self._optional("telephony.externalcall.hide", {"CALL_ID": self._call_id, "USER_ID": list(users)})
-                self._remember(shown=[user for user in self._done.get("shown") or () if user not in users])
-            case plan.Ask():
-                self._ask()
-            case plan.Finish():
-                self._finish(step)
-            case plan.Attach(link):
-                self._attach(link)
-            case _:
-                assert_never(step)
 
     # --- the steps
 
@@ -124,9 +93,9 @@ class _Call(CallWorkflow[plan.Step]):
     def _call_id(self) -> str:
         return str(self._done["call_id"])
 
-    def _register(self, *, show: bool) -> None:
+    def _register(self, show: bool) -> None:
         """Register with the parameters of the first try, if there was one: only then is the answer the same call."""
-        params = self._done.get("register") or self._registration(show=show)
+        params = self._done.get("register") or self._registration(show)
         self._remember(register=params)
         try:
             result = self._call("telephony.externalcall.register", params)
@@ -137,23 +106,24 @@ class _Call(CallWorkflow[plan.Step]):
         shown = [params["USER_ID"]] if params["SHOW"] else []
         self._remember(call_id=str(result["CALL_ID"]), shown=shown, **_place(result))
 
-    def _registration(self, *, show: bool) -> dict[str, Any]:
-        history = self._history
+    def _registration(self, show: bool) -> dict[str, Any]:
+        history, target = self._history, self._settings
         started = (history.started_at or self._event.received_at).astimezone(ZoneInfo(self._event.zone))
         params = {
-            "USER_ID": self._state.user or self._settings.default_user,
+            "USER_ID": self._state.user or target.default_user,
             "PHONE_NUMBER": history.client,
-            "TYPE": plan.call_type(history),
+            # a call-back (that UIS's sources mean that is inferred), an incoming call, or an outgoing one
+            "TYPE": 4 if history.is_call_back else 2 if history.direction == "in" else 1,
             "CALL_START_DATE": started.isoformat(timespec="seconds"),
-            "CRM_CREATE": int(self._settings.create_lead),
+            "CRM_CREATE": int(target.create_lead),
             "SHOW": int(show),
             "ADD_TO_CHAT": 0,
             "EXTERNAL_CALL_ID": self._session,
         }
         if history.line:
             params["LINE_NUMBER"] = phones.as_uis_writes(history.line)[:_LINE_MAX]
-        if self._settings.crm_source:
-            params["CRM_SOURCE"] = self._settings.crm_source
+        if target.crm_source:
+            params["CRM_SOURCE"] = target.crm_source
         return params
 
     def _instead_of(self, user: int, exc: TargetError) -> int:
@@ -162,20 +132,22 @@ class _Call(CallWorkflow[plan.Step]):
             raise exc
         default = self._settings.default_user
         if user == default:
-            reason = Message(
-                "%(reason)s: default_user = %(default)s is no active employee; set one who is",
-                reason=exc.outcome.reason,
-                default=default,
-            )
+            text = Message("%(reason)s: default_user = %(default)s is no active employee; set one who is")
+            reason = text.fill(reason=exc.outcome.reason, default=default)
             raise TargetError(Outcome(name="misconfigured", status=exc.outcome.status, reason=reason)) from exc
         self._directory.forget(user)
         return default
 
-    def _ask(self) -> None:
-        """Ask whether the call stands among the finished ones, and with a recording.
+    def _show(self, users: tuple[int, ...]) -> None:
+        self._optional("telephony.externalcall.show", {"CALL_ID": self._call_id, "USER_ID": list(users)})
+        self._remember(shown=[*(self._done.get("shown") or ()), *users])
 
-        Without the right to ask it is finished, and the recording attached, once more: a repeat replaces it.
-        """
+    def _hide(self, users: tuple[int, ...]) -> None:
+        self._optional("telephony.externalcall.hide", {"CALL_ID": self._call_id, "USER_ID": list(users)})
+        self._remember(shown=[user for user in self._done.get("shown") or () if user not in users])
+
+    def _ask(self) -> None:
+        """Ask whether it was finished, and has its recording; without the right to ask both are done once more."""
         self._change(has_asked=True)
         listed = self._optional("voximplant.statistic.get", {"FILTER": {"CALL_ID": self._call_id}})
         rows = [row for row in listed if isinstance(row, dict)] if isinstance(listed, list) else []
@@ -185,8 +157,8 @@ class _Call(CallWorkflow[plan.Step]):
         if attaching and any(row.get("RECORD_FILE_ID") or row.get("CALL_RECORD_URL") for row in rows):
             self._remember(recorded=attaching)
 
-    def _finish(self, step: plan.Finish) -> None:
-        params = _finish_params(self._call_id, self._state.user or self._settings.default_user, step)
+    def _finish(self, end: CallResult) -> None:
+        params = _finish_params(self._call_id, self._state.user or self._settings.default_user, end)
         row = None  # what it says of the call; what the registration said stays, where it says nothing
         with self._sending(finishing=True):
             try:
@@ -227,7 +199,7 @@ class _Call(CallWorkflow[plan.Step]):
         params = {
             "ownerTypeId": _OWNER_TYPES[kind],
             "ownerId": number,
-            "deadline": task.due_at.astimezone(ZoneInfo(self._event.zone)).isoformat(timespec="seconds"),
+            "deadline": task.deadline.astimezone(ZoneInfo(self._event.zone)).isoformat(timespec="seconds"),
             "title": task.title,
             "description": task.text,
             "responsibleId": self._done.get("responsible") or self._settings.default_user,
@@ -268,14 +240,9 @@ class _Call(CallWorkflow[plan.Step]):
             return None
 
 
-def _finish_params(call_id: str, user: int, end: plan.Finish) -> dict[str, Any]:
-    params = {
-        "CALL_ID": call_id,
-        "USER_ID": user,
-        "DURATION": end.seconds,
-        "STATUS_CODE": end.status_code,
-        "ADD_TO_CHAT": 0,
-    }
+def _finish_params(call_id: str, user: int, end: CallResult) -> dict[str, Any]:
+    status = plan.STATUS_CODES[end.result]
+    params = {"CALL_ID": call_id, "USER_ID": user, "DURATION": end.seconds, "STATUS_CODE": status, "ADD_TO_CHAT": 0}
     return {**params, "FAILED_REASON": end.reason[:_REASON_MAX]} if end.reason else params
 
 

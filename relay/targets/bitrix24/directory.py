@@ -58,10 +58,9 @@ class Directory:
         if not self._settings.learn_users:
             return None
         try:
-            matches = self._rest.call("user.get", {"FILTER": {"ID": user, "ACTIVE": True}})
+            extensions = [str(one.get("UF_PHONE_INNER") or "").strip() for one in self._active(ID=user)]
         except TargetError:
             return None
-        extensions = (str(one.get("UF_PHONE_INNER") or "").strip() for one in matches if isinstance(one, dict))
         return next(filter(None, extensions), None)
 
     def forget(self, user: int) -> None:
@@ -84,11 +83,15 @@ class Directory:
     def _missing_users(self) -> list[str]:
         named = dict.fromkeys((self._settings.default_user, *self._settings.mapped_users))
         try:
-            users_there = self._rest.call("user.get", {"FILTER": {"ID": list(named), "ACTIVE": True}})
+            active = {str(user.get("ID")) for user in self._active(ID=list(named))}
         except TargetError as exc:
             return [Message(WITH_REASON, text=_ONLY_NAMED, reason=exc.outcome.reason)]
-        active = {str(user.get("ID")) for user in users_there if isinstance(user, dict)}
         return [Message("user %(user)s is no active employee", user=user) for user in named if str(user) not in active]
+
+    def _active(self, **wanted: Any) -> list[dict[str, Any]]:
+        """Return the active employees that a filter finds. Raises TargetError."""
+        listed = self._rest.call("user.get", {"FILTER": {**wanted, "ACTIVE": True}})
+        return [user for user in listed if isinstance(user, dict)]
 
     def _by_extension(self, extension: str) -> int | None:
         now = self._clock()
@@ -98,13 +101,12 @@ class Directory:
         if not self._settings.learn_users or (self._forbidden_until is not None and self._forbidden_until > now):
             return None
         try:
-            matches = self._rest.call("user.get", {"FILTER": {"UF_PHONE_INNER": extension, "ACTIVE": True}})
+            ids = [str(one.get("ID")) for one in self._active(UF_PHONE_INNER=extension)]  # documented as strings
         except TargetError as exc:
             if exc.outcome.name == "misconfigured":  # no right to ask; the call itself may still be made
                 self._forbidden_until = now + _FORBIDDEN_FOR
             return None
-        # documented as a string
-        user = next((int(one["ID"]) for one in matches if isinstance(one, dict) and str(one.get("ID")).isdigit()), None)
+        user = next((int(number) for number in ids if number.isdigit()), None)
         if len(self._learnt) >= _LEARNT_MAX:
             self._learnt.clear()
         self._learnt[extension] = (user, now + (_UNKNOWN_FOR if user is None else _LEARNT_FOR))

@@ -9,13 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from msgspec import Struct
-
 from relay.calls.call_result import ResultCode, call_result
-from relay.calls.history import CallHistory
 from relay.config import Bitrix24Target
 from relay.i18n import Message
-from relay.targets.crm.workflow import NO_NUMBER, CallState, Done, Reject, StashRecording, after_the_call, stashed
+from relay.targets.crm.workflow import NO_NUMBER, CallState, Done, Step, after_the_call, stashed
 
 STATUS_CODES: dict[ResultCode, str] = {
     "talked": "200",
@@ -28,62 +25,18 @@ STATUS_CODES: dict[ResultCode, str] = {
 }
 
 
-class Register(Struct, frozen=True):
-    """Register the call."""
-
-    show: bool  #: on the screen of the one user it is registered for
-
-
-class Show(Struct, frozen=True):
-    """Show the card to users."""
-
-    users: tuple[int, ...]
+# The steps, by the name of the workflow's method for each:
+# register (shall the one user it is registered for see the card?), show and hide (to and from which users),
+# ask (whether it was finished, and its recording attached: it was sent, and it is not known what came of it),
+# finish (the result), attach (the link of the recording)
 
 
-class Hide(Struct, frozen=True):
-    """Hide the card from users."""
-
-    users: tuple[int, ...]
-
-
-class Ask(Struct, frozen=True):
-    """Ask whether it was finished, and its recording attached: it was sent, and it is not known what came of it."""
-
-
-class Finish(Struct, frozen=True):
-    """Finish the call."""
-
-    status_code: str
-    seconds: int
-    reason: str | None
-
-
-class Attach(Struct, frozen=True):
-    """Attach the recording."""
-
-    link: str
-
-
-Step = Register | Show | Hide | Ask | Finish | Attach
-Decision = Step | StashRecording | Done | Reject
-
-
-def call_type(history: CallHistory) -> int:
-    """Return TYPE: an outgoing call, an incoming one, or a call-back (that UIS's sources mean that is inferred)."""
-    if history.is_call_back:
-        return 4
-    return 2 if history.direction == "in" else 1
-
-
-def next_step(state: CallState, target: Bitrix24Target) -> Decision:
+def next_step(state: CallState, target: Bitrix24Target) -> Step | Done:
     """Return the one thing to do now."""
     if state.history.client is None and not state.done.get("call_id"):
-        is_over = state.history.phase == "over"
-        return (
-            Reject(Message("%(reason)s; Bitrix24 takes no call without one", reason=NO_NUMBER))
-            if is_over
-            else Done(NO_NUMBER)
-        )
+        if state.history.phase != "over":
+            return Done(NO_NUMBER)
+        return Done(Message("%(reason)s; Bitrix24 takes no call without one", reason=NO_NUMBER), is_refused=True)
     match state.history.phase:
         case "over":
             return _at_the_end(state, target)
@@ -95,17 +48,17 @@ def next_step(state: CallState, target: Bitrix24Target) -> Decision:
             return after_the_call(state.history)
 
 
-def _while_it_lasts(state: CallState, target: Bitrix24Target) -> Decision:
+def _while_it_lasts(state: CallState, target: Bitrix24Target) -> Step | Done:
     if state.done.get("finished"):
         return Done(Message("the call is finished already"))
     screens = _screens(state, target)
     if not state.done.get("call_id"):
-        return Register(show=screens == (state.user,))
+        return Step("register", (screens == (state.user,),))
     surplus = tuple(user for user in _shown(state) if user not in screens) if state.user is not None else ()
     if surplus:
-        return Hide(surplus)
+        return Step("hide", (surplus,))
     missing = tuple(user for user in screens if user not in _shown(state))
-    return Show(missing) if missing else Done()
+    return Step("show", (missing,)) if missing else Done()
 
 
 def _screens(state: CallState, target: Bitrix24Target) -> tuple[int, ...]:
@@ -119,25 +72,23 @@ def _screens(state: CallState, target: Bitrix24Target) -> tuple[int, ...]:
 
 
 def _shown(state: CallState) -> Sequence[int]:
-    """Return on whose screens the card is."""
     return state.done.get("shown") or ()
 
 
-def _at_the_end(state: CallState, target: Bitrix24Target) -> Decision:
+def _at_the_end(state: CallState, target: Bitrix24Target) -> Step | Done:
     if state.done.get("finished"):
         return _record(state, target)
     if not state.done.get("call_id"):
-        return Register(show=False)
+        return Step("register", (False,))
     others = tuple(user for user in _shown(state) if user != state.user)
     if others:
-        return Hide(others)
+        return Step("hide", (others,))
     if state.done.get("finishing") and not state.has_asked:
-        return Ask()
-    end = call_result(state.history)
-    return Finish(STATUS_CODES[end.result], end.seconds, end.reason)
+        return Step("ask")
+    return Step("finish", (call_result(state.history),))
 
 
-def _record(state: CallState, target: Bitrix24Target) -> Decision:
+def _record(state: CallState, target: Bitrix24Target) -> Step | Done:
     """Attach one recording for each call: Bitrix24 would replace it, and a late or edited event must change nothing."""
     link = state.history.record or state.done.get("record_waits")
     if link is None:
@@ -147,7 +98,7 @@ def _record(state: CallState, target: Bitrix24Target) -> Decision:
     if not state.done.get("finished"):
         return stashed(state, link)
     if state.done.get("attaching") and not state.done.get("recorded") and not state.has_asked:
-        return Ask()
+        return Step("ask")
     if not state.done.get("recorded"):
-        return Attach(link)
+        return Step("attach", (link,))
     return Done("" if state.has_acted else Message("the call is finished, and has its recording already"))

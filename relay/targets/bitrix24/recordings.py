@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from base64 import b64encode
 from collections.abc import Sequence
+from contextlib import closing
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
 from typing import Any
 from urllib.parse import urljoin
@@ -39,25 +40,17 @@ def as_file(link: str, name: str, target: Bitrix24Target) -> dict[str, Any]:
     if response.status != 200 or kind.startswith("text/") or not response.body:
         raise _not_fetched(f"{response.status} {kind}")
     if len(response.body) > _MAX:
-        raise TargetError(
-            Outcome(
-                name="refused",
-                reason=Message("the recording is longer than %(most)s MB", most=_MAX >> 20),
-                health_hint="well",
-            )
-        )
-    if not response.is_whole or not _tells_its_end(response):
+        reason = Message("the recording is longer than %(most)s MB", most=_MAX >> 20)
+        raise TargetError(Outcome(name="refused", reason=reason, health_hint="well"))
+    # without a length or chunks the connection's end ends the file, whoever has cut it
+    tells_its_end = not response.headers.keys().isdisjoint(("content-length", "transfer-encoding"))
+    if not response.is_whole or not tells_its_end:
         raise _not_fetched(Message("it broke off after %(count)s bytes", count=len(response.body)))
     is_wav = kind in _WAV or path.lower().endswith(".wav")
     return {
         "FILENAME": f"{name}.{'wav' if is_wav else 'mp3'}",
         "FILE_CONTENT": b64encode(response.body).decode("ascii"),
     }
-
-
-def _tells_its_end(response: Response) -> bool:
-    """Look for a length, or for chunks. Without them the connection's end ends the file, whoever has cut it."""
-    return "content-length" in response.headers or "transfer-encoding" in response.headers
 
 
 class _Place:
@@ -71,19 +64,17 @@ class _Place:
 
     def fetch(self, link: str) -> tuple[Response, str]:
         """Return the last answer, and the path that it was given under. Raises TargetError."""
-        client = Client(self._settings, mask=NO_MASK, admit=self._admit)
-        try:
+        with closing(Client(self._settings, mask=NO_MASK, admit=self._admit)) as client:
             for _ in range(_HOPS):
                 path = self._admitted(link).path or ""
-                response = client.request("GET", link, {"Accept": "audio/*"}, body_max=_MAX + 1)
+                try:
+                    response = client.request("GET", link, {"Accept": "audio/*"}, body_max=_MAX + 1)
+                except NoAnswer as exc:
+                    raise _not_fetched(self._mask.text(exc.outcome.reason)) from exc
                 if response.status not in _MOVED:
                     break
                 link = urljoin(link, response.headers.get("location", ""))
-            return response, path
-        except NoAnswer as exc:
-            raise _not_fetched(self._mask.text(exc.outcome.reason)) from exc
-        finally:
-            client.close()
+        return response, path
 
     def _admitted(self, link: str) -> Url:
         """Return the link, when its host is one of the setting's. Raises TargetError."""
@@ -135,10 +126,5 @@ def _forbidden(why: str) -> TargetError:
 
 
 def _not_fetched(why: str) -> TargetError:
-    return TargetError(
-        Outcome(
-            name="failed",
-            reason=Message("the recording cannot be fetched from UIS: %(why)s", why=why),
-            health_hint="well",
-        )
-    )
+    reason = Message("the recording cannot be fetched from UIS: %(why)s", why=why)
+    return TargetError(Outcome(name="failed", reason=reason, health_hint="well"))

@@ -18,11 +18,8 @@ from relay.targets.error_text import as_text
 from relay.targets.http_client import Response, TargetError
 from relay.targets.outcome_rules import Rule, broken_off, has_tokens, outcome, rule_of_status
 
-_WORDS_MAX = 500
 _HOUR = timedelta(hours=1)
 _OPERATION_TIME = timedelta(minutes=10)  # the documented window, where the answer does not say when it ends
-
-
 _WEBHOOK = Message(
     "make a new incoming webhook in Bitrix24 with the rights telephony, crm and user, and put it into `webhook`"
 )
@@ -30,8 +27,7 @@ _BY_CODE: dict[str, Rule] = {
     "query_limit_exceeded": Rule("later", wait=timedelta(seconds=2)),
     "operation_time_limit": Rule("later", wait=_OPERATION_TIME, code="blocked"),
     "overload_limit": Rule("later", Message("Bitrix24 has blocked its REST by hand: ask its support"), wait=_HOUR),
-    "internal_server_error": Rule("failed"),
-    "error_unexpected_answer": Rule("failed"),
+    **dict.fromkeys(("internal_server_error", "error_unexpected_answer"), Rule("failed")),
     "no_auth_found": Rule("misconfigured", _WEBHOOK),
     "invalid_credentials": Rule(
         "misconfigured", Message("the webhook is wrong, deleted or expired; %(remedy)s", remedy=_WEBHOOK)
@@ -65,20 +61,14 @@ _BY_CODE: dict[str, Rule] = {
     "invalid_grant": Rule("misconfigured", Message("authorise the application again, and set the new refresh_token")),
     "invalid_scope": Rule("misconfigured", Message("give the application the rights telephony, crm and user")),
 }
-_BY_TEXT: tuple[tuple[re.Pattern[str], Rule], ...] = tuple(
-    (re.compile(text, re.IGNORECASE), rule)
-    for text, rule in (
-        (r"^Call is not found \(call should", Rule("refused", code="call_not_found")),
-        (r"looks like it is not finished yet", Rule("failed", health_hint="well")),
-        (
-            r"server returns HTTP error code",
-            Rule("failed", Message("the recording cannot be fetched"), health_hint="well"),
-        ),
-        (r"USER_ID or USER_PHONE_INNER should be set", Rule("refused", code="user_unknown")),
-        (r"user is not found or is not active", Rule("refused", code="user_unknown")),
-        (r"SQL query error|Unexpected database error", Rule("failed")),
-        (r"CRM is not installed", Rule("misconfigured", Message("switch the CRM on in the portal"))),
-    )
+_BY_TEXT: tuple[tuple[str, Rule], ...] = (
+    (r"^Call is not found \(call should", Rule("refused", code="call_not_found")),
+    (r"looks like it is not finished yet", Rule("failed", health_hint="well")),
+    (r"server returns HTTP error code", Rule("failed", Message("the recording cannot be fetched"), health_hint="well")),
+    (r"USER_ID or USER_PHONE_INNER should be set", Rule("refused", code="user_unknown")),
+    (r"user is not found or is not active", Rule("refused", code="user_unknown")),
+    (r"SQL query error|Unexpected database error", Rule("failed")),
+    (r"CRM is not installed", Rule("misconfigured", Message("switch the CRM on in the portal"))),
 )
 _BY_STATUS: dict[int, Rule] = {
     400: Rule("refused"),
@@ -95,7 +85,7 @@ def read(response: Response, now: datetime) -> Any:
     document, status = response.document(), response.status
     if status in (301, 302, 307, 308):
         reason = Message("%(status)s: the portal has another address now; put it into the configuration", status=status)
-        raise TargetError(Outcome(name="misconfigured", status=status, reason=reason), "moved")
+        raise TargetError(Outcome(name="misconfigured", status=status, reason=reason))
     if 200 <= status < 300 and document is not None and "error" not in document and "result" in document:
         return document["result"]
     if 200 <= status < 300 and document is None and not response.is_whole:
@@ -113,7 +103,7 @@ def read_token(response: Response, now: datetime) -> dict[str, Any]:
 
 def _error(response: Response, document: dict[str, Any], now: datetime) -> TargetError:
     code, text = as_text(document.get("error")), as_text(document.get("error_description"))
-    words = " ".join(part for part in (code, text) if part)[:_WORDS_MAX] or error_text.words(response.body)
+    words = " ".join(filter(None, (code, text)))[: error_text.WORDS_MAX] or error_text.words(response.body)
     rule = _rule(code, text, response)
     return TargetError(outcome(response, rule, words, now, free_in=_reset(document, now)), rule.code)
 
@@ -122,7 +112,7 @@ def _rule(code: str, text: str, response: Response) -> Rule:
     if code.lower() in _BY_CODE:
         return _BY_CODE[code.lower()]
     for pattern, rule in _BY_TEXT:
-        if pattern.search(text):
+        if re.search(pattern, text, re.IGNORECASE):
             return rule
     return rule_of_status(response, _BY_STATUS, Rule("failed", Message("that is no answer of Bitrix24's REST")))
 

@@ -35,13 +35,13 @@ class Rest(CrmRest):
     """Asks one portal."""
 
     token_lasts_s = 3600  # never by a clock: an application that refreshes without need may be blocked
+    _settings: Bitrix24Target
+    _read_token = staticmethod(responses.read_token)
 
     def __init__(
         self, settings: Bitrix24Target, clock: Clock, token_store: TokenStore, client: Callable[[], Client]
     ) -> None:
         super().__init__(settings, clock, token_store, client)
-        self._settings = settings
-        self._base = settings.address.rstrip("/") + "/"
         self._blocked_until: dict[str, datetime] = {}
 
     @property
@@ -70,14 +70,14 @@ class Rest(CrmRest):
         fields = dict(params) if token is None else {**params, "auth": token}
         body = json.dumps(fields, ensure_ascii=False).encode()
         secrets = () if token is None else (token,)
-        response = self._post(f"{method}.json", body, delivery, secrets)
+        response = self._post(method, body, delivery, secrets)
         if response.status in _MOVED and self._follow(response, method):
-            response = self._post(f"{method}.json", body, delivery, secrets)
+            response = self._post(method, body, delivery, secrets)
         return responses.read(response, self._clock())
 
-    def _post(self, path: str, body: bytes, delivery: str, secrets: tuple[str, ...]) -> Response:
+    def _post(self, method: str, body: bytes, delivery: str, secrets: tuple[str, ...]) -> Response:
         headers = {**JSON_HEADERS, "X-Relay-Delivery": delivery}
-        return self._client().request("POST", self._base + path, headers, body, secrets=secrets)
+        return self._client().request("POST", f"{self._base}/{method}.json", headers, body, secrets=secrets)
 
     def _follow(self, response: Response, method: str) -> bool:
         """Take over a renamed portal's new address: only within the cloud, because the secret goes there."""
@@ -87,7 +87,7 @@ class Rest(CrmRest):
         path = re.sub(rf"{re.escape(method)}(\.json)?/?$", "", parts.path, flags=re.IGNORECASE)
         if not trusted or path.strip("/") != urlsplit(self._base).path.strip("/"):
             return False
-        self._base = f"{parts.scheme}://{parts.netloc}{path}"
+        self._base = f"{parts.scheme}://{parts.netloc}{path}".rstrip("/")
         reason = Message("the portal has been renamed; put the new address into the configuration")
         log.error("target.renamed", target=self._settings.name, address=parts.netloc, reason=reason)
         return True
@@ -102,6 +102,3 @@ class Rest(CrmRest):
         }
         url = f"{self._settings.oauth_url.rstrip('/')}/oauth/token/?{urlencode(query)}"
         return "GET", url, {"Accept": "application/json"}, None
-
-    def _read_token(self, response: Response) -> dict[str, Any]:
-        return responses.read_token(response, self._clock())

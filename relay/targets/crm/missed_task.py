@@ -31,7 +31,7 @@ class Task(Struct, frozen=True):
     title: str
     text: str
     mark: str  #: the part of the text that no other call's task has
-    due_at: datetime
+    deadline: datetime
 
 
 def task_to_add(
@@ -58,5 +58,5 @@ def task_for(history: CallHistory, event: Event, within: timedelta, now: datetim
         title=f"Перезвонить {history.client}",
         text=f"Пропущенный звонок {began_at.astimezone(ZoneInfo(event.zone)):%d.%m.%Y в %H:%M}{line} ({mark})",
         mark=mark,
-        due_at=max(began_at + within, now),
+        deadline=max(began_at + within, now),
     )

@@ -6,14 +6,14 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import Any, Generic, Literal, TypeVar
+from typing import Any, ClassVar, Literal
 
 from msgspec import Struct
 from msgspec.structs import replace
 
 from relay.calls.history import CallHistory, digits_of_client
 from relay.calls.missed_calls import MissedCall, missed_calls
-from relay.calls.summary import summarise
+from relay.calls.summary import CallSummary
 from relay.config import CrmTarget
 from relay.i18n import Message, join
 from relay.models import ClaimedDelivery, Outcome, ToldCall
@@ -27,22 +27,18 @@ _OLDEST_CALL, _LONGEST_TALK = timedelta(days=31), timedelta(hours=2)  # that may
 _STEPS_MAX = 16  # more than any call takes; the end of a workflow that would go in circles
 
 
-class StashRecording(Struct, frozen=True):
-    """Keep the link of a recording that came before the end of the call."""
+class Step(Struct, frozen=True):
+    """Names the one thing to do now: the workflow's method for it, and what that is given."""
 
-    link: str
+    name: str
+    args: tuple[Any, ...] = ()
 
 
 class Done(Struct, frozen=True):
-    """Stop: nothing is left to do."""
+    """Stop: nothing is left to do, or the target would never take the call."""
 
     note: str = ""
-
-
-class Reject(Struct, frozen=True):
-    """Refuse the call: the target would never take it."""
-
-    reason: str
+    is_refused: bool = False
 
 
 class CallState(Struct, frozen=True, kw_only=True):
@@ -56,13 +52,14 @@ class CallState(Struct, frozen=True, kw_only=True):
     has_acted: bool = False  #: in this attempt
 
 
-Step = TypeVar("Step")
+class CallWorkflow(ABC):
+    """Delivers one notification in the steps that a plan names, and in those for the tasks about missed calls.
 
-
-class CallWorkflow(ABC, Generic[Step]):
-    """Delivers one notification in the steps that a plan names, and in those for the tasks about missed calls."""
+    A step is a method of that name, which does it and remembers what was done. Raises TargetError.
+    """
 
     _settings: CrmTarget
+    _remote_ids: ClassVar[tuple[str, ...]]  #: under which name what the target called the call is remembered
 
     def __init__(self, adapter: Adapter, claimed: ClaimedDelivery, context: CallContext) -> None:
         self._delivery_id, self._event, self._context = claimed.delivery.id, claimed.event, context
@@ -77,12 +74,8 @@ class CallWorkflow(ABC, Generic[Step]):
         self._task_note = ""
 
     @abstractmethod
-    def _next_step(self) -> Step | StashRecording | Done | Reject:
+    def _next_step(self) -> Step | Done:
         """Return the one thing to do now. Raises TargetError."""
-
-    @abstractmethod
-    def _perform(self, step: Step) -> None:
-        """Do it, and remember what was done. Raises TargetError."""
 
     @property
     @abstractmethod
@@ -101,31 +94,38 @@ class CallWorkflow(ABC, Generic[Step]):
     def _close_task(self, task_id: str) -> None:
         """Close it. Raises TargetError."""
 
-    @abstractmethod
-    def _delivered(self, note: str) -> Outcome:
-        """Return what the delivery has come to when nothing is left."""
-
     def run(self) -> Outcome:
         try:
             for _ in range(_STEPS_MAX):
                 step = self._task_to_add() or self._next_step()
                 if isinstance(step, Done):
-                    self._close_tasks()
-                    return self._delivered(join(step.note, self._task_note))
-                if isinstance(step, Reject):
-                    return Outcome(name="refused", reason=step.reason, health_hint=self._health_hint)
-                if isinstance(step, StashRecording):
-                    self._remember(record_waits=step.link)
-                elif isinstance(step, AddTask | FindTask):
+                    return self._end(step)
+                if isinstance(step, AddTask | FindTask):
                     self._perform_task(step)
                 else:
-                    self._perform(step)
+                    getattr(self, f"_{step.name}")(*step.args)
                 self._change(has_acted=True)
         except TargetError as exc:
             if exc.outcome.health_hint == "well" and not self._has_requested:  # a recording that UIS does not give, say
                 return replace(exc.outcome, health_hint="not_asked")
             return exc.outcome
         return Outcome(name="failed", reason=Message("the target answers this call in circles"), health_hint="well")
+
+    def _end(self, step: Done) -> Outcome:
+        if step.is_refused:
+            return Outcome(name="refused", reason=step.note, health_hint=self._health_hint)
+        self._close_tasks()
+        remote = next((str(self._done[name]) for name in self._remote_ids if self._done.get(name)), None)
+        note = join(step.note, self._task_note, self._conclude())
+        return Outcome(name="delivered", remote_id=remote, reason=note, health_hint=self._health_hint)
+
+    def _conclude(self) -> str:
+        """Do what belongs to the end of a delivery; return what else there is to say of it."""
+        return ""
+
+    def _stash(self, link: str) -> None:
+        """Keep the link of a recording that came before the end of the call."""
+        self._remember(record_waits=link)
 
     # --- tasks for missed calls
 
@@ -135,7 +135,7 @@ class CallWorkflow(ABC, Generic[Step]):
         is_asked = bool(self._settings.missed_task) and history.phase == "over" and self._is_posted
         if not is_asked or client is None or self._done.get("task") is not None or self._task_note:
             return None
-        if not summarise(history.calls).is_missed:
+        if not CallSummary(history.calls).is_missed:
             return None
         call = next((call for call in self._missed_calls(client) if call.session == self._session), None)
         step = task_to_add(self._done, call, has_looked=self._has_looked_for_task)
@@ -234,7 +234,7 @@ def after_the_call(history: CallHistory) -> Done:
     return Done(Message("the notification of the end is still to come"))
 
 
-def stashed(state: CallState, link: str) -> StashRecording | Done:
+def stashed(state: CallState, link: str) -> Step | Done:
     """Keep the link of a recording for the end of the call."""
     is_kept = state.done.get("record_waits") == link
-    return Done(Message("the recording waits for the end of the call")) if is_kept else StashRecording(link)
+    return Done(Message("the recording waits for the end of the call")) if is_kept else Step("stash", (link,))

@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import json
 import re
-from base64 import b64encode
 from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
@@ -20,18 +19,11 @@ from relay.config import OneCTarget
 from relay.i18n import WITH_REASON, Message, join
 from relay.models import CallEvent, ClaimedDelivery, Kind, Outcome
 from relay.targets.base import Adapter, CallContext, TokenStore, event_body
+from relay.targets.error_text import basic
 from relay.targets.http_client import NoAnswer, Response
 from relay.targets.onec import responses
 
-_ENDPOINT_OF_KIND: dict[Kind, str] = {
-    "incoming": "in",
-    "answered": "in",
-    "lost": "in",
-    "outgoing": "out",
-    "finished": "rec",
-    "recorded": "rec",
-    "other": "in",
-}
+_ENDPOINT_OF_KIND: dict[Kind, str] = {"outgoing": "out", "finished": "rec", "recorded": "rec"}  # the others': in
 _NOTHING_KNOWN = Message(
     "nothing else is known of this call: 1C would write an outgoing call without a number; "
     "send the call's other notifications through the relay too"
@@ -55,8 +47,7 @@ class OneC(Adapter):
         self._headers: dict[str, str] = {}
         if settings.username is not None:
             # sent at once, and in UTF-8: 1C's users have Cyrillic names, which `requests` would send in latin-1
-            user = f"{settings.username}:{settings.password or ''}".encode()
-            self._headers["Authorization"] = "Basic " + b64encode(user).decode("ascii")
+            self._headers["Authorization"] = f"Basic {basic(settings.username, settings.password or '')}"
 
     def _deliver(self, claimed: ClaimedDelivery, call: CallEvent, context: CallContext) -> Outcome:
         event = claimed.event
@@ -73,7 +64,7 @@ class OneC(Adapter):
             "X-Relay-Delivery": claimed.delivery.id,
             "X-Relay-Age": str(int(age.total_seconds())),
         }
-        endpoint = event.endpoint if event.endpoint != "any" else _ENDPOINT_OF_KIND[call.kind]
+        endpoint = event.endpoint if event.endpoint != "any" else _ENDPOINT_OF_KIND.get(call.kind, "in")
         outcome = self._outcome(self._post(f"{self._url}/{endpoint}", headers, content))
         return _naming_unfit(_naming_unshown(outcome, call), content)
 
@@ -141,8 +132,7 @@ def _naming_unfit(outcome: Outcome, content: bytes) -> Outcome:
         return outcome
     listed = ", ".join(name[:_NAME_MAX] for name in names[:_NAMES_MAX])
     remedy = Message(
-        "1C cannot take fields of these names: %(names)s; rename them in the template in the UIS cabinet",
-        names=listed,
+        "1C cannot take fields of these names: %(names)s; rename them in the template in the UIS cabinet", names=listed
     )
     return replace(outcome, reason=Message(WITH_REASON, text=outcome.reason, reason=remedy))
 

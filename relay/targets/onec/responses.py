@@ -35,7 +35,6 @@ _NO_LICENCE = re.compile(
 )
 _PLATFORM_PAGE = re.compile(r"(<!DOCTYPE|<html|<\?xml|1C:Enterprise 8 application error|<exception)", re.IGNORECASE)
 
-
 _BY_STATUS: dict[int, Rule] = {
     400: Rule("refused"),
     401: Rule("misconfigured", Message("mend username and password of the target")),  # or the user may not log in
@@ -52,9 +51,8 @@ _BY_STATUS: dict[int, Rule] = {
     405: Rule("misconfigured", Message("the url does not lead to the HTTP service's templates")),
     406: Rule("later", Message("1C has no free session now")),  # none was within the pool's time
     408: Rule("later"),
-    409: Rule(
-        "later", Message("restart the web server in front of 1C")
-    ),  # its module and the server differ after an update
+    # the module of the web server and the server differ after an update
+    409: Rule("later", Message("restart the web server in front of 1C")),
     429: Rule("later"),
     500: Rule("failed", Message("an error in 1C's handler: its programmer can mend it")),
 }

@@ -45,6 +45,7 @@ def register(app: Flask, relay: Relay) -> None:
     pages.before_request(lambda: jinja.choose_language(relay.settings.timezone))
     pages.before_request(login.require_login)
     pages.before_request(_refuse_zeros)
+    pages.context_processor(lambda: {"zone": relay.settings.timezone, "sources": list(relay.settings.sources)})
     pages.after_request(_protect)
     pages.after_request(give_number)
     pages.register_error_handler(HTTPException, _explain)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
@@ -44,30 +44,31 @@ def target_names() -> list[str]:
 def selection(states: tuple[str, ...]) -> Selection:
     """Read the filters of a query or form; `states` are those that may be asked for. Raises BadRequest."""
     values = filters(FILTERS)
-    kind, state = values.get("kind"), values.get("state")
-    if kind is not None and kind not in KINDS:
-        raise BadRequest(gettext("There is no such choice."))
-    if state is not None and state not in states:
-        raise BadRequest(gettext("There is no such choice."))
+    state = chosen(values.get("state"), states)
     return Selection(
         ids=tuple(request.values.getlist("id")),
-        target=values.get("target"),
-        source=values.get("source"),
-        kind=kind,
-        session=values.get("session"),
-        phone=values.get("phone"),
+        kind=chosen(values.get("kind"), KINDS),
+        **{name: values.get(name) for name in ("target", "source", "session", "phone")},
         since=moment_of(values.get("since")),
         until=moment_of(values.get("until")),
         states=(state,) if state else (),
     )
 
 
-def before() -> int | None:
-    """Return the key that the page of a list begins before."""
-    text = request.args.get("before", "")
-    if text and not (text.isascii() and text.isdigit() and len(text) < 19):
+def chosen(value: str | None, choices: Collection[str]) -> str | None:
+    """Return what was chosen, if anything was. Raises BadRequest for what is no choice."""
+    if value is not None and value not in choices:
         raise BadRequest(gettext("There is no such choice."))
-    return int(text) if text else None
+    return value
+
+
+def before(numbers: int) -> tuple[int, ...]:
+    """Return the key that the page of a list begins before, of so many numbers; empty for the first page."""
+    parts = request.args["before"].split("-") if request.args.get("before") else []
+    is_key = len(parts) == numbers and all(part.isascii() and part.isdigit() and len(part) < 19 for part in parts)
+    if parts and not is_key:
+        raise BadRequest(gettext("There is no such choice."))
+    return tuple(map(int, parts))
 
 
 def moment_of(text: str | None) -> datetime | None:

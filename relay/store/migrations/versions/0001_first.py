@@ -3,16 +3,16 @@
 import sqlalchemy as sa
 from alembic import op
 
+from relay.store.migrations.portable import SEQ, where
+
 revision = "0001"
 down_revision = None
-
-_SEQ = sa.BigInteger().with_variant(sa.Integer, "sqlite")  # only INTEGER is SQLite's own row number
 
 
 def upgrade() -> None:
     op.create_table(
         "events",
-        sa.Column("seq", _SEQ, primary_key=True, autoincrement=False),
+        sa.Column("seq", SEQ, primary_key=True, autoincrement=False),
         sa.Column("id", sa.Text, nullable=False, unique=True),
         sa.Column("source", sa.Text, nullable=False),
         sa.Column("endpoint", sa.Text, nullable=False),
@@ -34,13 +34,7 @@ def upgrade() -> None:
     )
     op.create_index("events_call", "events", ["source", "session"])
     op.create_index("events_digest", "events", ["digest"])
-    op.create_index(
-        "events_quarantined",
-        "events",
-        ["seq"],
-        sqlite_where=sa.text("state = 'quarantined'"),
-        postgresql_where=sa.text("state = 'quarantined'"),
-    )
+    op.create_index("events_quarantined", "events", ["seq"], **where("state = 'quarantined'"))
     op.create_index("events_received", "events", ["received_at"])
     op.create_table(
         "heartbeats",
@@ -65,9 +59,9 @@ def upgrade() -> None:
     )
     op.create_table(
         "deliveries",
-        sa.Column("seq", _SEQ, primary_key=True, autoincrement=True),
+        sa.Column("seq", SEQ, primary_key=True, autoincrement=True),
         sa.Column("id", sa.Text, nullable=False, unique=True),
-        sa.Column("event_seq", _SEQ, sa.ForeignKey("events.seq"), nullable=False),
+        sa.Column("event_seq", SEQ, sa.ForeignKey("events.seq"), nullable=False),
         sa.Column("event", sa.Text, nullable=False),
         sa.Column("target", sa.Text, nullable=False),
         sa.Column("kind", sa.Text, nullable=False),
@@ -92,35 +86,18 @@ def upgrade() -> None:
         "deliveries_call",
         "deliveries",
         ["target", "source", "session", "event_seq"],
-        sqlite_where=sa.text("state IN ('due', 'sending')"),
-        postgresql_where=sa.text("state IN ('due', 'sending')"),
+        **where("state IN ('due', 'sending')"),
     )
+    op.create_index("deliveries_dead", "deliveries", ["target", "seq"], **where("state IN ('dead', 'held')"))
+    op.create_index("deliveries_delivered", "deliveries", ["target", "delivered_at"], **where("state = 'delivered'"))
     op.create_index(
-        "deliveries_dead",
-        "deliveries",
-        ["target", "seq"],
-        sqlite_where=sa.text("state IN ('dead', 'held')"),
-        postgresql_where=sa.text("state IN ('dead', 'held')"),
-    )
-    op.create_index(
-        "deliveries_delivered",
-        "deliveries",
-        ["target", "delivered_at"],
-        sqlite_where=sa.text("state = 'delivered'"),
-        postgresql_where=sa.text("state = 'delivered'"),
-    )
-    op.create_index(
-        "deliveries_due",
-        "deliveries",
-        ["target", "due_at", "event_seq"],
-        sqlite_where=sa.text("state = 'due' AND turn"),
-        postgresql_where=sa.text("state = 'due' AND turn"),
+        "deliveries_due", "deliveries", ["target", "due_at", "event_seq"], **where("state = 'due' AND turn")
     )
     op.create_index("deliveries_event", "deliveries", ["event_seq"])
     op.create_table(
         "attempts",
-        sa.Column("seq", _SEQ, primary_key=True, autoincrement=True),
-        sa.Column("delivery_seq", _SEQ, sa.ForeignKey("deliveries.seq"), nullable=False),
+        sa.Column("seq", SEQ, primary_key=True, autoincrement=True),
+        sa.Column("delivery_seq", SEQ, sa.ForeignKey("deliveries.seq"), nullable=False),
         sa.Column("number", sa.Integer, nullable=False),
         sa.Column("at", sa.BigInteger, nullable=False),
         sa.Column("took_ms", sa.Integer, nullable=False),

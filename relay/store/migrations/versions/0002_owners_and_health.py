@@ -3,10 +3,10 @@
 import sqlalchemy as sa
 from alembic import op
 
+from relay.store.migrations.portable import SEQ
+
 revision = "0002"
 down_revision = "0001"
-
-_SEQ = sa.BigInteger().with_variant(sa.Integer, "sqlite")
 
 
 def upgrade() -> None:
@@ -24,7 +24,7 @@ def upgrade() -> None:
         op.add_column("targets", column)
     op.create_table(
         "standstills",
-        sa.Column("seq", _SEQ, primary_key=True, autoincrement=True),
+        sa.Column("seq", SEQ, primary_key=True, autoincrement=True),
         sa.Column("target", sa.Text, nullable=False),
         sa.Column("began_at", sa.BigInteger, nullable=False),
         sa.Column("ended_at", sa.BigInteger),

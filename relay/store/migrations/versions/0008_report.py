@@ -3,19 +3,15 @@
 import sqlalchemy as sa
 from alembic import op
 
+from relay.store.migrations.portable import where
+
 revision = "0008"
 down_revision = "0007"
 
 
 def upgrade() -> None:
     op.add_column("events", sa.Column("origin", sa.Text))
-    op.create_index(
-        "events_reported",
-        "events",
-        ["source", "received_at"],
-        sqlite_where=sa.text("origin = 'report'"),
-        postgresql_where=sa.text("origin = 'report'"),
-    )
+    op.create_index("events_reported", "events", ["source", "received_at"], **where("origin = 'report'"))
     op.create_table(
         "reports",
         sa.Column("source", sa.Text, primary_key=True),

@@ -3,6 +3,8 @@
 import sqlalchemy as sa
 from alembic import op
 
+from relay.store.migrations.portable import SEQ
+
 revision = "0013"
 down_revision = "0012"
 
@@ -10,7 +12,7 @@ down_revision = "0012"
 def upgrade() -> None:
     op.create_table(
         "clicks",
-        sa.Column("seq", sa.BigInteger().with_variant(sa.Integer, "sqlite"), primary_key=True, autoincrement=True),
+        sa.Column("seq", SEQ, primary_key=True, autoincrement=True),
         sa.Column("source", sa.Text, nullable=False),
         sa.Column("external_id", sa.Text, nullable=False),
         sa.Column("at", sa.BigInteger, nullable=False),

@@ -3,6 +3,8 @@
 import sqlalchemy as sa
 from alembic import op
 
+from relay.store.migrations.portable import where
+
 revision = "0014"
 down_revision = "0013"
 
@@ -18,5 +20,4 @@ def upgrade() -> None:
         """
     )
     op.drop_table("exchanges")
-    failed = sa.text("outcome <> 'delivered'")
-    op.create_index("attempts_failed", "attempts", ["at"], sqlite_where=failed, postgresql_where=failed)
+    op.create_index("attempts_failed", "attempts", ["at"], **where("outcome <> 'delivered'"))

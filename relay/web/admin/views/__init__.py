@@ -7,12 +7,12 @@ from urllib.parse import quote, unquote
 from flask import Blueprint, Flask
 from werkzeug.routing import BaseConverter
 
-from relay.web.admin.views import dead_letters, missed_list, one_event, overview, phone_calls, settings
+from relay.web.admin.views import dead_letters, one_event, overview, phone_calls, settings
 
 
 def register(app: Flask, pages: Blueprint) -> None:
     app.url_map.converters["session"] = SessionInPath
-    for subject in (overview, dead_letters, phone_calls, missed_list, one_event, settings):
+    for subject in (overview, dead_letters, phone_calls, one_event, settings):
         subject.register(pages)
 
 

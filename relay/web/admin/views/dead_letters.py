@@ -16,7 +16,7 @@ from relay.operations import actions, reason_groups
 from relay.operations.filters import DISCARDABLE, REPLAYABLE, Chosen, choose
 from relay.operations.reason_groups import ReasonGroup
 from relay.store import Selection
-from relay.web.admin.context import FILTERS, PAGE, before, filters, relay, selection, target_names, zone
+from relay.web.admin.context import FILTERS, PAGE, before, filters, relay, selection, target_names
 
 _STATES = (*DEAD_LETTERS, "quarantined")
 _FILTERS = (*FILTERS, "reason")  #: the last is the pattern of a group, and chosen by its link
@@ -31,7 +31,7 @@ def register(pages: Blueprint) -> None:
 
 def dead() -> ResponseReturnValue:
     selected, reason = selection(_STATES), request.args.get("reason")
-    page = reason_groups.page(relay(), selected, reason, before(), PAGE)
+    page = reason_groups.page(relay(), selected, reason, next(iter(before(1)), None), PAGE)
     groups = reason_groups.group(relay().store.dead_letters.reasons(selected))
     if reason is not None:
         groups = [group for group in groups if group.pattern == reason]
@@ -42,12 +42,10 @@ def dead() -> ResponseReturnValue:
         count=sum(group.count for group in groups),
         letters=[_letter(letter, page.accepted_at) for letter in page.letters],
         next_before=page.next_before,
-        zone=zone(),
         filters=filters(_FILTERS),
         kinds=KINDS,
         states=_STATES,
         targets=target_names(),
-        sources=list(relay().settings.sources),
         done=request.args.get("done"),
     )
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from zoneinfo import ZoneInfo
 
 from flask import Blueprint, redirect, render_template, request, url_for
@@ -12,12 +11,11 @@ from werkzeug.exceptions import BadRequest
 
 from relay.errors import Conflict
 from relay.i18n import gettext
-from relay.ingest.service import parse
+from relay.intake.service import parse
 from relay.models import Event, Exchange
 from relay.observability.logging import hide_links
 from relay.operations import serializers
 from relay.operations.call_fields import call_fields
-from relay.operations.curl import curl_command
 from relay.operations.explanations import Explanation, explain
 from relay.operations.next_attempt import next_attempt
 from relay.web.admin.context import relay
@@ -41,7 +39,12 @@ def event(event_id: str) -> ResponseReturnValue:
         delivery.seq: tuple(one for attempt in attempts for one in attempt.exchanges or ())
         for delivery, attempts in deliveries
     }
-    texts = [text for exchanges in kept.values() for one in exchanges for text in _texts(one)]
+    texts = [  # that may hold the link of a recording: not its address, which is the target's
+        text
+        for exchanges in kept.values()
+        for one in exchanges
+        for text in (one.body, one.answer, *one.answer_headers.values())
+    ]
     if not shows_links:
         kept = {seq: tuple(map(_without_links, exchanges)) for seq, exchanges in kept.items()}
     return render_template(
@@ -51,7 +54,12 @@ def event(event_id: str) -> ResponseReturnValue:
         waits={delivery.id: next_attempt(relay(), delivery, of_call) for delivery, _ in deliveries},
         exchanges={
             seq: [
-                (serializers.request_text(one), serializers.answer_text(one), one.took_ms, curl_command(one))
+                (
+                    serializers.request_text(one),
+                    serializers.answer_text(one),
+                    one.took_ms,
+                    serializers.curl_command(one),
+                )
                 for one in exchanges
             ]
             for seq, exchanges in kept.items()
@@ -66,11 +74,6 @@ def event(event_id: str) -> ResponseReturnValue:
         ),
         shows_links=shows_links,
     )
-
-
-def _texts(exchange: Exchange) -> Iterator[str]:
-    """Yield what may hold the link of a recording: not its address, which is the target's."""
-    yield from (exchange.body, exchange.answer, *exchange.answer_headers.values())
 
 
 def _without_links(exchange: Exchange) -> Exchange:

@@ -7,13 +7,14 @@ from typing import Any
 
 from flask import Blueprint, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
+from msgspec import structs
 
 from relay.operations import stats
 from relay.operations.filters import refuse_unknown
 from relay.operations.troubles import troubles
-from relay.store import Hours
+from relay.store import Hours, TargetFigures
 from relay.uis import cabinet
-from relay.web.admin.context import relay, target_names, zone
+from relay.web.admin.context import relay, target_names
 
 _DAY = timedelta(hours=24)
 _HEIGHT, _BAR, _SLOT = 28, 4, 5  # of the small charts, in their own units
@@ -32,12 +33,12 @@ def overview() -> ResponseReturnValue:
     return render_template(
         "admin/overview.html",
         troubles=troubles(relay(), targets),
-        targets=[_target(record, hours, now) for record in targets],
-        sources=[_source(record, hours) for record in sources],
+        targets=[_target(target, hours, now) for target in targets],
+        sources=[(source, _chart({"taken": hours.taken[source.source]})) for source in sources],
         brought=relay().store.reports.brought_since(now - _DAY),
-        first_addresses=_first_addresses() if all(source["last_taken_at"] is None for source in sources) else [],
+        first_addresses=_first_addresses() if all(source.last_taken_at is None for source in sources) else [],
         hours=_table(hours),
-        zone=zone(),
+        now=now,
     )
 
 
@@ -64,23 +65,16 @@ def resume(name: str) -> ResponseReturnValue:
     return redirect(url_for("admin.overview"))
 
 
-def _target(record: dict[str, Any], hours: Hours, now: datetime) -> dict[str, Any]:
-    name = record["target"]
-    oldest = record["oldest_due_at"] and datetime.fromisoformat(record["oldest_due_at"])
-    is_unwell = record["state"] in ("down", "misconfigured")
+def _target(figures: TargetFigures, hours: Hours, now: datetime) -> dict[str, Any]:
+    name, store, target = figures.name, relay().store, relay().settings.targets.get(figures.name)
+    is_unwell = figures.state in ("down", "misconfigured")
     return {
-        **record,
-        "oldest": None if oldest is None else now - oldest,
-        "since": relay().store.targets.health(name).since if is_unwell else None,
-        "delay": stats.delay(relay().store.activity.delays(name, now - _DAY)),
+        **structs.asdict(figures),
+        "kind": target and target.kind,
+        "since": store.targets.health(name).since if is_unwell else None,
+        "delay": stats.delay(store.activity.delays(name, now - _DAY)),
         "chart": _chart({"delivered": hours.delivered[name], "dead": hours.dead[name]}),
     }
-
-
-def _source(record: dict[str, Any], hours: Hours) -> dict[str, Any]:
-    last = record["last_taken_at"] and datetime.fromisoformat(record["last_taken_at"])
-    refused = sum(record["refused_24h"].values())
-    return {**record, "last": last, "refused": refused, "chart": _chart({"taken": hours.taken[record["source"]]})}
 
 
 def _chart(series: dict[str, list[int]]) -> dict[str, Any]:
@@ -96,13 +90,7 @@ def _chart(series: dict[str, list[int]]) -> dict[str, Any]:
                 ground[place] = max(0.0, ground[place] - size)
                 bars.append({"name": name, "x": place * _SLOT, "y": f"{ground[place]:.1f}", "height": f"{size:.1f}"})
     totals = {name: sum(counts) for name, counts in series.items()}
-    return {
-        "width": len(sums) * _SLOT,
-        "height": _HEIGHT,
-        "bar": _BAR,
-        "bars": bars,
-        "totals": totals,
-    }
+    return {"width": len(sums) * _SLOT, "height": _HEIGHT, "bar": _BAR, "bars": bars, "totals": totals}
 
 
 def _table(hours: Hours) -> list[dict[str, Any]]:

@@ -1,26 +1,29 @@
-"""Calls: found by phone, session, employee or time; one as a time line of notifications and what became of each."""
+"""Calls: found by phone, session, employee or time; one as a time line; those that were missed."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import date, timedelta
+from datetime import timedelta
 from typing import Any
 from urllib.parse import urlencode
 
-from flask import Blueprint, redirect, render_template, request, url_for
+from flask import Blueprint, Response, redirect, render_template, url_for
 from flask.typing import ResponseReturnValue
-from werkzeug.exceptions import BadRequest
 
-from relay.calls.summary import CallSummary, summarise
+from relay.calls.missed_calls import MissedCall
+from relay.calls.summary import CallSummary
 from relay.errors import NotFound
 from relay.i18n import gettext
 from relay.models import Delivery, DeliveryState, Event
+from relay.operations import missed_records
 from relay.operations.next_attempt import next_attempt
-from relay.store import Call, CallSearch, Place
-from relay.web.admin.context import PAGE, filters, moment_of, relay, zone
+from relay.store import CallSearch, Place, StoredCall
+from relay.web.admin.context import PAGE, before, chosen, filters, moment_of, relay, zone
 
 _FILTERS = ("q", "source", "since", "until", "show")
 _TEXT_MAX = 100
+_DAYS = ("1", "7", "31")  # of which missed calls are shown
+_MISSED_MAX = 500
 _SESSION_MIN = 6  # digits of UIS's; what is shorter may be meant as a part of a number
 _WORST_FIRST: tuple[DeliveryState, ...] = ("dead", "held", "sending", "due", "expired", "discarded", "delivered")
 _ENDS = ("lost", "finished")
@@ -30,24 +33,24 @@ _SILENT_FOR = timedelta(hours=2)  # a call whose end has not come by then: nobod
 def register(pages: Blueprint) -> None:
     pages.add_url_rule("/calls", "calls", calls)
     pages.add_url_rule("/calls/<source>/<session:session>", "call", call)
+    pages.add_url_rule("/missed", "missed", missed)
+    pages.add_url_rule("/missed.csv", "missed_csv", missed_csv)
 
 
 def calls() -> ResponseReturnValue:
     asked = filters(_FILTERS)
     if (known := _known(asked.get("q", ""))) is not None:
         return redirect(url_for("admin.call", source=known, session=asked["q"]))
-    page = relay().store.pages.calls(
-        _search(asked), _is_missed if asked.get("show") == "missed" else _any, _before(), PAGE
-    )
+    begins = Place(*key) if (key := before(2)) else None
+    keeps = _is_missed if asked.get("show") == "missed" else bool  # there is no call without events
+    page = relay().store.pages.calls(_search(asked), keeps, begins, PAGE)
     place = page.next_before
     return render_template(
         "admin/calls.html",
         calls=[_row(call) for call in page.calls],
         next_before=place and f"{place.began_us}-{place.seq}",
         searched_to=page.searched_to,
-        zone=zone(),
         filters=asked,
-        sources=list(relay().settings.sources),
         days=_days(asked),
     )
 
@@ -75,15 +78,37 @@ def call(source: str, session: str) -> ResponseReturnValue:
         lines=[(event, {delivery.target: (delivery, tries) for delivery, tries in parts}) for event, parts in rows],
         targets=list(dict.fromkeys(delivery.target for _, parts in rows for delivery, _ in parts)),
         waits=waits,
-        zone=zone(),
     )
+
+
+def missed() -> ResponseReturnValue:
+    asked, now = filters(("source", "days", "show")), relay().clock()
+    calls = _missed_calls(asked)[::-1]
+    return render_template(
+        "admin/missed.html",
+        calls=[(call, missed_records.became(call, now)) for call in calls[:_MISSED_MAX]],
+        more=max(0, len(calls) - _MISSED_MAX),
+        filters=asked,
+        days=_DAYS,
+    )
+
+
+def missed_csv() -> ResponseReturnValue:
+    text = missed_records.as_csv(_missed_calls(filters(("source", "days", "show"))), zone(), relay().clock())
+    headers = {"Content-Disposition": "attachment; filename=missed.csv"}
+    return Response(text, content_type="text/csv; charset=utf-8", headers=headers)
+
+
+def _missed_calls(asked: dict[str, str]) -> list[MissedCall]:
+    """Raises BadRequest."""
+    days, show = chosen(asked.get("days"), _DAYS) or "7", chosen(asked.get("show"), ("waiting",))
+    since = relay().clock() - timedelta(days=int(days))
+    return missed_records.missed(relay(), since, asked.get("source"), only_waiting=show is not None)
 
 
 def _search(asked: dict[str, str]) -> CallSearch:
     """Raises BadRequest."""
-    show = asked.get("show")
-    if show not in (None, "missed", "undelivered"):
-        raise BadRequest(gettext("There is no such choice."))
+    show = chosen(asked.get("show"), ("missed", "undelivered"))
     return CallSearch(
         text=asked.get("q", "")[:_TEXT_MAX],
         source=asked.get("source"),
@@ -94,29 +119,13 @@ def _search(asked: dict[str, str]) -> CallSearch:
     )
 
 
-def _before() -> Place | None:
-    """Return the place in the list that the page begins before. Raises BadRequest."""
-    text = request.args.get("before", "")
-    began, _, seq = text.partition("-")
-    if text and not all(part.isascii() and part.isdigit() and len(part) < 19 for part in (began, seq)):
-        raise BadRequest(gettext("There is no such choice."))
-    return Place(int(began), int(seq)) if text else None
-
-
 def _days(asked: dict[str, str]) -> list[tuple[str, str]]:
     """Return the names and addresses of the days that people ask about, with the other filters as they are."""
     today = relay().clock().astimezone(zone()).date()
     others = {name: value for name, value in asked.items() if name not in ("since", "until")}
     days = ((gettext("Today"), today), (gettext("Yesterday"), today - timedelta(days=1)))
-    return [(name, f"{url_for('admin.calls')}?{urlencode({**others, **_whole(day)})}") for name, day in days]
-
-
-def _whole(day: date) -> dict[str, str]:
-    return {"since": f"{day}T00:00", "until": f"{day + timedelta(days=1)}T00:00"}
-
-
-def _any(_: list[Event]) -> bool:
-    return True
+    spans = [(name, {"since": f"{day}T00:00", "until": f"{day + timedelta(days=1)}T00:00"}) for name, day in days]
+    return [(name, f"{url_for('admin.calls')}?{urlencode(others | span)}") for name, span in spans]
 
 
 def _is_missed(events: list[Event]) -> bool:
@@ -124,15 +133,15 @@ def _is_missed(events: list[Event]) -> bool:
 
 
 def _summary(events: list[Event]) -> CallSummary:
-    return summarise([event.call for event in events if event.call is not None])
+    return CallSummary(tuple(event.call for event in events if event.call is not None))
 
 
-def _row(call: Call) -> dict[str, Any]:
+def _row(call: StoredCall) -> dict[str, Any]:
     first, summary = call.events[0], _summary(call.events)
     return {
         "source": first.source,
         "session": first.session,
-        "began_at": summary.began_at or first.received_at,
+        "began_at": summary.started_at or first.received_at,
         "summary": summary,
         "ending": _ending(summary, relay().clock() - call.events[-1].received_at),
         "reason": summary.result and summary.result.reason,

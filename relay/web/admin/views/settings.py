@@ -15,12 +15,12 @@ from relay import __version__, config
 from relay.config import Source
 from relay.errors import ConfigError
 from relay.i18n import gettext, said, translate
-from relay.models import Click, Outcome
+from relay.models import Outcome
 from relay.operations import configuration, readiness, simulated_call
 from relay.store.tables import VERSION
 from relay.uis import cabinet
 from relay.uis.rendering import template_text
-from relay.web.admin.context import relay, zone
+from relay.web.admin.context import relay
 
 _CLICKS = 20
 _PATIENCE = timedelta(seconds=10)  # of a person before a page
@@ -39,9 +39,7 @@ def settings() -> ResponseReturnValue:
 def ask_targets() -> ResponseReturnValue:
     """Ask each target, and for each report, as `check --online` does; no answer is waited for longer than a person."""
     own = relay()
-    targets = readiness.ask_targets(own.settings, own.store, own.clock, _PATIENCE)
-    reports = readiness.ask_reports(own.settings, own.clock, _PATIENCE)
-    return _page([*targets, *reports, *readiness.ask_calls(own.settings, own.clock, _PATIENCE)])
+    return _page(list(readiness.ask_all(own.settings, own.store, own.clock, _PATIENCE)))
 
 
 def _page(answers: list[tuple[str, Outcome]]) -> ResponseReturnValue:
@@ -55,15 +53,12 @@ def _page(answers: list[tuple[str, Outcome]]) -> ResponseReturnValue:
         remarks=[*readiness.remarks(own.settings), *readiness.database_remarks(own.store, own.clock(), os.environ)],
         problem=_problem_of_file(),
         answers=answers,
-        clicks=[(click, _is_told(click)) for click in own.store.clicks.recent(_CLICKS)],
-        zone=zone(),
+        clicks=[  # with whether the call has been notified, so that there is a page of it
+            (click, bool(click.session and own.store.pages.call(click.source, click.session).events))
+            for click in own.store.clicks.recent(_CLICKS)
+        ],
         facts=_facts(),
     )
-
-
-def _is_told(click: Click) -> bool:
-    """Has its call been notified, so that there is a page of it?"""
-    return click.session is not None and bool(relay().store.pages.call(click.source, click.session).events)
 
 
 def _problem_of_file() -> str | None:
@@ -113,9 +108,7 @@ def test_call() -> ResponseReturnValue:
         raise NotFound(gettext("There is no source %(name)s.", name=name))
     if request.method == "GET":
         real = configuration.real_targets(relay().settings, source)
-        return render_template(
-            "admin/test_call.html", source=source, sources=relay().settings.sources, real=real, mark=simulated_call.MARK
-        )
+        return render_template("admin/test_call.html", source=source, real=real, mark=simulated_call.MARK)
     try:
         session = simulated_call.place(
             relay(), source, request.form.get("phone", ""), request.form.get("extension", "")

@@ -1,4 +1,4 @@
-"""Takes a notification: parses it, recognises a repeat, stores event and deliveries in one commit.
+"""Takes a notification: parses it, recognises a duplicate, stores event and deliveries in one commit.
 
 Knows neither Flask nor how targets are reached.
 """
@@ -16,9 +16,9 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from relay import routing
-from relay.clock import Clock
+from relay.clock import Clock, new_id
 from relay.config import Settings, Source
-from relay.delivery.dispatcher import Dispatcher
+from relay.delivery.lane import Lanes
 from relay.errors import MalformedEvent, StoreError
 from relay.i18n import Message, said
 from relay.models import CallEvent, Event, Kind, slot
@@ -70,8 +70,8 @@ def parse(raw: bytes, *, is_query: bool, endpoint: str, zone: ZoneInfo, beside: 
 
 
 class Intake:
-    def __init__(self, settings: Settings, store: Store, clock: Clock, dispatcher: Dispatcher) -> None:
-        self._settings, self._store, self._clock, self._dispatcher = settings, store, clock, dispatcher
+    def __init__(self, settings: Settings, store: Store, clock: Clock, lanes: Lanes) -> None:
+        self._settings, self._store, self._clock, self._lanes = settings, store, clock, lanes
 
     def accept(self, source: Source, endpoint: str, raw: bytes, *, is_query: bool, beside: bytes = b"") -> Receipt:
         """Store one notification; return after the commit. Secrets are masked in `raw` and in the query `beside` it.
@@ -81,9 +81,10 @@ class Intake:
         """
         parsed = parse(raw, is_query=is_query, endpoint=endpoint, zone=source.timezone, beside=beside)
         routes, notes = self._routes(source, parsed)
-        new = self._new(source, endpoint, raw, parsed, notes, routes, is_query=is_query)
+        event = self._event(source, endpoint, raw, parsed, notes, is_query=is_query)
         self._tell_clicks(source, parsed.call)
-        return _receipt(self._add(replace(new, adds_to=_adds_to(source, parsed.call))), parsed, new)
+        new = NewEvent(event, source.duplicate_window, routes, _adds_to(source, parsed.call))
+        return _receipt(self._add(new), new)
 
     def accept_reported(self, source: Source, raw: bytes, note: str) -> Receipt:
         """Store what UIS's report says of a call, as the notification that never came; nothing when it is known.
@@ -96,11 +97,11 @@ class Intake:
             raise MalformedEvent(parsed.problem or "")
         self._tell_clicks(source, parsed.call)
         routes, notes = self._routes(source, parsed)
-        new = self._new(source, "rec", raw, parsed, (*notes, note), routes, is_query=False)
+        event = self._event(source, "rec", raw, parsed, (*notes, note), is_query=False)
         key = f"{source.name}\x00{parsed.call.session_id}\x00{parsed.call.kind}".encode()
         event_id = f"report-{hashlib.blake2b(key, digest_size=12).hexdigest()}"
-        new = replace(new, id=event_id, origin="report", duplicate_window=timedelta(0))
-        return _receipt(self._store.inbox.add_reported(new), parsed, new)
+        new = NewEvent(replace(event, id=event_id, origin="report"), timedelta(0), routes)
+        return _receipt(self._store.inbox.add_reported(new), new)
 
     def _tell_clicks(self, source: Source, call: CallEvent | None) -> None:
         """Say that a click's call has begun, before a lane can see the event: Bitrix24 has it registered already.
@@ -115,35 +116,29 @@ class Intake:
         except StoreError as exc:
             log.warning("click.not_recorded", source=source.name, session=call.session_id, reason=str(exc))
 
-    def _new(
-        self,
-        source: Source,
-        endpoint: str,
-        raw: bytes,
-        parsed: ParseResult,
-        notes: tuple[str, ...],
-        routes: tuple[Route, ...],
-        *,
-        is_query: bool,
-    ) -> NewEvent:
-        return NewEvent(
+    def _event(
+        self, source: Source, endpoint: str, raw: bytes, parsed: ParseResult, notes: tuple[str, ...], *, is_query: bool
+    ) -> Event:
+        call, received_at = parsed.call, self._clock()
+        return Event(
+            id=new_id(received_at),
             source=source.name,
             endpoint=endpoint,
+            kind=call.kind if call else None,
+            state="accepted" if call else "quarantined",
+            session=call.session_id if call else None,
+            received_at=received_at,
             raw=raw,
-            is_query=is_query,
+            is_query_string=is_query,
             zone=source.timezone.key,
-            digest=_digest(source.name, endpoint, raw),
-            call=parsed.call,
+            call=call,
             problem=parsed.problem,
             notes=notes,
-            received_at=self._clock(),
-            duplicate_window=source.duplicate_window,
-            routes=routes,
         )
 
     def dispatch(self, receipt: Receipt) -> None:
         """Give what was stored to the lanes of this process; another process finds it by itself."""
-        self._dispatcher.dispatch(receipt.claimed, receipt.targets, slot(receipt.source, receipt.session))
+        self._lanes.dispatch(receipt.claimed, receipt.targets, slot(receipt.source, receipt.session))
         level = log.info if receipt.problem is None else log.warning
         level(
             f"notification.{receipt.status}",
@@ -157,8 +152,8 @@ class Intake:
 
     def _add(self, new: NewEvent) -> InsertResult:
         """Where a lane has an idle thread, its delivery is claimed in the event's own commit."""
-        call_slot = slot(new.source, new.call.session_id if new.call else None)
-        epochs = self._dispatcher.reserve([route.target for route in new.routes], call_slot)
+        call_slot = slot(new.event.source, new.event.session)
+        epochs = self._lanes.reserve([route.target for route in new.routes], call_slot)
         claimed: set[str] = set()
         try:
             if epochs:
@@ -168,7 +163,7 @@ class Intake:
             claimed = {one.delivery.target for one in stored.claimed}
             return stored
         finally:
-            self._dispatcher.release(epochs.keys() - claimed, call_slot)
+            self._lanes.release(epochs.keys() - claimed, call_slot)
 
     def reprocess(self, event: Event, edited: bytes | None = None) -> ParseResult:
         """Parse a quarantined event anew, as it is or as the operator mended it, and deliver it if that succeeds.
@@ -228,16 +223,23 @@ def adds(late: CallEvent, brought: CallEvent) -> bool:
     return any(getattr(late, name) and not getattr(brought, name) for name in names)
 
 
-def _receipt(stored: InsertResult, parsed: ParseResult, new: NewEvent) -> Receipt:
-    call = parsed.call
-    session = call.session_id if call else None
+def _receipt(stored: InsertResult, new: NewEvent) -> Receipt:
+    event = new.event
     if stored.duplicate:
-        return Receipt("duplicate", stored.event, new.source, new.endpoint, session=session)
-    if call is None:
-        return Receipt("quarantined", stored.event, new.source, new.endpoint, problem=parsed.problem)
+        return Receipt("duplicate", stored.event, event.source, event.endpoint, session=event.session)
+    if event.call is None:
+        return Receipt("quarantined", stored.event, event.source, event.endpoint, problem=event.problem)
     claimed_for = {one.delivery.target for one in stored.claimed}
-    others = tuple(route.target for route in new.routes if route.target not in claimed_for)
-    return Receipt("accepted", stored.event, new.source, new.endpoint, call.kind, session, None, others, stored.claimed)
+    return Receipt(
+        "accepted",
+        stored.event,
+        event.source,
+        event.endpoint,
+        event.kind,
+        event.session,
+        targets=tuple(route.target for route in new.routes if route.target not in claimed_for),
+        claimed=stored.claimed,
+    )
 
 
 def _kept(beside: bytes) -> tuple[str, ...]:
@@ -249,15 +251,6 @@ def _beside(notes: Iterable[str]) -> bytes:
     """Return the query that such a note keeps."""
     kept = (note.removeprefix(_BESIDE) for note in notes if note.startswith(_BESIDE))
     return next(kept, "").encode("latin-1")
-
-
-def _digest(source: str, endpoint: str, raw: bytes) -> int:
-    """Finds what may be repeated: source, endpoint and the exact body. Never the call: it has several events.
-
-    64 bits, signed as a database has them: a random key spoils fewer pages the smaller it is.
-    """
-    digest = hashlib.blake2b(b"\x00".join((source.encode(), endpoint.encode(), raw)), digest_size=8).digest()
-    return int.from_bytes(digest, signed=True)
 
 
 def _adds_to(source: Source | None, call: CallEvent | None) -> AddsTo | None:

@@ -1,4 +1,4 @@
-"""Takes notifications over HTTP. Refusals are checked in this order: 404, 405, 403, 413, 401.
+"""Takes notifications over HTTP. What is to be rejected is found in this order: 404, 405, 403, 413, 401.
 
 Notifications come past Flask (`before_flask`), so here the request is an argument, never `flask.request`.
 """
@@ -28,12 +28,12 @@ from werkzeug.wrappers import Request, Response
 
 from relay.config import Source
 from relay.errors import StoreError
-from relay.ingest.service import Receipt
+from relay.intake.service import Receipt
 from relay.models import ENDPOINTS
 from relay.observability import metrics
 from relay.web import access
 from relay.web.click_to_call import CALL, EVENTS, ClickToCallViews
-from relay.web.json import json_response, refusal
+from relay.web.json import json_response, rejection
 from relay.wiring import Relay
 
 if TYPE_CHECKING:
@@ -62,10 +62,11 @@ class _Sent(NamedTuple):
     beside: bytes = b""  #: the query beside a body
 
 
-class Ingest:
+class NotificationViews:
     def __init__(self, relay: Relay) -> None:
         self._relay = relay
         self._sources = {source.path.casefold(): source for source in relay.settings.sources.values()}
+        self._secrets = {source.name: source.secrets for source in relay.settings.sources.values()}
         self._clicks = ClickToCallViews(relay)
         self._mutex = threading.Lock()
         self._inside = 0  # threads that wait for the store
@@ -93,16 +94,16 @@ class Ingest:
             try:
                 response = self.receive(Request(environ))
             except HTTPException as exc:
-                response = refusal(exc)
+                response = rejection(exc)
             except Exception:  # a fault of ours: the sender is told to try again
                 log.exception("web.failed")
-                response = refusal(InternalServerError())
+                response = rejection(InternalServerError())
             return response(environ, start_response)
 
         return dispatched
 
     def receive(self, request: Request) -> Response:
-        """Answer after the commit. Raises HTTPException for what is refused."""
+        """Answer after the commit. Raises HTTPException for what is rejected."""
         began = time.perf_counter()
         try:
             source, endpoint = self._route(request)
@@ -125,10 +126,10 @@ class Ingest:
             crowded = self._inside > _INTAKE_THREADS
         try:
             if crowded and self._relay.store.inbox.stalled_s() > _STALLED_S:
-                self._refuse_unconfirmed(source, "the store does not keep up", began)
+                self._reject_unconfirmed(source, "the store does not keep up", began)
             receipt = self._relay.intake.accept(source, endpoint, sent.body, is_query=sent.is_query, beside=sent.beside)
         except StoreError as exc:
-            self._refuse_unconfirmed(source, str(exc), began)
+            self._reject_unconfirmed(source, str(exc), began)
         finally:
             with self._mutex:
                 self._inside -= 1
@@ -157,11 +158,11 @@ class Ingest:
 
     def _authorised_body(self, request: Request, source: Source) -> _Sent:
         self._expect_method(request, ("POST", "GET"))
-        if not source.allow_from.admits(request.remote_addr or ""):
+        if source.allow_from and not source.allow_from.admits(request.remote_addr or ""):
             raise Forbidden("this address may not send to this source; allow_from of the source names those that may")
         body = self._read_body(request) if request.method == "POST" else b""
         masked, query, offered = access.offered_secrets(request, body)
-        if not source.open and not any(access.is_secret(token, source.secrets) for token in offered):
+        if not source.open and not any(access.is_secret(token, self._secrets[source.name]) for token in offered):
             raise Unauthorized(_UNAUTHORISED)
         if masked.strip() or not query:
             return _Sent(masked, is_query=False, beside=query)
@@ -183,13 +184,13 @@ class Ingest:
                 raise too_large
         return b"".join(parts)
 
-    def _count(self, request: Request, source: Source, refused: HTTPException, began: float) -> None:
-        status = refused.code or 500
+    def _count(self, request: Request, source: Source, rejected: HTTPException, began: float) -> None:
+        status = rejected.code or 500
         self._relay.metrics.record_notification(source.name, None, str(status), time.perf_counter() - began)
         log.warning("notification.refused", source=source.name, status=status, address=request.remote_addr)
         self._relay.rejections.add(source.name, status)
 
-    def _refuse_unconfirmed(self, source: Source, reason: str, began: float) -> NoReturn:
+    def _reject_unconfirmed(self, source: Source, reason: str, began: float) -> NoReturn:
         self._relay.metrics.record_notification(source.name, None, "503", time.perf_counter() - began)
         log.error("notification.not_stored", source=source.name, reason=reason)
         self._relay.rejections.add(source.name, 503)

@@ -1,1 +1,0 @@
-"""Ingest: a notification is read, recognised and stored, with one delivery for each target that gets it."""

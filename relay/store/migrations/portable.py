@@ -1,0 +1,14 @@
+"""What both engines are told in their own ways."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import BigInteger, Integer, text
+
+SEQ = BigInteger().with_variant(Integer, "sqlite")  # only INTEGER is SQLite's own row number
+
+
+def where(condition: str) -> dict[str, Any]:
+    """Return how `create_index` is told for which rows an index is."""
+    return {"sqlite_where": text(condition), "postgresql_where": text(condition)}
