@@ -30,6 +30,10 @@ OutcomeName = Literal["delivered", "refused", "later", "unreachable", "unclear",
 ENDPOINTS = ("in", "out", "rec", "any")
 
 
+_OLDEST_CALL = timedelta(days=31)  # that a notification, or the report, may tell of
+_CLOCK_AHEAD_MAX = timedelta(days=1)  # of the account against ours: a zone that is set wrongly
+
+
 class CallEvent(Struct, frozen=True, kw_only=True):
     """What one notification says. Names are UIS's own in snake_case."""
 
@@ -64,6 +68,11 @@ class CallEvent(Struct, frozen=True, kw_only=True):
     mnemonic: str | None = None
     extra: dict[str, Any] = {}  #: every other key, and every value that could not be typed
     notes: tuple[str, ...] = ()  #: what was repaired or is contradictory
+
+    def began_at(self, told_at: datetime) -> datetime | None:
+        """Return when the call began; None where UIS does not say it, or its clock must be wrong."""
+        at = self.started_at
+        return at if at is not None and told_at - _OLDEST_CALL <= at <= told_at + _CLOCK_AHEAD_MAX else None
 
 
 class ToldCall(Struct, frozen=True):

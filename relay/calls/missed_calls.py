@@ -80,7 +80,7 @@ def waiting_clients(missed: Iterable[MissedCall]) -> dict[str, list[datetime]]:
 
 def _read(call: ToldCall) -> _Read:
     summary = CallSummary(call.events)
-    began_at = summary.started_at or call.first_at
+    began_at = next((at for event in call.events if (at := event.began_at(call.first_at))), call.first_at)
     if summary.result is None:
         return _Read(call, summary, began_at, began_at if summary.is_answered else None, began_at + _GOES_ON)
     finished_at = max((event.finished_at for event in call.events if event.finished_at), default=began_at)

@@ -24,6 +24,8 @@ def convert(hint: Any, value: Any) -> Any:
         hint = next(part for part in get_args(hint) if part is not type(None))
     if get_origin(hint) is Annotated and ONE_OR_MORE in hint.__metadata__:
         hint, value = hint.__origin__, [item.strip() for item in _texts(value)]
+        if not value:
+            raise ValueError(Message("is empty: name at least one, or leave the key out"))
     return _PARSERS.get(hint, lambda value: value)(value)
 
 

@@ -23,6 +23,7 @@ from relay.models import ENDPOINTS
 Problems = Iterator[tuple[str, str]]  # the key, and what is wrong with it
 
 _PASSWORD_MIN, _TOKEN_MIN = 12, 16  # characters
+_WITHOUT_COUNTRY = 10  # digits of a Russian number
 _RETRY_AFTER_MAX = timedelta(days=30)
 _WEBHOOK_PATH = re.compile(r"/rest/\d+/[^/]+/?")
 _EVERY_MIN, _WINDOW_MAX = timedelta(seconds=10), timedelta(days=30)
@@ -78,7 +79,7 @@ def problems(table: Struct) -> Problems:
 def database_problem(url: str) -> str | None:
     """Return what is wrong with the address of the database."""
     if url.startswith(schema.POSTGRES):
-        if urlsplit(url).path.strip("/"):
+        if "/" in url.partition("://")[2].partition("?")[0].rstrip("/"):
             return None
         return Message("names no database; write postgres://user:password@host:5432/name")
     if not url.startswith("sqlite:///"):
@@ -131,6 +132,9 @@ def rule_problems(rule: Rule, source: schema.Source, targets: dict[str, schema.T
         if name not in source.targets:
             text = Message('"%(name)s" is no target of this source; it has %(targets)s')
             yield "targets", text.fill(name=name, targets=", ".join(source.targets))
+    for line in rule.line:
+        if sum(map(str.isdigit, line)) == _WITHOUT_COUNTRY and not line.lstrip().startswith("+"):
+            yield "line", Message('"%(line)s" fits no call: write the number with its country, as +7…', line=line)
     if not (rule.skip or rule.targets or rule.settings):
         yield "skip", Message("the rule does nothing; give it skip = true, targets, or a setting like default_user")
     for setting in rule.settings if rule.skip else ():

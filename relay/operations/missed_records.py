@@ -14,7 +14,8 @@ from relay.i18n import age, gettext, moment, ngettext
 from relay.operations.serializers import JSONDict
 from relay.wiring import Relay
 
-_FORMULA = re.compile(r"[=@\t\r-]|\+(?!\d+$)")  # a spreadsheet would reckon with what begins so; numbers may
+# a spreadsheet would reckon with what begins so, or, if it splits at commas, what stands behind one; numbers may
+_FORMULA = re.compile(r"(?:^|[,\n\r])(?:[=@\t\r-]|\+(?!\d+$))")
 
 
 def missed(relay: Relay, since: datetime, source: str | None = None, *, only_waiting: bool = False) -> list[MissedCall]:
@@ -70,11 +71,11 @@ def record(call: MissedCall) -> JSONDict:
 def as_csv(calls: Iterable[MissedCall], zone: ZoneInfo, now: datetime) -> str:
     """Return a table that a Russian Excel opens by a double click: semicolons, a byte order mark."""
     text = io.StringIO()
-    writer = csv.writer(text, delimiter=";")
+    writer = csv.writer(text, delimiter=";", quoting=csv.QUOTE_ALL)
     more = (gettext("Reached at"), gettext("Reached by"), gettext("Source"), gettext("Call"))
     writer.writerow((*heads(), *more))
     for call in calls:
         reached = (moment(call.reached.at, zone), call.reached.employee or "") if call.reached else ("", "")
         cells = (*row(call, zone, now), *reached, call.source, call.session)
-        writer.writerow([f"'{cell}" if _FORMULA.match(cell) else cell for cell in cells])
+        writer.writerow([f"'{cell}" if _FORMULA.search(cell) else cell for cell in cells])
     return "\ufeff" + text.getvalue()

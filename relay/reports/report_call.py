@@ -142,7 +142,8 @@ def finished(call: ReportCall, legs: Sequence[Row], extensions: Mapping[str, str
         "external_id": row.get("call_api_external_id"),
         "call_source": row.get("source"),
     }
-    return dump([(key, values.get(variable)) for key, variable in template_slots("finished")])
+    talked = ("talk_time_duration", row.get("talk_duration"))  # no template of UIS has it
+    return dump([*((key, values.get(variable)) for key, variable in template_slots("finished")), talked])
 
 
 def recorded(call: ReportCall) -> bytes:

@@ -110,6 +110,8 @@ class Erasure(Repository):
         for table, key, texts in self._mentions(traces.digits):
             is_as_seen = [table.c[column] == text for column, text in texts.items()]  # a lane may have written since
             values = {column: _without(text, traces.digits) for column, text in texts.items()}
+            if "external_id" in values:  # must differ from all others of its source
+                values["external_id"] = f"forgotten-{key[0]}"
             of_row = tuple_(*table.primary_key.columns) == tuple_(*key)
             with self._database.write(PATIENT_TIMEOUT_S) as connection:
                 masked += connection.execute(update(table).where(of_row, *is_as_seen).values(values)).rowcount

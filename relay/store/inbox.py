@@ -26,8 +26,6 @@ from relay.store.tables import DELIVERY, EVENT, IS_END, deliveries, events
 _LINGER_S = 0.003  # that a commit waits for others under load
 _DUPLICATES_SHOWN = 20
 _HOUR = timedelta(hours=1)
-_OLDEST_CALL = timedelta(days=31)  # that a notification, or the report, may tell of
-_CLOCK_AHEAD_MAX = timedelta(days=1)  # of the account against ours: a zone that is set wrongly
 _REJECTIONS_KEPT = timedelta(days=8)
 CAME_LATE = Message("UIS's report had brought this call already: it adds nothing, and is not delivered")
 _NO_DIGIT = re.compile(r"\D")
@@ -281,10 +279,8 @@ def phones(call: CallEvent) -> str:
 
 def began_us(call: CallEvent | None, received_at: datetime) -> int | None:
     """Return when a call began, for the list of calls; None where UIS does not say it, or its clock must be wrong."""
-    began_at = None if call is None else call.started_at
-    if began_at is None or not received_at - _OLDEST_CALL <= began_at <= received_at + _CLOCK_AHEAD_MAX:
-        return None
-    return to_us(began_at)
+    began_at = None if call is None else call.began_at(received_at)
+    return None if began_at is None else to_us(began_at)
 
 
 def deliver(connection: Connection, event: Event, call: CallEvent, routes: Sequence[Route], now: datetime) -> None:

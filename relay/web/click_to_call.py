@@ -72,7 +72,7 @@ class ClickToCallViews:
                 phone=str(asked.phone),
                 employee=str(asked.employee),
                 line=str(asked.line or ""),
-                external_id=str(asked.external_id or ""),
+                external_id="" if asked.external_id is None else str(asked.external_id),
                 clicked_at=self._relay.clock() - waited,
             )
             return _response(self._relay.dialer.place(source, calls, call))
@@ -85,8 +85,7 @@ class ClickToCallViews:
             raise Unauthorized(gettext("the application_token is wrong: set that of [sources.NAME.calls]"))
         if event.name not in (CLICK, CALL_BACK):
             return json_response(status="ignored")
-        if max(len(event.call_id), len(event.phone), len(event.line)) > TEXT_MAX:
-            raise BadRequest(gettext("at most %(count)s characters each", count=TEXT_MAX))
+        _refuse_odd(event.call_id, event.phone, event.line)
         call = CallRequest(
             phone=event.phone,
             user=event.user,
@@ -106,12 +105,16 @@ def _read(body: bytes) -> _Body:
     except (msgspec.MsgspecError, ValueError, RecursionError) as exc:
         example = '{"employee": "101", "phone": "+7 900 555-01-23"}'
         raise BadRequest(gettext("send JSON like %(example)s", example=example)) from exc
-    texts = [str(text) for text in msgspec.structs.astuple(asked)]
     if not asked.employee or not asked.phone:
         raise BadRequest(gettext("`employee` and `phone` must not be empty"))
+    _refuse_odd(*map(str, msgspec.structs.astuple(asked)))
+    return asked
+
+
+def _refuse_odd(*texts: str) -> None:
+    """Raise BadRequest for a text that is too long, or that no database takes."""
     if not all(len(text) <= TEXT_MAX and text.isprintable() for text in texts):
         raise BadRequest(gettext("at most %(count)s characters each", count=TEXT_MAX))
-    return asked
 
 
 def _response(click: Click) -> Response:

@@ -604,7 +604,7 @@ def test_missed_calls_stand_on_a_page_and_in_a_table(operator: Operator, relay: 
     assert "No missed calls." in operator.see("/admin/missed?show=waiting", headers={"Accept-Language": "en"})
     assert operator.see("/admin/missed?source=shop&days=1", headers={"Accept-Language": "en"}).count("<tbody>") == 0
     table = operator.see("/admin/missed.csv?days=1")
-    assert "02.03.2026 12:30:00;+79005550987;" in table
+    assert '"02.03.2026 12:30:00";"+79005550987";' in table
 
 
 def of_call(session: str) -> bytes:
@@ -711,6 +711,21 @@ def test_the_preview_changes_nothing_and_the_second_step_what_was_ticked(
     after = {one.id: one.state for one in relay.store.queries.deliveries(Selection())}
     assert after[first.id] == ("due" if action == "replay" else "discarded")
     assert {after[one.id] for one in others} == {"dead"}
+
+
+def test_what_was_not_there_when_the_preview_was_shown_is_looked_at_first(operator: Operator, relay: Relay) -> None:
+    make_dead(relay, 1, 2)
+    preview = operator.do("/admin/dead/discard", code=200, everything="1").text
+    [shown] = re.findall(r'name="shown" value="(\w+)"', preview)
+    make_dead(relay, 3)
+
+    again = operator.do("/admin/dead/discard/now", code=409, everything="1", shown=shown).text
+
+    assert "<li>onec: 3</li>" in again
+    assert {one.state for one in relay.store.queries.deliveries(Selection())} == {"dead"}
+    [shown] = re.findall(r'name="shown" value="(\w+)"', again)
+    operator.do("/admin/dead/discard/now", everything="1", shown=shown)
+    assert {one.state for one in relay.store.queries.deliveries(Selection())} == {"discarded"}
 
 
 def test_everything_that_fits_the_filters_and_nothing_else_is_replayed(operator: Operator, relay: Relay) -> None:

@@ -152,15 +152,16 @@ def test_twenty_different_clicks_place_each_its_own(uis: Sandbox, clicking: Call
 
 def test_a_repeat_is_answered_with_what_came_of_the_click(uis: Sandbox, clicking: Callable[..., Relay]) -> None:
     relay = clicking()
-    first = click(relay, external_id="order-7")
-    assert click(relay, external_id="order-7").json == first.json
+    for name in ("order-7", 0):
+        first = click(relay, external_id=name)
+        assert click(relay, external_id=name).json == first.json
     uis.uis.fail("contact_in_blacklist", 1)
     refused = click(relay, external_id="order-8")
     again = click(relay, external_id="order-8")
 
     assert (refused.status_code, again.status_code) == (422, 422)
     assert again.json == refused.json
-    assert len(placed(uis)) == 1
+    assert len(placed(uis)) == 2
 
 
 LOST = ["reset_after_writing", "hang_after_writing", "drip_headers_after_writing", "bad_gateway_after_writing"]
@@ -397,6 +398,14 @@ def test_a_notification_that_is_quicker_than_the_answer_finds_the_call(
 
     assert systems.bitrix24.state()["registered"] == 1
     assert [row["CALL_ID"] for row in systems.bitrix24.state()["statistics"]] == [call_id]
+
+
+@pytest.mark.parametrize("odd", [{"data[CALL_ID]": "a\x00b"}, {"data[PHONE_NUMBER]": "7900\x005550123"}])
+def test_an_event_with_what_no_database_takes_is_rejected(
+    systems: Sandbox, portal: Relay, clock: FakeClock, odd: dict[str, str]
+) -> None:
+    assert event(portal, clock, registered(systems), **odd) == 400
+    assert placed(systems) == []
 
 
 def test_a_repeated_event_places_no_second_call_however_late_it_comes(

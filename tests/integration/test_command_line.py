@@ -270,7 +270,7 @@ def test_missed_calls_are_listed_and_written_for_excel(operator: Operator, tmp_p
     assert "has waited for 2 h" in operator.run("missed", "--waiting")
     assert operator.run("missed", "--since", "1h") == "no missed calls\n"
     operator.run("missed", "--csv", str(tmp_path / "missed.csv"))
-    assert f";{CLIENT_E164};" in (tmp_path / "missed.csv").read_text(encoding="utf-8-sig")
+    assert f'"{CLIENT_E164}";' in (tmp_path / "missed.csv").read_text(encoding="utf-8-sig")
 
 
 # --- replaying

@@ -123,15 +123,18 @@ def test_what_only_mentions_the_number_loses_it_alone(relay: Relay) -> None:
         progress["task_of"] = CLIENT
         connection.execute(insert(tables.call_links), progress)
         error = {"last_error": f"what is {SPELLINGS[0]}?", "reason": f"down because of {CLIENT}"}
+        for number in (CLIENT, SPELLINGS[0]):  # both are named alike without it
+            click = {"source": "trade", "external_id": f"call-{number}", "at": 1, "phone": CLIENT}
+            connection.execute(insert(tables.clicks), {**click, "employee": "101", "state": "started"})
         row = {"name": "onec", "state": "down", "epoch": 0, "renewals": 0, "probes": 0}
         connection.execute(insert(tables.targets), {**row, "pause_counted_to": 0, "resumes": 0, **error})
 
     code, said = forget(relay, "--yes")
 
     assert code == 0, said
-    for table in ("attempts: 1", "call_links: 1", "deliveries: 1", "targets: 1"):
+    for table in ("attempts: 1", "call_links: 1", "clicks: 2", "deliveries: 1", "targets: 1"):
         assert table in said
-    assert "the number was taken out of other rows: 4" in said
+    assert "the number was taken out of other rows: 6" in said
     text = everything(relay)
     assert not holds(text)
     for kept in (

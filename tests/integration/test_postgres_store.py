@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-from sqlalchemy import Connection
+from sqlalchemy import Connection, text
 
 from relay import bootstrap
 from relay.cli import main
@@ -21,6 +21,7 @@ from relay.store import Selection, Store, call_order, migrate
 from relay.store.call_order import OrderKey
 from relay.store.engine import OWN_ROWS, Database
 from relay.store.postgres import diagnostics
+from relay.store.postgres.database import PostgresDatabase
 from relay.store.statement import Statement
 from relay.wiring import Relay
 from tests.calls import STANDARD, rendered
@@ -46,6 +47,14 @@ def database(address: str) -> Iterator[Database]:
 def test_an_address_is_shown_without_its_password(database: Database) -> None:
     assert "invented" not in database.name
     assert database.name.startswith("127.0.0.1/relay_")
+
+
+def test_no_part_of_a_password_is_shown_whatever_it_holds() -> None:
+    database = PostgresDatabase("postgres://relay:Zk9/invented+x@127.0.0.1:1/r4")
+    assert database.name == "127.0.0.1/r4"
+    database.close()
+    with pytest.raises(StoreError, match="DATABASE_URL cannot be read"):
+        PostgresDatabase("postgres://relay:invented@127.0.0.1:port/r4")
 
 
 def test_the_server_compiles_no_plan_for_a_commit(database: Database) -> None:
@@ -313,13 +322,23 @@ def test_a_store_is_copied_whole_and_goes_on_where_it_was_broken_off(
     with pytest.raises(StoreError, match="was not finished"):
         migrate.expect_current(store.database)
 
+    # a relay that was started on the empty database goes on storing there
     broken.left = 1_000_000
+    with store.database.write() as connection:
+        connection.execute(text(_STRAY))
     done = CliRunner().invoke(main, ["copy", url, address])
     assert done.exit_code == 0, done.output
     assert f"{len(events)} events" in done.output
-    assert [event.id for event in store.queries.events(Selection())] == events
+    assert [event.id for event in store.queries.events(Selection())] == [*events, "stray"]
     assert CliRunner().invoke(main, ["copy", url, address]).exit_code == 1  # it is not empty
     store.close()
+
+
+_STRAY = """
+    INSERT INTO events (seq, id, source, endpoint, state, received_at, raw, is_query, zone, notes, digest, repeated,
+      repeats)
+    VALUES (nextval('events_seq_seq'), 'stray', 'trade', 'in', 'accepted', 0, '', false, 'UTC', '[]', 0, 0, '[]')
+"""
 
 
 class _Broken:

@@ -226,16 +226,26 @@ def test_what_is_told_in_another_order_is_the_same() -> None:
     assert missed_calls(reversed(calls)) == missed_calls(calls)
 
 
+@pytest.mark.parametrize("wrong", ["9999-12-30 12:00:00.000", "0001-01-01 00:00:00.000"])
+def test_a_call_whose_clock_was_wrong_began_when_it_was_told(wrong: str) -> None:
+    [call] = missed_calls([missed(1, 30, start_time=wrong)])
+
+    assert call.began_at == after(30)
+
+
 def test_the_table_opens_in_a_spreadsheet_and_runs_nothing() -> None:
     calls = [
         *missed_calls([missed(1, 0), called(2, 14)]),
         MissedCall(source="trade", session="9", began_at=NOON, client=None, line=None, employee='=cmd|" /C calc"!A0'),
         MissedCall(source="trade", session="9", began_at=NOON, client="+79005550123", line=None, employee="+A1"),
+        MissedCall(source="trade", session="9", began_at=NOON, client=None, line=None, employee="a,=1+1"),
     ]
 
     text = as_csv(calls, ZONE, NOW)
 
-    assert text.startswith("\ufeffBegan;Client;Line;Employee;What became of it;Reached at;Reached by;Source;Call\r\n")
-    assert "2026-03-02 12:00:00;+79005550123;+74955550100;" in text
+    heads = ["Began", "Client", "Line", "Employee", "What became of it", "Reached at", "Reached by", "Source", "Call"]
+    assert text.startswith("\ufeff" + ";".join(f'"{head}"' for head in heads) + "\r\n")
+    assert '"2026-03-02 12:00:00";"+79005550123";"+74955550100";' in text
     assert "'=cmd" in text
-    assert ";+79005550123;;'+A1;" in text
+    assert ';"+79005550123";"";"\'+A1";' in text
+    assert "'a,=1+1" in text

@@ -48,6 +48,13 @@ def test_a_call_lost_by_an_employee_has_uis_own_words() -> None:
     assert (call.client_number, call.total_seconds, call.talk_seconds) == ("+79005550123", 83, 0)
 
 
+@pytest.mark.parametrize("talked", [0, 20, 60])
+def test_how_long_they_talked_is_the_reports_own_word(talked: int) -> None:
+    call = brought(talk_duration=talked, wait_duration=None)
+
+    assert (call.kind, call.talk_seconds) == ("finished", talked)
+
+
 def test_a_call_that_the_client_gave_up_has_none() -> None:
     call = brought(finish_reason="subscriber_disconnects")
     assert (call.is_lost, call.lost_reason) == (True, None)

@@ -211,6 +211,8 @@ MISTAKES = [
     ('direction = "incoming"\nskip = true', "rules[1].direction", "in, out"),
     ('kind = "ringing"\nskip = true', "rules[1].kind[0]", "incoming, answered"),
     ('targets = ["b42"]', "rules[1].targets", '"b42" is no target of this source; it has onec, b24, amo'),
+    ("line = []\nskip = true", "rules[1].line", "is empty"),
+    ('line = "(495) 555-01-00"\nskip = true', "rules[1].line", "write the number with its country"),
     ('line = "74955550100"', "rules[1].skip", "does nothing"),
     ("skip = true\ncreate = false", "rules[1].skip", "needs no create"),
     ('targets = ["onec"]\ndefault_user = 5', "rules[1].default_user", "no target of the rule has it; it is for a CRM"),

@@ -6,12 +6,12 @@ While it is under way the destination carries a mark, and no relay starts on it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from operator import attrgetter
 from typing import Any
 
-from sqlalchemy import Connection, Row, Table, func, select, text
+from sqlalchemy import ColumnElement, Connection, Row, Table, func, select, text
 
 from relay.errors import StoreError
 from relay.store import migrate
@@ -45,10 +45,12 @@ def copy_store(source: SqliteDatabase, destination: Database, now: datetime, rep
     migrate.expect_current(source)
     migrate.migrate(destination, now)
     with source.lock.held(PATIENT_TIMEOUT_S):  # whoever starts now stores nothing that would be left behind
-        _begin(destination, _fingerprint(source))
+        with source.read() as connection:
+            ends = {table.name: _last(connection, table) for table in _TABLES if "seq" in table.c}
+        _begin(destination, _fingerprint(source), ends)
         counts = {}
         for table in _TABLES:
-            counts[table.name] = _copy_table(table, source, destination, report)
+            counts[table.name] = _copy_table(table, source, destination, report, ends.get(table.name, 0))
         _finish(destination)
     return counts
 
@@ -59,7 +61,7 @@ def _fingerprint(source: SqliteDatabase) -> int:
     return source.path.stat().st_mtime_ns // 1_000 + (journal.stat().st_size if journal.exists() else 0)
 
 
-def _begin(destination: Database, fingerprint: int) -> None:
+def _begin(destination: Database, fingerprint: int, ends: Mapping[str, int]) -> None:
     """Set the mark. A copy of this very file goes on; of one that has changed since, it begins anew."""
     with destination.write(PATIENT_TIMEOUT_S) as connection:
         mark = connection.execute(_FIND_MARK).scalar()
@@ -70,9 +72,11 @@ def _begin(destination: Database, fingerprint: int) -> None:
         names = ", ".join(table.name for table in metadata.sorted_tables)
         connection.execute(text(f"TRUNCATE {names}"))
         connection.execute(_SET_MARK, {"at": fingerprint})
+        for name, last in ends.items():  # what a relay that runs already stores there meanwhile comes behind
+            connection.execute(text(f"SELECT setval('{name}_seq_seq', {last + 1})"))
 
 
-def _copy_table(table: Table, source: SqliteDatabase, destination: Database, report: Report) -> int:
+def _copy_table(table: Table, source: SqliteDatabase, destination: Database, report: Report, end: int) -> int:
     with source.read() as connection:
         total = _count(connection, table)
     if "seq" not in table.c:  # there are few
@@ -83,8 +87,8 @@ def _copy_table(table: Table, source: SqliteDatabase, destination: Database, rep
         report(table.name, total, total)
         return total
     with destination.read() as connection:
-        done = _count(connection, table)
-        after = connection.execute(select(func.coalesce(func.max(table.c.seq), 0))).scalar_one()
+        done = _count(connection, table, table.c.seq <= end)
+        after = _last(connection, table, table.c.seq <= end)
     report(table.name, done, total)
     rest = select(table).order_by(table.c.seq).limit(_CHUNK)
 
@@ -126,5 +130,9 @@ def _finish(destination: Database) -> None:
         connection.execute(_DROP_MARK)
 
 
-def _count(connection: Connection, table: Table) -> int:
-    return int(connection.execute(select(func.count()).select_from(table)).scalar_one())
+def _count(connection: Connection, table: Table, *where: ColumnElement[bool]) -> int:
+    return int(connection.execute(select(func.count()).select_from(table).where(*where)).scalar_one())
+
+
+def _last(connection: Connection, table: Table, *where: ColumnElement[bool]) -> int:
+    return int(connection.execute(select(func.coalesce(func.max(table.c.seq), 0)).where(*where)).scalar_one())

@@ -15,11 +15,10 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from typing import Any
-from urllib.parse import urlsplit
 
 import structlog
 from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import ArgumentError, DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from relay.errors import StoreBusy, StoreError
@@ -68,8 +67,13 @@ class PostgresDatabase(Database):
 
     def __init__(self, url: str) -> None:
         """Raises StoreError when psycopg is not installed."""
-        self._url = make_url(url).set(drivername="postgresql+psycopg")
-        self.name = _display_name(url)
+        try:
+            self._url = make_url(url).set(drivername="postgresql+psycopg")
+        except (ArgumentError, ValueError) as exc:
+            raise StoreError(
+                "DATABASE_URL cannot be read: encode its password as a URL has it, or make one of letters and digits"
+            ) from exc
+        self.name = f"{self._url.host or 'localhost'}/{self._url.database}"  #: without user and password
         self._mutex = threading.Lock()  # held by the thread whose transaction the writing connection has
         self._writer = self._engine(pool_size=1, timeout=0)
         event.listen(self._writer, "connect", _prepare_if_direct)
@@ -350,9 +354,3 @@ def _locks(alone_for: Iterable[str] | None) -> str:
 def _lock_key(name: str) -> int:
     digest = hashlib.blake2b(f"relay:{name}".encode(), digest_size=8).digest()
     return int.from_bytes(digest, signed=True)
-
-
-def _display_name(url: str) -> str:
-    """Host and name without user and password."""
-    parts = urlsplit(url)
-    return f"{parts.hostname or 'localhost'}/{parts.path.lstrip('/')}"

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
 from datetime import datetime
+from http import HTTPStatus
 from typing import Any
 
 from flask import Blueprint, redirect, render_template, request, url_for
@@ -58,11 +60,16 @@ def _group_filters(group: ReasonGroup) -> dict[str, str]:
 
 def preview(action: str) -> ResponseReturnValue:
     """Show how many it would be, and which; nothing is changed yet."""
-    chosen = _chosen(action)
+    return _preview(action, _chosen(action))
+
+
+def _preview(action: str, chosen: Chosen, *, has_changed: bool = False) -> str:
     return render_template(
         "admin/preview.html",
         action=action,
         chosen=chosen,
+        shown=_fingerprint(chosen),
+        has_changed=has_changed,
         by_target=Counter(delivery.target for delivery in chosen.deliveries),
         filters=filters(_FILTERS),
         ids=request.form.getlist("id"),
@@ -72,6 +79,8 @@ def preview(action: str) -> ResponseReturnValue:
 
 def change(action: str) -> ResponseReturnValue:
     chosen = _chosen(action)
+    if request.form.get("shown", fingerprint := _fingerprint(chosen)) != fingerprint:  # nobody has looked at the others
+        return _preview(action, chosen, has_changed=True), HTTPStatus.CONFLICT
     if action == "discard":
         done = gettext("Discarded: %(count)s.", count=actions.discard(relay(), chosen))
     else:
@@ -80,6 +89,12 @@ def change(action: str) -> ResponseReturnValue:
         if replayed.unreadable:
             done += " " + gettext("Still not readable: %(count)s; mend them.", count=len(replayed.unreadable))
     return redirect(url_for("admin.dead", done=done))
+
+
+def _fingerprint(chosen: Chosen) -> str:
+    """Return what differs when others are chosen."""
+    ids = [delivery.id for delivery in chosen.deliveries] + [event.id for event in chosen.quarantined]
+    return hashlib.sha256(" ".join(sorted(ids)).encode()).hexdigest()
 
 
 def _chosen(action: str) -> Chosen:
