@@ -56,6 +56,7 @@ class Process:
         self.child: Forked | subprocess.Popen[bytes] | None = None
 
     def start(self, *, wait: bool = True) -> Process:
+        self.log.touch()  # whoever does not wait may read it before the process has opened it
         self.child = self._forked() if self.prefix is None else self._executed(self.prefix)
         if wait:
             eventually(self.is_ready, f"the relay is ready; its log: {self.log}", alive=self.child)
