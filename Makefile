@@ -9,6 +9,9 @@ JOBS ?= 4
 COVERAGE ?=
 ON_POSTGRES := $(addprefix tests/integration/test_,$(addsuffix .py,store delivering ownership target_states hard_lanes \
   clock_steps call_gap taking_notifications missed_tasks admin shards))
+# beside the acceptance tests: what `make test` runs in a short form
+LONGER := $(addprefix tests/,integration/test_weekend.py integration/test_missed_tasks.py integration/test_crm_calls.py \
+  unit/test_worst_bodies.py)
 UV := uv==0.13.9
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check
 
@@ -28,7 +31,7 @@ test: .venv/test.stamp ## install what tests need, run all tests
 	else echo "PostgreSQL is not installed: skipped what runs on it (apt-get install postgresql pgbouncer)"; fi
 
 soak: .venv/test.stamp ## the long forms: 100 kills and more
-	@RELAY_SOAK=1 $(BIN)/python -m pytest -s tests/acceptance tests/integration/test_weekend.py --timeout 3600
+	@RELAY_SOAK=1 $(BIN)/python -m pytest -s tests/acceptance $(LONGER) --timeout 3600
 	@$(BIN)/python -m tests.fuzz_reading --seconds 300
 
 lint: .venv/test.stamp ## ruff and mypy

@@ -100,13 +100,15 @@ def port_problem(address: tuple[str, int], environ: Mapping[str, str]) -> str | 
         return None
     family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
     for _ in range(_PORT_TRIES):
-        try:
-            socket.create_server(address, family=family).close()
-        except OSError as exc:
-            if exc.errno != errno.EADDRINUSE:
-                return None  # gunicorn says it
-        else:
-            return None
+        with socket.socket(family) as tried:  # bound as gunicorn binds: an IPv6 address takes IPv4 too
+            tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                tried.bind(address)
+            except OSError as exc:
+                if exc.errno != errno.EADDRINUSE:
+                    return None  # gunicorn says it
+            else:
+                return None
         time.sleep(1)
     text = Message(
         "port %(port)s of %(host)s is in use: another relay runs there, or another program; end it, or set PORT to a "

@@ -42,5 +42,5 @@ class Periodic(ABC):
             wait = self.every_s
             try:
                 self.step()
-            except Exception:
+            except Exception:  # a fault of ours ends this step, never the thread
                 log.exception(self.fault)

@@ -35,7 +35,7 @@ class SnapshotCollector:
         self._settings, self._store, self._clock = settings, store, clock
         self._token_ends = token_ends
         self._started_at: datetime | None = None
-        self._open_since: dict[str, datetime | None] = {}
+        self._open_since: dict[str, datetime] = {}
         self._store_down_since: datetime | None = None
         self._missed: Mapping[str, Sequence[datetime]] = {}
         self._missed_read_at = EPOCH
@@ -47,20 +47,31 @@ class SnapshotCollector:
             self._store.database.prove_writable(now)
             names = self._store.queries.target_names(self._settings.targets)
             figures = [self._store.queries.target_figures(name, now) for name in names]
-            snapshot = self.look(figures, now, self._started_at)
+            opened = {each.name: self._open_since.get(each.name, now) for each in figures if each.state == "open"}
+            snapshot = self.look(figures, now, watched_since=self._started_at, open_since=opened)
+            self._open_since = opened
         except StoreError:
             self._store_down_since = self._store_down_since or now
             return Snapshot(now=now, store_down_since=self._store_down_since)
         self._store_down_since = None
         return snapshot
 
-    def look(self, targets: Iterable[TargetFigures], now: datetime, watched_since: datetime) -> Snapshot:
-        """Return what the store and the disk say. Raises StoreError."""
+    def look(
+        self,
+        targets: Iterable[TargetFigures],
+        now: datetime,
+        *,
+        watched_since: datetime,
+        open_since: Mapping[str, datetime],
+    ) -> Snapshot:
+        """Return what the store and the disk say; `open_since` by target. Raises StoreError."""
         store, settings = self._store, self._settings
         figures, at = {each.name: each for each in targets}, settings.alerts.summary
         return Snapshot(
             now=now,
-            targets=tuple(self._target(each, now) for name, each in figures.items() if name in settings.targets),
+            targets=tuple(
+                self._target(each, open_since.get(name)) for name, each in figures.items() if name in settings.targets
+            ),
             sources=tuple(self._sources(now, watched_since)),
             dead={name: each.dead for name, each in figures.items() if each.dead or name in settings.targets},
             unreadable=store.pages.quarantined(),
@@ -109,9 +120,6 @@ class SnapshotCollector:
             ),
         )
 
-    def _target(self, figures: TargetFigures, now: datetime) -> TargetStatus:
-        is_open = figures.state == "open"
-        open_since = (self._open_since.get(figures.name) or now) if is_open else None
-        self._open_since[figures.name] = open_since
-        since = None if is_open else self._store.targets.health(figures.name).since
+    def _target(self, figures: TargetFigures, open_since: datetime | None) -> TargetStatus:
+        since = None if figures.state == "open" else self._store.targets.health(figures.name).since
         return TargetStatus(**asdict(figures), since=since, open_since=open_since)

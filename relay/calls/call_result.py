@@ -140,11 +140,12 @@ def _result(history: CallHistory) -> ResultCode:
     result = next((_RESULT_OF[word] for word in words if word in _RESULT_OF), _of_status(call))
     if result not in (None, "other", "talked"):
         return result
-    if history.direction == "in" and (result is not None or _is_lost(call) or call.talk_seconds == 0):
+    is_silent = call.talk_seconds == 0 and call.is_lost is not False  # a menu, a fax: UIS does not call it lost
+    if history.direction == "in" and (result is not None or _is_lost(call) or is_silent):
         return "missed"  # a word that a CRM does not have must not hide that somebody called in vain
     if result is None and _is_lost(call):
         return "declined" if call.lost_by == "operator" else "missed"
-    if call.talk_seconds == 0 and _words(call) is None:
+    if is_silent and _words(call) is None:
         return "missed"
     return "other"
 

@@ -22,6 +22,10 @@ def digits_of_client(number: str | None) -> str | None:
     return digits[-_NATIONAL:] if len(digits) >= _NUMBER_MIN else None
 
 
+def _is_colleagues(number: str | None) -> bool:
+    return bool(phones.digits(number or "")) and digits_of_client(number) is None
+
+
 class CallHistory(Struct, frozen=True):
     """Says what the notifications up to the latest one say together."""
 
@@ -58,9 +62,13 @@ class CallHistory(Struct, frozen=True):
 
     @property
     def direction(self) -> Literal["in", "out"]:
-        """Return its direction; a colleague who is asked in between has one of his own, and may be told first."""
-        rang = (call for call in self.calls if call.kind == "incoming" and digits_of_client(call.client_number))
-        return next((call.direction for call in (*rang, *self.calls) if call.direction is not None), "in")
+        """Return its direction: of its end, else as it rang; a colleague who is asked in between has one of his own.
+
+        A loss counts no more than others: one that does not say its direction is given that of the address.
+        """
+        ended = (call for call in self.calls if call.kind == "finished")
+        rang = (call for call in self.calls if call.kind == "incoming" and not _is_colleagues(call.client_number))
+        return next((call.direction for call in (*ended, *rang, *self.calls) if call.direction is not None), "in")
 
     @property
     def client(self) -> str | None:

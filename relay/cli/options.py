@@ -84,7 +84,7 @@ def as_moment(text: str | None, zone: ZoneInfo, option: str) -> datetime | None:
         raise click.BadParameter(translate(said(exc)), param_hint=option) from exc
 
 
-def per_second(context: click.Context, option: click.Parameter, text: str | None) -> float | None:  # noqa: ARG001
+def per_second(_context: click.Context, _option: click.Parameter, text: str | None) -> float | None:
     """Read a rate, as the callback of an option; a number alone is one a second."""
     if text is None:
         return None

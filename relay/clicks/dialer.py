@@ -1,7 +1,7 @@
 """Places a call for a click, at most once: the click is on disk before UIS is asked, and nothing is asked twice.
 
-What UIS did with a request whose answer was lost nobody can tell: such a click stays `unclear`, and a person looks
-whether the phone rings. A call costs money, and rings at a client's.
+A call whose answer was lost is looked for among those that go on. Where it is not found nobody can tell what UIS did:
+the click stays `unclear`, and a person looks whether the phone rings. A call costs money, and rings at a client's.
 """
 
 from __future__ import annotations

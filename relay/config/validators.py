@@ -20,7 +20,8 @@ from relay.config.types import Secret
 from relay.i18n import Message
 from relay.models import ENDPOINTS
 
-Problems = Iterator[tuple[str, str]]  # the key, and what is wrong with it
+# the key, and what is wrong with it; whoever reads ends at the first: those after it may rest on that it is right
+Problems = Iterator[tuple[str, str]]
 
 _PASSWORD_MIN, _TOKEN_MIN = 12, 16  # characters
 _WITHOUT_COUNTRY = 10  # digits of a Russian number

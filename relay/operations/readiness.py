@@ -89,8 +89,8 @@ def ask_all(
     yield from ask_calls(settings, clock, patience)
 
 
-def _hasty(config: Hasty, patience: timedelta) -> Hasty:
-    return replace(config, timeout=min(config.timeout, patience))
+def _hasty(asked: Hasty, patience: timedelta) -> Hasty:
+    return replace(asked, timeout=min(asked.timeout, patience))
 
 
 def _ask_targets(settings: Settings, store: Store, clock: Clock, patience: timedelta) -> Iterator[tuple[str, Outcome]]:

@@ -50,8 +50,8 @@ class Trouble(Struct, frozen=True):
 def troubles(relay: Relay, targets: Sequence[TargetFigures]) -> list[Trouble]:
     now = relay.clock()
     # as if it had been watched for ever; a source that never sent is no trouble yet
-    seen = relay.alerts.collector.look(targets, now, now)
-    seen = replace(seen, targets=tuple(replace(target, open_since=EPOCH) for target in seen.targets))
+    opened = {target.name: EPOCH for target in targets}
+    seen = relay.alerts.collector.look(targets, now, watched_since=now, open_since=opened)
     known = conditions(seen, replace(relay.settings.alerts, down_for=timedelta(0)))
     present = [
         *(_of_condition(relay, condition) for condition in known if condition.kind in _RANKS),

@@ -158,7 +158,7 @@ class Reconciler:
 
     def _bring(self, calls: Sequence[ReportCall]) -> Iterator[Missing]:
         legs = self._legs(calls)
-        extensions: Mapping[str, str] = _if_allowed(self._api.extensions, {}) if calls else {}
+        extensions = (_if_allowed(self._api.extensions) if calls else None) or {}
         for call in calls:
             yield Missing(call, self._accept(call, report_call.finished(call, legs.get(call.session, ()), extensions)))
 
@@ -185,20 +185,22 @@ class Reconciler:
                 "filter": {"field": "call_session_id", "operator": "in", "value": [call.number for call in some]},
             }
             rows = self._api.rows("get.call_legs_report", params, fields=LEG_FIELDS)
-            seen: list[Row] = _if_allowed(partial(list, rows), [])
+            seen: list[Row] | None = _if_allowed(partial(list, rows))
+            if seen is None:
+                break
             for row in seen:
                 legs.setdefault(str(row.get("call_session_id")), []).append(row)
         return legs
 
 
-def _if_allowed(ask: Callable[[], T], otherwise: T) -> T:
-    """Return what UIS answers; something else where the key may not see it: the report alone will do then."""
+def _if_allowed(ask: Callable[[], T]) -> T | None:
+    """Return what UIS answers; None where the key may not see it: the report alone will do then."""
     try:
         return ask()
     except ApiError as exc:
         if exc.state == "later":
             raise
-        return otherwise
+        return None
 
 
 class ReportLoop(Periodic):

@@ -124,7 +124,10 @@ def windows(since: datetime, until: datetime, longest: timedelta) -> Iterator[tu
 
 
 def finished(call: ReportCall, legs: Sequence[Row], extensions: Mapping[str, str]) -> bytes:
-    """Return the body of «Завершение звонка» as UIS fills its usual template; `extensions` by employee id."""
+    """Return the body of «Завершение звонка» as UIS fills its usual template, and how long was talked.
+
+    `extensions` are by employee id.
+    """
     row, legs = call.row, sorted(legs, key=lambda leg: str(leg.get("start_time")))
     calling, called = _numbers(row, legs)
     employee = _employee(row, legs)
@@ -142,7 +145,8 @@ def finished(call: ReportCall, legs: Sequence[Row], extensions: Mapping[str, str
         "external_id": row.get("call_api_external_id"),
         "call_source": row.get("source"),
     }
-    talked = ("talk_time_duration", row.get("talk_duration"))  # no template of UIS has it
+    # no template of UIS has it; what sets `clean_talk_duration` apart is not documented
+    talked = ("talk_time_duration", row.get("talk_duration"))
     return dump([*((key, values.get(variable)) for key, variable in template_slots("finished")), talked])
 
 

@@ -54,9 +54,8 @@ class Sandbox:
         self.uis = UisAccount() if uis is None else uis
         self._closing = threading.Event()
         app = create_app(self, self._closing, observe)
-        with socket.create_server(
-            ("127.0.0.1", port)
-        ) as listening:  # of a port in use the library would end the program
+        # of a port in use the library would end the program
+        with socket.create_server(("127.0.0.1", port)) as listening:
             self._server: BaseWSGIServer = make_server(
                 "127.0.0.1", port, app, threaded=True, request_handler=_KeepAlive, fd=listening.fileno()
             )

@@ -34,6 +34,7 @@ CALL_API = Api(
             "-32002": Message("the account may not call in this direction: allow it in the UIS cabinet"),
         },
     },
+    answer_max=1024 * 1024,  # a thousand calls that go on
 )
 
 
@@ -63,7 +64,9 @@ class CallApi(JsonRpc):
             if exc.state == "unclear":
                 with contextlib.suppress(ApiError):  # to list calls is a right of its own
                     calls = self.call("list.calls", {}).rows
-                    return _session([call for call in calls if call.get("external_id") == external_id])
+                    # another program of the account may have given a call of its own the same id
+                    ours = [call for call in calls if _ids(call) == (external_id, contact)]
+                    return _session(ours if len(ours) == 1 else [])
             raise
 
     def check(self) -> str:
@@ -77,6 +80,10 @@ class CallApi(JsonRpc):
                 "the key is good, but calls cannot be listed with it: whether it may place any the first click shows"
             )
         return Message("whether the key may place calls too the first click shows")
+
+
+def _ids(call: Mapping[str, Any]) -> tuple[Any, Any]:
+    return call.get("external_id"), call.get("contact_phone_number")
 
 
 def _session(rows: Sequence[Mapping[str, Any]]) -> str:

@@ -15,7 +15,7 @@ from relay.uis_api.json_rpc import Answer, Api, ApiError, JsonRpc, Limits, as_di
 
 PAGE = 1000  #: calls in an answer; the vendor allows 10,000
 _OFFSET_MAX = 100_000
-_EXTENSIONS_FOR, _UNKNOWN_FOR = timedelta(days=1), timedelta(minutes=1)
+_EXTENSIONS_FOR, _UNKNOWN_FOR = timedelta(days=1), timedelta(hours=1)
 _KEPT_FREE = 0.2  # of a day's requests: the account's other programs live of the same
 
 _NO_DATA_API = Message("the Data API is not part of the tariff: ask UIS to switch it on")
@@ -87,7 +87,14 @@ class DataApi(JsonRpc):
         """Return the extensions of employees by their ids, as they were within the last day. Raises ApiError."""
         account, now = self._account, self._clock()
         if now >= account.extensions_until:
-            rows = self.rows("get.employees", {}, fields=("id", "extension"))
+            try:
+                rows = list(self.rows("get.employees", {}, fields=("id", "extension")))
+            except ApiError as exc:
+                if exc.state != "later":  # they may not be seen: a request for each run would be refused for nothing
+                    account.extensions_until = now + _UNKNOWN_FOR
+                elif account.extensions:  # what was known does till the limits let it be asked
+                    return account.extensions
+                raise
             numbers = {str(row.get("id")): as_dict(row.get("extension")).get("extension_phone_number") for row in rows}
             account.extensions = {id_: str(number) for id_, number in numbers.items() if number}
             account.extensions_until = now + (_EXTENSIONS_FOR if account.extensions else _UNKNOWN_FOR)

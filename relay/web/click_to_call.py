@@ -85,7 +85,7 @@ class ClickToCallViews:
             raise Unauthorized(gettext("the application_token is wrong: set that of [sources.NAME.calls]"))
         if event.name not in (CLICK, CALL_BACK):
             return json_response(status="ignored")
-        _refuse_odd(event.call_id, event.phone, event.line)
+        _refuse_long(event.call_id, event.phone, event.line)
         call = CallRequest(
             phone=event.phone,
             user=event.user,
@@ -107,13 +107,14 @@ def _read(body: bytes) -> _Body:
         raise BadRequest(gettext("send JSON like %(example)s", example=example)) from exc
     if not asked.employee or not asked.phone:
         raise BadRequest(gettext("`employee` and `phone` must not be empty"))
-    _refuse_odd(*map(str, msgspec.structs.astuple(asked)))
+    texts = [str(text) for text in msgspec.structs.astuple(asked)]
+    _refuse_long(*texts, *("\0" for text in texts if not text.isprintable()))
     return asked
 
 
-def _refuse_odd(*texts: str) -> None:
-    """Raise BadRequest for a text that is too long, or that no database takes."""
-    if not all(len(text) <= TEXT_MAX and text.isprintable() for text in texts):
+def _refuse_long(*texts: str) -> None:
+    """Raise BadRequest for a text that is too long, or that no database takes: with a zero in it."""
+    if any(len(text) > TEXT_MAX or "\0" in text for text in texts):
         raise BadRequest(gettext("at most %(count)s characters each", count=TEXT_MAX))
 
 

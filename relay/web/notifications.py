@@ -66,7 +66,7 @@ class NotificationViews:
     def __init__(self, relay: Relay) -> None:
         self._relay = relay
         self._sources = {source.path.casefold(): source for source in relay.settings.sources.values()}
-        self._secrets = {source.name: source.secrets for source in relay.settings.sources.values()}
+        self._secrets = {name: source.secrets for name, source in relay.settings.sources.items()}  # joined once
         self._clicks = ClickToCallViews(relay)
         self._mutex = threading.Lock()
         self._inside = 0  # threads that wait for the store
@@ -158,6 +158,7 @@ class NotificationViews:
 
     def _authorised_body(self, request: Request, source: Source) -> _Sent:
         self._expect_method(request, ("POST", "GET"))
+        # most name none: then no address is parsed
         if source.allow_from and not source.allow_from.admits(request.remote_addr or ""):
             raise Forbidden("this address may not send to this source; allow_from of the source names those that may")
         body = self._read_body(request) if request.method == "POST" else b""

@@ -53,6 +53,12 @@ class Operator:
         assert answer.status_code == code, answer.text
         return answer.text
 
+    def change(self, action: str, **chosen: Any) -> Any:
+        """Look at what it would touch, and then do it."""
+        preview = self.do(f"/admin/dead/{action}", code=200, **chosen).text
+        [shown] = re.findall(r'name="shown" value="(\w+)"', preview)
+        return self.do(f"/admin/dead/{action}/now", shown=shown, **chosen)
+
     def do(self, path: str, code: int = 302, **data: Any) -> Any:
         answer = self.client.post(path, data={"form": self.token("/admin/"), **data})
         assert answer.status_code == code, answer.text
@@ -722,6 +728,7 @@ def test_what_was_not_there_when_the_preview_was_shown_is_looked_at_first(operat
     again = operator.do("/admin/dead/discard/now", code=409, everything="1", shown=shown).text
 
     assert "<li>onec: 3</li>" in again
+    operator.do("/admin/dead/discard/now", code=409, everything="1")  # nobody has looked at any
     assert {one.state for one in relay.store.queries.deliveries(Selection())} == {"dead"}
     [shown] = re.findall(r'name="shown" value="(\w+)"', again)
     operator.do("/admin/dead/discard/now", everything="1", shown=shown)
@@ -733,7 +740,7 @@ def test_everything_that_fits_the_filters_and_nothing_else_is_replayed(operator:
     preview = operator.do("/admin/dead/replay", code=200, everything="1", session="2").text
     assert "<li>onec: 1</li>" in preview
 
-    operator.do("/admin/dead/replay/now", everything="1", session="2")
+    operator.change("replay", everything="1", session="2")
 
     assert {one.session: one.state for one in relay.store.queries.deliveries(Selection())} == {
         "1": "dead",
@@ -766,7 +773,7 @@ def test_a_group_is_looked_at_and_replayed_and_nothing_else(operator: Operator, 
     preview = operator.do("/admin/dead/replay", code=200, everything="1", **group).text
     assert "<li>onec: 3</li>" in preview
     assert 'name="reason" value="400: the call … has no number"' in preview
-    operator.do("/admin/dead/replay/now", everything="1", **group)
+    operator.change("replay", everything="1", **group)
 
     assert {one.session: one.state for one in relay.store.queries.deliveries(Selection())} == {
         "1": "due",
@@ -795,7 +802,7 @@ def test_a_group_of_letters_without_a_reason_is_no_filter_for_all(operator: Oper
     make_dead(relay, 2, reason="500: deadlock")
     [group] = re.findall(r'name="reason" value="(–)"', operator.see("/admin/dead"))
 
-    operator.do("/admin/dead/discard/now", everything="1", target="onec", state="dead", reason=group)
+    operator.change("discard", everything="1", target="onec", state="dead", reason=group)
 
     assert {one.session: one.state for one in relay.store.queries.deliveries(Selection())} == {
         "1": "discarded",

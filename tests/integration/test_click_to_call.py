@@ -7,6 +7,7 @@ import re
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from datetime import timedelta
 from typing import Any
 from urllib.parse import urlencode
@@ -24,6 +25,7 @@ from relay.operations import readiness
 from relay.sandbox.server import Sandbox
 from relay.sandbox.uis_account import UisAccount
 from relay.sandbox.uis_call_api import CALL_ERRORS
+from relay.uis_api.call_api import CallApi
 from relay.web import create_app
 from relay.wiring import Relay
 from tests.calls import rendered
@@ -179,6 +181,20 @@ def test_a_call_whose_answer_is_lost_is_found_among_those_that_go_on(
     session = placed(uis)[1]["call_session_id"]
     assert [answer.json for answer in answers] == [{"call_session_id": session}] * 2
     assert [call["external_id"] for call in placed(uis)] == ["another", "order-7"]
+
+
+def test_a_call_of_another_program_with_the_same_id_is_not_taken_for_it(
+    uis: Sandbox, clicking: Callable[..., Relay], clock: FakeClock
+) -> None:
+    relay = clicking(EMPLOYEES)
+    calls = relay.settings.sources["trade"].calls
+    assert calls is not None
+    with closing(CallApi(calls, clock)) as api:
+        api.start(employee=323409, contact="79005550777", line="74955550100", external_id="order-7")
+    uis.uis.fail("reset", 1)  # nothing is placed for the click
+
+    assert click(relay, external_id="order-7").status_code == 504
+    assert stored(relay) == [("unclear", None)]
 
 
 @pytest.mark.parametrize("mode", ["reset", "internal_error", *LOST])

@@ -185,6 +185,12 @@ def test_an_outgoing_call_whose_end_tells_no_direction_is_not_missed() -> None:
     assert said(told(1, 0, outgoing(1, **own), ("in", json.dumps(dropped).encode()))) == []
 
 
+def test_a_missed_call_of_which_a_colleagues_leg_was_told_first_is_missed() -> None:
+    leg = outgoing(1, start_time=at(0), called_phone_number="102", calling_phone_number=CLIENT)
+
+    assert said(told(1, 0, leg, not_taken(1, start_time=at(0)))) == ["1: has waited for 2 h"]
+
+
 def test_an_end_that_says_nothing_of_a_talk_is_no_missed_call() -> None:
     end = {"call_session_id": 1, "direction": "in", "calling_phone_number": CLIENT, "start_time": at(0)}
 

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from relay.calls.summary import CallSummary
 from relay.config import Report, Secret
 from relay.errors import MalformedEvent
 from relay.reports.report_call import finished, read_call, read_time, windows
@@ -53,6 +54,12 @@ def test_how_long_they_talked_is_the_reports_own_word(talked: int) -> None:
     call = brought(talk_duration=talked, wait_duration=None)
 
     assert (call.kind, call.talk_seconds) == ("finished", talked)
+
+
+def test_a_call_without_a_talk_that_uis_does_not_call_lost_is_not_missed() -> None:
+    call = brought(talk_duration=0, is_lost=False, finish_reason="fax_received")
+
+    assert CallSummary((call,)).is_missed is False
 
 
 def test_a_call_that_the_client_gave_up_has_none() -> None:

@@ -79,7 +79,8 @@ def _preview(action: str, chosen: Chosen, *, has_changed: bool = False) -> str:
 
 def change(action: str) -> ResponseReturnValue:
     chosen = _chosen(action)
-    if request.form.get("shown", fingerprint := _fingerprint(chosen)) != fingerprint:  # nobody has looked at the others
+    fingerprint, ticked = _fingerprint(chosen), bool(request.form.getlist("id"))
+    if request.form.get("shown", fingerprint if ticked else None) != fingerprint:  # nobody has looked at the others
         return _preview(action, chosen, has_changed=True), HTTPStatus.CONFLICT
     if action == "discard":
         done = gettext("Discarded: %(count)s.", count=actions.discard(relay(), chosen))
@@ -92,9 +93,10 @@ def change(action: str) -> ResponseReturnValue:
 
 
 def _fingerprint(chosen: Chosen) -> str:
-    """Return what differs when others are chosen."""
-    ids = [delivery.id for delivery in chosen.deliveries] + [event.id for event in chosen.quarantined]
-    return hashlib.sha256(" ".join(sorted(ids)).encode()).hexdigest()
+    """Return what differs when others are chosen, or one of them has been tried again meanwhile."""
+    seen = [f"{delivery.id} {delivery.state} {delivery.attempts}" for delivery in chosen.deliveries]
+    seen += [event.id for event in chosen.quarantined]
+    return hashlib.sha256(" ".join(sorted(seen)).encode()).hexdigest()
 
 
 def _chosen(action: str) -> Chosen:
