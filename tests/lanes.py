@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import threading
 from collections.abc import Callable
@@ -88,7 +89,7 @@ def own(lane: Lane, store: Store, clock: Clock) -> int:
     epoch = store.leases.take_over(lane.shard, OWNER, store.leases.all().get(lane.shard))
     assert epoch is not None
     LaneMaintenance(lane, store, clock, lambda: 0.0).take_over(epoch)
-    lane.gain_ownership(epoch)
+    lane.gain_ownership(epoch, math.inf)
     return epoch
 
 

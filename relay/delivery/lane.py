@@ -61,7 +61,7 @@ class Lane:
         self._concurrency = self.shard.part(self.config.concurrency)
         self.throttle = Throttle(bucket or TokenBucket(self.config.rate, monotonic), clock, monotonic)
         self.epoch: int | None = None  #: under which the lane is this process's
-        self.lease_ends_at = math.inf  #: by `monotonic`; moves with each renewal, and no request is begun later
+        self.lease_ends_at = -math.inf  #: by `monotonic`; moves with each renewal, and no request is begun later
         self.in_flight: dict[int, tuple[ClaimedDelivery, datetime]] = {}  #: and since when, by delivery seq
         self.unrecorded: set[int] = set()  #: may have been sent, but could not be recorded
         self._store, self._clock, self._monotonic = store, clock, monotonic
@@ -80,7 +80,7 @@ class Lane:
         self._claims = 0
         self._backlog_at = float("-inf")  # when something was sent that had waited for longer than a minute
 
-    def gain_ownership(self, epoch: int, lease_ends_at: float = math.inf) -> None:
+    def gain_ownership(self, epoch: int, lease_ends_at: float) -> None:
         """Make the lane this process's."""
         self.lease_ends_at = lease_ends_at
         self._saved = self._store.targets.health(self.name)

@@ -274,8 +274,12 @@ def _record(connection: Connection, batch: Sequence[AttemptResult]) -> list[Row 
         if result.health is not None:
             target_state.save_health(connection, result.delivery.target, result.epoch, result.health)
     tries = [(result.delivery.seq, result.attempt) for result in new if result.attempt is not None]
-    again = [seq for seq, attempt in tries if attempt.number > 1 and attempt.exchanges]
-    if again:  # only those of the last attempt are kept
+    again = [
+        result.delivery.seq
+        for result in new
+        if result.attempt and result.attempt.exchanges and (result.attempt.number > 1 or result.delivery.replayed)
+    ]
+    if again:  # only those of the last attempt are kept; a replay counts attempts anew
         _drop_exchanges.run(connection, seqs=again)
     _insert_attempts.run(connection, [{**ATTEMPT.row(attempt), "delivery_seq": seq} for seq, attempt in tries])
     for result in batch:

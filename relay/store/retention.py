@@ -34,9 +34,9 @@ _delete_attempts = Statement(
 )
 _page_of_exchanges = Statement(
     f"""
-    SELECT attempts.seq, at, state IN ('delivered', 'expired', 'discarded')
+    SELECT attempts.seq, at, exchanges IS NOT NULL AND state IN ('delivered', 'expired', 'discarded')
     FROM attempts JOIN deliveries ON deliveries.seq = delivery_seq
-    WHERE attempts.seq > :after AND exchanges IS NOT NULL ORDER BY attempts.seq LIMIT {PAGE}
+    WHERE attempts.seq > :after ORDER BY attempts.seq LIMIT {PAGE}
     """
 )
 _forget_exchanges = Statement("UPDATE attempts SET exchanges = NULL WHERE seq IN :seqs")
@@ -68,7 +68,7 @@ def forget_exchanges(database: Database, before: datetime, should_stop: Callable
     """Forget what was sent and answered before then, of deliveries that nobody needs to look at; return of how many."""
     border, deleted = to_us(before), 0
     for page in database.pages(lambda connection, after: _page_of_exchanges.rows(connection, after=after)):
-        seqs = [seq for seq, at, is_over in page if is_over and at < border]
+        seqs = [seq for seq, at, may_go in page if may_go and at < border]
         if seqs:
             with database.write(PATIENT_TIMEOUT_S) as connection:
                 deleted += _forget_exchanges.run(connection, seqs=seqs)

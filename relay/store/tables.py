@@ -51,12 +51,12 @@ def _where(condition: str) -> dict[str, Any]:
     return {"sqlite_where": text(condition.replace("events.", "").replace("deliveries.", ""))}
 
 
-_Seq = BigInteger().with_variant(Integer, "sqlite")  # only INTEGER is SQLite's own row number
+SEQ = BigInteger().with_variant(Integer, "sqlite")  # only INTEGER is SQLite's own row number
 
 events = Table(
     "events",
     metadata,
-    Column("seq", _Seq, primary_key=True, autoincrement=False),  # given inside the commit
+    Column("seq", SEQ, primary_key=True, autoincrement=False),  # given inside the commit
     Column("id", Text, nullable=False, unique=True),
     Column("source", Text, nullable=False),
     Column("endpoint", Text, nullable=False),
@@ -88,9 +88,9 @@ events = Table(
 deliveries = Table(
     "deliveries",
     metadata,
-    Column("seq", _Seq, primary_key=True, autoincrement=True),
+    Column("seq", SEQ, primary_key=True, autoincrement=True),
     Column("id", Text, nullable=False, unique=True),
-    Column("event_seq", _Seq, ForeignKey("events.seq"), nullable=False),
+    Column("event_seq", SEQ, ForeignKey("events.seq"), nullable=False),
     Column("event", Text, nullable=False),
     Column("target", Text, nullable=False),
     Column("kind", Text, nullable=False),
@@ -121,8 +121,8 @@ deliveries = Table(
 attempts = Table(
     "attempts",
     metadata,
-    Column("seq", _Seq, primary_key=True, autoincrement=True),
-    Column("delivery_seq", _Seq, ForeignKey("deliveries.seq"), nullable=False),
+    Column("seq", SEQ, primary_key=True, autoincrement=True),
+    Column("delivery_seq", SEQ, ForeignKey("deliveries.seq"), nullable=False),
     Column("number", Integer, nullable=False),
     Column("at", BigInteger, nullable=False),
     Column("took_ms", Integer, nullable=False),
@@ -232,7 +232,7 @@ reports = Table(
 clicks = Table(
     "clicks",
     metadata,
-    Column("seq", _Seq, primary_key=True, autoincrement=True),
+    Column("seq", SEQ, primary_key=True, autoincrement=True),
     Column("source", Text, nullable=False),
     Column("external_id", Text, nullable=False),
     Column("at", BigInteger, nullable=False),

@@ -28,24 +28,31 @@ class CallContext(Protocol):
 
     report: Callable[[Exchange], None] | None = None  #: is told of each request with its answer
 
+    @abstractmethod
     def history(self) -> tuple[CallEvent, ...]:
         """Return what UIS had said of the call up to this event, in the order of acceptance. Raises StoreError."""
 
+    @abstractmethod
     def progress(self) -> dict[str, Any]:
         """Return what has been done for the call at this target. Raises StoreError."""
 
+    @abstractmethod
     def save_progress(self, **done: Any) -> None:
         """Add to it; on disk when it returns. Raises StoreError, and OwnershipLost when it is another's to do now."""
 
+    @abstractmethod
     def calls_of(self, client: str, since: datetime) -> list[ToldCall]:
         """Return the calls of the client (the digits) that began since then or have an open task. Raises StoreError."""
 
+    @abstractmethod
     def open_tasks(self, client: str) -> dict[str, str]:
         """Return the open tasks about the client at this target, by the session of their call. Raises StoreError."""
 
+    @abstractmethod
     def forget_task(self, session: str) -> None:
         """Take the task of that call for closed; raises as `save_progress`."""
 
+    @abstractmethod
     def acquire(self) -> None:
         """Wait until one request may be made. Raises Interrupted when none may be made any more."""
 

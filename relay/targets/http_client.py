@@ -460,9 +460,11 @@ class _TrackedHTTPS(_Tracked, HTTPSConnection):  # type: ignore[misc]  # likewis
 
 
 class _TrackingAdapter(HTTPAdapter):
+    """Connects by the connections above."""
+
     def get_connection_with_tls_context(self, *args: Any, **kwargs: Any) -> Any:
         pool = super().get_connection_with_tls_context(*args, **kwargs)
-        pool.ConnectionCls = _TrackedHTTPS if pool.scheme == "https" else _TrackedHTTP  # type: ignore[attr-defined]
+        pool.ConnectionCls = _TrackedHTTPS if pool.scheme == "https" else _TrackedHTTP  # type: ignore[attr-defined]  # the types have it on a pool's class alone
         return pool
 
     def forget_connections(self) -> None:

@@ -32,7 +32,8 @@ SHARDS = 2  # of one of the two targets
 def server(request: pytest.FixtureRequest) -> Iterator[tuple[Postgres, list[str]]]:
     """A server with an empty database, and the addresses at which it is reached."""
     skip_unless(programs(), "postgresql")
-    skip_unless(bouncer_program(), "pgbouncer")
+    if "pooled" in request.param:
+        skip_unless(bouncer_program(), "pgbouncer")
     postgres = Postgres()
     with running(postgres), running(Bouncer(postgres)) as bouncer:
         name = postgres.create_database()

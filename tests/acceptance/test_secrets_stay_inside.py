@@ -132,7 +132,9 @@ def assert_kept_without_secrets(database: Path, process: Process) -> None:
     texts = [content.decode() for content in kept]
     for kind in ("/hs/UIScom/", "telephony.externalcall.register", "/api/v4/"):
         assert any(kind in text for text in texts), f"something of {kind} is kept"
-    texts += [process.command("show", event).stdout for event in events]
+    shown = [process.command("show", event) for event in events]
+    assert all(done.returncode == 0 and event in done.stdout for event, done in zip(events, shown, strict=True))
+    texts += [done.stdout for done in shown]
     basic = base64.b64encode(f"uis:{MARK}-onec".encode()).decode()
     for text in texts:
         for secret in (MARK, basic):

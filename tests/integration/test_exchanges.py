@@ -15,7 +15,7 @@ import pytest
 from relay import bootstrap, wiring
 from relay.models import Attempt
 from relay.sandbox.server import Sandbox
-from relay.store import Selection
+from relay.store import Replay, Selection
 from relay.web import create_app
 from relay.wiring import Relay
 from tests.calls import rendered
@@ -50,6 +50,23 @@ def test_the_last_attempt_is_kept_whole_and_replaces_the_one_before(
     assert (exchange.status, exchange.phrase) == (417, "Error Centrifugo send to channel: !")
     assert json.loads(exchange.body)["call_session_id"] == 3360109114
     assert exchange.headers["Authorization"] == "Basic ***"
+
+
+def test_a_replay_begins_anew_and_the_last_attempt_alone_is_kept_all_the_same(
+    make_relay: Callable[..., Relay], base: Sandbox, clock: FakeClock
+) -> None:
+    relay = make_relay(base.onec_url)
+    lane = SteppedLane(relay, "onec", clock)
+    base.onec.fail("bad_request", 1)
+    event_id = post(relay, rendered("incoming"))
+    lane.deliver()
+    [dead] = deliveries(relay, "onec")
+    assert relay.store.operator.replay([Replay(dead, clock(), clock())]) == 1
+    lane.deliver()
+
+    [kept] = with_exchanges(relay, event_id)
+    assert (kept.number, kept.outcome) == (1, "delivered")
+    assert [exchange.status for exchange in kept.exchanges or ()] == [417]
 
 
 @pytest.mark.parametrize("target", ["b24", "amo"])

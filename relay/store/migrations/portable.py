@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import BigInteger, Integer, text
+from sqlalchemy import text
 
-SEQ = BigInteger().with_variant(Integer, "sqlite")  # only INTEGER is SQLite's own row number
+from relay.store.tables import SEQ
+
+__all__ = ["SEQ", "where"]
 
 
 def where(condition: str) -> dict[str, Any]:
