@@ -18,11 +18,11 @@ from click.testing import CliRunner, Result
 from relay import bootstrap, config, wiring
 from relay.cli import main
 from relay.config import ROOT, Settings
-from relay.errors import ConfigError
+from relay.errors import ConfigError, StoreError
 from relay.models import Attempt, Shard
 from relay.observability import logging
 from relay.sandbox.server import Sandbox
-from relay.store import Claim, Selection
+from relay.store import Claim, Selection, operator_actions
 from relay.wiring import Relay
 from tests import databases
 from tests.calls import rendered
@@ -356,6 +356,86 @@ def test_a_rate_spreads_the_replay(busy: Operator) -> None:
 
     assert (second - first).total_seconds() == pytest.approx(2)
     busy.run("replay", "--all", "--rate", "fast", code=2)
+
+
+def test_a_replay_that_was_broken_off_goes_on_and_sends_nothing_twice(
+    operator: Operator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for session in range(60):
+        operator.post(rendered("incoming", call_session_id=session))
+        operator.end("delivered")
+    with monkeypatch.context() as broken:
+        broken.setattr("relay.store.operator_actions._replay_one", _Broken("_replay_one", after=55))
+        assert "Done before that: 50 of 60" in operator.run("replay", "--state", "delivered", "--since", "1h", code=1)
+    for _ in range(50):
+        operator.end("delivered")
+
+    assert "would replay 10" in operator.run("replay", "--state", "delivered", "--since", "1h", "--dry-run")
+    assert "would replay 60" in operator.run("replay", "--state", "delivered", "--since", "2h", "--dry-run")
+    output = operator.run("replay", "--state", "delivered", "--since", "1h")
+    assert "was broken off" in output
+    assert "replayed 10 of 10" in output
+    for _ in range(10):
+        operator.end("delivered")
+    queries = operator.relay.store.queries
+    tried = [len(attempts) for event in queries.events(Selection()) for _, attempts in queries.deliveries_of(event)]
+    assert tried == [2] * 60
+
+    output = operator.run("replay", "--state", "delivered", "--since", "1h")  # it has ended: this is another one
+    assert "broken off" not in output
+    assert "replayed 60 of 60" in output
+
+
+@pytest.mark.parametrize(
+    ("command", "change", "state"),
+    [
+        (["replay", "--all"], "_replay_one", "due"),
+        (["discard", "--all"], "_discard_one", "discarded"),
+        (["replay", "--target", "onec", "--to", "new"], "_reroute_one", "due"),
+    ],
+)
+def test_what_was_broken_off_says_how_far_it_came_and_goes_on_with_the_rest(
+    operator: Operator,
+    monkeypatch: pytest.MonkeyPatch,
+    write_config: Any,
+    command: list[str],
+    change: str,
+    state: str,
+) -> None:
+    for session in range(60):
+        operator.post(rendered("incoming", call_session_id=session))
+        operator.end("dead")
+    write_config(more=_NEW_TARGET)
+    with monkeypatch.context() as broken:
+        broken.setattr(f"relay.store.operator_actions.{change}", _Broken(change, after=55))
+        assert "Done before that: 50 of 60" in operator.run(*command, code=1)
+    assert sorted(operator.states()) == sorted([state] * 50 + ["dead"] * 10)
+
+    assert "10 of 10" in operator.run(*command)
+    assert operator.states() == [state] * 60
+
+
+_NEW_TARGET = """
+[sources.side]
+token = "x"
+targets = ["new"]
+[targets.new]
+kind = "1c"
+url = "http://127.0.0.1:9/x"
+"""
+
+
+class _Broken:
+    """Changes some, then the line breaks."""
+
+    def __init__(self, change: str, after: int) -> None:
+        self._change, self._left = getattr(operator_actions, change), after
+
+    def __call__(self, *args: object) -> bool:
+        self._left -= 1
+        if self._left < 0:
+            raise StoreError("the line has broken")
+        return bool(self._change(*args))
 
 
 def test_wait_says_so_when_nobody_delivers(busy: Operator) -> None:

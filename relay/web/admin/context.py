@@ -42,7 +42,10 @@ def selection(states: tuple[str, ...]) -> Selection:
     return Selection(
         ids=tuple(request.values.getlist("id")),
         kind=chosen(values.get("kind"), KINDS),
-        **{name: values.get(name) for name in ("target", "source", "session", "phone")},
+        target=values.get("target"),
+        source=values.get("source"),
+        session=values.get("session"),
+        phone=values.get("phone"),
         since=moment_of(values.get("since")),
         until=moment_of(values.get("until")),
         states=(state,) if state else (),
