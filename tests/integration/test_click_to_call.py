@@ -322,7 +322,7 @@ def test_more_than_the_rate_is_refused_until_a_minute_has_passed(
     assert len(placed(uis)) == len(stored(relay)) == 3
 
     relay.rejections.flush()
-    [trouble] = [each for each in troubles(relay, []) if each.kind == "refused"]
+    [trouble] = [each for each in troubles(relay, []) if each.kind == "clicks"]
     assert trouble.sentence == "trade: 1 click was refused lately: there were more than `rate` in a minute"
     assert "raise `rate`" in trouble.advice
 
