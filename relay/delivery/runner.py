@@ -23,6 +23,7 @@ from relay.i18n import Message, said
 from relay.models import Attempt, CallEvent, ClaimedDelivery, Delivery, Exchange, Outcome, ToldCall, Verdict
 from relay.store import AttemptResult, Store
 from relay.targets.base import Adapter, CallContext
+from relay.targets.http_client import TargetError, unthrottled
 
 log = structlog.get_logger("relay.delivery")
 
@@ -66,7 +67,7 @@ class AttemptRunner:
             retry_error_callback=_last_outcome,
         )
         try:
-            outcome: Outcome = self._adapter.send(claimed, context)
+            outcome = send_once(self._adapter, claimed, context)
             if outcome.name == "unreachable":
                 outcome = quick_tries(self._send_again, claimed, context, [outcome])
             outcome = retry_policy.limit_wait(outcome, self._config.retry_after_max)
@@ -118,7 +119,21 @@ class AttemptRunner:
 
     def _send_again(self, claimed: ClaimedDelivery, context: CallContext, first: list[Outcome]) -> Outcome:
         """Send, but count the first of the tries, which has been made already."""
-        return first.pop() if first else self._adapter.send(claimed, context)
+        return first.pop() if first else send_once(self._adapter, claimed, context)
+
+
+def send_once(adapter: Adapter, claimed: ClaimedDelivery, context: CallContext) -> Outcome:
+    """Have the adapter deliver; what the target or the network did is an outcome. Raises what `deliver` raises else."""
+    call, client = claimed.event.call, adapter.client
+    if call is None:
+        return Outcome(name="refused", reason=Message("the event is quarantined: there is nothing to send"))
+    client.acquire, client.report = context.acquire, context.report
+    try:
+        return adapter.deliver(claimed, call, context)
+    except TargetError as exc:
+        return exc.outcome
+    finally:
+        client.acquire, client.report = unthrottled, None
 
 
 class LaneContext(CallContext):

@@ -7,6 +7,7 @@ the mnemonic, else by endpoint, direction and which fields are filled.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from datetime import datetime, timedelta
 from typing import Any, Literal
 from zoneinfo import ZoneInfo
 
@@ -18,6 +19,8 @@ from relay.uis.parser import NO_FIELDS, ParsedBody
 from relay.uis.variables import JSON, VARIABLES, Ambiguous, Type, Unfilled
 
 _NOTES_MAX, _NOTE_MAX, _VALUE_MAX = 50, 300, 200  # what is kept of a body must not outgrow it
+_OLDEST_CALL = timedelta(days=31)  # that a notification, or the report, may tell of
+_CLOCK_AHEAD_MAX = timedelta(days=1)  # of the account against ours: a zone that is set wrongly
 _BY_MNEMONIC: dict[str, Kind] = {
     # in_call_session, lost_call_session and set_mark are documented or recorded; the others are inferred from
     # CoMagic's names
@@ -36,6 +39,12 @@ _ENDS = ("finish_time", "finish_reason", "lost_reason", "total_time_duration", "
 """What only the end of a call has: «Записанный разговор» comes without any of it."""
 _AT_THE_END = {"is_lost", "full_record_file_link", "wav_call_records"}
 """What stands in the template of «Завершённый звонок» alone, with a value or without."""
+
+
+def beginning_of(call: CallEvent, told_at: datetime) -> datetime | None:
+    """Return when a call began; None where UIS does not say it, or its clock must be wrong."""
+    at = call.started_at
+    return at if at is not None and told_at - _OLDEST_CALL <= at <= told_at + _CLOCK_AHEAD_MAX else None
 
 
 def normalise(body: ParsedBody, endpoint: str, zone: ZoneInfo, *, beside: ParsedBody = NO_FIELDS) -> CallEvent:

@@ -13,6 +13,7 @@ from urllib.parse import unquote_to_bytes
 
 from relay.errors import MalformedEvent
 from relay.i18n import Message
+from relay.models import Event
 from relay.uis import json_repair, variables
 from relay.uis.variables import JSON, SECRETS, VARIABLES, Ambiguous, Unfilled, is_deep, is_unsubstituted
 
@@ -53,6 +54,11 @@ def read(raw: bytes, *, is_query: bool = False) -> ParsedBody:
         raise MalformedEvent("the body is empty: check the notification's template in the UIS cabinet")
     body = _read_form(raw.strip()) if is_query or _LOOKS_LIKE_FORM.match(text) else _read_json(text)
     return replace(body, pairs=tuple(_without_secrets(body.pairs)), notes=(*notes, *body.notes))
+
+
+def read_event(event: Event) -> ParsedBody:
+    """Read an event's body, the operator's version where there is one. Raises MalformedEvent."""
+    return read(event.raw, is_query=event.is_query_string) if event.edited is None else read(event.edited)
 
 
 def read_beside(query: bytes) -> ParsedBody:

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import threading
 from datetime import timedelta
+from typing import Any, NamedTuple
 
 import msgspec
 import structlog
 from msgspec import Struct
 from werkzeug.exceptions import BadRequest, HTTPException, NotFound, ServiceUnavailable, Unauthorized
-from werkzeug.wrappers import Request, Response
+from werkzeug.wrappers import Request
 
 from relay.clicks.bitrix24_event import CALL_BACK, CLICK, read_event
 from relay.clicks.dialer import TEXT_MAX, CallRequest
@@ -21,7 +22,6 @@ from relay.errors import StoreError
 from relay.i18n import LANGUAGES, gettext, in_language, translate
 from relay.models import Click, ClickState
 from relay.web import access
-from relay.web.json import json_response
 from relay.wiring import Relay
 
 log = structlog.get_logger("relay.web")
@@ -38,12 +38,17 @@ class _Body(Struct, frozen=True):
     external_id: str | int | None = ""
 
 
+class Answer(NamedTuple):
+    fields: dict[str, Any]
+    status: int = 200
+
+
 class ClickToCallViews:
     def __init__(self, relay: Relay) -> None:
         self._relay = relay
         self._places = threading.BoundedSemaphore(_TOGETHER)
 
-    def answer(self, source: Source, endpoint: str, request: Request, body: bytes) -> Response:
+    def answer(self, source: Source, endpoint: str, request: Request, body: bytes) -> Answer:
         with in_language(request.accept_languages.best_match(LANGUAGES) or LANGUAGES[0]):
             try:
                 if source.calls is None:
@@ -53,13 +58,13 @@ class ClickToCallViews:
             except HTTPException as exc:
                 log.warning("click.rejected", source=source.name, status=exc.code, address=request.remote_addr)
                 error = exc.name.lower().replace(" ", "_")
-                return json_response(exc.code or 500, error=error, message=exc.description)
+                return Answer({"error": error, "message": exc.description}, exc.code or 500)
             except StoreError as exc:
                 log.error("click.not_stored", source=source.name, reason=str(exc))
                 message = gettext("the click could not be stored: nothing was called, click again")
-                return json_response(503, error="not_stored", message=message)
+                return Answer({"error": "not_stored", "message": message}, 503)
 
-    def _take_call(self, source: Source, calls: ClickToCall, request: Request, body: bytes) -> Response:
+    def _take_call(self, source: Source, calls: ClickToCall, request: Request, body: bytes) -> Answer:
         body, _, offered = access.offered_secrets(request, body)
         if not any(access.is_secret(token, calls.token) for token in offered):
             raise Unauthorized(gettext("the secret is missing or wrong: send `token` of [sources.NAME.calls]"))
@@ -75,16 +80,16 @@ class ClickToCallViews:
                 external_id="" if asked.external_id is None else str(asked.external_id),
                 clicked_at=self._relay.clock() - waited,
             )
-            return _response(self._relay.dialer.place(source, calls, call))
+            return _answer(self._relay.dialer.place(source, calls, call))
         finally:
             self._places.release()
 
-    def _take_event(self, source: Source, calls: ClickToCall, _request: Request, body: bytes) -> Response:
+    def _take_event(self, source: Source, calls: ClickToCall, _request: Request, body: bytes) -> Answer:
         event = read_event(body)
         if calls.application_token is None or not access.is_secret(event.token, [calls.application_token]):
             raise Unauthorized(gettext("the application_token is wrong: set that of [sources.NAME.calls]"))
         if event.name not in (CLICK, CALL_BACK):
-            return json_response(status="ignored")
+            return Answer({"status": "ignored"})
         _refuse_long(event.call_id, event.phone, event.line)
         call = CallRequest(
             phone=event.phone,
@@ -95,7 +100,7 @@ class ClickToCallViews:
             clicked_at=event.at or self._relay.clock(),
         )
         click = self._relay.dialer.place_later(source, calls, call)
-        return json_response(status="accepted", external_id=click.external_id)
+        return Answer({"status": "accepted", "external_id": click.external_id})
 
 
 def _read(body: bytes) -> _Body:
@@ -118,9 +123,9 @@ def _refuse_long(*texts: str) -> None:
         raise BadRequest(gettext("at most %(count)s characters each", count=TEXT_MAX))
 
 
-def _response(click: Click) -> Response:
+def _answer(click: Click) -> Answer:
     if click.state == "started":
         session = click.session or ""
-        return json_response(202, call_session_id=int(session) if session.isdecimal() else session)
+        return Answer({"call_session_id": int(session) if session.isdecimal() else session}, 202)
     status = 429 if click.error == "limit_exceeded" else _STATUSES[click.state]
-    return json_response(status, error=click.error, message=translate(click.reason or ""))
+    return Answer({"error": click.error, "message": translate(click.reason or "")}, status)
