@@ -14,7 +14,7 @@ from typing import Any
 
 from msgspec import Struct
 from msgspec.structs import replace
-from sqlalchemy import ColumnElement, Connection, Select, TextClause, exists, or_, select, text
+from sqlalchemy import ColumnElement, Connection, Select, TextClause, exists, not_, or_, select, text
 
 from relay.clock import from_us, to_us
 from relay.errors import NotFound
@@ -90,6 +90,7 @@ class Selection(Struct, frozen=True, kw_only=True):
     since: datetime | None = None
     until: datetime | None = None
     states: tuple[str, ...] = ()
+    not_replayed_since: datetime | None = None
 
     @property
     def is_empty(self) -> bool:
@@ -262,6 +263,8 @@ def _delivery_conditions(selection: Selection) -> Iterator[Condition]:
         yield deliveries.c.target == selection.target
     if selection.states:
         yield deliveries.c.state.in_(selection.states)
+    if selection.not_replayed_since:  # a pause moves where the age starts only on
+        yield not_(deliveries.c.replayed & (deliveries.c.age_started_at >= to_us(selection.not_replayed_since)))
     if _is_of_dead_letters(selection):
         yield text(DEAD)  # word for word what the index says
     if selection.ids:

@@ -12,7 +12,7 @@ import pytest
 from click.testing import CliRunner
 from sqlalchemy import Connection, text
 
-from relay import bootstrap
+from relay import bootstrap, config, wiring
 from relay.cli import main
 from relay.clock import now_utc
 from relay.config import Settings
@@ -294,6 +294,41 @@ def test_everything_works_behind_a_pooler_of_transactions(
     store.leases.announce("me")
     assert store.leases.dispatchers() == {"me": 1}
     store.close()
+
+
+def test_a_replay_whose_session_the_server_ends_goes_on_where_it_was_cut(
+    address: str, write_config: Callable[..., Path]
+) -> None:
+    environ = {"RELAY_CONFIG": str(write_config()), "DATABASE_URL": address}
+    relay = wiring.Relay(config.read(environ))
+    migrate.migrate(relay.store.database, relay.clock())
+    for call in range(60):
+        post(relay, rendered("incoming", call_session_id=call))
+    with relay.store.database.write() as connection:
+        connection.exec_driver_sql("UPDATE deliveries SET state = 'delivered', turn = FALSE")
+        connection.exec_driver_sql(_CUT_AFTER_FIFTY)
+    command = ["replay", "--state", "delivered"]
+    cut = CliRunner().invoke(main, command, env=environ)
+    assert cut.exit_code == 1
+    assert "50 of 60" in cut.output
+
+    with relay.store.database.write() as connection:  # the first ones are delivered once more meanwhile
+        connection.exec_driver_sql("DROP TRIGGER cut ON deliveries")
+        connection.exec_driver_sql("UPDATE deliveries SET state = 'delivered', turn = FALSE")
+    assert "replayed 10 of 10" in CliRunner().invoke(main, command, env=environ).output
+    relay.close()
+
+
+_CUT_AFTER_FIFTY = """
+    CREATE FUNCTION cut() RETURNS trigger LANGUAGE plpgsql AS $$
+    BEGIN
+      IF (SELECT count(*) FROM deliveries WHERE replayed) >= 55 THEN
+        PERFORM pg_terminate_backend(pg_backend_pid());
+      END IF;
+      RETURN NEW;
+    END $$;
+    CREATE TRIGGER cut BEFORE UPDATE ON deliveries FOR EACH ROW EXECUTE FUNCTION cut()
+"""
 
 
 def test_a_store_is_copied_whole_and_goes_on_where_it_was_broken_off(

@@ -19,10 +19,10 @@ from relay.cli import main
 from relay.delivery.lease import Lease
 from relay.models import Outcome, Shard, TargetHealth
 from relay.sandbox.server import Sandbox
-from relay.store import Claim, ClaimedDelivery, Selection
+from relay.store import Claim, ClaimedDelivery, Selection, target_state
 from relay.wiring import Relay
 from tests.calls import rendered
-from tests.factories import POLICY
+from tests.factories import POLICY, result
 from tests.fakes import Scripted, Seconds
 from tests.lanes import all_are, dispatch, post, post_call, states
 from tests.waiting import eventually
@@ -126,6 +126,7 @@ def test_what_has_outlived_its_time_ends_though_nothing_is_tried(make_relay: Cal
     """A target that is down for longer than that: one probe a minute would never get through them."""
     relay = make_relay(target='expire = { incoming = "10m" }\ngive_up_after = "14d"')
     relay.store.leases.take_over(Shard("onec"), "a former owner")
+    relay.store.leases.release("a former owner")
     for session in range(40):
         post(relay, rendered("incoming", call_session_id=session))
         post(relay, rendered("answered", call_session_id=session))
@@ -297,24 +298,17 @@ def test_while_a_backlog_drains_new_calls_get_every_second_slot(make_relay: Call
 
 
 def test_a_poisonous_event_cannot_hold_the_rest_and_what_is_unclear_is_not_a_probe(stored: Relay) -> None:
-    """The target is down; of three calls one is unclear: the probe goes with another."""
-    epoch = stored.store.leases.take_over(Shard("onec"), "killed") or 0
-    assert (
-        stored.store.queue.claim(Claim(Shard("onec"), epoch, stored.clock())) is not None
-    )  # call 0: unclear to the next owner
+    """The target is down; of three calls the one that is due first is unclear: the probe goes with another."""
+    epoch = stored.store.leases.take_over(Shard("onec"), "a former owner") or 0
+    first = stored.store.queue.claim(Claim(Shard("onec"), epoch, stored.clock()))
+    assert first is not None
+    stored.store.queue.record(result(first, "due", first.delivery.due_at, unclear=1))
     ill = TargetHealth(state="down", reason="it was", since=stored.clock(), probe_at=stored.clock())
     with stored.store.database.write() as connection:
-        from relay.store import target_state
-
         target_state.save_health(connection, "onec", epoch, ill)
-    first: list[str] = []
-
-    def script(job: ClaimedDelivery) -> Outcome:
-        first.append(str(job.delivery.session))
-        return Outcome(name="delivered")
-
-    policy = replace(POLICY, retry_first=timedelta(0), concurrency=1)
-    dispatcher = dispatch(stored, Scripted(policy, script))
+    stored.store.leases.release("a former owner")
+    target = Scripted(replace(POLICY, concurrency=1), lambda _: Outcome(name="delivered"))
+    dispatcher = dispatch(stored, target)
     eventually(all_are(stored, "delivered"), "all")
     dispatcher.stop(5)
-    assert first[0] != "0"
+    assert target.sent[0] != first.delivery.id
