@@ -33,16 +33,16 @@ def expect_current(database: Database) -> None:
     """Raises StoreError when there is no database, SchemaMismatch when it is of another version."""
     if not database.exists():
         raise StoreError(
-            "there is no database %(name)s yet; start the relay, or create it with `python -m relay migrate`",
+            "there is no database %(name)s yet; start the relay, or create it with `relay migrate`",
             name=database.name,
         )
     found = current(database)
     if found is None:
-        raise StoreError("%(name)s is not the relay's database; run `python -m relay migrate`", name=database.name)
+        raise StoreError("%(name)s is not the relay's database; run `relay migrate`", name=database.name)
     if found != VERSION:
         refuse_newer(database.name, found)
         raise SchemaMismatch(
-            "%(name)s is of version %(found)s, this program expects %(version)s; run `python -m relay migrate`",
+            "%(name)s is of version %(found)s, this program expects %(version)s; run `relay migrate`",
             name=database.name,
             found=found,
             version=VERSION,

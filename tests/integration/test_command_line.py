@@ -273,6 +273,23 @@ def test_missed_calls_are_listed_and_written_for_excel(operator: Operator, tmp_p
     assert f'"{CLIENT_E164}";' in (tmp_path / "missed.csv").read_text(encoding="utf-8-sig")
 
 
+def test_times_are_by_the_clock_of_their_source(make_settings: Callable[..., Settings], tmp_path: Path) -> None:
+    settings = make_settings(source='timezone = "Asia/Yekaterinburg"')
+    databases.create(settings)
+    relay = wiring.Relay(settings)
+    operator = Operator(relay, {"RELAY_CONFIG": str(tmp_path / "relay.toml")})
+    there = datetime.now(ZoneInfo("Asia/Yekaterinburg"))
+    event = operator.post(lost(9, start_time=f"{there:%Y-%m-%d %H:%M:%S}")[1])
+
+    for command in (["events"], ["show", event], ["missed"]):
+        assert "UTC+05:00" in operator.run(*command)
+    assert f" {there:%Y-%m-%d %H:%M:%S} " in operator.run("missed")
+    ahead = f"{there - timedelta(minutes=30):%Y-%m-%dT%H:%M}"
+    assert operator.lines("events", "--since", ahead) == []
+    assert len(operator.lines("events", "--since", ahead, "--source", "trade")) == 1
+    relay.close()
+
+
 # --- replaying
 
 
@@ -638,14 +655,58 @@ def test_init_writes_a_configuration_that_passes_check(kind: str, tmp_path: Path
     assert file.stat().st_mode & 0o077 == 0
 
 
-def test_init_overwrites_nothing_unasked_and_says_what_was_typed_wrong(tmp_path: Path) -> None:
-    file = tmp_path / "my.toml"
-    wrong = ANSWERS["1c"].replace("/trade/hs/UIScom", "/trade/hs/UIScom/in")
+@pytest.mark.parametrize(
+    ("kind", "right", "wrong", "why"),
+    [
+        ("1c", "trade\n", "фирма\n", "a name is of latin letters"),
+        ("1c", "Europe/Samara\n", "Самара\n", "is not a time zone"),
+        ("1c", "https://relay.example.test/\n", "relay.example.test\n", "must begin with http:// or https://"),
+        ("1c", "/trade/hs/UIScom\n", "/trade/hs/UIScom/in\nhttps://1c/hs/UIScom\n", "the relay adds that itself"),
+        ("bitrix24", "https://portal.bitrix24.ru/rest/1/code/\n", "https://portal.bitrix24.ru\n", "must look like"),
+        ("amocrm", "504141\n", "-1\n", "at least 1"),
+        ("http", "https://crm.example.test/hook\n", "crm.example.test\n", "must begin with http:// or https://"),
+    ],
+)
+def test_init_asks_again_at_once_for_what_is_wrong(kind: str, right: str, wrong: str, why: str, tmp_path: Path) -> None:
+    typed = ANSWERS[kind].replace(right, wrong if "\nhttps" in wrong else wrong + right, 1)
 
-    done = CliRunner().invoke(main, ["init", "--file", str(file)], input=wrong)
-    assert done.exit_code == 2 and "the relay adds that itself" in done.output
+    done = CliRunner().invoke(main, ["init", "--file", str(tmp_path / "my.toml")], input=typed)
+
+    assert done.exit_code == 0, done.output
+    assert done.output.count("Error:") == 1
+    question = next(line for line in done.output.splitlines() if line.startswith("Error:"))
+    assert why in question and ".new" not in question
+    assert [file.name for file in tmp_path.iterdir()] == ["my.toml"]
+
+
+def test_init_leaves_nothing_behind_when_it_is_broken_off(tmp_path: Path) -> None:
+    done = CliRunner().invoke(main, ["init", "--file", str(tmp_path / "my.toml")], input="trade\n")
+
+    assert done.exit_code == 1
     assert list(tmp_path.iterdir()) == []
 
+
+def test_init_takes_a_name_with_a_dot(tmp_path: Path) -> None:
+    file = tmp_path / "my.toml"
+
+    done = CliRunner().invoke(main, ["init", "--file", str(file)], input=ANSWERS["http"].replace("trade", "my.firm"))
+
+    assert done.exit_code == 0, done.output
+    assert list(config.read({"RELAY_CONFIG": str(file)}).sources) == ["my.firm"]
+
+
+@pytest.mark.parametrize("place", ["file/my.toml", "/proc/nowhere/my.toml"])
+def test_init_says_first_that_a_file_cannot_be_written(place: str, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+
+    done = CliRunner().invoke(main, ["init", "--file", str(tmp_path / place)], input=ANSWERS["1c"])
+
+    assert done.exit_code == 1
+    assert "cannot be written" in done.output and "Short name" not in done.output
+
+
+def test_init_overwrites_nothing_unasked(tmp_path: Path) -> None:
+    file = tmp_path / "my.toml"
     file.write_text("mine")
     done = CliRunner().invoke(main, ["init", "--file", str(file)], input="n\n")
     assert done.exit_code == 1 and file.read_text() == "mine"

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from psycopg.errors import UniqueViolation
 from sqlalchemy import Connection, text
 
 from relay import bootstrap, config, wiring
@@ -19,12 +20,12 @@ from relay.cli import main
 from relay.clock import now_utc
 from relay.config import Settings
 from relay.errors import StoreBusy, StoreError
-from relay.store import Selection, Store, call_order, migrate
+from relay.store import Selection, Store, call_order, migrate, tables
 from relay.store.call_order import OrderKey
 from relay.store.engine import OWN_ROWS, Database
 from relay.store.postgres import diagnostics
 from relay.store.postgres.database import PostgresDatabase
-from relay.store.statement import Statement
+from relay.store.statement import ManyRows, Statement
 from relay.wiring import Relay
 from tests.calls import STANDARD, rendered
 from tests.fakes import FakeClock
@@ -86,17 +87,44 @@ def test_the_server_compiles_no_plan_for_a_commit(database: Database) -> None:
 def test_what_comes_again_is_prepared_unless_a_pooler_lies_between(
     database: Database, bouncer: Bouncer, postgres_database: str
 ) -> None:
-    """No plan is kept all the same: made for an empty table it would read all of it later."""
+    """What goes by key, and no other: a plan made for an empty table would read all of it later."""
     pooled = Store(bouncer.url(postgres_database)).database
-    again = Statement("SELECT at FROM heartbeats WHERE name = :name")
-    for each, number in ((database, 1), (pooled, 0)):
+    columns = {"name": tables.heartbeats.c["name"]}
+    by_key = ManyRows(columns, "WITH one (name) AS (VALUES :rows) SELECT at FROM one JOIN heartbeats USING (name)")
+    by_search = Statement("SELECT at FROM heartbeats WHERE at > :after")
+    for each, expected in ((database, [("WITH",)]), (pooled, [])):
         for _ in range(15):
             with each.write(alone_for=OWN_ROWS) as connection:
-                assert again.first(connection, name="readyz") is None
+                assert by_key.rows(connection, [{"name": "readyz"}]) == by_search.rows(connection, after=0) == []
         with each.write(alone_for=OWN_ROWS) as connection:
-            prepared = Statement("SELECT generic_plans FROM pg_prepared_statements WHERE statement LIKE :like")
-            assert prepared.rows(connection, like="SELECT at%") == [(0,)] * number
+            prepared = Statement(
+                "SELECT substr(statement, 1, 4) FROM pg_prepared_statements WHERE statement LIKE :like"
+            )
+            assert prepared.rows(connection, like="%FROM%heartbeats%") == expected
     pooled.close()
+
+
+def test_what_is_sent_with_what_follows_is_waited_for_where_its_count_is_asked(database: Database) -> None:
+    beat = Statement("UPDATE heartbeats SET at = :at WHERE name = :name")
+    with database.write(alone_for=OWN_ROWS, pipelined=True) as connection:
+        ManyRows.insert(tables.heartbeats).run(connection, [{"name": name, "at": 1} for name in "abc"])
+        assert beat.run(connection, name="b", at=2) == 1
+        assert beat.run(connection, name="z", at=2) == 0
+        beat.run(connection, name="c", at=3)
+    rows = database.rows(Statement("SELECT name, at FROM heartbeats ORDER BY name"))
+    assert rows == [("a", 1), ("b", 2), ("c", 3)]
+
+
+def test_what_fails_on_its_way_with_the_commit_fails_all_of_it(database: Database) -> None:
+    insert, everything = ManyRows.insert(tables.heartbeats), Statement("SELECT name FROM heartbeats")
+    for _ in range(2):
+        with (
+            pytest.raises(UniqueViolation),
+            database.write(alone_for=OWN_ROWS, pipelined=True) as connection,
+        ):
+            insert.run(connection, [{"name": "a", "at": 1}])
+            insert.run(connection, [{"name": "a", "at": 2}])
+        assert database.rows(everything) == []
 
 
 def test_connections_that_were_cut_are_made_anew(
@@ -263,15 +291,24 @@ def test_limits_that_two_processes_twice_would_reach_are_said(
 
 
 def test_a_commit_reads_its_few_rows_alone_whatever_the_statistics_say(database: Database) -> None:
-    """Without statistics, as after an hour's backlog, PostgreSQL takes a thousand rows for ten and reads them all."""
+    """Without statistics, as after an hour's backlog, PostgreSQL takes a thousand rows for ten and reads them all; by
+    a plan that it made for empty tables, too.
+    """
+    key = OrderKey("onec", "trade", "7")
+    gap, now = {key: timedelta(seconds=1)}, 10
+    for _ in range(15):
+        with database.write(alone_for=("source:trade",)) as connection:
+            assert call_order.waiting(connection, [key]) == set()
+            assert call_order.free_at(connection, gap, now) == {}
     with database.write() as connection:
         connection.exec_driver_sql(_FILL_EVENTS)
         connection.exec_driver_sql(_FILL_DELIVERIES)
-    key = OrderKey("onec", "trade", "7")
     with database.write(alone_for=("source:trade",)) as connection:
         before = _rows_read(connection)
         assert call_order.waiting(connection, [key, key._replace(session="none")]) == {key}
         assert _rows_read(connection) - before == 3
+        assert call_order.free_at(connection, gap, now) == {}
+        assert _rows_read(connection) - before == 3 + 3 + 3  # the call's events, and their deliveries
 
 
 def _rows_read(connection: Connection) -> int:

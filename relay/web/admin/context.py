@@ -1,10 +1,9 @@
-"""What the views of the page share: the relay, the filters of a request, the moments of an account's zone."""
+"""What the views of the page share: the relay, the filters of a request, the moments that are typed in."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 from datetime import datetime
-from zoneinfo import ZoneInfo
 
 from flask import current_app, request
 from werkzeug.exceptions import BadRequest
@@ -24,11 +23,6 @@ def relay() -> Relay:
     """Return the relay whose page this is."""
     own: Relay = current_app.extensions[EXTENSION]
     return own
-
-
-def zone() -> ZoneInfo:
-    """Return the zone of the account, in which the page shows its times."""
-    return relay().settings.timezone
 
 
 def filters(names: Iterable[str]) -> dict[str, str]:
@@ -75,10 +69,10 @@ def before(numbers: int) -> tuple[int, ...]:
 
 
 def moment_of(text: str | None) -> datetime | None:
-    """Return the moment that a field has, by the account's clock. Raises BadRequest."""
+    """Return the moment that a field has, by the clock of the source that is asked for. Raises BadRequest."""
     if text is None:
         return None
     try:
-        return when(text, zone(), relay().clock())
+        return when(text, relay().settings.zone_of(request.values.get("source")), relay().clock())
     except ValueError as exc:
         raise BadRequest(translate(said(exc))) from exc
