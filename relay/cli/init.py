@@ -85,7 +85,7 @@ def _draft_of(file: Path) -> Iterator[Path]:
         yield draft
         draft.replace(file)
     except OSError as exc:
-        raise Conflict("%(file)s cannot be written: %(why)s", file=file, why=exc.strerror or "") from exc
+        raise Conflict("%(file)s cannot be written: %(why)s", file=file, why=said(exc)) from exc
     finally:
         with suppress(OSError):
             draft.unlink()

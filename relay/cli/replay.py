@@ -118,7 +118,7 @@ def edit(id: str, body: Path | None) -> None:
         raise Conflict(
             "%(id)s is %(state)s: only a quarantined event can be mended; `relay show %(id)s`",
             id=event.id,
-            state=event.state,
+            state=Message(event.state),
         )
     mended = body.read_bytes() if body is not None else _in_editor(event)
     result = relay.intake.reprocess(event, mended)
@@ -127,7 +127,9 @@ def edit(id: str, body: Path | None) -> None:
         if body is not None:
             raise Conflict(problem)
         raise Conflict("%(problem)s; your version is kept in %(file)s", problem=problem, file=_kept(mended))
-    say("accepted as %(kind)s; `relay show %(id)s` says what becomes of it", kind=result.call.kind, id=event.id)
+    say(
+        "accepted as %(kind)s; `relay show %(id)s` says what becomes of it", kind=gettext(result.call.kind), id=event.id
+    )
     for note in result.notes:
         say("note: %(text)s", text=note)
 
@@ -179,7 +181,8 @@ def _list(chosen: Chosen, json_lines: bool) -> None:
         print_json(records)
     else:
         for record in records:
-            click.echo(" ".join(str(record[name] or "–") for name in ("id", "target", "kind", "state", "reason")))
+            parts = (record["target"], *(name and gettext(name) for name in (record["kind"], record["state"])))
+            click.echo("  ".join(part or "–" for part in (record["id"], *parts, translate(record["reason"] or ""))))
     say("would replay %(count)s", count=chosen.count, err=json_lines)
 
 

@@ -18,7 +18,7 @@ from rich.text import Text
 
 from relay.cli.options import as_json, as_moment, filters, open_relay, print_json, say, selection
 from relay.errors import Conflict
-from relay.i18n import Message, age, gettext, join, local, ngettext, took, translate
+from relay.i18n import Message, age, gettext, join, local, ngettext, said, took, translate
 from relay.models import Delivery, Event
 from relay.operations import explanations, missed_records, serializers, stats
 from relay.operations.call_fields import call_fields
@@ -62,8 +62,8 @@ def events(json_lines: bool, limit: int | None, **options: Any) -> None:
         at = local(event.received_at, relay.settings.zone_of(event.source))
         state = "" if event.state == "accepted" else gettext(event.state)
         remarks = translate(event.problem or join(*event.notes) or _repeats(event))
-        below = join(event.source, _call(event.session), state, remarks, by=" · ")
-        return f"{at}  {_kind(event):<11} {client:<13} {event.id}", below, _STYLES.get(event.state, "dim")
+        below = join(event.id, event.source, _call(event.session), state, remarks, by=" · ")
+        return f"{at}  {_kind(event):<16}  {client}", below, _STYLES.get(event.state, "dim")
 
     _list(listed, lines, gettext("no events"))
 
@@ -82,7 +82,7 @@ def show(id: str, json_lines: bool) -> None:
     console, zone = _console(), ZoneInfo(event.zone)
     table = _table("event", event.id)
     for name in ("source", "endpoint", "kind", "state", "session", "problem"):
-        table.add_row(gettext(name), _cell(getattr(event, name), zone))
+        table.add_row(gettext(name), _cell(name, getattr(event, name), zone))
     table.add_row(gettext("accepted"), local(event.received_at, zone))
     for note in event.notes:
         table.add_row(gettext("note"), translate(note))
@@ -101,7 +101,7 @@ def show(id: str, json_lines: bool) -> None:
         table = _table("delivery", delivery.id)
         for name, value in serializers.delivery_record(delivery).items():
             if value is not None and name not in ("id", "event"):
-                table.add_row(gettext(name), _cell(value, zone))
+                table.add_row(gettext(name), _cell(name, value, zone))
         for attempt in attempts:
             status, reason = str(attempt.status or ""), translate(attempt.reason)
             answer = join(gettext(attempt.outcome), status, took(attempt.took_ms), reason, by="  ")
@@ -150,7 +150,7 @@ def dead(json_lines: bool, **options: Any) -> None:
         row = serializers.dead_letter_record(letter)
         tries = ngettext("%(count)s attempt", "%(count)s attempts", row["attempts"]) if row["attempts"] else ""
         below = join(_call(letter.session), tries, translate(row["reason"] or ""), by=" · ")
-        return f"{letter.id}  {row['target'] or '–':<12} {_kind(letter):<11} {gettext(letter.state)}", below, "red"
+        return f"{letter.id}  {row['target'] or '–':<12} {_kind(letter):<16} {gettext(letter.state)}", below, "red"
 
     _list(letters, lines, gettext("the dead-letter queue is empty"))
 
@@ -176,7 +176,7 @@ def missed(source: str | None, since: str | None, waiting: bool, file: Path | No
         try:
             file.write_text(missed_records.as_csv(calls, settings.zone_of, now), encoding="utf-8")
         except OSError as exc:
-            raise Conflict("%(file)s cannot be written: %(why)s", file=file, why=exc.strerror or "") from exc
+            raise Conflict("%(file)s cannot be written: %(why)s", file=file, why=said(exc)) from exc
         click.echo(f"{file}: {len(calls)}")
     elif json_lines:
         print_json(map(missed_records.record, calls))
@@ -291,8 +291,10 @@ def _print_below(console: Console, text: str, style: str) -> None:
         console.print(Padding(Text(text, style=style), (0, 0, 0, 2)))
 
 
-def _cell(value: Any, zone: ZoneInfo) -> str:
+def _cell(name: str, value: Any, zone: ZoneInfo) -> str:
     """Return a value of a record as people read it."""
+    if name in ("kind", "state") and value:
+        return gettext(value)
     if value in (None, ""):
         return "–"
     if isinstance(value, datetime):

@@ -29,6 +29,7 @@ _RANKS = (
     "dead",
     "unreadable",
     "refused",
+    "clicks",
     "report",
     "backlog",
     "silent",
@@ -113,7 +114,7 @@ def _of_clicks(name: str, count: int) -> Trouble:
         name=name,
     )
     advice = gettext("Nobody was called. If people do click that often, raise `rate` of [sources.NAME.calls].")
-    return Trouble("refused", name, sentence, advice)
+    return Trouble("clicks", name, sentence, advice)
 
 
 def _of_reports(relay: Relay) -> Iterator[Trouble]:

@@ -71,11 +71,12 @@ class Database(ABC):
 
     @abstractmethod
     def write(
-        self, timeout: float = WRITE_TIMEOUT_S, *, alone_for: Iterable[str] | None = None
+        self, timeout: float = WRITE_TIMEOUT_S, *, alone_for: Iterable[str] | None = None, pipelined: bool = False
     ) -> AbstractContextManager[Connection]:
         """Begin a transaction that is on disk when the block has ended.
 
         `alone_for`: what nobody else may write for meanwhile, as "source:NAME" or "target:NAME"; None: anything.
+        `pipelined`: only Statement and ManyRows are used, and what they need not wait for may go with what follows.
         Raises StoreBusy when that was not free in time, StoreError when the database cannot be used.
         """
 

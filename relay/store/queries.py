@@ -160,7 +160,7 @@ class Queries(Repository):
         """Return the event of this id, or of the delivery of this id. Raises NotFound when there is neither."""
         row = self._database.first(_event, id=id_)
         if row is None:
-            raise NotFound("there is no event and no delivery %(id)s; `python -m relay events` lists them", id=id_)
+            raise NotFound("there is no event and no delivery %(id)s; `relay events` lists them", id=id_)
         return EVENT.value(row)
 
     def deliveries_of(self, event: Event) -> list[tuple[Delivery, list[Attempt]]]:

@@ -32,6 +32,7 @@ from pathlib import Path
 from typing import Literal
 
 from relay.errors import StoreBusy, StoreError
+from relay.i18n import said
 
 _POLL_S = 0.002  # for another process that writes
 Verdict = Literal["same", "journal_gone", "database_gone"]
@@ -87,7 +88,7 @@ class FileLock:
                 self._fd = open_private(self.path)
             except OSError as exc:
                 raise StoreError(
-                    "the lock file %(path)s cannot be opened: %(why)s", path=self.path, why=exc.strerror
+                    "the lock file %(path)s cannot be opened: %(why)s", path=self.path, why=said(exc)
                 ) from exc
             self._pid = os.getpid()
         try:
@@ -283,7 +284,7 @@ def _write(lock: Path, text: str) -> None:
             os.close(descriptor)
     except OSError as exc:
         raise StoreError(
-            "the lock file %(lock)s cannot be written: %(why)s; look at the disk", lock=lock, why=exc.strerror
+            "the lock file %(lock)s cannot be written: %(why)s; look at the disk", lock=lock, why=said(exc)
         ) from exc
 
 
