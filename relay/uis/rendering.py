@@ -19,7 +19,8 @@ from zoneinfo import ZoneInfo
 
 from relay.clock import iso
 from relay.models import CallEvent, Event, Kind
-from relay.uis import phones, variables
+from relay.uis import phones
+from relay.uis.normalise import CONVERSIONS, is_empty, to_integer, to_text
 from relay.uis.parser import ParsedBody, charset, read_event
 from relay.uis.variables import JSON, PLACEHOLDER, TEXTS, VARIABLES, Ambiguous, Unfilled
 
@@ -113,22 +114,22 @@ def _typed(name: str, value: JSON) -> JSON:
     variable = VARIABLES.get(name)
     if variable is None:
         return value
-    if variables.is_empty(value):
+    if is_empty(value):
         return value if value == [] else None
     try:
         match variable.type:
             case "time" | "text" | "any":
                 return value
             case "phone":
-                return phones.as_uis_writes(phones.parse(variables.to_text(value)).number)
+                return phones.as_uis_writes(phones.parse(to_text(value)).number)
             case "session":
-                return variables.to_integer(value)
+                return to_integer(value)
             case "extension" | "direction":
-                return variables.to_text(value)
+                return to_text(value)
             case "links" if isinstance(value, list):
                 return value
             case other:
-                typed = variables.CONVERSIONS[other](value)
+                typed = CONVERSIONS[other](value)
                 return list(typed) if isinstance(typed, tuple) else typed
     except ValueError:
         return value
