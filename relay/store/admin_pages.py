@@ -85,7 +85,6 @@ class Pages(Repository):
         return CallPage(calls, last_read, None if last_read is None else from_us(last_read.began_us))
 
     def quarantined(self) -> int:
-        """How many events are waiting to be mended."""
         [(count,)] = self._database.rows(_count_quarantined)
         return int(count)
 

@@ -15,6 +15,7 @@ from urllib.parse import urlencode
 import pytest
 import requests
 from click.testing import CliRunner
+from flask import Flask
 from msgspec.structs import replace
 from werkzeug.test import TestResponse
 
@@ -65,8 +66,12 @@ def clicking(uis: Sandbox, make_relay: Callable[..., Relay]) -> Callable[..., Re
 
 
 def click(relay: Relay, **more: Any) -> TestResponse:
+    return click_in(create_app(relay), **more)
+
+
+def click_in(app: Flask, **more: Any) -> TestResponse:
     body = {"employee": "101", "phone": PHONE, **more}
-    return create_app(relay).test_client().post(CALL, data=json.dumps(body), headers={"X-Relay-Token": TOKEN})
+    return app.test_client().post(CALL, data=json.dumps(body), headers={"X-Relay-Token": TOKEN})
 
 
 def placed(sandbox: Sandbox) -> list[dict[str, Any]]:
@@ -141,10 +146,11 @@ def test_the_employees_are_asked_with_the_report_s_key_and_another_line_is_taken
 
 def test_twenty_clicks_of_one_id_place_one_call(uis: Sandbox, clicking: Callable[..., Relay]) -> None:
     relay, together = clicking(EMPLOYEES, "rate = 100"), threading.Barrier(20)
+    app = create_app(relay)
 
     def one(_: int) -> int:
         together.wait(10)
-        return click(relay, external_id="order-7").status_code
+        return click_in(app, external_id="order-7").status_code
 
     with ThreadPoolExecutor(20) as pool:
         answers = list(pool.map(one, range(20)))
@@ -155,9 +161,9 @@ def test_twenty_clicks_of_one_id_place_one_call(uis: Sandbox, clicking: Callable
 
 
 def test_twenty_different_clicks_place_each_its_own(uis: Sandbox, clicking: Callable[..., Relay]) -> None:
-    relay = clicking(EMPLOYEES, "rate = 100")
+    app = create_app(clicking(EMPLOYEES, "rate = 100"))
     with ThreadPoolExecutor(5) as pool:
-        answers = list(pool.map(lambda number: click(relay, external_id=f"order-{number}"), range(20)))
+        answers = list(pool.map(lambda number: click_in(app, external_id=f"order-{number}"), range(20)))
 
     assert [answer.status_code for answer in answers] == [202] * 20
     assert sorted(call["external_id"] for call in placed(uis)) == sorted(f"order-{number}" for number in range(20))

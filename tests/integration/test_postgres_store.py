@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import shutil
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
 
@@ -43,6 +45,24 @@ def database(address: str) -> Iterator[Database]:
     migrate.migrate(store.database, FakeClock()())
     yield store.database
     store.close()
+
+
+def test_a_database_of_another_program_is_refused_and_stays_as_it_was(
+    postgres: Postgres, write_config: Callable[..., Path]
+) -> None:
+    name = postgres.create_database()
+    with postgres.connect(name) as connection:
+        connection.execute("CREATE TABLE events (id integer)")
+    environ = {"RELAY_CONFIG": str(write_config()), "DATABASE_URL": postgres.url(name)}
+    refused = CliRunner().invoke(main, ["migrate"], env=environ)
+
+    assert refused.exit_code == 1
+    assert "holds tables of another program" in refused.output
+    with postgres.connect(name) as connection:
+        assert connection.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'public'").fetchall() == [
+            ("events",)
+        ]
+    postgres.drop_database(name)
 
 
 def test_an_address_is_shown_without_its_password(database: Database) -> None:
@@ -406,6 +426,72 @@ def test_a_store_is_copied_whole_and_goes_on_where_it_was_broken_off(
     store.close()
 
 
+@pytest.mark.sqlite
+def test_a_copy_that_begins_anew_loses_nothing_that_was_stored_at_its_destination(
+    relay: Relay, address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command = ["copy", relay.settings.storage.url, address]
+    post(relay, rendered("incoming", call_session_id=1))
+    relay.close()
+
+    def store_more(session: int) -> None:
+        with closing(wiring.Relay(relay.settings)) as again:
+            post(again, rendered("incoming", call_session_id=session))
+
+    _cut(command, monkeypatch)
+    store_more(2)
+    _cut(command, monkeypatch)  # of the file that has changed: all that stands there came from it
+    with closing(Store(address)) as destination:
+        with destination.database.write() as connection:
+            connection.execute(text(_STRAY))
+        store_more(3)
+        refused = CliRunner().invoke(main, command)
+        assert refused.exit_code == 1
+        assert "1 events; give an empty database" in refused.output
+        assert "stray" in [event.id for event in destination.queries.events(Selection())]
+
+        done = CliRunner().invoke(main, [*command, "--overwrite"])
+        assert done.exit_code == 0, done.output
+        assert [event.session for event in destination.queries.events(Selection())] == ["1", "2", "3"]
+
+
+@pytest.mark.sqlite
+def test_a_copy_of_what_a_killed_relay_has_left_goes_on_too(
+    relay: Relay, address: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Its journal comes into the file with the first who closes it, and that does not count as a change."""
+    post(relay, rendered("incoming", call_session_id=1))
+    left = tmp_path / "left"
+    left.mkdir()
+    for name in ("relay.db", "relay.db-wal"):
+        shutil.copy(tmp_path / name, left)
+    command = ["copy", f"sqlite:///{left / 'relay.db'}", address]
+    _cut(command, monkeypatch)
+    with closing(Store(address)) as destination:
+        with destination.database.write() as connection:
+            connection.execute(text(_STRAY))
+        done = CliRunner().invoke(main, command)
+        assert done.exit_code == 0, done.output
+        assert [event.session for event in destination.queries.events(Selection())] == ["1", None]
+
+
+def _cut(command: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Copy in small chunks, and break the line in the midst of it."""
+    with monkeypatch.context() as broken:
+        broken.setattr("relay.store.postgres.copy._CHUNK", 1)
+        broken.setattr("relay.store.postgres.copy._insert", _Broken(after=3))
+        assert "the line has broken" in CliRunner().invoke(main, command).output
+
+
+@pytest.mark.parametrize("command", [["copy", "{address}", "sqlite:///relay.db"], ["copy", "{address}", "{address}"]])
+def test_no_password_is_shown_when_the_addresses_are_given_wrongly(address: str, command: list[str]) -> None:
+    refused = CliRunner().invoke(main, [word.format(address=address) for word in command])
+
+    assert refused.exit_code == 2
+    assert "the first address is no SQLite address" in refused.output
+    assert "invented" not in refused.output
+
+
 _STRAY = """
     INSERT INTO events (seq, id, source, endpoint, state, received_at, raw, is_query, zone, notes, digest, repeated,
       repeats)
@@ -416,10 +502,10 @@ _STRAY = """
 class _Broken:
     """Inserts a few times, then the line breaks."""
 
-    def __init__(self) -> None:
+    def __init__(self, after: int = 12) -> None:  # in the midst of the attempts or the deliveries
         from relay.store.postgres.copy import _insert
 
-        self._real, self.left = _insert, 12  # in the midst of the attempts or the deliveries
+        self._real, self.left = _insert, after
 
     def __call__(self, *args: object) -> None:
         self.left -= 1

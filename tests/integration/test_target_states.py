@@ -16,6 +16,7 @@ from msgspec.structs import replace
 from relay import bootstrap, wiring
 from relay import config as settings_room
 from relay.cli import main
+from relay.delivery.dispatcher import Dispatcher
 from relay.delivery.lease import Lease
 from relay.models import Outcome, Shard, TargetHealth
 from relay.sandbox.server import Sandbox
@@ -39,11 +40,9 @@ def records(printed: Result) -> Iterator[dict[str, Any]]:
     return (json.loads(line) for line in printed.stdout.splitlines() if line.startswith("{"))
 
 
-def is_held(relay: Relay) -> bool:
-    """Does the lane take nothing?"""
-    promised = relay.dispatcher.lanes.reserve(["onec"], 0)
-    relay.dispatcher.lanes.release(promised, 0)
-    return not promised
+def is_held(dispatcher: Dispatcher) -> bool:
+    """Has the operator's pause reached the lane?"""
+    return dispatcher.lanes.by_shard[Shard("onec")].throttle._paused
 
 
 def status(relay: Relay, target: str = "onec") -> dict[str, Any]:
@@ -79,7 +78,7 @@ def test_a_paused_target_gets_nothing_until_it_is_resumed_also_after_a_restart(r
     eventually(lambda: relay.dispatcher.owned() == ["onec"], "owned")
     assert run(relay.settings.file, "pause", "onec").exit_code == 0
     assert "already" in run(relay.settings.file, "pause", "onec").output
-    eventually(lambda: is_held(relay), "it has reached the lane", 2)
+    eventually(lambda: is_held(relay.dispatcher), "it has reached the lane", 2)
     post_call(relay, 7)
     relay.stop(5)
     again = running(onec.onec_url)
@@ -101,7 +100,7 @@ def test_what_the_command_line_changes_reaches_a_running_lane_without_anything_e
     eventually(lambda: relay.dispatcher.owned() == ["onec"], "owned")
     for number in range(3):
         relay.store.targets.pause("onec", relay.clock())
-        eventually(lambda: is_held(relay), "paused")
+        eventually(lambda: is_held(relay.dispatcher), "paused")
         post(relay, rendered("incoming", call_session_id=number))
         relay.store.targets.resume("onec", relay.clock())
         eventually(all_are(relay, "delivered"), "delivered")
@@ -264,6 +263,7 @@ def test_a_replayed_event_takes_its_place_among_those_of_its_call_that_still_wai
     dispatcher = dispatch(stored, Scripted(policy, script))
     eventually(lambda: "dead" in states(stored) and states(stored).count("due") == 2, "one dead, two wait")
     stored.store.targets.pause("onec", stored.clock())
+    eventually(lambda: "sending" not in states(stored) and is_held(dispatcher), "it has reached the lane")
     refusing = False
     assert run(stored.settings.file, "replay", "--all").exit_code == 0
     stored.store.targets.resume("onec", stored.clock())
