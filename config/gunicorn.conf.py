@@ -87,7 +87,7 @@ def post_worker_init(worker: Any) -> None:
         return
     relay.start()
     for number in _GRACE_S:
-        _chain(number, relay.dispatcher.stop_claiming)
+        _chain(number, relay.stop_claiming)
 
 
 def worker_exit(server: Any, worker: Any) -> None:
@@ -106,7 +106,7 @@ def _chain(number: signal.Signals, first: Any) -> None:
     def handle(received: int, frame: Any) -> None:
         if not _grace_s:
             _grace_s.append(_GRACE_S[number])
-        first()
+        first(_grace_s[0])
         if callable(following):
             following(received, frame)
 

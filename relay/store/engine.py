@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from abc import ABC, abstractmethod
@@ -67,6 +68,11 @@ class Database(ABC):
 
     name: str  #: for people, without a password
     changes: Changes
+    ends_at = math.inf  #: monotonic: of a process that is to end; it waits for the database no longer
+
+    def deadline(self, timeout: float) -> float:
+        """Return until when one may wait who has so many seconds."""
+        return min(time.monotonic() + timeout, self.ends_at)
 
     @abstractmethod
     def write(

@@ -87,8 +87,8 @@ class SqliteDatabase(Database):
         *,
         alone_for: Iterable[str] | None = None,  # noqa: ARG002  here always for everything
     ) -> Iterator[Connection]:
-        deadline = time.monotonic() + timeout
-        with self.lock.held(timeout), self.transaction(deadline) as connection:
+        deadline = self.deadline(timeout)
+        with self.lock.held(max(0.0, deadline - time.monotonic())), self.transaction(deadline) as connection:
             yield connection
 
     @contextmanager
