@@ -7,8 +7,6 @@ EXTRAS ?=
 JOBS ?= 4
 # CI sets it to --cov=relay, and fails below the bound in pyproject.toml: measuring doubles what tests in one process cost
 COVERAGE ?=
-ON_POSTGRES := $(addprefix tests/integration/test_,$(addsuffix .py,store delivering ownership target_states hard_lanes \
-  clock_steps call_gap taking_notifications missed_tasks admin shards))
 # beside the acceptance tests: what `make test` runs in a short form
 LONGER := $(addprefix tests/,integration/test_weekend.py integration/test_missed_tasks.py integration/test_crm_calls.py \
   unit/test_worst_bodies.py)
@@ -24,11 +22,7 @@ run: .venv/run.stamp ## start the relay on http://127.0.0.1:8000 (PORT changes i
 	@$(BIN)/python -m relay.sandbox.demo
 
 test: .venv/test.stamp ## install what tests need, run all tests
-	@$(BIN)/python -m pytest -n $(JOBS) --dist worksteal $(COVERAGE)
-	@if ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || [ "$$RELAY_TEST_POSTGRES" = required ]; then \
-	  echo "once more on PostgreSQL: store, intake and delivery" && \
-	  $(BIN)/python -m pytest -n $(JOBS) --dist worksteal --engine postgres $(ON_POSTGRES); \
-	else echo "PostgreSQL is not installed: skipped what runs on it (apt-get install postgresql pgbouncer)"; fi
+	@$(BIN)/python -m pytest -n $(JOBS) --dist worksteal --engine both $(COVERAGE)
 
 soak: .venv/test.stamp ## the long forms: 100 kills and more
 	@RELAY_SOAK=1 $(BIN)/python -m pytest -s tests/acceptance $(LONGER) --timeout 3600

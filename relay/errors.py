@@ -23,6 +23,8 @@ class MalformedEvent(RelayError):
 class StoreError(RelayError):
     """The database cannot be used now: locked, full, read-only, gone."""
 
+    changed = 0  #: rows of a change in chunks that were changed before it failed
+
 
 class StoreBusy(StoreError):
     """The commit was not confirmed in time; it may or may not happen yet."""

@@ -94,6 +94,20 @@ def moment(at: datetime | None, zone: ZoneInfo) -> str:
     return at.astimezone(zone).strftime("%d.%m.%Y %H:%M:%S" if language() == "ru" else "%Y-%m-%d %H:%M:%S")
 
 
+def local(at: datetime | None, zone: ZoneInfo) -> str:
+    """Write a moment by a clock, and by which one where that of this thread shows another time."""
+    return moment(at, zone) + ("" if at is None else difference(at, zone, _zone.get()))
+
+
+def difference(at: datetime, zone: ZoneInfo, usual: ZoneInfo) -> str:
+    """Write ` UTC+04:00` for a clock that shows another time than the usual one; else nothing."""
+    there = at.astimezone(zone)
+    if there.utcoffset() == at.astimezone(usual).utcoffset():
+        return ""
+    hours = f"{there:%z}"
+    return f" UTC{hours[:3]}:{hours[3:5]}"
+
+
 def took(milliseconds: int) -> str:
     """Write how long something took: `340 ms`, `2.1 s`."""
     if milliseconds < 1000:
@@ -220,7 +234,9 @@ def _shown(value: Value, zone: ZoneInfo | None) -> object:
 
 
 def said(exc: BaseException) -> str:
-    """Return the text of an error, as the Message that it was raised with."""
+    """Return the text of an error, as the Message that it was raised with; of the system's what it says of a file."""
+    if isinstance(exc, OSError) and exc.errno:
+        return Message(os.strerror(exc.errno))
     return exc.args[0] if len(exc.args) == 1 and isinstance(exc.args[0], Message) else str(exc)
 
 

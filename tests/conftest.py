@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,7 @@ import structlog
 from flask import Flask
 from jinja2.bccache import Bucket, BytecodeCache
 from structlog.testing import capture_logs
+from werkzeug.routing import Rule
 
 from relay import config as settings_room
 from relay import wiring
@@ -27,6 +30,10 @@ from tests import postgres as servers
 from tests.fakes import FakeClock
 from tests.postgres import Bouncer, Postgres
 
+MEMORY = Path("/dev/shm")  # noqa: S108  what is made there has a folder of its own
+if "TMPDIR" not in os.environ and MEMORY.is_dir() and shutil.disk_usage(MEMORY).free > 2 << 30:
+    # The same files by the same calls, but a flush costs nothing there. In a container there may be too little of it.
+    os.environ["TMPDIR"] = tempfile.tempdir = str(MEMORY)
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # else each process that a test starts compiles the whole relay
 hypothesis.settings.register_profile("relay", deadline=None)  # machines are noisy: no test is about time
 hypothesis.settings.load_profile("relay")
@@ -47,7 +54,33 @@ class Compiled(BytecodeCache):
 
 
 Flask.jinja_options = {"bytecode_cache": Compiled()}
+compile_rule, compiled_rules = Rule._compile_builder, dict[tuple[object, ...], Any]()
 
+
+def compile_rule_once(rule: Rule, append_unknown: bool = True) -> Any:
+    """Return the function that builds an address by a rule of an application: it depends on nothing else."""
+    key = (rule.rule, *rule._trace, str(rule.defaults), append_unknown)
+    if key not in compiled_rules:
+        compiled_rules[key] = compile_rule(rule, append_unknown)
+    return compiled_rules[key]
+
+
+Rule._compile_builder = compile_rule_once  # type: ignore[method-assign]
+
+# the files whose tests run on each engine with `--engine both`: store, intake and delivery
+ON_BOTH = {
+    "admin",
+    "call_gap",
+    "clock_steps",
+    "delivering",
+    "hard_lanes",
+    "missed_tasks",
+    "ownership",
+    "shards",
+    "store",
+    "taking_notifications",
+    "target_states",
+}
 CONFIG = """
 {top}
 timezone = "Europe/Moscow"
@@ -72,7 +105,22 @@ connect_timeout = "2s"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--engine", choices=("sqlite", "postgres"), default="sqlite", help="what the store is kept in")
+    engines = ("sqlite", "postgres", "both")
+    parser.addoption("--engine", choices=engines, default="sqlite", help="what the store is kept in")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """With `--engine both`, run what uses a database, in the files that are for it, once on each engine."""
+    module = metafunc.module.__name__.rpartition(".test_")[2]
+    if metafunc.config.getoption("--engine") != "both" or module not in ON_BOTH or not servers.is_wanted():
+        return
+    if "engine" in metafunc.fixturenames and not metafunc.definition.get_closest_marker("sqlite"):
+        metafunc.parametrize("engine", ["sqlite", "postgres"])
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    if config.getoption("--engine") == "both" and not servers.is_wanted():
+        terminalreporter.write_line(f"{servers.missing('postgresql')} (and pgbouncer); skipped: what runs on it")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -103,12 +151,15 @@ def unused_port() -> int:
     return ports.unused_port()
 
 
+@pytest.fixture
+def engine(request: pytest.FixtureRequest) -> str:
+    """What the test's store is kept in, `sqlite` or `postgres`; see `pytest_generate_tests`."""
+    return "postgres" if request.config.getoption("--engine") == "postgres" else "sqlite"
+
+
 @pytest.fixture(scope="session")
-def with_tables(request: pytest.FixtureRequest) -> str | None:
-    """The name of a PostgreSQL database with empty tables, to be copied; None when the store is SQLite's."""
-    if request.config.getoption("--engine") == "sqlite":
-        return None
-    postgres: Postgres = request.getfixturevalue("postgres")
+def with_tables(postgres: Postgres) -> str:
+    """The name of a PostgreSQL database with empty tables, to be copied."""
     name = postgres.create_database()
     store = Store(postgres.url(name))
     migrate.migrate(store.database, FakeClock()())
@@ -117,13 +168,13 @@ def with_tables(request: pytest.FixtureRequest) -> str | None:
 
 
 @pytest.fixture
-def database_url(request: pytest.FixtureRequest, tmp_path: Path, with_tables: str | None) -> Iterator[str]:
+def database_url(request: pytest.FixtureRequest, engine: str, tmp_path: Path) -> Iterator[str]:
     """The address of a database that holds nothing."""
-    if with_tables is None:
+    if engine == "sqlite":
         yield f"sqlite:///{tmp_path / 'relay.db'}"
         return
     postgres: Postgres = request.getfixturevalue("postgres")
-    name = postgres.create_database(with_tables)
+    name = postgres.create_database(request.getfixturevalue("with_tables"))
     yield postgres.url(name)
     postgres.drop_database(name)
 

@@ -57,11 +57,12 @@ def result(
     at: datetime,
     *,
     next_try_at: datetime | None = None,
+    unclear: int = 0,
     reason: str | None = None,
     attempt: Attempt | None = None,
 ) -> AttemptResult:
     """What is recorded of a delivery that came to this."""
-    verdict = Verdict(state=state, at=at, next_try_at=next_try_at, failures=0, unclear=0, reason=reason)
+    verdict = Verdict(state=state, at=at, next_try_at=next_try_at, failures=0, unclear=unclear, reason=reason)
     return AttemptResult(
         delivery=claimed.delivery, epoch=claimed.epoch, verdict=verdict, remote_id=None, attempt=attempt
     )

@@ -14,7 +14,7 @@ import subprocess
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, LiteralString, TypeVar
+from typing import Any, TypeVar
 
 import psycopg
 import pytest
@@ -48,14 +48,25 @@ def bouncer_program() -> str | None:
     return shutil.which("pgbouncer", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
 
 
+def is_required() -> bool:
+    return os.environ.get("RELAY_TEST_POSTGRES") == "required"
+
+
+def is_wanted() -> bool:
+    """Are there tests that run on PostgreSQL? None that would only be skipped."""
+    return programs() is not None or is_required()
+
+
+def missing(package: str) -> str:
+    return f"{package} is not installed: apt-get install {package}"
+
+
 def skip_unless(installed: object, package: str) -> None:
     """Skip the test where a package is not installed; fail where it must be."""
-    if installed:
-        return
-    reason = f"{package} is not installed: apt-get install {package}"
-    if os.environ.get("RELAY_TEST_POSTGRES") == "required":
-        pytest.fail(reason)
-    pytest.skip(reason)
+    if not installed and is_required():
+        pytest.fail(missing(package))
+    if not installed:
+        pytest.skip(missing(package))
 
 
 class Server:
@@ -144,12 +155,17 @@ class Postgres(Server):
         """Create a database of the next number, as a copy of another one to which nobody is connected."""
         self._databases += 1
         name = f"relay_{self._databases}"
-        self._statement("CREATE DATABASE {} TEMPLATE {}", name, template)
+        # file by file takes half as long as block by block; before version 15 there is no other way
+        strategy = sql.SQL(" STRATEGY FILE_COPY" if float(self._programs.parent.name) >= 15 else "")
+        with self.connect("postgres") as connection:
+            create = sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(sql.Identifier(name), sql.Identifier(template))
+            connection.execute(create + strategy)
         return name
 
     def drop_database(self, name: str) -> None:
         """Drop it, and end whatever is still connected to it."""
-        self._statement("DROP DATABASE IF EXISTS {} WITH (FORCE)", name)
+        with self.connect("postgres") as connection:
+            connection.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
 
     def terminate_backends(self, database: str) -> int:
         """End all sessions in a database, as an administrator or a failover does; return how many there were."""
@@ -186,10 +202,6 @@ class Postgres(Server):
             for pid in pids:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGCONT)
-
-    def _statement(self, statement: LiteralString, *names: str) -> None:
-        with self.connect("postgres") as connection:
-            connection.execute(sql.SQL(statement).format(*map(sql.Identifier, names)))
 
 
 class Bouncer(Server):

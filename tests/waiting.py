@@ -15,9 +15,13 @@ class Runs(Protocol):
 
 
 def eventually(reached: Callable[[], bool], what: str, within_s: float = 60.0, alive: Runs | None = None) -> None:
-    """Return as soon as it is reached; fail when the process ends or the time is over."""
-    ends, pause = time.monotonic() + within_s, threading.Event()
+    """Return as soon as it is reached; fail when the process ends or the time is over.
+
+    The longer it has waited, the more seldom it looks: what it waits for needs the processor too.
+    """
+    began, pause = time.monotonic(), threading.Event()
     while not reached():
         assert alive is None or alive.poll() is None, f"the process has ended: {what}"
-        assert time.monotonic() < ends, f"not within {within_s} s: {what}"
-        pause.wait(0.01)
+        waited = time.monotonic() - began
+        assert waited < within_s, f"not within {within_s} s: {what}"
+        pause.wait(min(max(0.01, waited / 10), 0.1))

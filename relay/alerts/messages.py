@@ -7,7 +7,7 @@ from zoneinfo import ZoneInfo
 
 from relay.alerts.evaluate import Condition, Notice
 from relay.alerts.snapshot import Summary
-from relay.i18n import Message, change, gettext, in_language, ngettext, plural, translate
+from relay.i18n import Message, change, difference, gettext, in_language, ngettext, plural, translate
 from relay.observability.logging import redact
 from relay.store import CallCounts, TargetFigures
 from relay.store.alert_state import ConditionKind
@@ -127,7 +127,8 @@ def summary(day: Summary, language: str) -> str:
 def _line(notice: Notice, zone: ZoneInfo) -> str:
     condition, transition = notice.condition, notice.transition
     name, form = condition.name, "%d.%m.%Y" if condition.kind == "token" else "%d.%m %H:%M"
-    since = "–" if condition.since is None else condition.since.astimezone(condition.zone or zone).strftime(form)
+    there, at = condition.zone or zone, condition.since
+    since = "–" if at is None else f"{at.astimezone(there).strftime(form)}{difference(at, there, zone)}"
     if transition == "paused":
         return gettext("%(name)s: paused by the operator", name=name)
     if transition == "gone":

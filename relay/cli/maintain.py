@@ -108,17 +108,18 @@ def _show_progress(bar: Progress, tasks: dict[str, TaskID], table: str, done: in
 @click.command()
 @click.argument("sqlite_url")
 @click.argument("postgres_url")
-def copy(sqlite_url: str, postgres_url: str) -> None:
+@click.option("--overwrite", is_flag=True, help="Delete what stands in the PostgreSQL database, and begin anew.")
+def copy(sqlite_url: str, postgres_url: str, overwrite: bool) -> None:
     """Copies the store SQLITE_URL into the PostgreSQL database POSTGRES_URL, while the relay is stopped.
 
     What was broken off goes on when the same command is run again.
     """
     if not sqlite_url.startswith("sqlite:///"):
-        raise ConfigError("%(sqlite_url)s is no SQLite address: write sqlite:///relay.db", sqlite_url=repr(sqlite_url))
+        raise ConfigError("the first address is no SQLite address: write sqlite:///relay.db")
     if not postgres_url.startswith(config.POSTGRES):
         raise ConfigError("the second address is no PostgreSQL address: write postgres://user:password@host/name")
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
     with closing(Store(sqlite_url)) as source, closing(Store(postgres_url)) as destination, Progress(*columns) as bar:
         report = partial(_show_progress, bar, {})
-        counts = copy_store(_sqlite(source, "pg_dump"), destination.database, now_utc(), report)
+        counts = copy_store(_sqlite(source, "pg_dump"), destination.database, now_utc(), report, overwrite=overwrite)
     click.echo(f"{destination.database.name}: " + ", ".join(f"{count} {name}" for name, count in counts.items()))

@@ -70,7 +70,8 @@ def print_json(records: Iterable[JSONDict]) -> None:
 def selection(relay: Relay, ids: tuple[str, ...] = (), **options: Any) -> Selection:
     """Return the filters as the store takes them. Raises NotFound for a target or source that nobody knows."""
     refuse_unknown(relay, options["target"], options["source"])
-    times = {name: as_moment(options[name], relay.settings.timezone, f"--{name}") for name in ("since", "until")}
+    zone = relay.settings.zone_of(options["source"])
+    times = {name: as_moment(options[name], zone, f"--{name}") for name in ("since", "until")}
     return Selection(ids=ids, **{**options, **times, "states": tuple(options["states"])})
 
 

@@ -33,7 +33,7 @@ def reconcile(source: str | None, since: str | None, until: str | None, dry_run:
     """
     relay = open_relay()
     chosen = _chosen(relay, source)
-    states, now, zone = relay.store.reports.states(), relay.clock(), relay.settings.timezone
+    states, now, zone = relay.store.reports.states(), relay.clock(), relay.settings.zone_of(source)
     begins, ends = as_moment(since, zone, "--since"), as_moment(until, zone, "--until") or now
     kept_from = now - relay.settings.storage.keep_delivered
     if begins is not None and begins >= ends:

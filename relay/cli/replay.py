@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import tempfile
 import time
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import click
+from msgspec.structs import replace
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from relay.cli.options import as_json, counted, filters, open_relay, per_second, print_json, say, selection
-from relay.errors import Conflict, NotFound
+from relay.errors import Conflict, NotFound, StoreError
 from relay.i18n import Message, gettext, said, translate
 from relay.models import DEAD_LETTERS, Delivery, DeliveryState, Event
 from relay.operations import actions, serializers
@@ -50,9 +53,19 @@ def replay(
     read anew. Without --state only the dead-letter queue is taken.
     """
     relay = open_relay()
+    name, begun_at = _name(ids, everything, options), None
     if other is not None:
         options = _moving(relay, other, options)
-    chosen = _chosen(relay, ids, everything, options, REPLAYABLE)
+    else:
+        begun_at = relay.store.operator.replay_begun_at(name)
+    chosen = _chosen(relay, ids, everything, options, REPLAYABLE, begun_at)
+    if begun_at is not None:
+        say(
+            "this replay was broken off: it goes on, without what has been put back since %(at)s; to take that too, "
+            "run it once more afterwards",
+            at=begun_at,
+            err=True,
+        )
     if other is not None and not dry_run:
         moved = _move(relay, chosen.deliveries, other)
         if wait and moved:
@@ -61,7 +74,7 @@ def replay(
     if dry_run:
         _list(chosen, json_lines)
         return
-    replayed = actions.replay(relay, chosen, rate)
+    replayed = actions.replay(relay, chosen, rate, name)
     say("replayed %(count)s of %(all)s", count=replayed.count, all=chosen.count, err=json_lines)
     for event in replayed.unreadable:
         say(
@@ -75,7 +88,7 @@ def replay(
         waiting += [delivery for delivery, _ in relay.store.queries.deliveries_of(event)]
     if wait and waiting:
         _wait(relay, waiting)
-    if ids and not replayed.count:
+    if ids and not replayed.count and begun_at is None:
         raise Conflict("nothing of it could be replayed")
 
 
@@ -105,7 +118,7 @@ def edit(id: str, body: Path | None) -> None:
         raise Conflict(
             "%(id)s is %(state)s: only a quarantined event can be mended; `relay show %(id)s`",
             id=event.id,
-            state=event.state,
+            state=Message(event.state),
         )
     mended = body.read_bytes() if body is not None else _in_editor(event)
     result = relay.intake.reprocess(event, mended)
@@ -114,7 +127,9 @@ def edit(id: str, body: Path | None) -> None:
         if body is not None:
             raise Conflict(problem)
         raise Conflict("%(problem)s; your version is kept in %(file)s", problem=problem, file=_kept(mended))
-    say("accepted as %(kind)s; `relay show %(id)s` says what becomes of it", kind=result.call.kind, id=event.id)
+    say(
+        "accepted as %(kind)s; `relay show %(id)s` says what becomes of it", kind=gettext(result.call.kind), id=event.id
+    )
     for note in result.notes:
         say("note: %(text)s", text=note)
 
@@ -136,16 +151,27 @@ def _kept(mended: bytes) -> str:
 
 
 def _chosen(
-    relay: Relay, ids: tuple[str, ...], everything: bool, options: dict[str, Any], allowed: tuple[DeliveryState, ...]
+    relay: Relay,
+    ids: tuple[str, ...],
+    everything: bool,
+    options: dict[str, Any],
+    allowed: tuple[DeliveryState, ...],
+    not_replayed_since: datetime | None = None,
 ) -> Chosen:
     """Return what the options choose. Raises a usage error when nothing says which."""
     selected = selection(relay, ids, **options)
     if selected.is_empty and not everything:
         raise click.UsageError(gettext("say which: IDs, filters, or --all for the whole dead-letter queue"))
     try:
-        return choose(relay, selected, allowed)
+        return choose(relay, replace(selected, not_replayed_since=not_replayed_since), allowed)
     except ValueError as exc:
         raise click.UsageError(translate(said(exc))) from exc
+
+
+def _name(ids: tuple[str, ...], everything: bool, options: dict[str, Any]) -> str:
+    """Return what differs when others are to be chosen, by the words of the command: `--since 2h` stays the same."""
+    words = repr((sorted(ids), everything, sorted(options.items())))
+    return hashlib.sha256(words.encode()).hexdigest()[:16]
 
 
 def _list(chosen: Chosen, json_lines: bool) -> None:
@@ -155,7 +181,8 @@ def _list(chosen: Chosen, json_lines: bool) -> None:
         print_json(records)
     else:
         for record in records:
-            click.echo(" ".join(str(record[name] or "–") for name in ("id", "target", "kind", "state", "reason")))
+            parts = (record["target"], *(name and gettext(name) for name in (record["kind"], record["state"])))
+            click.echo("  ".join(part or "–" for part in (record["id"], *parts, translate(record["reason"] or ""))))
     say("would replay %(count)s", count=chosen.count, err=json_lines)
 
 
@@ -180,9 +207,11 @@ def _move(relay: Relay, deliveries: list[Delivery], other: str) -> list[Delivery
     """Move what the other target takes and has not yet; return what now waits for it."""
     target, now = relay.settings.targets[other], relay.clock()
     fitting = [delivery for delivery in deliveries if delivery.kind in target.events]
-    moved = relay.store.operator.reroute(
-        [Reroute(delivery, other, target.order == "call", target.call_gap, now) for delivery in fitting]
-    )
+    reroutes = [Reroute(delivery, other, target.order == "call", target.call_gap, now) for delivery in fitting]
+    try:
+        moved = relay.store.operator.reroute(reroutes)
+    except StoreError as exc:
+        raise actions.broken_off(exc, 0, len(fitting)) from exc
     say("moved %(moved)s of %(all)s to %(other)s", moved=moved, all=len(deliveries), other=other)
     if unfit := len(deliveries) - len(fitting):
         say("%(count)s stay: %(other)s does not take events of their kind", count=unfit, other=other, err=True)

@@ -20,7 +20,7 @@ from relay.cli.options import counted, per_second, say
 from relay.clock import now_utc
 from relay.config import SANDBOX_PORT, Settings, Source
 from relay.errors import Conflict
-from relay.i18n import gettext
+from relay.i18n import gettext, said
 from relay.observability import logging, metrics
 from relay.operations import configuration
 
@@ -161,7 +161,7 @@ def sandbox(port: int) -> None:
             "port %(port)s of 127.0.0.1 cannot be used: %(why)s; end what listens there (another `make run`?), or "
             "choose another with --port",
             port=port,
-            why=os.strerror(exc.errno) if exc.errno else exc,
+            why=said(exc),
         ) from exc
     say("the sandbox listens on http://127.0.0.1:%(port)s (GET /_state, POST /_fail)", port=running.port)
     signal.signal(signal.SIGTERM, lambda *_: threading.Thread(target=running.close).start())

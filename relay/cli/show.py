@@ -18,7 +18,7 @@ from rich.text import Text
 
 from relay.cli.options import as_json, as_moment, filters, open_relay, print_json, say, selection
 from relay.errors import Conflict
-from relay.i18n import Message, age, gettext, join, moment, ngettext, took, translate
+from relay.i18n import Message, age, gettext, join, local, ngettext, said, took, translate
 from relay.models import Delivery, Event
 from relay.operations import explanations, missed_records, serializers, stats
 from relay.operations.call_fields import call_fields
@@ -59,11 +59,11 @@ def events(json_lines: bool, limit: int | None, **options: Any) -> None:
 
     def lines(event: Event) -> tuple[str, str, str]:
         client = (event.call.client_number if event.call else None) or "–"
-        at = moment(event.received_at, relay.settings.timezone)
+        at = local(event.received_at, relay.settings.zone_of(event.source))
         state = "" if event.state == "accepted" else gettext(event.state)
         remarks = translate(event.problem or join(*event.notes) or _repeats(event))
-        below = join(event.source, _call(event.session), state, remarks, by=" · ")
-        return f"{at}  {_kind(event):<11} {client:<13} {event.id}", below, _STYLES.get(event.state, "dim")
+        below = join(event.id, event.source, _call(event.session), state, remarks, by=" · ")
+        return f"{at}  {_kind(event):<16}  {client}", below, _STYLES.get(event.state, "dim")
 
     _list(listed, lines, gettext("no events"))
 
@@ -82,8 +82,8 @@ def show(id: str, json_lines: bool) -> None:
     console, zone = _console(), ZoneInfo(event.zone)
     table = _table("event", event.id)
     for name in ("source", "endpoint", "kind", "state", "session", "problem"):
-        table.add_row(gettext(name), _cell(getattr(event, name), zone))
-    table.add_row(gettext("accepted"), moment(event.received_at, zone))
+        table.add_row(gettext(name), _cell(name, getattr(event, name), zone))
+    table.add_row(gettext("accepted"), local(event.received_at, zone))
     for note in event.notes:
         table.add_row(gettext("note"), translate(note))
     if event.duplicate_count:
@@ -101,11 +101,11 @@ def show(id: str, json_lines: bool) -> None:
         table = _table("delivery", delivery.id)
         for name, value in serializers.delivery_record(delivery).items():
             if value is not None and name not in ("id", "event"):
-                table.add_row(gettext(name), _cell(value, zone))
+                table.add_row(gettext(name), _cell(name, value, zone))
         for attempt in attempts:
             status, reason = str(attempt.status or ""), translate(attempt.reason)
             answer = join(gettext(attempt.outcome), status, took(attempt.took_ms), reason, by="  ")
-            table.add_row(f"{moment(attempt.at, zone)} #{attempt.number}", answer)
+            table.add_row(f"{local(attempt.at, zone)} #{attempt.number}", answer)
         console.print(table)
         for exchange in (one for attempt in attempts for one in attempt.exchanges or ()):
             for text in (serializers.request_text(exchange), serializers.answer_text(exchange)):
@@ -150,7 +150,7 @@ def dead(json_lines: bool, **options: Any) -> None:
         row = serializers.dead_letter_record(letter)
         tries = ngettext("%(count)s attempt", "%(count)s attempts", row["attempts"]) if row["attempts"] else ""
         below = join(_call(letter.session), tries, translate(row["reason"] or ""), by=" · ")
-        return f"{letter.id}  {row['target'] or '–':<12} {_kind(letter):<11} {gettext(letter.state)}", below, "red"
+        return f"{letter.id}  {row['target'] or '–':<12} {_kind(letter):<16} {gettext(letter.state)}", below, "red"
 
     _list(letters, lines, gettext("the dead-letter queue is empty"))
 
@@ -165,22 +165,25 @@ def missed(source: str | None, since: str | None, waiting: bool, file: Path | No
     """Lists missed calls, the oldest first, and whether the client was reached later."""
     relay = open_relay()
     refuse_unknown(relay, None, source)
-    now, zone = relay.clock(), relay.settings.timezone
+    now, settings = relay.clock(), relay.settings
     calls = missed_records.missed(
-        relay, as_moment(since, zone, "--since") or now - _MISSED_SINCE, source, only_waiting=waiting
+        relay,
+        as_moment(since, settings.zone_of(source), "--since") or now - _MISSED_SINCE,
+        source,
+        only_waiting=waiting,
     )
     if file is not None:
         try:
-            file.write_text(missed_records.as_csv(calls, zone, now), encoding="utf-8")
+            file.write_text(missed_records.as_csv(calls, settings.zone_of, now), encoding="utf-8")
         except OSError as exc:
-            raise Conflict("%(file)s cannot be written: %(why)s", file=file, why=exc.strerror or "") from exc
+            raise Conflict("%(file)s cannot be written: %(why)s", file=file, why=said(exc)) from exc
         click.echo(f"{file}: {len(calls)}")
     elif json_lines:
         print_json(map(missed_records.record, calls))
     elif calls:
         table = Table(*missed_records.heads(), box=None)
         for call in calls:
-            cells = (cell or "–" for cell in missed_records.row(call, zone, now))
+            cells = (cell or "–" for cell in missed_records.row(call, settings.zone_of(call.source), now))
             table.add_row(*cells, style="red" if call.waits else "")
         Console(markup=False).print(table)
     else:
@@ -288,12 +291,14 @@ def _print_below(console: Console, text: str, style: str) -> None:
         console.print(Padding(Text(text, style=style), (0, 0, 0, 2)))
 
 
-def _cell(value: Any, zone: ZoneInfo) -> str:
+def _cell(name: str, value: Any, zone: ZoneInfo) -> str:
     """Return a value of a record as people read it."""
+    if name in ("kind", "state") and value:
+        return gettext(value)
     if value in (None, ""):
         return "–"
     if isinstance(value, datetime):
-        return moment(value, zone)
+        return local(value, zone)
     return translate(value) if isinstance(value, str) else str(value)
 
 

@@ -203,11 +203,8 @@ def _tell(click: Click) -> None:
 
 def _number(text: str, name: str) -> str:
     """Return a number as UIS takes it. Raises ApiError."""
-    try:
-        number = phones.parse(text).number
-    except ValueError:
-        number = ""
-    if not number.startswith("+"):
+    number = phones.international(text)
+    if number is None:
         reason = Message("this is no phone number: write it with its country, like +7 900 555-01-23")
         raise ApiError("refused", reason, mnemonic=f"{name}_invalid")
     return phones.as_uis_writes(number)

@@ -23,4 +23,5 @@ from relay.config.schema import Storage as Storage
 from relay.config.schema import Target as Target
 from relay.config.schema import UisApi as UisApi
 from relay.config.types import Secret as Secret
+from relay.config.validators import address_problems as address_problems
 from relay.config.validators import warnings as warnings

@@ -110,7 +110,7 @@ class _Reader:
                 "%(file)s: is not in UTF-8, but in windows-1251 or the like: save it as UTF-8", file=self.file
             ) from exc
         except OSError as exc:
-            raise ConfigError("%(file)s: cannot be read: %(why)s", file=self.file, why=exc.strerror) from exc
+            raise ConfigError("%(file)s: cannot be read: %(why)s", file=self.file, why=said(exc)) from exc
         try:
             return tomllib.loads(text)
         except tomllib.TOMLDecodeError as exc:

@@ -292,6 +292,10 @@ class Settings(General, frozen=True, kw_only=True):
     sources: dict[str, Source]
     targets: dict[str, Target]
 
+    def zone_of(self, source: str | None) -> ZoneInfo:
+        """Return the zone of a source's account; the file's where no source is named, or one that it has not."""
+        return self.sources[source].timezone if source in self.sources else self.timezone
+
     def unused_targets(self) -> list[str]:
         """Return the names of targets that no source delivers to."""
         used = {name for source in self.sources.values() for name in source.targets}

@@ -209,7 +209,8 @@ def _every(target: schema.Target) -> Problems:
         yield "delivered_statuses", Message("an HTTP status is a number from 200 to 599")
 
 
-def _address(key: str, url: str) -> Problems:
+def address_problems(key: str, url: str) -> Problems:
+    """Yield what is wrong with an address."""
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
         yield key, Message("must begin with http:// or https:// and name a host")
@@ -219,7 +220,7 @@ def _address(key: str, url: str) -> Problems:
 
 def _cloud(key: str, url: str) -> Problems:
     """Check the address of somebody else's service: tokens go there, so never in the clear."""
-    yield from _address(key, url)
+    yield from address_problems(key, url)
     if url.startswith("http://") and not is_loopback(urlsplit(url).hostname or ""):
         yield key, Message("must begin with https://")
 
@@ -310,7 +311,7 @@ def _http(target: schema.HttpTarget) -> Problems:
 _CHECKS: tuple[tuple[type[Struct], Callable[[Any], Problems]], ...] = (
     (schema.Admin, _not_empty),
     (schema.MetricsAccess, _not_empty),
-    (schema.UrlTarget, lambda target: _address("url", target.url)),
+    (schema.UrlTarget, lambda target: address_problems("url", target.url)),
     (Struct, _files),
     (schema.Target, _every),
     (schema.OneCTarget, _onec),

@@ -21,7 +21,10 @@ _NAMES = ("source", "target", "kind", "address", "endpoint")
 _EXEMPT = {"event", "timestamp", "level", "now", *_IDS, *_NAMES}
 _SLASH = r"(?:\\?/|%2[Ff])"  # in JSON it may have a backslash before it, in a form it is encoded
 _LINK = re.compile(rf"(https?)(?::|%3[Aa]){_SLASH}{{2}}((?:(?!{_SLASH})[^\s\"'<>\\])*)(?:{_SLASH}|[^\s\"'<>\\])*")
-_PHONE = re.compile(r"(?<![\w-])\+?\d[\d()\s-]{8,16}\d(?![\w-])")
+_PHONE = re.compile(  # not in an id of ours; a Russian one also behind letters
+    r"([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})"
+    r"|(?<![^\W_])(?<!\d-)\+?\d[\d()\s-]{8,16}\d(?![^\W_])|(?<!\d)[78]\d{10}(?!\d)"
+)
 _SECRET = re.compile(r"(?i)((?:token|integration_key|password|secret|authorization)\W{1,4})[^\s\"'&,;]+")
 _PLAIN = re.compile(r"[^\s\"=\\]*")
 _WRITE_EVERY_S = 0.1
@@ -153,7 +156,7 @@ def redact_fields(_logger: object, _method: str, fields: MutableMapping[str, Any
 def redact(text: str) -> str:
     """Return the text without links, secrets, and all but the ends of phones."""
     text = _SECRET.sub(r"\1***", hide_links(text))
-    return _PHONE.sub(lambda match: "…" + re.sub(r"\D", "", match[0])[-4:], text)
+    return _PHONE.sub(lambda match: match[1] or "…" + re.sub(r"\D", "", match[0])[-4:], text)
 
 
 def hide_links(text: str) -> str:

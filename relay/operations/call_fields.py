@@ -6,14 +6,14 @@ import json
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
-from relay.i18n import field_label, gettext, moment
+from relay.i18n import field_label, gettext, local
 from relay.models import CallEvent
 
 _OURS = ("kind", "direction", "lost_by")  # fields whose values are the relay's own words
 
 
 def call_fields(call: CallEvent | None, zone: ZoneInfo) -> list[tuple[str, str]]:
-    """Return the label and the value of each field that has one; times in the account's zone."""
+    """Return the label and the value of each field that has one; times by the clock of its source."""
     if call is None:
         return []
     values = {
@@ -32,7 +32,7 @@ def _in_words(name: str, value: object, zone: ZoneInfo) -> str:
     if isinstance(value, dict):
         return json.dumps(value, ensure_ascii=False)
     if isinstance(value, datetime):
-        return moment(value, zone)
+        return local(value, zone)
     if isinstance(value, bool):
         return gettext("yes") if value else gettext("no")
     return ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)

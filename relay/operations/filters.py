@@ -69,7 +69,7 @@ def choose(relay: Relay, filters: Selection, allowed: tuple[DeliveryState, ...])
             )
         )
     letters = list(relay.store.queries.letters(filters, allowed))
-    if filters.ids and not letters:
+    if filters.ids and not letters and filters.not_replayed_since is None:
         raise NotFound("none of it is in the dead-letter queue; name the --state to take it all the same")
     return Chosen(
         [letter for letter in letters if isinstance(letter, Delivery)],

@@ -5,12 +5,12 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
 from relay.calls.missed_calls import MissedCall, missed_calls
-from relay.i18n import age, gettext, moment, ngettext
+from relay.i18n import age, gettext, local, moment, ngettext
 from relay.operations.serializers import JSONDict
 from relay.wiring import Relay
 
@@ -48,7 +48,7 @@ def heads() -> tuple[str, ...]:
 def row(call: MissedCall, zone: ZoneInfo, now: datetime) -> tuple[str, ...]:
     """Return what stands under them."""
     client, line, employee = call.client or "", call.line or "", call.employee or ""
-    return moment(call.began_at, zone), client, line, employee, became(call, now)
+    return local(call.began_at, zone), client, line, employee, became(call, now)
 
 
 def record(call: MissedCall) -> JSONDict:
@@ -68,14 +68,17 @@ def record(call: MissedCall) -> JSONDict:
     }
 
 
-def as_csv(calls: Iterable[MissedCall], zone: ZoneInfo, now: datetime) -> str:
-    """Return a table that a Russian Excel opens by a double click: semicolons, a byte order mark."""
+def as_csv(calls: Iterable[MissedCall], zone_of: Callable[[str], ZoneInfo], now: datetime) -> str:
+    """Return a table that a Russian Excel opens by a double click: semicolons, a byte order mark; times that it can
+    sort, and by which clock they are in a column of its own.
+    """
     text = io.StringIO()
     writer = csv.writer(text, delimiter=";", quoting=csv.QUOTE_ALL)
-    more = (gettext("Reached at"), gettext("Reached by"), gettext("Source"), gettext("Call"))
+    more = (gettext("Reached at"), gettext("Reached by"), gettext("Source"), gettext("Call"), gettext("Time zone"))
     writer.writerow((*heads(), *more))
     for call in calls:
+        zone = zone_of(call.source)
         reached = (moment(call.reached.at, zone), call.reached.employee or "") if call.reached else ("", "")
-        cells = (*row(call, zone, now), *reached, call.source, call.session)
+        cells = (moment(call.began_at, zone), *row(call, zone, now)[1:], *reached, call.source, call.session, zone.key)
         writer.writerow([f"'{cell}" if _FORMULA.search(cell) else cell for cell in cells])
     return "\ufeff" + text.getvalue()

@@ -6,7 +6,7 @@ import random
 from datetime import timedelta
 
 from relay.config import Source
-from relay.i18n import gettext
+from relay.i18n import Message
 from relay.operations.serializers import JSONDict
 from relay.sandbox import uis
 from relay.uis import phones
@@ -24,9 +24,11 @@ def place(relay: Relay, source: Source, phone: str, extension: str) -> str:
 
     The client is whoever has this phone: his own, if the operator is careful.
     """
-    client = phones.parse(phone.strip()).number
-    if not client.startswith("+"):
-        raise ValueError(gettext("%(phone)s is no phone number; write it like +7 900 555-01-23", phone=repr(phone)))
+    client = phones.international(phone)
+    if client is None:
+        raise ValueError(
+            Message("%(phone)s is no phone number; write it like +7 900 555-01-23", phone=repr(phone[:64]))
+        )
     session = random.SystemRandom().randint(*_SESSIONS)
     changes: JSONDict = {
         "call_session_id": session,

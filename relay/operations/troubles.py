@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
+from http import HTTPStatus
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -15,7 +16,7 @@ from relay.alerts.evaluate import Condition, conditions
 from relay.alerts.messages import sentences, waiting
 from relay.clock import EPOCH
 from relay.errors import StoreError
-from relay.i18n import gettext, moment, ngettext
+from relay.i18n import gettext, local, ngettext
 from relay.store import TargetFigures
 from relay.wiring import Relay
 
@@ -28,6 +29,7 @@ _RANKS = (
     "dead",
     "unreadable",
     "refused",
+    "clicks",
     "report",
     "backlog",
     "silent",
@@ -64,7 +66,7 @@ def troubles(relay: Relay, targets: Sequence[TargetFigures]) -> list[Trouble]:
 
 
 def _of_condition(relay: Relay, condition: Condition) -> Trouble:
-    since = moment(condition.since, condition.zone or relay.settings.timezone)
+    since = local(condition.since, condition.zone or relay.settings.timezone)
     sentence, advice = sentences(condition, since)
     return Trouble(condition.kind, condition.name, sentence, advice, condition.reason or None)
 
@@ -91,6 +93,9 @@ def _of_sources(relay: Relay, now: datetime) -> Iterator[Trouble]:
     refused = relay.store.inbox.rejected_since(relay.settings.sources, now - timedelta(hours=1))
     for name in relay.settings.sources:
         for status, count in refused[name].items():
+            if int(status) == HTTPStatus.TOO_MANY_REQUESTS:
+                yield _of_clicks(name, count)
+                continue
             sentence = ngettext(
                 "%(name)s: %(count)s notification was refused lately with %(status)s",
                 "%(name)s: %(count)s notifications were refused lately with %(status)s",
@@ -99,6 +104,17 @@ def _of_sources(relay: Relay, now: datetime) -> Iterator[Trouble]:
                 status=status,
             )
             yield Trouble("refused", name, sentence, advice.get(int(status), other))
+
+
+def _of_clicks(name: str, count: int) -> Trouble:
+    sentence = ngettext(
+        "%(name)s: %(count)s click was refused lately: there were more than `rate` in a minute",
+        "%(name)s: %(count)s clicks were refused lately: there were more than `rate` in a minute",
+        count,
+        name=name,
+    )
+    advice = gettext("Nobody was called. If people do click that often, raise `rate` of [sources.NAME.calls].")
+    return Trouble("clicks", name, sentence, advice)
 
 
 def _of_reports(relay: Relay) -> Iterator[Trouble]:

@@ -35,12 +35,12 @@ _STOPS_WITHIN_S = 25.0
 
 
 def main() -> int:
+    set_language(language_of(os.environ))
     try:
         settings = config.read()
     except RelayError as exc:
         print(gettext("Error: %(why)s", why=said(exc)), file=sys.stderr)
         return 2
-    set_language(language_of(os.environ))
     sandboxes = [name for name, target in settings.targets.items() if config.is_sandbox(target)]
     shows_table = sys.stdout.isatty() and len(sandboxes) == len(settings.targets)
     environ = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"}
@@ -59,6 +59,8 @@ def main() -> int:
         print(gettext("the relay serves %(address)s; Ctrl-C ends it", address=address), flush=True)
         if len(sandboxes) == len(settings.targets):
             print(gettext("every target is the sandbox: here is one simulated call"), flush=True)
+            if settings.storage.is_file:
+                print(gettext("the demo's calls are kept in %(file)s", file=settings.storage.path), flush=True)
             simulate = [sys.executable, "-m", "relay", "simulate", "--url", address]
             subprocess.run(simulate, cwd=ROOT, env=environ, check=False)
         if shows_table:
@@ -124,7 +126,7 @@ def _becomes_ready(address: str, children: list[subprocess.Popen[bytes]]) -> boo
         except requests.RequestException:
             pass  # not yet
         time.sleep(0.1)
-    print(f"the relay did not become ready at {address} within {_READY_WITHIN_S:.0f} s", file=sys.stderr)
+    print(gettext("the relay did not become ready at %(address)s", address=address), file=sys.stderr)
     return False
 
 

@@ -82,7 +82,7 @@ def free_at(connection: Connection, gaps: Mapping[OrderKey, timedelta], now: int
 
     What will be tried again, or was tried by a clock that ran ahead, counts as sent just now.
     """
-    last_sent = _last_sent.run(connection, _rows(key for key, gap in gaps.items() if gap))
+    last_sent = _last_sent.rows(connection, _rows(key for key, gap in gaps.items() if gap))
     sent_at = {OrderKey(*key): at for *key, at in last_sent if at is not None}
     return {key: min(at, now) + span_us(gaps[key]) for key, at in sent_at.items()}
 
@@ -111,7 +111,7 @@ def promote_next(
 
 def _unfinished_rows(connection: Connection, keys: Iterable[OrderKey]) -> list[Row]:
     """Return key, seq, state, turn and `due_at` of what waits, or is being sent, of these calls; in order."""
-    return [row for row in _unfinished.run(connection, _rows(keys)) if row[3] is not None]
+    return [row for row in _unfinished.rows(connection, _rows(keys)) if row[3] is not None]
 
 
 def _rows(keys: Iterable[OrderKey]) -> list[dict[str, Any]]:

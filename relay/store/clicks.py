@@ -40,7 +40,7 @@ class Clicks(Repository):
             [(count,)] = _count.rows(connection, source=click.source, since=to_us(since))
             if count >= most:
                 return None, False
-            [(seq,)] = _insert.run(connection, [CLICK.row(click)])
+            [(seq,)] = _insert.rows(connection, [CLICK.row(click)])
         return replace(click, seq=seq), True
 
     def finish(self, click: Click, timeout_s: float = PATIENT_TIMEOUT_S) -> bool:

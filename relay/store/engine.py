@@ -15,6 +15,7 @@ from typing import Any, Protocol, TypeVar
 from sqlalchemy import Connection
 
 from relay.clock import to_us
+from relay.errors import StoreError
 from relay.store.statement import Row, Statement
 
 Item = TypeVar("Item")
@@ -76,11 +77,12 @@ class Database(ABC):
 
     @abstractmethod
     def write(
-        self, timeout: float = WRITE_TIMEOUT_S, *, alone_for: Iterable[str] | None = None
+        self, timeout: float = WRITE_TIMEOUT_S, *, alone_for: Iterable[str] | None = None, pipelined: bool = False
     ) -> AbstractContextManager[Connection]:
         """Begin a transaction that is on disk when the block has ended.
 
         `alone_for`: what nobody else may write for meanwhile, as "source:NAME" or "target:NAME"; None: anything.
+        `pipelined`: only Statement and ManyRows are used, and what they need not wait for may go with what follows.
         Raises StoreBusy when that was not free in time, StoreError when the database cannot be used.
         """
 
@@ -192,13 +194,18 @@ class Database(ABC):
     def write_in_chunks(
         self, change: Callable[[Connection, Sequence[Item]], Sequence[bool]], items: Sequence[Item], chunk: int = _CHUNK
     ) -> int:
-        """Change many rows, some in each transaction; return how many were changed."""
+        """Change many rows, some in each transaction; return how many were changed. A StoreError says it too."""
         changed = 0
-        for start in range(0, len(items), chunk):
-            if start:
-                time.sleep(_OTHERS_TURN_S)
-            with self.write(PATIENT_TIMEOUT_S) as connection:
-                changed += sum(change(connection, items[start : start + chunk]))
+        try:
+            for start in range(0, len(items), chunk):
+                if start:
+                    time.sleep(_OTHERS_TURN_S)
+                with self.write(PATIENT_TIMEOUT_S) as connection:
+                    some = sum(change(connection, items[start : start + chunk]))
+                changed += some
+        except StoreError as exc:
+            exc.changed = changed
+            raise
         return changed
 
     def prove_writable(self, now: datetime, name: str = "readyz", timeout: float = WRITE_TIMEOUT_S) -> None:

@@ -147,7 +147,8 @@ class GroupCommit:
     def _commit(self, batch: list[_Waiting], deadline: float) -> None:
         try:
             names = {name for waiting in batch for name in waiting.alone_for}
-            with self._database.write(max(0.0, deadline - time.monotonic()), alone_for=names) as connection:
+            left_s = max(0.0, deadline - time.monotonic())
+            with self._database.write(left_s, alone_for=names, pipelined=True) as connection:
                 for operation, members in _by_operation(batch):
                     results = operation(connection, [member.item for member in members])
                     for member, result in zip(members, results, strict=True):

@@ -255,7 +255,7 @@ def _latest_alike(connection: Connection, batch: Sequence[PendingInsert]) -> dic
     digests = {pending.digest for pending in batch if pending.new.duplicate_window}
     return {
         (source, endpoint, raw): Original(seq, event_id, from_us(received_at), json.decode(times), count)
-        for source, endpoint, raw, seq, event_id, received_at, times, count in _alike.run(
+        for source, endpoint, raw, seq, event_id, received_at, times, count in _alike.rows(
             connection, [{"digest": digest} for digest in digests]
         )
         if seq is not None

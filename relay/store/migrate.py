@@ -14,13 +14,16 @@ from relay.errors import SchemaMismatch, StoreError
 from relay.store.engine import Database
 from relay.store.tables import VERSION
 
+_OWN = {"alembic_version", "events", "deliveries", "refusals"}
+"""Tables that every version of the relay has."""
+
 
 def current(database: Database) -> str | None:
-    """The version; None when there is no database, or not one of ours."""
+    """The version; None when there is no database, or an empty one. Raises StoreError for another program's."""
     if not database.exists():
         return None
     with database.read() as connection:
-        version = _version(connection)
+        version = _version(connection, database.name)
         if version == VERSION:
             database.expect_whole(connection)
         return version
@@ -30,16 +33,16 @@ def expect_current(database: Database) -> None:
     """Raises StoreError when there is no database, SchemaMismatch when it is of another version."""
     if not database.exists():
         raise StoreError(
-            "there is no database %(name)s yet; start the relay, or create it with `python -m relay migrate`",
+            "there is no database %(name)s yet; start the relay, or create it with `relay migrate`",
             name=database.name,
         )
     found = current(database)
     if found is None:
-        raise StoreError("%(name)s is not the relay's database; run `python -m relay migrate`", name=database.name)
+        raise StoreError("%(name)s is not the relay's database; run `relay migrate`", name=database.name)
     if found != VERSION:
         refuse_newer(database.name, found)
         raise SchemaMismatch(
-            "%(name)s is of version %(found)s, this program expects %(version)s; run `python -m relay migrate`",
+            "%(name)s is of version %(found)s, this program expects %(version)s; run `relay migrate`",
             name=database.name,
             found=found,
             version=VERSION,
@@ -49,10 +52,14 @@ def expect_current(database: Database) -> None:
 def migrate(database: Database, now: datetime) -> str | None:
     """Creates or upgrades; returns the version it was at before, None for a new one.
 
-    Raises SchemaMismatch when the database is newer than the program, StoreError when it cannot be written.
+    Raises SchemaMismatch when the database is newer than the program, StoreError when it cannot be written, or is
+    another program's.
     """
+    if database.exists():
+        with database.read() as connection:  # who only opens SQLite's file to write has changed it
+            _version(connection, database.name)
     with database.schema_change() as connection:
-        before = _version(connection)
+        before = _version(connection, database.name)
         if before == VERSION:
             return before
         if before is not None:
@@ -75,10 +82,14 @@ def refuse_newer(name: str, version: str) -> None:
         )
 
 
-def _version(connection: Connection) -> str | None:
-    if not inspect(connection).has_table("alembic_version"):
-        return None
-    version = connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
+def _version(connection: Connection, name: str) -> str | None:
+    tables = set(inspect(connection).get_table_names())
+    if tables and not tables >= _OWN:
+        raise StoreError(
+            "%(name)s holds tables of another program: nothing was changed there; give the relay a database of its own",
+            name=name,
+        )
+    version = connection.execute(text("SELECT version_num FROM alembic_version")).scalar() if tables else None
     return None if version is None else str(version)
 
 

@@ -13,7 +13,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 from sqlalchemy import Connection
 
-from relay.clock import to_us
+from relay.clock import from_us, to_us
 from relay.models import CallEvent, Delivery, Event
 from relay.store import call_order, inbox
 from relay.store.call_order import OrderKey
@@ -29,6 +29,10 @@ _replay = Statement(
     WHERE seq = :seq AND state = :seen
     """
 )
+_REPLAY = "replay:"
+_begin = Statement("INSERT INTO heartbeats (name, at) VALUES (:name, :now) ON CONFLICT (name) DO NOTHING")
+_begun_at = Statement("SELECT at FROM heartbeats WHERE name = :name")
+_finish = Statement("DELETE FROM heartbeats WHERE name = :name")
 _discard = Statement("UPDATE deliveries SET state = 'discarded', turn = FALSE WHERE seq = :seq AND state = :seen")
 _discard_event = Statement("UPDATE events SET state = 'discarded' WHERE seq = :seq AND state = 'quarantined'")
 _accept = Statement(
@@ -91,6 +95,21 @@ class OperatorActions(Repository):
     def replay(self, batch: Sequence[Replay]) -> int:
         """Put back to `due`, attempts and age counted anew."""
         return self._database.write_in_chunks(partial(_each, _replay_one), batch)
+
+    def begin_replay(self, name: str, now: datetime) -> None:
+        """Note when the replay of this name began, and so what it has put back; one that was broken off has begun."""
+        with self._database.write(PATIENT_TIMEOUT_S) as connection:
+            _begin.run(connection, name=_REPLAY + name, now=to_us(now))
+
+    def replay_begun_at(self, name: str) -> datetime | None:
+        """Return when the replay of this name began that was broken off; None: none was."""
+        row = self._database.first(_begun_at, name=_REPLAY + name)
+        return None if row is None else from_us(row[0])
+
+    def finish_replay(self, name: str) -> None:
+        """Let the next replay of this name begin anew."""
+        with self._database.write(PATIENT_TIMEOUT_S) as connection:
+            _finish.run(connection, name=_REPLAY + name)
 
     def discard(self, batch: Sequence[Discard]) -> int:
         """Take out of the queue for good; the later ones of their calls may pass."""

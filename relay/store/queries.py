@@ -14,7 +14,7 @@ from typing import Any
 
 from msgspec import Struct
 from msgspec.structs import replace
-from sqlalchemy import ColumnElement, Connection, Select, TextClause, exists, or_, select, text
+from sqlalchemy import ColumnElement, Connection, Select, TextClause, exists, not_, or_, select, text
 
 from relay.clock import from_us, to_us
 from relay.errors import NotFound
@@ -90,6 +90,7 @@ class Selection(Struct, frozen=True, kw_only=True):
     since: datetime | None = None
     until: datetime | None = None
     states: tuple[str, ...] = ()
+    not_replayed_since: datetime | None = None
 
     @property
     def is_empty(self) -> bool:
@@ -159,7 +160,7 @@ class Queries(Repository):
         """Return the event of this id, or of the delivery of this id. Raises NotFound when there is neither."""
         row = self._database.first(_event, id=id_)
         if row is None:
-            raise NotFound("there is no event and no delivery %(id)s; `python -m relay events` lists them", id=id_)
+            raise NotFound("there is no event and no delivery %(id)s; `relay events` lists them", id=id_)
         return EVENT.value(row)
 
     def deliveries_of(self, event: Event) -> list[tuple[Delivery, list[Attempt]]]:
@@ -262,6 +263,8 @@ def _delivery_conditions(selection: Selection) -> Iterator[Condition]:
         yield deliveries.c.target == selection.target
     if selection.states:
         yield deliveries.c.state.in_(selection.states)
+    if selection.not_replayed_since:  # a pause moves where the age starts only on
+        yield not_(deliveries.c.replayed & (deliveries.c.age_started_at >= to_us(selection.not_replayed_since)))
     if _is_of_dead_letters(selection):
         yield text(DEAD)  # word for word what the index says
     if selection.ids:

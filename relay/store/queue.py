@@ -265,7 +265,7 @@ def _record(connection: Connection, batch: Sequence[AttemptResult]) -> list[Row 
 
     A result whose commit was made but not confirmed comes again: it changes nothing any more.
     """
-    saved = {seq for (seq,) in _save_results.run(connection, [_result_row(result) for result in batch])}
+    saved = {seq for (seq,) in _save_results.rows(connection, [_result_row(result) for result in batch])}
     new = [result for result in batch if result.delivery.seq in saved or not _is_recorded(connection, result)]
     for result in new:
         if result.delivery.seq not in saved and _save_late(connection, result):

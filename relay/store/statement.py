@@ -56,6 +56,14 @@ class Dialect:
 
         return bind
 
+    def execute(self, connection: Connection, sql: str, values: Any, *, by_key: bool = False) -> Any:  # noqa: ARG002
+        """Return the driver's cursor. `by_key`: its rows are found by their keys, however many there are."""
+        return driver(connection).execute(sql, values)
+
+    def changed(self, cursor: Any) -> int:
+        """Return the number of rows that a statement has changed."""
+        return int(cursor.rowcount)
+
     def next_seqs(self, connection: Connection, events: int, deliveries: int) -> tuple[Sequence[int], Sequence[int]]:
         """Return so many new numbers for events and deliveries, each above all that its source has had."""
         event, delivery = driver(connection).execute(_LAST_SEQS).fetchone()  # whoever asks is the only one who writes
@@ -81,6 +89,18 @@ class _Postgres(Dialect):
 
         return bind
 
+    def execute(self, connection: Connection, sql: str, values: Any, *, by_key: bool = False) -> Any:
+        """Let the server keep the plan of what goes by key alone: any other, made for a table that was empty, would
+        read all of one that has grown.
+        """
+        return driver(connection).execute(sql, values, prepare=None if by_key else False)
+
+    def changed(self, cursor: Any) -> int:
+        if cursor.rowcount < 0:  # it waits to be sent with what follows
+            with cursor.connection.pipeline():
+                pass  # entering sends it and waits
+        return int(cursor.rowcount)
+
     def next_seqs(self, connection: Connection, events: int, deliveries: int) -> tuple[list[int], list[int]]:
         row = driver(connection).execute(_NEXT_SEQS, {"events": events, "deliveries": deliveries}).fetchone()
         return sorted(row[0]), sorted(row[1])
@@ -105,7 +125,7 @@ class Statement:
 
     def run(self, connection: Connection, **values: Any) -> int:
         """Return the number of rows that were changed."""
-        return int(self._execute(connection, values).rowcount)
+        return _DIALECTS[connection.dialect.name].changed(self._execute(connection, values))
 
     def _execute(self, connection: Connection, values: dict[str, Any]) -> Any:
         engine = connection.dialect.name
@@ -114,13 +134,14 @@ class Statement:
             sql = self._compiled[engine] = _DIALECTS[engine].named(self.sql)
         for name in self._lists:
             sql, values = _DIALECTS[engine].bind_list(sql, name, values)
-        return driver(connection).execute(sql, values)
+        return _DIALECTS[engine].execute(connection, sql, values)
 
 
 class ManyRows:
     """One statement for many rows: a call of the driver gives up the GIL, and to get it back costs more than a row.
 
-    In the text they stand as `VALUES :rows`. Each has the values of these names, of these columns' types.
+    In the text they stand as `VALUES :rows`. Each has the values of these names, of these columns' types. What it does
+    to the tables goes by key.
     """
 
     def __init__(self, columns: Mapping[str, Column[Any]], sql: str) -> None:
@@ -134,17 +155,21 @@ class ManyRows:
         tail = f" RETURNING {returning}" if returning else ""
         return cls(columns, f"INSERT INTO {table.name} ({', '.join(columns)}) {_MANY}{tail}")
 
-    def run(self, connection: Connection, rows: Sequence[Mapping[str, Any]]) -> list[Row]:
-        """Return what the statement's RETURNING names."""
-        if not rows:
-            return []
+    def rows(self, connection: Connection, rows: Sequence[Mapping[str, Any]]) -> list[Row]:
+        """Return what the statement selects, or what its RETURNING names."""
+        return list(self._execute(connection, rows).fetchall()) if rows else []
+
+    def run(self, connection: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
+        if rows:
+            self._execute(connection, rows)
+
+    def _execute(self, connection: Connection, rows: Sequence[Mapping[str, Any]]) -> Any:
         engine = connection.dialect.name
         bind = self._bindings.get(engine)
         if bind is None:
             bind = self._bindings[engine] = _DIALECTS[engine].bind_rows(self._columns, connection)
         many, values = bind(rows)
-        cursor = driver(connection).execute(self._head + many + self._tail, values)
-        return list(cursor.fetchall()) if cursor.description else []
+        return _DIALECTS[engine].execute(connection, self._head + many + self._tail, values, by_key=True)
 
 
 def next_seqs(connection: Connection, events: int, deliveries: int) -> tuple[Sequence[int], Sequence[int]]:

@@ -14,7 +14,7 @@ from relay import models
 from relay.models import Attempt, Click, Delivery, Event, TargetHealth, TokenPair
 from relay.store.statement import RowMapper
 
-VERSION = "0014"
+VERSION = "0015"
 """The newest migration: what this program expects of a database."""
 
 metadata = MetaData()
@@ -78,7 +78,7 @@ events = Table(
     Column("origin", Text),
     Column("began_at", BigInteger),  # its call, as UIS says; none: not said, or it cannot be
     Index("events_digest", "digest"),
-    Index("events_call", "source", "session"),
+    Index("events_call", "source", "session", "seq"),
     Index("events_source", "source", "received_at"),
     Index("events_began", text("coalesce(began_at, received_at)"), "seq"),
     Index("events_quarantined", "seq", **_where(QUARANTINED)),

@@ -32,6 +32,12 @@ def parse(text: str) -> Phone:
     return _parse(text)
 
 
+def international(text: str) -> str | None:
+    """Return what somebody has typed with its country, as E.164; None for what is no such number."""
+    number = parse(text.strip()).number if len(text) <= _LENGTH_MAX else ""
+    return number if number.startswith("+") else None
+
+
 @lru_cache(maxsize=4096)  # phonenumbers takes 14 us a number; the same few numbers come again and again
 def _parse(text: str) -> Phone:
     head, *tails = _TAIL.split(text.strip(), maxsplit=1)

@@ -6,7 +6,11 @@ A call is answered with its session, or with `{"error": a word for programs, "me
 from __future__ import annotations
 
 import threading
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
+from http import HTTPStatus
 
 import msgspec
 import structlog
@@ -28,6 +32,7 @@ log = structlog.get_logger("relay.web")
 
 CALL, EVENTS = "call", "bitrix24/events"
 _TOGETHER = 8  # threads that may wait for UIS; the others are for notifications
+_OF_SOURCE = 4  # of them for one source, where there are several: one whose UIS hangs leaves room for the others
 _STATUSES: dict[ClickState, int] = {"started": 202, "refused": 422, "misconfigured": 503, "later": 503, "unclear": 504}
 
 
@@ -41,7 +46,10 @@ class _Body(Struct, frozen=True):
 class ClickToCallViews:
     def __init__(self, relay: Relay) -> None:
         self._relay = relay
-        self._places = threading.BoundedSemaphore(_TOGETHER)
+        sources = sum(source.calls is not None for source in relay.settings.sources.values())
+        self._most = _OF_SOURCE if sources > 1 else _TOGETHER
+        self._waiting: Counter[str] = Counter()  # clicks that wait for UIS, by source
+        self._mutex = threading.Lock()
 
     def answer(self, source: Source, endpoint: str, request: Request, body: bytes) -> Response:
         with in_language(request.accept_languages.best_match(LANGUAGES) or LANGUAGES[0]):
@@ -64,9 +72,7 @@ class ClickToCallViews:
         if not any(access.is_secret(token, calls.token) for token in offered):
             raise Unauthorized(gettext("the secret is missing or wrong: send `token` of [sources.NAME.calls]"))
         asked = _read(body)
-        if not self._places.acquire(blocking=False):
-            raise ServiceUnavailable(gettext("too many clicks at once: nothing was called, click again"))
-        try:
+        with self._place(source):
             waited = timedelta(seconds=request.environ.get("relay.waited_s", 0.0))
             call = CallRequest(
                 phone=str(asked.phone),
@@ -75,9 +81,27 @@ class ClickToCallViews:
                 external_id="" if asked.external_id is None else str(asked.external_id),
                 clicked_at=self._relay.clock() - waited,
             )
-            return _response(self._relay.dialer.place(source, calls, call))
+            click = self._relay.dialer.place(source, calls, call)
+        self._count_refused(click)
+        return _response(click)
+
+    @contextmanager
+    def _place(self, source: Source) -> Iterator[None]:
+        """Take one of the threads that may wait for UIS, for as long as the block lasts. Raises ServiceUnavailable."""
+        with self._mutex:
+            if self._waiting[source.name] >= self._most or self._waiting.total() >= _TOGETHER:
+                raise ServiceUnavailable(gettext("too many clicks at once: nothing was called, click again"))
+            self._waiting[source.name] += 1
+        try:
+            yield
         finally:
-            self._places.release()
+            with self._mutex:
+                self._waiting[source.name] -= 1
+
+    def _count_refused(self, click: Click) -> None:
+        """Count a click that was more than the rate: it is not stored, and nobody would see it but who has clicked."""
+        if not click.seq:
+            self._relay.rejections.add(click.source, HTTPStatus.TOO_MANY_REQUESTS)
 
     def _take_event(self, source: Source, calls: ClickToCall, _request: Request, body: bytes) -> Response:
         event = read_event(body)
@@ -95,6 +119,7 @@ class ClickToCallViews:
             clicked_at=event.at or self._relay.clock(),
         )
         click = self._relay.dialer.place_later(source, calls, call)
+        self._count_refused(click)
         return json_response(status="accepted", external_id=click.external_id)
 
 

@@ -484,6 +484,31 @@ def test_times_are_those_of_the_accounts_zone(operator: Operator, relay: Relay) 
     assert "2026-03-02 12:45:59" in operator.see(f"/admin/events/{event}", headers={"Accept-Language": "en"})
 
 
+def test_times_are_those_of_a_source_s_zone_and_say_so(make_relay: Callable[..., Relay], clock: FakeClock) -> None:
+    """In Samara the call came at 00:30 of the 3rd, where the file's clock showed 23:30 of the 2nd."""
+    relay = make_relay(source='timezone = "Europe/Samara"', more=ADMIN)
+    operator = Operator(create_app(relay).test_client())
+    operator.enter()
+    clock.forward(hours=11)
+    client = {"calling_phone_number": "79005550987", "start_time": "2026-03-03 00:30:00"}
+    endpoint, body = not_taken(5, **client)
+    event = post(relay, body, endpoint)
+    relay.intake.accept(relay.settings.sources["trade"], "in", b"not readable", is_query=False)
+
+    there = "03.03.2026 00:30:00 UTC+04:00"
+    for path in ("/admin/calls", "/admin/calls/trade/5", "/admin/missed", f"/admin/events/{event}"):
+        assert there in operator.see(path), path
+    assert "03.03.2026 00:45:00 UTC+04:00" in operator.see("/admin/dead")
+    assert "Europe/Moscow" in operator.see("/admin/missed")
+    assert '"03.03.2026 00:30:00";' in operator.see("/admin/missed.csv")
+    assert '"Europe/Samara"' in operator.see("/admin/missed.csv")
+
+    found = [f"/admin/calls?source={source}&since=2026-03-03" for source in ("trade", "")]
+    assert ['href="/admin/calls/trade/5"' in operator.see(path) for path in found] == [True, False]
+    days = re.findall(r"since=([\d-]+)T", operator.see("/admin/calls?source=trade"))
+    assert days == ["2026-03-03", "2026-03-02"]
+
+
 def test_the_dead_letters_come_by_page_each_of_them_once(operator: Operator, relay: Relay) -> None:
     make_dead(relay, *range(1000, 1120))
     relay.intake.accept(relay.settings.sources["trade"], "in", b"not readable", is_query=False)
@@ -883,7 +908,8 @@ def test_a_test_call_says_first_where_it_goes_and_is_taken_only_then(operator: O
 
 @pytest.mark.parametrize("sent", [{"phone": "none"}, {"phone": ""}, {"phone": "1" * 80}, {}])
 def test_a_test_call_wants_a_phone(operator: Operator, relay: Relay, sent: dict[str, str]) -> None:
-    operator.do("/admin/test-call", code=400, source="trade", **sent)
+    refused = operator.do("/admin/test-call", code=400, source="trade", **sent).text
+    assert "не номер телефона" in refused
 
     assert not list(relay.store.queries.events(Selection()))
 

@@ -15,13 +15,16 @@ from urllib.parse import urlencode
 import pytest
 import requests
 from click.testing import CliRunner
+from flask import Flask
 from msgspec.structs import replace
 from werkzeug.test import TestResponse
 
 from relay.cli import main
 from relay.errors import StoreBusy
 from relay.models import Click, Kind
+from relay.observability.logging import redact_fields
 from relay.operations import readiness
+from relay.operations.troubles import troubles
 from relay.sandbox.server import Sandbox
 from relay.sandbox.uis_account import UisAccount
 from relay.sandbox.uis_call_api import CALL_ERRORS
@@ -63,8 +66,12 @@ def clicking(uis: Sandbox, make_relay: Callable[..., Relay]) -> Callable[..., Re
 
 
 def click(relay: Relay, **more: Any) -> TestResponse:
+    return click_in(create_app(relay), **more)
+
+
+def click_in(app: Flask, **more: Any) -> TestResponse:
     body = {"employee": "101", "phone": PHONE, **more}
-    return create_app(relay).test_client().post(CALL, data=json.dumps(body), headers={"X-Relay-Token": TOKEN})
+    return app.test_client().post(CALL, data=json.dumps(body), headers={"X-Relay-Token": TOKEN})
 
 
 def placed(sandbox: Sandbox) -> list[dict[str, Any]]:
@@ -92,6 +99,17 @@ def test_a_click_rings_the_employee_and_then_the_client(
     assert stored(relay) == [("started", str(call["call_session_id"]))]
     assert clicks_in(logged) == ["click.started"]
     assert "0123" not in json.dumps(logged) and "555-01" not in json.dumps(logged)
+
+
+def test_the_log_hides_a_number_in_an_external_id(clicking: Callable[..., Relay], logged: list[Any]) -> None:
+    relay = clicking()
+    for external_id in ("order-79005550123", "заказ_8 (900) 555-01-23", "lead79005550123"):
+        for _ in range(2):
+            assert click(relay, external_id=external_id).status_code == 202
+
+    lines = [json.dumps(redact_fields(None, "", dict(line)), ensure_ascii=False) for line in logged]
+    assert clicks_in(logged) == ["click.started", "click.repeated"] * 3
+    assert not [line for line in lines if "5550" in line or "555-01" in line]
 
 
 def test_a_notification_is_taken_though_its_click_cannot_be_stored(
@@ -128,10 +146,11 @@ def test_the_employees_are_asked_with_the_report_s_key_and_another_line_is_taken
 
 def test_twenty_clicks_of_one_id_place_one_call(uis: Sandbox, clicking: Callable[..., Relay]) -> None:
     relay, together = clicking(EMPLOYEES, "rate = 100"), threading.Barrier(20)
+    app = create_app(relay)
 
     def one(_: int) -> int:
         together.wait(10)
-        return click(relay, external_id="order-7").status_code
+        return click_in(app, external_id="order-7").status_code
 
     with ThreadPoolExecutor(20) as pool:
         answers = list(pool.map(one, range(20)))
@@ -142,9 +161,9 @@ def test_twenty_clicks_of_one_id_place_one_call(uis: Sandbox, clicking: Callable
 
 
 def test_twenty_different_clicks_place_each_its_own(uis: Sandbox, clicking: Callable[..., Relay]) -> None:
-    relay = clicking(EMPLOYEES, "rate = 100")
+    app = create_app(clicking(EMPLOYEES, "rate = 100"))
     with ThreadPoolExecutor(5) as pool:
-        answers = list(pool.map(lambda number: click(relay, external_id=f"order-{number}"), range(20)))
+        answers = list(pool.map(lambda number: click_in(app, external_id=f"order-{number}"), range(20)))
 
     assert [answer.status_code for answer in answers] == [202] * 20
     assert sorted(call["external_id"] for call in placed(uis)) == sorted(f"order-{number}" for number in range(20))
@@ -307,6 +326,32 @@ def test_more_than_the_rate_is_refused_until_a_minute_has_passed(
     clock.forward(seconds=61)
     assert click(relay).status_code == 202
     assert len(placed(uis)) == len(stored(relay)) == 3
+
+    relay.rejections.flush()
+    [trouble] = [each for each in troubles(relay, []) if each.kind == "clicks"]
+    assert trouble.sentence == "trade: 1 click was refused lately: there were more than `rate` in a minute"
+    assert "raise `rate`" in trouble.advice
+
+
+def test_a_source_whose_uis_hangs_leaves_room_for_the_clicks_of_the_others(
+    uis: Sandbox, clicking: Callable[..., Relay]
+) -> None:
+    of_shop = calls_table(uis, EMPLOYEES).replace("trade", "shop")
+    shop = f'[sources.shop]\ntoken = "another-secret-of-a-shop"\ntargets = ["onec"]\n{of_shop}'
+    relay = clicking(EMPLOYEES, "rate = 100", 'timeout = "2s"', more=shop)
+    app, body = create_app(relay), json.dumps({"employee": "101", "phone": PHONE})
+
+    def click_at(source: str) -> int:
+        return app.test_client().post(f"/{source}/hs/UIScom/call?token={TOKEN}", data=body).status_code
+
+    uis.uis.fail("hang_after_writing", 4)
+    with ThreadPoolExecutor(4) as pool:
+        waiting = [pool.submit(click_at, "trade") for _ in range(4)]
+        eventually(lambda: len(placed(uis)) == 4, "four clicks wait for UIS")
+
+        assert (click_at("trade"), click_at("shop")) == (503, 202)
+    assert [each.result() for each in waiting] == [202] * 4, "they are found among those that go on"
+    assert click_at("trade") == 202
 
 
 @pytest.mark.parametrize(

@@ -18,11 +18,11 @@ from click.testing import CliRunner, Result
 from relay import bootstrap, config, wiring
 from relay.cli import main
 from relay.config import ROOT, Settings
-from relay.errors import ConfigError
+from relay.errors import ConfigError, StoreError
 from relay.models import Attempt, Shard
 from relay.observability import logging
 from relay.sandbox.server import Sandbox
-from relay.store import Claim, Selection
+from relay.store import Claim, Selection, operator_actions
 from relay.wiring import Relay
 from tests import databases
 from tests.calls import rendered
@@ -273,6 +273,23 @@ def test_missed_calls_are_listed_and_written_for_excel(operator: Operator, tmp_p
     assert f'"{CLIENT_E164}";' in (tmp_path / "missed.csv").read_text(encoding="utf-8-sig")
 
 
+def test_times_are_by_the_clock_of_their_source(make_settings: Callable[..., Settings], tmp_path: Path) -> None:
+    settings = make_settings(source='timezone = "Asia/Yekaterinburg"')
+    databases.create(settings)
+    relay = wiring.Relay(settings)
+    operator = Operator(relay, {"RELAY_CONFIG": str(tmp_path / "relay.toml")})
+    there = datetime.now(ZoneInfo("Asia/Yekaterinburg"))
+    event = operator.post(lost(9, start_time=f"{there:%Y-%m-%d %H:%M:%S}")[1])
+
+    for command in (["events"], ["show", event], ["missed"]):
+        assert "UTC+05:00" in operator.run(*command)
+    assert f" {there:%Y-%m-%d %H:%M:%S} " in operator.run("missed")
+    ahead = f"{there - timedelta(minutes=30):%Y-%m-%dT%H:%M}"
+    assert operator.lines("events", "--since", ahead) == []
+    assert len(operator.lines("events", "--since", ahead, "--source", "trade")) == 1
+    relay.close()
+
+
 # --- replaying
 
 
@@ -339,6 +356,86 @@ def test_a_rate_spreads_the_replay(busy: Operator) -> None:
 
     assert (second - first).total_seconds() == pytest.approx(2)
     busy.run("replay", "--all", "--rate", "fast", code=2)
+
+
+def test_a_replay_that_was_broken_off_goes_on_and_sends_nothing_twice(
+    operator: Operator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for session in range(60):
+        operator.post(rendered("incoming", call_session_id=session))
+        operator.end("delivered")
+    with monkeypatch.context() as broken:
+        broken.setattr("relay.store.operator_actions._replay_one", _Broken("_replay_one", after=55))
+        assert "Done before that: 50 of 60" in operator.run("replay", "--state", "delivered", "--since", "1h", code=1)
+    for _ in range(50):
+        operator.end("delivered")
+
+    assert "would replay 10" in operator.run("replay", "--state", "delivered", "--since", "1h", "--dry-run")
+    assert "would replay 60" in operator.run("replay", "--state", "delivered", "--since", "2h", "--dry-run")
+    output = operator.run("replay", "--state", "delivered", "--since", "1h")
+    assert "was broken off" in output
+    assert "replayed 10 of 10" in output
+    for _ in range(10):
+        operator.end("delivered")
+    queries = operator.relay.store.queries
+    tried = [len(attempts) for event in queries.events(Selection()) for _, attempts in queries.deliveries_of(event)]
+    assert tried == [2] * 60
+
+    output = operator.run("replay", "--state", "delivered", "--since", "1h")  # it has ended: this is another one
+    assert "broken off" not in output
+    assert "replayed 60 of 60" in output
+
+
+@pytest.mark.parametrize(
+    ("command", "change", "state"),
+    [
+        (["replay", "--all"], "_replay_one", "due"),
+        (["discard", "--all"], "_discard_one", "discarded"),
+        (["replay", "--target", "onec", "--to", "new"], "_reroute_one", "due"),
+    ],
+)
+def test_what_was_broken_off_says_how_far_it_came_and_goes_on_with_the_rest(
+    operator: Operator,
+    monkeypatch: pytest.MonkeyPatch,
+    write_config: Any,
+    command: list[str],
+    change: str,
+    state: str,
+) -> None:
+    for session in range(60):
+        operator.post(rendered("incoming", call_session_id=session))
+        operator.end("dead")
+    write_config(more=_NEW_TARGET)
+    with monkeypatch.context() as broken:
+        broken.setattr(f"relay.store.operator_actions.{change}", _Broken(change, after=55))
+        assert "Done before that: 50 of 60" in operator.run(*command, code=1)
+    assert sorted(operator.states()) == sorted([state] * 50 + ["dead"] * 10)
+
+    assert "10 of 10" in operator.run(*command)
+    assert operator.states() == [state] * 60
+
+
+_NEW_TARGET = """
+[sources.side]
+token = "x"
+targets = ["new"]
+[targets.new]
+kind = "1c"
+url = "http://127.0.0.1:9/x"
+"""
+
+
+class _Broken:
+    """Changes some, then the line breaks."""
+
+    def __init__(self, change: str, after: int) -> None:
+        self._change, self._left = getattr(operator_actions, change), after
+
+    def __call__(self, *args: object) -> bool:
+        self._left -= 1
+        if self._left < 0:
+            raise StoreError("the line has broken")
+        return bool(self._change(*args))
 
 
 def test_wait_says_so_when_nobody_delivers(busy: Operator) -> None:
@@ -558,14 +655,58 @@ def test_init_writes_a_configuration_that_passes_check(kind: str, tmp_path: Path
     assert file.stat().st_mode & 0o077 == 0
 
 
-def test_init_overwrites_nothing_unasked_and_says_what_was_typed_wrong(tmp_path: Path) -> None:
-    file = tmp_path / "my.toml"
-    wrong = ANSWERS["1c"].replace("/trade/hs/UIScom", "/trade/hs/UIScom/in")
+@pytest.mark.parametrize(
+    ("kind", "right", "wrong", "why"),
+    [
+        ("1c", "trade\n", "фирма\n", "a name is of latin letters"),
+        ("1c", "Europe/Samara\n", "Самара\n", "is not a time zone"),
+        ("1c", "https://relay.example.test/\n", "relay.example.test\n", "must begin with http:// or https://"),
+        ("1c", "/trade/hs/UIScom\n", "/trade/hs/UIScom/in\nhttps://1c/hs/UIScom\n", "the relay adds that itself"),
+        ("bitrix24", "https://portal.bitrix24.ru/rest/1/code/\n", "https://portal.bitrix24.ru\n", "must look like"),
+        ("amocrm", "504141\n", "-1\n", "at least 1"),
+        ("http", "https://crm.example.test/hook\n", "crm.example.test\n", "must begin with http:// or https://"),
+    ],
+)
+def test_init_asks_again_at_once_for_what_is_wrong(kind: str, right: str, wrong: str, why: str, tmp_path: Path) -> None:
+    typed = ANSWERS[kind].replace(right, wrong if "\nhttps" in wrong else wrong + right, 1)
 
-    done = CliRunner().invoke(main, ["init", "--file", str(file)], input=wrong)
-    assert done.exit_code == 2 and "the relay adds that itself" in done.output
+    done = CliRunner().invoke(main, ["init", "--file", str(tmp_path / "my.toml")], input=typed)
+
+    assert done.exit_code == 0, done.output
+    assert done.output.count("Error:") == 1
+    question = next(line for line in done.output.splitlines() if line.startswith("Error:"))
+    assert why in question and ".new" not in question
+    assert [file.name for file in tmp_path.iterdir()] == ["my.toml"]
+
+
+def test_init_leaves_nothing_behind_when_it_is_broken_off(tmp_path: Path) -> None:
+    done = CliRunner().invoke(main, ["init", "--file", str(tmp_path / "my.toml")], input="trade\n")
+
+    assert done.exit_code == 1
     assert list(tmp_path.iterdir()) == []
 
+
+def test_init_takes_a_name_with_a_dot(tmp_path: Path) -> None:
+    file = tmp_path / "my.toml"
+
+    done = CliRunner().invoke(main, ["init", "--file", str(file)], input=ANSWERS["http"].replace("trade", "my.firm"))
+
+    assert done.exit_code == 0, done.output
+    assert list(config.read({"RELAY_CONFIG": str(file)}).sources) == ["my.firm"]
+
+
+@pytest.mark.parametrize("place", ["file/my.toml", "/proc/nowhere/my.toml"])
+def test_init_says_first_that_a_file_cannot_be_written(place: str, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+
+    done = CliRunner().invoke(main, ["init", "--file", str(tmp_path / place)], input=ANSWERS["1c"])
+
+    assert done.exit_code == 1
+    assert "cannot be written" in done.output and "Short name" not in done.output
+
+
+def test_init_overwrites_nothing_unasked(tmp_path: Path) -> None:
+    file = tmp_path / "my.toml"
     file.write_text("mine")
     done = CliRunner().invoke(main, ["init", "--file", str(file)], input="n\n")
     assert done.exit_code == 1 and file.read_text() == "mine"

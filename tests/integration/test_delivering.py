@@ -162,7 +162,7 @@ def test_what_a_killed_process_had_in_flight_is_delivered_after_the_restart(
     )
     killed.close()  # as a kill leaves it: `sending` on disk, no owner
 
-    relay = running(onec.onec_url)
+    relay = running(onec.onec_url, target='timeout = "1s"')  # so long the killed one's request may be under way
     eventually(all_are(relay, "delivered"), "delivered")
     [event] = relay.store.queries.events(Selection())
     [(_, tries)] = relay.store.queries.deliveries_of(event)

@@ -35,6 +35,7 @@ def make_ill(relay: Relay, target: str = "onec") -> None:
     ill = TargetHealth(state="down", reason="it was", since=relay.clock(), probe_at=relay.clock())
     with relay.store.database.write() as connection:
         target_state.save_health(connection, target, epoch, ill)
+    relay.store.leases.release("a former owner")  # nobody need wait until it counts as gone
 
 
 @pytest.mark.parametrize("method", ["calls.save_progress", "calls.history", "calls.progress"])

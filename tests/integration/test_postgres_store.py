@@ -3,28 +3,30 @@
 from __future__ import annotations
 
 import os
+import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from psycopg.errors import UniqueViolation
 from sqlalchemy import Connection, text
 
-from relay import bootstrap
+from relay import bootstrap, config, wiring
 from relay.cli import main
 from relay.clock import now_utc
 from relay.config import Settings
 from relay.errors import StoreBusy, StoreError
-from relay.store import Selection, Store, call_order, migrate
+from relay.store import Selection, Store, call_order, migrate, tables
 from relay.store.call_order import OrderKey
 from relay.store.engine import OWN_ROWS, PATIENT_TIMEOUT_S, Database
 from relay.store.postgres import diagnostics
 from relay.store.postgres.database import PostgresDatabase
-from relay.store.statement import Statement
+from relay.store.statement import ManyRows, Statement
 from relay.wiring import Relay
 from tests.calls import STANDARD, rendered
 from tests.fakes import FakeClock
@@ -44,6 +46,24 @@ def database(address: str) -> Iterator[Database]:
     migrate.migrate(store.database, FakeClock()())
     yield store.database
     store.close()
+
+
+def test_a_database_of_another_program_is_refused_and_stays_as_it_was(
+    postgres: Postgres, write_config: Callable[..., Path]
+) -> None:
+    name = postgres.create_database()
+    with postgres.connect(name) as connection:
+        connection.execute("CREATE TABLE events (id integer)")
+    environ = {"RELAY_CONFIG": str(write_config()), "DATABASE_URL": postgres.url(name)}
+    refused = CliRunner().invoke(main, ["migrate"], env=environ)
+
+    assert refused.exit_code == 1
+    assert "holds tables of another program" in refused.output
+    with postgres.connect(name) as connection:
+        assert connection.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'public'").fetchall() == [
+            ("events",)
+        ]
+    postgres.drop_database(name)
 
 
 def test_an_address_is_shown_without_its_password(database: Database) -> None:
@@ -68,17 +88,44 @@ def test_the_server_compiles_no_plan_for_a_commit(database: Database) -> None:
 def test_what_comes_again_is_prepared_unless_a_pooler_lies_between(
     database: Database, bouncer: Bouncer, postgres_database: str
 ) -> None:
-    """No plan is kept all the same: made for an empty table it would read all of it later."""
+    """What goes by key, and no other: a plan made for an empty table would read all of it later."""
     pooled = Store(bouncer.url(postgres_database)).database
-    again = Statement("SELECT at FROM heartbeats WHERE name = :name")
-    for each, number in ((database, 1), (pooled, 0)):
+    columns = {"name": tables.heartbeats.c["name"]}
+    by_key = ManyRows(columns, "WITH one (name) AS (VALUES :rows) SELECT at FROM one JOIN heartbeats USING (name)")
+    by_search = Statement("SELECT at FROM heartbeats WHERE at > :after")
+    for each, expected in ((database, [("WITH",)]), (pooled, [])):
         for _ in range(15):
             with each.write(alone_for=OWN_ROWS) as connection:
-                assert again.first(connection, name="readyz") is None
+                assert by_key.rows(connection, [{"name": "readyz"}]) == by_search.rows(connection, after=0) == []
         with each.write(alone_for=OWN_ROWS) as connection:
-            prepared = Statement("SELECT generic_plans FROM pg_prepared_statements WHERE statement LIKE :like")
-            assert prepared.rows(connection, like="SELECT at%") == [(0,)] * number
+            prepared = Statement(
+                "SELECT substr(statement, 1, 4) FROM pg_prepared_statements WHERE statement LIKE :like"
+            )
+            assert prepared.rows(connection, like="%FROM%heartbeats%") == expected
     pooled.close()
+
+
+def test_what_is_sent_with_what_follows_is_waited_for_where_its_count_is_asked(database: Database) -> None:
+    beat = Statement("UPDATE heartbeats SET at = :at WHERE name = :name")
+    with database.write(alone_for=OWN_ROWS, pipelined=True) as connection:
+        ManyRows.insert(tables.heartbeats).run(connection, [{"name": name, "at": 1} for name in "abc"])
+        assert beat.run(connection, name="b", at=2) == 1
+        assert beat.run(connection, name="z", at=2) == 0
+        beat.run(connection, name="c", at=3)
+    rows = database.rows(Statement("SELECT name, at FROM heartbeats ORDER BY name"))
+    assert rows == [("a", 1), ("b", 2), ("c", 3)]
+
+
+def test_what_fails_on_its_way_with_the_commit_fails_all_of_it(database: Database) -> None:
+    insert, everything = ManyRows.insert(tables.heartbeats), Statement("SELECT name FROM heartbeats")
+    for _ in range(2):
+        with (
+            pytest.raises(UniqueViolation),
+            database.write(alone_for=OWN_ROWS, pipelined=True) as connection,
+        ):
+            insert.run(connection, [{"name": "a", "at": 1}])
+            insert.run(connection, [{"name": "a", "at": 2}])
+        assert database.rows(everything) == []
 
 
 def test_connections_that_were_cut_are_made_anew(
@@ -277,15 +324,24 @@ def test_limits_that_two_processes_twice_would_reach_are_said(
 
 
 def test_a_commit_reads_its_few_rows_alone_whatever_the_statistics_say(database: Database) -> None:
-    """Without statistics, as after an hour's backlog, PostgreSQL takes a thousand rows for ten and reads them all."""
+    """Without statistics, as after an hour's backlog, PostgreSQL takes a thousand rows for ten and reads them all; by
+    a plan that it made for empty tables, too.
+    """
+    key = OrderKey("onec", "trade", "7")
+    gap, now = {key: timedelta(seconds=1)}, 10
+    for _ in range(15):
+        with database.write(alone_for=("source:trade",)) as connection:
+            assert call_order.waiting(connection, [key]) == set()
+            assert call_order.free_at(connection, gap, now) == {}
     with database.write() as connection:
         connection.exec_driver_sql(_FILL_EVENTS)
         connection.exec_driver_sql(_FILL_DELIVERIES)
-    key = OrderKey("onec", "trade", "7")
     with database.write(alone_for=("source:trade",)) as connection:
         before = _rows_read(connection)
         assert call_order.waiting(connection, [key, key._replace(session="none")]) == {key}
         assert _rows_read(connection) - before == 3
+        assert call_order.free_at(connection, gap, now) == {}
+        assert _rows_read(connection) - before == 3 + 3 + 3  # the call's events, and their deliveries
 
 
 def _rows_read(connection: Connection) -> int:
@@ -330,6 +386,41 @@ def test_everything_works_behind_a_pooler_of_transactions(
     store.close()
 
 
+def test_a_replay_whose_session_the_server_ends_goes_on_where_it_was_cut(
+    address: str, write_config: Callable[..., Path]
+) -> None:
+    environ = {"RELAY_CONFIG": str(write_config()), "DATABASE_URL": address}
+    relay = wiring.Relay(config.read(environ))
+    migrate.migrate(relay.store.database, relay.clock())
+    for call in range(60):
+        post(relay, rendered("incoming", call_session_id=call))
+    with relay.store.database.write() as connection:
+        connection.exec_driver_sql("UPDATE deliveries SET state = 'delivered', turn = FALSE")
+        connection.exec_driver_sql(_CUT_AFTER_FIFTY)
+    command = ["replay", "--state", "delivered"]
+    cut = CliRunner().invoke(main, command, env=environ)
+    assert cut.exit_code == 1
+    assert "50 of 60" in cut.output
+
+    with relay.store.database.write() as connection:  # the first ones are delivered once more meanwhile
+        connection.exec_driver_sql("DROP TRIGGER cut ON deliveries")
+        connection.exec_driver_sql("UPDATE deliveries SET state = 'delivered', turn = FALSE")
+    assert "replayed 10 of 10" in CliRunner().invoke(main, command, env=environ).output
+    relay.close()
+
+
+_CUT_AFTER_FIFTY = """
+    CREATE FUNCTION cut() RETURNS trigger LANGUAGE plpgsql AS $$
+    BEGIN
+      IF (SELECT count(*) FROM deliveries WHERE replayed) >= 55 THEN
+        PERFORM pg_terminate_backend(pg_backend_pid());
+      END IF;
+      RETURN NEW;
+    END $$;
+    CREATE TRIGGER cut BEFORE UPDATE ON deliveries FOR EACH ROW EXECUTE FUNCTION cut()
+"""
+
+
 def test_a_store_is_copied_whole_and_goes_on_where_it_was_broken_off(
     relay: Relay, address: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -368,6 +459,72 @@ def test_a_store_is_copied_whole_and_goes_on_where_it_was_broken_off(
     store.close()
 
 
+@pytest.mark.sqlite
+def test_a_copy_that_begins_anew_loses_nothing_that_was_stored_at_its_destination(
+    relay: Relay, address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command = ["copy", relay.settings.storage.url, address]
+    post(relay, rendered("incoming", call_session_id=1))
+    relay.close()
+
+    def store_more(session: int) -> None:
+        with closing(wiring.Relay(relay.settings)) as again:
+            post(again, rendered("incoming", call_session_id=session))
+
+    _cut(command, monkeypatch)
+    store_more(2)
+    _cut(command, monkeypatch)  # of the file that has changed: all that stands there came from it
+    with closing(Store(address)) as destination:
+        with destination.database.write() as connection:
+            connection.execute(text(_STRAY))
+        store_more(3)
+        refused = CliRunner().invoke(main, command)
+        assert refused.exit_code == 1
+        assert "1 events; give an empty database" in refused.output
+        assert "stray" in [event.id for event in destination.queries.events(Selection())]
+
+        done = CliRunner().invoke(main, [*command, "--overwrite"])
+        assert done.exit_code == 0, done.output
+        assert [event.session for event in destination.queries.events(Selection())] == ["1", "2", "3"]
+
+
+@pytest.mark.sqlite
+def test_a_copy_of_what_a_killed_relay_has_left_goes_on_too(
+    relay: Relay, address: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Its journal comes into the file with the first who closes it, and that does not count as a change."""
+    post(relay, rendered("incoming", call_session_id=1))
+    left = tmp_path / "left"
+    left.mkdir()
+    for name in ("relay.db", "relay.db-wal"):
+        shutil.copy(tmp_path / name, left)
+    command = ["copy", f"sqlite:///{left / 'relay.db'}", address]
+    _cut(command, monkeypatch)
+    with closing(Store(address)) as destination:
+        with destination.database.write() as connection:
+            connection.execute(text(_STRAY))
+        done = CliRunner().invoke(main, command)
+        assert done.exit_code == 0, done.output
+        assert [event.session for event in destination.queries.events(Selection())] == ["1", None]
+
+
+def _cut(command: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Copy in small chunks, and break the line in the midst of it."""
+    with monkeypatch.context() as broken:
+        broken.setattr("relay.store.postgres.copy._CHUNK", 1)
+        broken.setattr("relay.store.postgres.copy._insert", _Broken(after=3))
+        assert "the line has broken" in CliRunner().invoke(main, command).output
+
+
+@pytest.mark.parametrize("command", [["copy", "{address}", "sqlite:///relay.db"], ["copy", "{address}", "{address}"]])
+def test_no_password_is_shown_when_the_addresses_are_given_wrongly(address: str, command: list[str]) -> None:
+    refused = CliRunner().invoke(main, [word.format(address=address) for word in command])
+
+    assert refused.exit_code == 2
+    assert "the first address is no SQLite address" in refused.output
+    assert "invented" not in refused.output
+
+
 _STRAY = """
     INSERT INTO events (seq, id, source, endpoint, state, received_at, raw, is_query, zone, notes, digest, repeated,
       repeats)
@@ -378,10 +535,10 @@ _STRAY = """
 class _Broken:
     """Inserts a few times, then the line breaks."""
 
-    def __init__(self) -> None:
+    def __init__(self, after: int = 12) -> None:  # in the midst of the attempts or the deliveries
         from relay.store.postgres.copy import _insert
 
-        self._real, self.left = _insert, 12  # in the midst of the attempts or the deliveries
+        self._real, self.left = _insert, after
 
     def __call__(self, *args: object) -> None:
         self.left -= 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import json
 import re
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -25,6 +26,7 @@ from tests.lanes import SteppedLane, post
 PASSWORD = "open-sesame-sesame"
 RUSSIAN = {"Accept-Language": "ru"}
 _KEPT_BY_CLICK = "Show this message and exit."  # from the first time that a process has shown it
+LISTS = (("events",), ("dead",), ("replay", "--state", "due", "--dry-run"))
 SHORTEST = 16  # signs of a sentence; what is shorter may be a name
 
 
@@ -111,7 +113,25 @@ def test_no_command_says_an_english_sentence(
     said: list[tuple[str, ...]] = [(*path, "--help") for path in commands(main)]
     said += [("status",), ("events",), ("dead",), ("check",), ("explain", events[0]), ("replay",), ("show", "nobody")]
     said += [("show", event) for event in events]
+    said += [("replay", "--all", "--dry-run"), ("replay", "--state", "due", "--dry-run"), ("events", "--nope")]
     for arguments in said:
         done: Any = CliRunner().invoke(main, list(arguments))
         text = " ".join(done.output.split())
         assert [pattern.pattern for pattern in english if pattern.search(text)] == [], arguments
+
+
+def test_kinds_and_states_are_said_in_russian_and_lists_fit_80_columns(
+    relay: Relay, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RELAY_LANG", "ru")
+    monkeypatch.setenv("RELAY_CONFIG", str(relay.settings.file))
+    session = json.dumps({**json.loads(rendered("answered")), "call_session_id": 9}).encode()
+    event = post(relay, session)
+    printed = {name: CliRunner().invoke(main, [name, *more]).output for name, *more in LISTS}
+    shown = CliRunner().invoke(main, ["show", event]).output
+
+    assert re.search(r"^вид +начало разговора", shown, re.MULTILINE)
+    assert re.search(r"^состояние +принято", shown, re.MULTILINE)
+    assert "начало разговора" in printed["events"] and "ждёт" in printed["replay"]
+    heads = [line for name in ("events", "dead") for line in printed[name].splitlines() if not line.startswith("  ")]
+    assert len(heads) > 4 and max(map(len, heads)) <= 80

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 import threading
 from collections.abc import Callable
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -96,6 +97,30 @@ def test_a_newer_database_is_refused_with_both_versions(store: Store) -> None:
     for ask in (lambda: expect_current(store.database), lambda: migrate(store.database, now_utc())):
         with pytest.raises(SchemaMismatch, match=rf"9999.*{VERSION}"):
             ask()
+
+
+@pytest.mark.sqlite
+@pytest.mark.parametrize(
+    "tables_of_others",
+    [
+        "CREATE TABLE events (id INTEGER)",
+        "CREATE TABLE goods (id INTEGER)",
+        "CREATE TABLE alembic_version (version_num TEXT); INSERT INTO alembic_version VALUES ('0003')",
+    ],
+)
+def test_a_database_of_another_program_is_refused_and_stays_as_it_was(tmp_path: Path, tables_of_others: str) -> None:
+    """Not even its journal mode changes, as it does where SQLite's file is opened to be written."""
+    path = tmp_path / "others.db"
+    with closing(sqlite3.connect(path)) as connection:
+        connection.executescript(tables_of_others)
+    before = path.read_bytes()
+
+    with closing(Store(f"sqlite:///{path}")) as store:
+        for ask in (lambda: migrate(store.database, now_utc()), lambda: expect_current(store.database)):
+            with pytest.raises(StoreError, match="tables of another program"):
+                ask()
+    assert path.read_bytes() == before
+    assert list(tmp_path.glob("*.bak*")) == []
 
 
 def test_no_command_creates_a_database(tmp_path: Path) -> None:

@@ -16,13 +16,14 @@ from msgspec.structs import replace
 from relay import bootstrap, wiring
 from relay import config as settings_room
 from relay.cli import main
+from relay.delivery.dispatcher import Dispatcher
 from relay.delivery.lease import Lease
 from relay.models import Outcome, Shard, TargetHealth
 from relay.sandbox.server import Sandbox
-from relay.store import Claim, ClaimedDelivery, Selection
+from relay.store import Claim, ClaimedDelivery, Selection, target_state
 from relay.wiring import Relay
 from tests.calls import rendered
-from tests.factories import POLICY
+from tests.factories import POLICY, result
 from tests.fakes import Scripted, Seconds
 from tests.lanes import all_are, dispatch, post, post_call, states
 from tests.waiting import eventually
@@ -39,11 +40,9 @@ def records(printed: Result) -> Iterator[dict[str, Any]]:
     return (json.loads(line) for line in printed.stdout.splitlines() if line.startswith("{"))
 
 
-def is_held(relay: Relay) -> bool:
-    """Does the lane take nothing?"""
-    promised = relay.dispatcher.lanes.reserve(["onec"], 0)
-    relay.dispatcher.lanes.release(promised, 0)
-    return not promised
+def is_held(dispatcher: Dispatcher) -> bool:
+    """Has the operator's pause reached the lane?"""
+    return dispatcher.lanes.by_shard[Shard("onec")].throttle._paused
 
 
 def status(relay: Relay, target: str = "onec") -> dict[str, Any]:
@@ -79,7 +78,7 @@ def test_a_paused_target_gets_nothing_until_it_is_resumed_also_after_a_restart(r
     eventually(lambda: relay.dispatcher.owned() == ["onec"], "owned")
     assert run(relay.settings.file, "pause", "onec").exit_code == 0
     assert "already" in run(relay.settings.file, "pause", "onec").output
-    eventually(lambda: is_held(relay), "it has reached the lane", 2)
+    eventually(lambda: is_held(relay.dispatcher), "it has reached the lane", 2)
     post_call(relay, 7)
     relay.stop(5)
     again = running(onec.onec_url)
@@ -101,7 +100,7 @@ def test_what_the_command_line_changes_reaches_a_running_lane_without_anything_e
     eventually(lambda: relay.dispatcher.owned() == ["onec"], "owned")
     for number in range(3):
         relay.store.targets.pause("onec", relay.clock())
-        eventually(lambda: is_held(relay), "paused")
+        eventually(lambda: is_held(relay.dispatcher), "paused")
         post(relay, rendered("incoming", call_session_id=number))
         relay.store.targets.resume("onec", relay.clock())
         eventually(all_are(relay, "delivered"), "delivered")
@@ -126,6 +125,7 @@ def test_what_has_outlived_its_time_ends_though_nothing_is_tried(make_relay: Cal
     """A target that is down for longer than that: one probe a minute would never get through them."""
     relay = make_relay(target='expire = { incoming = "10m" }\ngive_up_after = "14d"')
     relay.store.leases.take_over(Shard("onec"), "a former owner")
+    relay.store.leases.release("a former owner")
     for session in range(40):
         post(relay, rendered("incoming", call_session_id=session))
         post(relay, rendered("answered", call_session_id=session))
@@ -263,6 +263,7 @@ def test_a_replayed_event_takes_its_place_among_those_of_its_call_that_still_wai
     dispatcher = dispatch(stored, Scripted(policy, script))
     eventually(lambda: "dead" in states(stored) and states(stored).count("due") == 2, "one dead, two wait")
     stored.store.targets.pause("onec", stored.clock())
+    eventually(lambda: "sending" not in states(stored) and is_held(dispatcher), "it has reached the lane")
     refusing = False
     assert run(stored.settings.file, "replay", "--all").exit_code == 0
     stored.store.targets.resume("onec", stored.clock())
@@ -297,24 +298,17 @@ def test_while_a_backlog_drains_new_calls_get_every_second_slot(make_relay: Call
 
 
 def test_a_poisonous_event_cannot_hold_the_rest_and_what_is_unclear_is_not_a_probe(stored: Relay) -> None:
-    """The target is down; of three calls one is unclear: the probe goes with another."""
-    epoch = stored.store.leases.take_over(Shard("onec"), "killed") or 0
-    assert (
-        stored.store.queue.claim(Claim(Shard("onec"), epoch, stored.clock())) is not None
-    )  # call 0: unclear to the next owner
+    """The target is down; of three calls the one that is due first is unclear: the probe goes with another."""
+    epoch = stored.store.leases.take_over(Shard("onec"), "a former owner") or 0
+    first = stored.store.queue.claim(Claim(Shard("onec"), epoch, stored.clock()))
+    assert first is not None
+    stored.store.queue.record(result(first, "due", first.delivery.due_at, unclear=1))
     ill = TargetHealth(state="down", reason="it was", since=stored.clock(), probe_at=stored.clock())
     with stored.store.database.write() as connection:
-        from relay.store import target_state
-
         target_state.save_health(connection, "onec", epoch, ill)
-    first: list[str] = []
-
-    def script(job: ClaimedDelivery) -> Outcome:
-        first.append(str(job.delivery.session))
-        return Outcome(name="delivered")
-
-    policy = replace(POLICY, retry_first=timedelta(0), concurrency=1)
-    dispatcher = dispatch(stored, Scripted(policy, script))
+    stored.store.leases.release("a former owner")
+    target = Scripted(replace(POLICY, concurrency=1), lambda _: Outcome(name="delivered"))
+    dispatcher = dispatch(stored, target)
     eventually(all_are(stored, "delivered"), "all")
     dispatcher.stop(5)
-    assert first[0] != "0"
+    assert target.sent[0] != first.delivery.id

@@ -73,6 +73,13 @@ def test_what_flask_logs_goes_through_the_same_redaction() -> None:
         ("the token abc1def is not known", "the token *** is not known"),
         ('"password": "geheim"', '"password": "***"'),
         ("500: nothing to hide", "500: nothing to hide"),
+        ("order-79005550123", "order-…0123"),
+        ("order-8 (900) 555-01-23-b", "order-…0123-b"),
+        ("заказ_79005550123_2", "заказ_…0123_2"),
+        ("lead79005550123x", "lead…0123x"),
+        ("click-01a2081f-e110-7c12-a1ff-123456789012", "click-01a2081f-e110-7c12-a1ff-123456789012"),
+        ("since 2026-03-02T09:30", "since 2026-03-02T09:30"),
+        ("relay.db.bak-0003-20260301000000", "relay.db.bak-0003-20260301000000"),
         ("01a2081f-e110-7c12-a1ff-38b3d96d3474", "01a2081f-e110-7c12-a1ff-38b3d96d3474"),
     ],
 )

@@ -247,9 +247,10 @@ def test_the_table_opens_in_a_spreadsheet_and_runs_nothing() -> None:
         MissedCall(source="trade", session="9", began_at=NOON, client=None, line=None, employee="a,=1+1"),
     ]
 
-    text = as_csv(calls, ZONE, NOW)
+    text = as_csv(calls, lambda _: ZONE, NOW)
 
     heads = ["Began", "Client", "Line", "Employee", "What became of it", "Reached at", "Reached by", "Source", "Call"]
+    heads.append("Time zone")
     assert text.startswith("\ufeff" + ";".join(f'"{head}"' for head in heads) + "\r\n")
     assert '"2026-03-02 12:00:00";"+79005550123";"+74955550100";' in text
     assert "'=cmd" in text

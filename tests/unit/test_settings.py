@@ -43,7 +43,7 @@ def test_the_shipped_configuration_delivers_to_the_sandbox() -> None:
 
     assert [config.is_sandbox(target) for target in shipped.targets.values()] == [True, True, True]
     assert shipped.sources["demo"].token == ("demo",)
-    assert shipped.storage.url == f"sqlite:///{ROOT / 'relay.db'}"
+    assert shipped.storage.url == f"sqlite:///{ROOT / 'demo.db'}", "what is configured after it begins empty"
 
 
 @pytest.mark.parametrize(

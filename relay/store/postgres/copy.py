@@ -16,15 +16,17 @@ from sqlalchemy import ColumnElement, Connection, Row, Table, func, select, text
 from relay.errors import StoreError
 from relay.store import migrate
 from relay.store.engine import PATIENT_TIMEOUT_S, Database
+from relay.store.sqlite import journal
 from relay.store.sqlite.database import SqliteDatabase
 from relay.store.tables import heartbeats, metadata
 
 _CHUNK = 2_000
 _TABLES = [table for table in metadata.sorted_tables if table is not heartbeats]  # signs of life mean nothing elsewhere
-_MARK = "copying"
+_MARK = "copying"  # and for each table, behind a colon, up to where its rows are the copy's
 _FIND_MARK = text("SELECT at FROM heartbeats WHERE name = :name").bindparams(name=_MARK)
-_SET_MARK = text("INSERT INTO heartbeats (name, at) VALUES (:name, :at)").bindparams(name=_MARK)
-_DROP_MARK = text("DELETE FROM heartbeats WHERE name = :name").bindparams(name=_MARK)
+_FIND_MARKS = text("SELECT name, at FROM heartbeats WHERE name LIKE :pattern").bindparams(pattern=f"{_MARK}%")
+_SET_MARK = text("INSERT INTO heartbeats (name, at) VALUES (:name, :at)")
+_DROP_MARKS = text("DELETE FROM heartbeats WHERE name LIKE :pattern").bindparams(pattern=f"{_MARK}%")
 
 Report = Callable[[str, int, int], None]
 """Called with the table, how many of its rows stand in the destination, and how many there are."""
@@ -38,16 +40,22 @@ def refuse_unfinished(connection: Connection, name: str) -> None:
         )
 
 
-def copy_store(source: SqliteDatabase, destination: Database, now: datetime, report: Report) -> dict[str, int]:
-    """Copy all; return the rows by table. Raises StoreError while the source is open, and for other rows there."""
+def copy_store(
+    source: SqliteDatabase, destination: Database, now: datetime, report: Report, *, overwrite: bool = False
+) -> dict[str, int]:
+    """Copy all; return the rows by table. Raises StoreError while the source is open, and for other rows there unless
+    they may be overwritten.
+    """
     with source.presence.exclusive():
         pass  # else: StoreError
     migrate.expect_current(source)
     migrate.migrate(destination, now)
+    if journal.holds_something(source.path):  # a killed relay's: brought into the file later, it would have changed it
+        source.wipe_deleted(PATIENT_TIMEOUT_S)
     with source.lock.held(PATIENT_TIMEOUT_S):  # whoever starts now stores nothing that would be left behind
         with source.read() as connection:
             ends = {table.name: _last(connection, table) for table in _TABLES if "seq" in table.c}
-        _begin(destination, _fingerprint(source), ends)
+        _begin(destination, _fingerprint(source), ends, overwrite=overwrite)
         counts = {}
         for table in _TABLES:
             counts[table.name] = _copy_table(table, source, destination, report, ends.get(table.name, 0))
@@ -57,23 +65,43 @@ def copy_store(source: SqliteDatabase, destination: Database, now: datetime, rep
 
 def _fingerprint(source: SqliteDatabase) -> int:
     """Return what differs when anything has been stored meanwhile."""
-    journal = source.path.with_name(source.path.name + "-wal")
-    return source.path.stat().st_mtime_ns // 1_000 + (journal.stat().st_size if journal.exists() else 0)
+    return source.path.stat().st_mtime_ns // 1_000 + journal.holds_something(source.path)
 
 
-def _begin(destination: Database, fingerprint: int, ends: Mapping[str, int]) -> None:
-    """Set the mark. A copy of this very file goes on; of one that has changed since, it begins anew."""
+def _begin(destination: Database, fingerprint: int, ends: Mapping[str, int], *, overwrite: bool) -> None:
+    """Set the marks. A copy of this very file goes on; of one that has changed since, it begins anew.
+
+    What else stands there, a running relay may have accepted: it is deleted only where it may be overwritten.
+    """
     with destination.write(PATIENT_TIMEOUT_S) as connection:
-        mark = connection.execute(_FIND_MARK).scalar()
-        if mark == fingerprint:
+        marks: dict[str, int] = dict(connection.execute(_FIND_MARKS).all())
+        if marks.get(_MARK) == fingerprint and not overwrite:
             return
-        if mark is None and any(_count(connection, table) for table in _TABLES):
-            raise StoreError("the database %(name)s is not empty; give one that is", name=destination.name)
+        if not overwrite and (others := _others(connection, marks)):
+            raise StoreError(
+                "%(name)s holds what this copy has not brought there: %(rows)s; give an empty database, or lose all of "
+                "that with --overwrite",
+                name=destination.name,
+                rows=", ".join(f"{count} {table}" for table, count in others.items()),
+            )
         names = ", ".join(table.name for table in metadata.sorted_tables)
         connection.execute(text(f"TRUNCATE {names}"))
-        connection.execute(_SET_MARK, {"at": fingerprint})
+        connection.execute(_SET_MARK, {"name": _MARK, "at": fingerprint})
         for name, last in ends.items():  # what a relay that runs already stores there meanwhile comes behind
             connection.execute(text(f"SELECT setval('{name}_seq_seq', {last + 1})"))
+            connection.execute(_SET_MARK, {"name": f"{_MARK}:{name}", "at": last})
+
+
+def _others(connection: Connection, marks: Mapping[str, int]) -> dict[str, int]:
+    """Return how many rows a copy with these marks has not brought, by table. Of what has no order all are its own."""
+    counts = {
+        table.name: _count(connection, table, table.c.seq > marks.get(f"{_MARK}:{table.name}", 0))
+        if "seq" in table.c
+        else _count(connection, table)
+        for table in _TABLES
+        if "seq" in table.c or not marks
+    }
+    return {name: count for name, count in counts.items() if count}
 
 
 def _copy_table(table: Table, source: SqliteDatabase, destination: Database, report: Report, end: int) -> int:
@@ -120,14 +148,14 @@ def _insert(connection: Connection, table: Table, rows: Sequence[Row[Any]]) -> N
 
 
 def _finish(destination: Database) -> None:
-    """Let the sequences go on behind the rows, and take the mark away."""
+    """Let the sequences go on behind the rows, and take the marks away."""
     with destination.write(PATIENT_TIMEOUT_S) as connection:
         for table in metadata.sorted_tables:
             if "seq" in table.c:
                 connection.execute(
                     text(f"SELECT setval('{table.name}_seq_seq', (SELECT coalesce(max(seq), 0) + 1 FROM {table.name}))")
                 )
-        connection.execute(_DROP_MARK)
+        connection.execute(_DROP_MARKS)
 
 
 def _count(connection: Connection, table: Table, *where: ColumnElement[bool]) -> int:

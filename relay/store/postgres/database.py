@@ -27,6 +27,7 @@ from relay.store.engine import OWN_ROWS, WRITE_TIMEOUT_S, Database, Lock
 from relay.store.postgres import diagnostics, tuning
 from relay.store.postgres.copy import refuse_unfinished
 from relay.store.postgres.wakeups import NOTIFY, Wakeups
+from relay.store.statement import driver
 
 log = structlog.get_logger("relay.store")
 
@@ -89,7 +90,7 @@ class PostgresDatabase(Database):
 
     @contextmanager
     def write(
-        self, timeout: float = WRITE_TIMEOUT_S, *, alone_for: Iterable[str] | None = None
+        self, timeout: float = WRITE_TIMEOUT_S, *, alone_for: Iterable[str] | None = None, pipelined: bool = False
     ) -> Iterator[Connection]:
         """Begin a transaction that is on the server's disk when the block has ended.
 
@@ -105,10 +106,11 @@ class PostgresDatabase(Database):
             with self._translating():
                 connection = self._begin(self._writer, _locks(alone_for), deadline)
                 try:
-                    yield connection
-                    if alone_for is None:  # a command, or a lane that changes hands: others need not wait for it
-                        connection.exec_driver_sql(NOTIFY)
-                    connection.commit()
+                    with driver(connection).pipeline() if pipelined else contextlib.nullcontext():
+                        yield connection
+                        if alone_for is None:  # a command, or a lane that changes hands: others need not wait for it
+                            driver(connection).execute(NOTIFY)
+                        driver(connection).execute("COMMIT")
                 except BaseException as exc:
                     _roll_back(connection)
                     if getattr(exc, "sqlstate", getattr(getattr(exc, "orig", None), "sqlstate", None)) == _READ_ONLY:
@@ -353,14 +355,17 @@ def _locks(alone_for: Iterable[str] | None) -> str:
 
     READ COMMITTED: what it has waited for must be seen when it has its locks.
     """
-    limits = (  # and no plan is kept: made for a table that was empty it would read all of one that has grown
-        "set_config('plan_cache_mode', 'force_custom_plan', true)",
+    limits = (
         f"set_config('lock_timeout', {_LEFT}, true)",
         f"set_config('statement_timeout', {_LEFT}, true)",
         f"set_config('idle_in_transaction_session_timeout', '{_IDLE_MS}ms', true)",
     )
     if alone_for is None:
-        locks = [f"pg_advisory_xact_lock({_SHARED_BY_ALL})"]
+        # may take any way: no plan of it is kept for the others
+        locks = [
+            "set_config('plan_cache_mode', 'force_custom_plan', true)",
+            f"pg_advisory_xact_lock({_SHARED_BY_ALL})",
+        ]
     else:
         keys = sorted(map(_lock_key, set(alone_for)))
         locks = [

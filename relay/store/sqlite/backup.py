@@ -114,7 +114,7 @@ def delete_outdated(database: Path, now: datetime) -> int:
             path.unlink(missing_ok=True)
         except OSError as exc:
             raise StoreError(
-                "the copy %(path)s should be deleted, but cannot be: %(why)s", path=path, why=exc.strerror
+                "the copy %(path)s should be deleted, but cannot be: %(why)s", path=path, why=said(exc)
             ) from exc
     return len(outdated)
 

@@ -86,6 +86,7 @@ class SqliteDatabase(Database):
         timeout: float = WRITE_TIMEOUT_S,
         *,
         alone_for: Iterable[str] | None = None,  # noqa: ARG002  here always for everything
+        pipelined: bool = False,  # noqa: ARG002  nothing is far away
     ) -> Iterator[Connection]:
         deadline = self.deadline(timeout)
         with self.lock.held(max(0.0, deadline - time.monotonic())), self.transaction(deadline) as connection:

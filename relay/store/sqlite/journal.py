@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Literal
 
 from relay.errors import StoreError
+from relay.i18n import said
 from relay.store.sqlite.lock import open_private
 
 Verdict = Literal["same", "journal_gone", "database_gone"]
@@ -136,7 +137,7 @@ def _write(lock: Path, text: str) -> None:
             os.close(descriptor)
     except OSError as exc:
         raise StoreError(
-            "the lock file %(lock)s cannot be written: %(why)s; look at the disk", lock=lock, why=exc.strerror
+            "the lock file %(lock)s cannot be written: %(why)s; look at the disk", lock=lock, why=said(exc)
         ) from exc
 
 

@@ -16,6 +16,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 from relay.errors import StoreBusy, StoreError
+from relay.i18n import said
 
 _POLL_S = 0.002
 
@@ -52,7 +53,7 @@ class FileLock:
                 self._fd = open_private(self.path)
             except OSError as exc:
                 raise StoreError(
-                    "the lock file %(path)s cannot be opened: %(why)s", path=self.path, why=exc.strerror
+                    "the lock file %(path)s cannot be opened: %(why)s", path=self.path, why=said(exc)
                 ) from exc
             self._pid = os.getpid()
         try:

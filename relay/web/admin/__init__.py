@@ -5,10 +5,13 @@ Only registered when `[admin]` has a password.
 
 from __future__ import annotations
 
+from typing import Any
+
 from flask import Blueprint, Flask, Response, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 from werkzeug.exceptions import BadRequest, HTTPException
 
+from relay.config import Settings
 from relay.errors import Conflict, NotFound, RelayError
 from relay.i18n import gettext, said, translate
 from relay.web.admin import jinja, views
@@ -45,7 +48,7 @@ def register(app: Flask, relay: Relay) -> None:
     pages.before_request(lambda: jinja.choose_language(relay.settings.timezone))
     pages.before_request(login.require_login)
     pages.before_request(_refuse_zeros)
-    pages.context_processor(lambda: {"zone": relay.settings.timezone, "sources": list(relay.settings.sources)})
+    pages.context_processor(lambda: _of_settings(relay.settings))
     pages.after_request(_protect)
     pages.after_request(give_number)
     pages.register_error_handler(HTTPException, _explain)
@@ -55,6 +58,17 @@ def register(app: Flask, relay: Relay) -> None:
     views.register(app, pages)
     app.register_blueprint(pages)
     app.add_url_rule("/admin", "admin_without_slash", lambda: redirect(url_for("admin.overview"), 308))
+
+
+def _of_settings(settings: Settings) -> dict[str, Any]:
+    """Return what every template may ask of the settings."""
+    has_zones = any(source.timezone.key != settings.timezone.key for source in settings.sources.values())
+    return {
+        "zone": settings.timezone,
+        "zone_of": settings.zone_of,
+        "has_zones": has_zones,
+        "sources": list(settings.sources),
+    }
 
 
 def _refuse_zeros() -> None:

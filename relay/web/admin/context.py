@@ -1,10 +1,9 @@
-"""What the views of the page share: the relay, the filters of a request, the moments of an account's zone."""
+"""What the views of the page share: the relay, the filters of a request, the moments that are typed in."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 from datetime import datetime
-from zoneinfo import ZoneInfo
 
 from flask import current_app, request
 from werkzeug.exceptions import BadRequest
@@ -26,11 +25,6 @@ def relay() -> Relay:
     return own
 
 
-def zone() -> ZoneInfo:
-    """Return the zone of the account, in which the page shows its times."""
-    return relay().settings.timezone
-
-
 def filters(names: Iterable[str]) -> dict[str, str]:
     """Return the filters of the request that are filled, as they were typed."""
     return {name: value for name in names if (value := request.values.get(name, "").strip())}
@@ -48,7 +42,10 @@ def selection(states: tuple[str, ...]) -> Selection:
     return Selection(
         ids=tuple(request.values.getlist("id")),
         kind=chosen(values.get("kind"), KINDS),
-        **{name: values.get(name) for name in ("target", "source", "session", "phone")},
+        target=values.get("target"),
+        source=values.get("source"),
+        session=values.get("session"),
+        phone=values.get("phone"),
         since=moment_of(values.get("since")),
         until=moment_of(values.get("until")),
         states=(state,) if state else (),
@@ -72,10 +69,10 @@ def before(numbers: int) -> tuple[int, ...]:
 
 
 def moment_of(text: str | None) -> datetime | None:
-    """Return the moment that a field has, by the account's clock. Raises BadRequest."""
+    """Return the moment that a field has, by the clock of the source that is asked for. Raises BadRequest."""
     if text is None:
         return None
     try:
-        return when(text, zone(), relay().clock())
+        return when(text, relay().settings.zone_of(request.values.get("source")), relay().clock())
     except ValueError as exc:
         raise BadRequest(translate(said(exc))) from exc

@@ -9,7 +9,7 @@ from flask import Flask, request
 from markupsafe import Markup, escape
 
 from relay.clock import iso
-from relay.i18n import LANGUAGES, age, gettext, language, moment, plural, set_language, set_zone, took, translate
+from relay.i18n import LANGUAGES, age, gettext, language, local, plural, set_language, set_zone, took, translate
 from relay.observability.logging import hide_links
 from relay.web.admin.context import relay
 
@@ -28,7 +28,7 @@ def install(app: Flask) -> None:
     )
     app.jinja_env.globals.update(language=language)
     app.jinja_env.filters.update(
-        moment=moment, ago=ago, clock=clock, took=took, age=age, span=span, without_links=without_links
+        moment=local, ago=ago, clock=clock, took=took, age=age, span=span, without_links=without_links
     )
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
 
@@ -41,7 +41,7 @@ def clock(at: datetime, zone: ZoneInfo) -> str:
 
 def ago(at: datetime | None, zone: ZoneInfo) -> Markup:
     """Write how far a moment of these 24 hours is from now, the moment itself on hover; any other moment as it is."""
-    exact, now = moment(at, zone), relay().clock()
+    exact, now = local(at, zone), relay().clock()
     if at is None or abs(now - at) >= timedelta(days=1):
         return escape(exact)
     words = gettext("%(age)s ago", age=age(now - at)) if at <= now else gettext("in %(age)s", age=age(at - now))

@@ -18,7 +18,7 @@ from relay.models import Delivery, DeliveryState, Event
 from relay.operations import missed_records
 from relay.operations.next_attempt import next_attempt
 from relay.store import CallSearch, Place, StoredCall
-from relay.web.admin.context import PAGE, before, chosen, filters, moment_of, relay, zone
+from relay.web.admin.context import PAGE, before, chosen, filters, moment_of, relay
 
 _FILTERS = ("q", "source", "since", "until", "show")
 _TEXT_MAX = 100
@@ -94,7 +94,9 @@ def missed() -> ResponseReturnValue:
 
 
 def missed_csv() -> ResponseReturnValue:
-    text = missed_records.as_csv(_missed_calls(filters(("source", "days", "show"))), zone(), relay().clock())
+    text = missed_records.as_csv(
+        _missed_calls(filters(("source", "days", "show"))), relay().settings.zone_of, relay().clock()
+    )
     headers = {"Content-Disposition": "attachment; filename=missed.csv"}
     return Response(text, content_type="text/csv; charset=utf-8", headers=headers)
 
@@ -121,7 +123,7 @@ def _search(asked: dict[str, str]) -> CallSearch:
 
 def _days(asked: dict[str, str]) -> list[tuple[str, str]]:
     """Return the names and addresses of the days that people ask about, with the other filters as they are."""
-    today = relay().clock().astimezone(zone()).date()
+    today = relay().clock().astimezone(relay().settings.zone_of(asked.get("source"))).date()
     others = {name: value for name, value in asked.items() if name not in ("since", "until")}
     days = ((gettext("Today"), today), (gettext("Yesterday"), today - timedelta(days=1)))
     spans = [(name, {"since": f"{day}T00:00", "until": f"{day + timedelta(days=1)}T00:00"}) for name, day in days]

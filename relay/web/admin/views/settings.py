@@ -114,5 +114,5 @@ def test_call() -> ResponseReturnValue:
             relay(), source, request.form.get("phone", ""), request.form.get("extension", "")
         )
     except ValueError as exc:
-        raise BadRequest(str(exc)) from exc
+        raise BadRequest(translate(said(exc))) from exc
     return redirect(url_for("admin.call", source=source.name, session=session))
