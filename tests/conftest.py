@@ -21,7 +21,7 @@ from werkzeug.routing import Rule
 from relay import config as settings_room
 from relay import wiring
 from relay.config import Settings
-from relay.sandbox.onec import OneC
+from relay.sandbox.onec.infobase import OneC
 from relay.sandbox.server import Sandbox
 from relay.store import Store, migrate
 from relay.wiring import Relay

@@ -11,9 +11,6 @@ from typing import Any
 
 import structlog
 from msgspec.structs import replace
-from tenacity import RetryCallState, Retrying, retry_if_result, stop_after_attempt, stop_when_event_set
-from tenacity.nap import sleep_using_event
-from tenacity.wait import wait_random_exponential
 
 from relay.clock import Clock
 from relay.delivery import retry_policy
@@ -23,11 +20,11 @@ from relay.i18n import Message, said
 from relay.models import Attempt, CallEvent, ClaimedDelivery, Delivery, Exchange, Outcome, ToldCall, Verdict
 from relay.store import AttemptResult, Store
 from relay.targets.base import Adapter, CallContext
+from relay.targets.http_client import TargetError, unthrottled
 
 log = structlog.get_logger("relay.delivery")
 
-_QUICK_TRIES = 3
-_QUICK_WAIT_MAX_S = 2.0
+_QUICK_WAITS_S = (0.2, 0.4)  # at most, between the quick tries
 _EXCHANGES_KEPT = 16  # of an attempt: a call at a CRM takes fewer steps
 
 
@@ -58,17 +55,12 @@ class AttemptRunner:
         exchanges: deque[Exchange] = deque(maxlen=_EXCHANGES_KEPT)
         if self._keeps_exchanges:
             context.report = exchanges.append
-        quick_tries = Retrying(
-            retry=retry_if_result(lambda outcome: outcome.name == "unreachable"),
-            stop=stop_after_attempt(_QUICK_TRIES) | stop_when_event_set(self._stopping),
-            wait=wait_random_exponential(multiplier=0.2, max=_QUICK_WAIT_MAX_S),
-            sleep=sleep_using_event(self._stopping),
-            retry_error_callback=_last_outcome,
-        )
         try:
-            outcome: Outcome = self._adapter.send(claimed, context)
-            if outcome.name == "unreachable":
-                outcome = quick_tries(self._send_again, claimed, context, [outcome])
+            outcome = send_once(self._adapter, claimed, context)
+            for wait_s in _QUICK_WAITS_S:
+                if outcome.name != "unreachable" or self._stopping.wait(random.uniform(0, wait_s)):  # noqa: S311  it spreads
+                    break
+                outcome = send_once(self._adapter, claimed, context)
             outcome = retry_policy.limit_wait(outcome, self._config.retry_after_max)
         except (StoreError, Interrupted):
             raise
@@ -116,9 +108,19 @@ class AttemptRunner:
         """Return by how much the clock has jumped forward: the store has moved what waits, not what is under way."""
         return sum((after - before for before, after in self.clock_jumps if began <= before < after), timedelta(0))
 
-    def _send_again(self, claimed: ClaimedDelivery, context: CallContext, first: list[Outcome]) -> Outcome:
-        """Send, but count the first of the tries, which has been made already."""
-        return first.pop() if first else self._adapter.send(claimed, context)
+
+def send_once(adapter: Adapter, claimed: ClaimedDelivery, context: CallContext) -> Outcome:
+    """Have the adapter deliver; what the target or the network did is an outcome. Raises what `deliver` raises else."""
+    call, client = claimed.event.call, adapter.client
+    if call is None:
+        return Outcome(name="refused", reason=Message("the event is quarantined: there is nothing to send"))
+    client.acquire, client.report = context.acquire, context.report
+    try:
+        return adapter.deliver(claimed, call, context)
+    except TargetError as exc:
+        return exc.outcome
+    finally:
+        client.acquire, client.report = unthrottled, None
 
 
 class LaneContext(CallContext):
@@ -221,10 +223,3 @@ def log_attempt(result: AttemptResult) -> None:
         now=state,
         reason=attempt.reason or None,
     )
-
-
-def _last_outcome(state: RetryCallState) -> Outcome:
-    """Return the last outcome as the answer: the quick tries are used up."""
-    assert state.outcome is not None  # tenacity sets it before it asks  # noqa: S101
-    outcome: Outcome = state.outcome.result()
-    return outcome

@@ -15,7 +15,7 @@ from relay.store.dead_letter_queue import DeadLetterPage, DeadLetters, ReasonCou
 from relay.store.engine import Database
 from relay.store.erasure import Erased, Erasure, Traces
 from relay.store.group_commit import GroupCommit
-from relay.store.inbox import AddsTo, Inbox, InsertResult, NewEvent, Route
+from relay.store.inbox import AddsTo, Inbox, InsertResult, NewEvent, Route, slot
 from relay.store.leases import LeaseRow, Leases, LeaseWatch
 from relay.store.operator_actions import Discard, OperatorActions, Reacceptance, Replay, Reroute
 from relay.store.queries import CallCounts, Queries, Selection, TargetFigures
@@ -60,6 +60,7 @@ __all__ = [
     "StoredCall",
     "TargetFigures",
     "Traces",
+    "slot",
 ]
 
 

@@ -307,7 +307,7 @@ def _result_row(result: AttemptResult) -> dict[str, Any]:
         "failures": verdict.failures,
         "unclear": verdict.unclear,
         "due_at": to_us(verdict.next_try_at or verdict.at),  # of what has ended: when; the call's gap begins there
-        "delivered_at": None if verdict.delivered_at is None else to_us(verdict.delivered_at),
+        "delivered_at": to_us(verdict.at) if verdict.state == "delivered" else None,
         "reason": None if verdict.reason is None else encode(verdict.reason),
         "remote": result.remote_id,
         "tries": delivery.attempts,
@@ -315,9 +315,9 @@ def _result_row(result: AttemptResult) -> dict[str, Any]:
 
 
 def _save_late(connection: Connection, result: AttemptResult) -> bool:
-    seq, delivered_at = result.delivery.seq, result.verdict.delivered_at
-    return delivered_at is not None and bool(
-        _save_late_success.run(connection, seq=seq, delivered_at=to_us(delivered_at), remote=result.remote_id)
+    seq, verdict = result.delivery.seq, result.verdict
+    return verdict.state == "delivered" and bool(
+        _save_late_success.run(connection, seq=seq, delivered_at=to_us(verdict.at), remote=result.remote_id)
     )
 
 

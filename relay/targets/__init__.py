@@ -7,7 +7,7 @@ from relay.config import Target
 from relay.targets.amocrm.adapter import AmoCrm
 from relay.targets.base import Adapter, TokenStore
 from relay.targets.bitrix24.adapter import Bitrix24
-from relay.targets.onec.adapter import OneC
+from relay.targets.onec import OneC
 from relay.targets.webhook import Http
 
 ADAPTERS: dict[str, type[Adapter]] = {"1c": OneC, "bitrix24": Bitrix24, "amocrm": AmoCrm, "http": Http}

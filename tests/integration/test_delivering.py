@@ -17,7 +17,7 @@ from relay.delivery.dispatcher import Dispatcher
 from relay.delivery.lane import Lane
 from relay.delivery.maintenance import LaneMaintenance
 from relay.models import Delivery, Outcome, Shard
-from relay.sandbox.onec import OneC
+from relay.sandbox.onec.infobase import OneC
 from relay.sandbox.server import Sandbox
 from relay.store import Claim, ClaimedDelivery, LaneView, Selection
 from relay.wiring import Relay
@@ -281,7 +281,7 @@ def test_a_fault_of_the_adapter_costs_no_event(stored: Relay) -> None:
 
 
 def test_the_quick_tries_are_for_what_was_not_connected_only(stored: Relay) -> None:
-    """tenacity repeats `unreachable` within seconds, and nothing else."""
+    """`unreachable` is repeated within seconds, and nothing else."""
     target = Scripted(POLICY, lambda _: Outcome(name="unreachable", reason="refused"))
     dispatcher = dispatch(stored, target)
     eventually(lambda: all(d.attempts == 1 for d in stored.store.queries.deliveries(Selection())), "each was tried")
