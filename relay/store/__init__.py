@@ -6,12 +6,10 @@ Knows neither Flask nor targets nor when to try again.
 from __future__ import annotations
 
 from relay.models import ClaimedDelivery
-from relay.store.activity import Activity, Hours
-from relay.store.admin_pages import CallPage, CallSearch, Pages, Place, StoredCall
+from relay.store.admin_pages import CallPage, CallSearch, DeadLetterPage, Hours, Pages, Place, ReasonCount, StoredCall
 from relay.store.alert_state import AlertStateStore
 from relay.store.call_progress import Calls
 from relay.store.clicks import Clicks
-from relay.store.dead_letter_queue import DeadLetterPage, DeadLetters, ReasonCount
 from relay.store.engine import Database
 from relay.store.erasure import Erased, Erasure, Traces
 from relay.store.group_commit import GroupCommit
@@ -91,8 +89,6 @@ class Store:
         self.erasure = Erasure(self.database)
         self.queries = Queries(self.database)
         self.pages = Pages(self.database)
-        self.dead_letters = DeadLetters(self.database)
-        self.activity = Activity(self.database)
         self.reports = Reports(self.database)
         self.clicks = Clicks(self.database)
         self.sessions = AdminSessions(self.database)

@@ -91,7 +91,6 @@ class Database(ABC):
         """Give a connection that only reads, all of it as it was at one moment. Keep it short."""
 
     def rows(self, statement: Statement, **values: Any) -> list[Row]:
-        """Read what a statement finds."""
         with self.read() as connection:
             return statement.rows(connection, **values)
 

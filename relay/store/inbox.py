@@ -137,9 +137,8 @@ class Inbox:
     def rejected_since(self, sources: Iterable[str], since: datetime) -> dict[str, dict[str, int]]:
         """Return by source how many were rejected, by status (as text, as JSON has it)."""
         counts: dict[str, dict[str, int]] = {source: {} for source in sources}
-        with self._database.read() as connection:
-            for source, status, count in _rejections.rows(connection, since=to_us(since - _HOUR)):
-                counts.setdefault(source, {})[str(status)] = int(count)
+        for source, status, count in self._database.rows(_rejections, since=to_us(since - _HOUR)):
+            counts.setdefault(source, {})[str(status)] = int(count)
         return counts
 
 

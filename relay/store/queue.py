@@ -16,14 +16,7 @@ from sqlalchemy import Connection
 
 from relay.clock import to_us
 from relay.i18n import encode
-from relay.models import (
-    Attempt,
-    ClaimedDelivery,
-    Delivery,
-    Shard,
-    TargetHealth,
-    Verdict,
-)
+from relay.models import Attempt, ClaimedDelivery, Delivery, Shard, TargetHealth, Verdict
 from relay.store import call_order, target_state
 from relay.store.engine import PATIENT_TIMEOUT_S, Database
 from relay.store.group_commit import GroupCommit
@@ -192,13 +185,11 @@ class DeliveryQueue:
 
     def in_flight(self, shard: Shard) -> list[tuple[Delivery, int]]:
         """Return what stands as `sending`, with the epoch of the owner that claimed it."""
-        with self._database.read() as connection:
-            return [(DELIVERY.value(row), epoch) for epoch, *row in _in_flight.rows(connection, **asdict(shard))]
+        return [(DELIVERY.value(row), epoch) for epoch, *row in self._database.rows(_in_flight, **asdict(shard))]
 
     def poll(self, owner: str) -> dict[Shard, LaneView]:
         """Return how the lanes of this owner stand."""
-        with self._database.read() as connection:
-            rows = _poll.rows(connection, owner=owner)
+        rows = self._database.rows(_poll, owner=owner)
         return {
             Shard(*key): LaneView(
                 due_us, target_state.OperatorFlags(paused_at is not None, resumes), HEALTH.value(health)
@@ -209,9 +200,8 @@ class DeliveryQueue:
     def another_was_delivered(self, delivery: Delivery, since: datetime) -> bool:
         """Has the target taken another call since then? Then a failure is the event's own."""
         call = {"source": delivery.source, "session": delivery.session or ""}
-        with self._database.read() as connection:
-            row = _other_call_delivered.first(connection, target=delivery.target, since=to_us(since), **call)
-        return row is not None
+        which = {"target": delivery.target, "since": to_us(since), **call}
+        return self._database.first(_other_call_delivered, **which) is not None
 
 
 def _lane(delivery: Delivery) -> tuple[str, str]:

@@ -14,5 +14,4 @@ ADAPTERS: dict[str, type[Adapter]] = {"1c": OneC, "bitrix24": Bitrix24, "amocrm"
 
 
 def build(settings: Target, clock: Clock, token_store: TokenStore) -> Adapter:
-    """Return the adapter of a target's kind."""
     return ADAPTERS[settings.kind](settings, clock, token_store)
