@@ -71,10 +71,6 @@ class Database(ABC):
     changes: Changes
     ends_at = math.inf  #: monotonic: of a process that is to end; it waits for the database no longer
 
-    def deadline(self, timeout: float) -> float:
-        """Return until when one may wait who has so many seconds."""
-        return min(time.monotonic() + timeout, self.ends_at)
-
     @abstractmethod
     def write(
         self, timeout: float = WRITE_TIMEOUT_S, *, alone_for: Iterable[str] | None = None, pipelined: bool = False

@@ -81,7 +81,7 @@ class PostgresDatabase(Database):
         self._writer = self._engine(lambda: self._left_s(), pool_size=1, timeout=0)
         event.listen(self._writer, "connect", _prepare_if_direct)
         self._reader = self._engine(
-            lambda: self.deadline(_STATEMENT_S) - time.monotonic(), pool_size=_READERS, timeout=_READER_WAIT_S
+            lambda: self._deadline(_STATEMENT_S) - time.monotonic(), pool_size=_READERS, timeout=_READER_WAIT_S
         )
         # of statements on the driver itself
         self._driver_error: type[Exception] = self._writer.dialect.loaded_dbapi.Error
@@ -97,7 +97,7 @@ class PostgresDatabase(Database):
         Where the connection is lost in the commit itself, or the server does not answer any more, nobody knows whether
         it was made: StoreError too.
         """
-        deadline = self.deadline(timeout)
+        deadline = self._deadline(timeout)
         if not self._mutex.acquire(timeout=max(0.0, deadline - time.monotonic())):
             raise StoreBusy(_OCCUPIED)
         try:
@@ -125,7 +125,7 @@ class PostgresDatabase(Database):
     def read(self) -> Iterator[Connection]:
         """Give a connection that only reads, all of it as it was at one moment. Keep it short: there are two."""
         with self._translating():
-            connection = self._begin(self._reader, _SNAPSHOT, self.deadline(_READER_WAIT_S))
+            connection = self._begin(self._reader, _SNAPSHOT, self._deadline(_READER_WAIT_S))
             try:
                 yield connection
             finally:
@@ -183,6 +183,9 @@ class PostgresDatabase(Database):
             self._mutex.release()
         self._reader.dispose()
         self._writer.dispose()
+
+    def _deadline(self, timeout: float) -> float:
+        return min(time.monotonic() + timeout, self.ends_at)
 
     def _begin(self, engine: Engine, statement: str, deadline: float) -> Connection:
         """Begin with this statement. A connection that was lost since its last use is made anew."""

@@ -88,7 +88,7 @@ class SqliteDatabase(Database):
         alone_for: Iterable[str] | None = None,  # noqa: ARG002  here always for everything
         pipelined: bool = False,  # noqa: ARG002  nothing is far away
     ) -> Iterator[Connection]:
-        deadline = self.deadline(timeout)
+        deadline = min(time.monotonic() + timeout, self.ends_at)
         with self.lock.held(max(0.0, deadline - time.monotonic())), self.transaction(deadline) as connection:
             yield connection
 
