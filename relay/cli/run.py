@@ -38,7 +38,7 @@ def work() -> None:
     stopping = threading.Event()
 
     def handle(_number: int, _frame: Any) -> None:
-        relay.dispatcher.stop_claiming()
+        relay.stop_claiming(_GRACE_S)
         stopping.set()
 
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from abc import ABC, abstractmethod
@@ -68,6 +69,7 @@ class Database(ABC):
 
     name: str  #: for people, without a password
     changes: Changes
+    ends_at = math.inf  #: monotonic: of a process that is to end; it waits for the database no longer
 
     @abstractmethod
     def write(

@@ -123,7 +123,7 @@ class Inbox:
         return pending.result() if known is None else InsertResult(known, True)
 
     def stalled_s(self) -> float:
-        """For how long the commit that is under way has not ended; 0 when none is."""
+        """Return for how long commits have been tried of which none was confirmed; 0 when the last one was."""
         return self._commits.stalled_s()
 
     def count_rejections(self, counts: Mapping[tuple[str, int], int], now: datetime) -> None:

@@ -44,7 +44,7 @@ log = structlog.get_logger("relay.web")
 
 WEB_THREADS = 16
 _INTAKE_THREADS = WEB_THREADS - 2  # while the store hangs two stay free for /ping and /healthz
-_STALLED_S = 0.25
+_STALLED_S = 0.25  # so long has it not confirmed anything; who has waited as long for a thread does not wait again
 _RETRY_AFTER_S = 5
 _UNAUTHORISED = (
     "the secret is missing or wrong; give ?token=… in the address, or in the body a constant "
@@ -125,7 +125,7 @@ class NotificationViews:
             raise
         with self._mutex:
             self._inside += 1
-            crowded = self._inside > _INTAKE_THREADS
+            crowded = self._inside > _INTAKE_THREADS or request.environ.get("relay.waited_s", 0.0) > _STALLED_S
         try:
             if crowded and self._relay.store.inbox.stalled_s() > _STALLED_S:
                 self._reject_unconfirmed(source, "the store does not keep up", began)

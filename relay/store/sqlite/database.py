@@ -88,8 +88,8 @@ class SqliteDatabase(Database):
         alone_for: Iterable[str] | None = None,  # noqa: ARG002  here always for everything
         pipelined: bool = False,  # noqa: ARG002  nothing is far away
     ) -> Iterator[Connection]:
-        deadline = time.monotonic() + timeout
-        with self.lock.held(timeout), self.transaction(deadline) as connection:
+        deadline = min(time.monotonic() + timeout, self.ends_at)
+        with self.lock.held(max(0.0, deadline - time.monotonic())), self.transaction(deadline) as connection:
             yield connection
 
     @contextmanager
