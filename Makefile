@@ -38,7 +38,7 @@ translations: .venv/test.stamp ## compile the Russian words after a change of th
 	@$(BIN)/pybabel compile --domain relay --directory relay/translations
 
 documents: .venv/run.stamp ## write the tables of settings into the documents after a change of the schema
-	@$(BIN)/python -m relay.config.table
+	@$(BIN)/python docs/settings_table.py
 
 install: .venv/run.stamp ## only install what runs; EXTRAS=alerts installs what is in extras/ too
 	@for extra in $(EXTRAS); do $(PIP) -r extras/$$extra.txt || exit 1; done

@@ -2,12 +2,12 @@
 
 import os
 
-from relay.bootstrap import dispatch_enabled
+from relay import bootstrap
 from relay.config import read
 from relay.observability import logging
 from relay.web import create_app
 from relay.wiring import Relay
 
 logging.configure(os.environ, buffered=True)
-relay = Relay(read())
-app = create_app(relay, delivers=dispatch_enabled(os.environ))
+relay = Relay(bootstrap.prepared or read())
+app = create_app(relay, delivers=bootstrap.dispatch_enabled(os.environ))

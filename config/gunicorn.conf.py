@@ -53,9 +53,8 @@ def on_starting(server: Any) -> None:
         sys.exit(
             "the relay does not start: it speaks no TLS itself; take certfile and keyfile away, and put nginx in front"
         )
-    hosts = [address[0] if isinstance(address, tuple) else str(address) for address in server.cfg.address]
     try:
-        settings = bootstrap.prepare(os.environ, hosts)
+        bootstrap.prepared = settings = bootstrap.prepare(os.environ, _hosts(server))
         for address in server.cfg.address:
             problem = bootstrap.port_problem(address[:2], os.environ) if isinstance(address, tuple) else None
             if problem:
@@ -63,6 +62,16 @@ def on_starting(server: Any) -> None:
     except RelayError as exc:
         sys.exit(_refusal(exc))
     metrics.prepare(settings.storage.path)  # the workers add up
+
+
+def on_reload(server: Any) -> None:
+    """Reads the configuration anew; while it is broken, under edit say, the workers go on with what there was."""
+    from relay import bootstrap
+
+    try:
+        bootstrap.prepared = bootstrap.prepare(os.environ, _hosts(server))
+    except Exception as exc:  # whatever it is: what runs must not end of it
+        bootstrap.log.error("reload.refused", reason=str(exc))
 
 
 def post_fork(server: Any, worker: Any) -> None:
@@ -87,7 +96,7 @@ def post_worker_init(worker: Any) -> None:
         return
     relay.start()
     for number in _GRACE_S:
-        _chain(number, relay.dispatcher.stop_claiming)
+        _chain(number, relay.stop_claiming)
 
 
 def worker_exit(server: Any, worker: Any) -> None:
@@ -99,6 +108,10 @@ def worker_exit(server: Any, worker: Any) -> None:
     wsgi.relay.close()
 
 
+def _hosts(server: Any) -> list[str]:
+    return [address[0] if isinstance(address, tuple) else str(address) for address in server.cfg.address]
+
+
 def _chain(number: signal.Signals, first: Any) -> None:
     """Lanes stop claiming at the signal itself, then gunicorn's own handler runs."""
     following = signal.getsignal(number)
@@ -106,7 +119,7 @@ def _chain(number: signal.Signals, first: Any) -> None:
     def handle(received: int, frame: Any) -> None:
         if not _grace_s:
             _grace_s.append(_GRACE_S[number])
-        first()
+        first(_grace_s[0])
         if callable(following):
             following(received, frame)
 

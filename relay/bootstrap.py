@@ -26,6 +26,9 @@ log = structlog.get_logger("relay.start")
 
 _PORT_TRIES = 3  # a second apart
 
+prepared: Settings | None = None
+"""What this process, or the one it was forked from, serves by; None: nobody has prepared it."""
+
 
 def prepare(environ: Mapping[str, str], hosts: Iterable[str]) -> Settings:
     """Return the settings, with the store migrated. Raises ConfigError or StoreError. `hosts`: what is listened on."""

@@ -25,7 +25,7 @@ LANGUAGES = ("ru", "en")
 _FOLDER = Path(__file__).parent / "translations"
 _language: ContextVar[str] = ContextVar("language", default="en")
 _UTC = ZoneInfo("UTC")
-_zone: ContextVar[ZoneInfo] = ContextVar("zone", default=_UTC)
+_zone: ContextVar[ZoneInfo | None] = ContextVar("zone", default=None)
 
 
 def language() -> str:
@@ -38,8 +38,8 @@ def set_language(code: str) -> None:
     _language.set(code if code in LANGUAGES else "en")
 
 
-def set_zone(zone: ZoneInfo) -> None:
-    """Choose by whose clock this thread writes the moments in what was said."""
+def set_zone(zone: ZoneInfo | None) -> None:
+    """Choose by whose clock this thread writes the moments in what was said; None: each by its own."""
     _zone.set(zone)
 
 
@@ -96,7 +96,7 @@ def moment(at: datetime | None, zone: ZoneInfo) -> str:
 
 def local(at: datetime | None, zone: ZoneInfo) -> str:
     """Write a moment by a clock, and by which one where that of this thread shows another time."""
-    return moment(at, zone) + ("" if at is None else difference(at, zone, _zone.get()))
+    return moment(at, zone) + ("" if at is None else difference(at, zone, _zone.get() or zone))
 
 
 def difference(at: datetime, zone: ZoneInfo, usual: ZoneInfo) -> str:
@@ -229,7 +229,7 @@ def _shown(value: Value, zone: ZoneInfo | None) -> object:
     if isinstance(value, Message):
         return translate(value, zone)
     if isinstance(value, datetime):
-        return moment(value, zone or _zone.get())
+        return moment(value, zone or _zone.get() or _UTC)
     return age(value) if isinstance(value, timedelta) else value
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from datetime import datetime, timedelta
 from typing import Annotated, Any, Literal, get_args
 
@@ -28,10 +27,6 @@ TargetState = Literal["open", "down", "misconfigured"]  # `paused` is the operat
 OutcomeName = Literal["delivered", "refused", "later", "unreachable", "unclear", "failed", "misconfigured"]
 
 ENDPOINTS = ("in", "out", "rec", "any")
-
-
-_OLDEST_CALL = timedelta(days=31)  # that a notification, or the report, may tell of
-_CLOCK_AHEAD_MAX = timedelta(days=1)  # of the account against ours: a zone that is set wrongly
 
 
 class CallEvent(Struct, frozen=True, kw_only=True):
@@ -68,11 +63,6 @@ class CallEvent(Struct, frozen=True, kw_only=True):
     mnemonic: str | None = None
     extra: dict[str, Any] = {}  #: every other key, and every value that could not be typed
     notes: tuple[str, ...] = ()  #: what was repaired or is contradictory
-
-    def began_at(self, told_at: datetime) -> datetime | None:
-        """Return when the call began; None where UIS does not say it, or its clock must be wrong."""
-        at = self.started_at
-        return at if at is not None and told_at - _OLDEST_CALL <= at <= told_at + _CLOCK_AHEAD_MAX else None
 
 
 class ToldCall(Struct, frozen=True):
@@ -123,12 +113,6 @@ class Shard(Struct, frozen=True):
         """Return the shard's part of what the target may have in all; at least 1."""
         each, odd = divmod(whole, self.count)
         return max(1, each + (self.number < odd))
-
-
-def slot(source: str, session: str | None) -> int:
-    """Return the number that assigns a call to a shard: the same for all its events, everywhere and for ever."""
-    digest = hashlib.blake2b(f"{source} {session or ''}".encode(errors="replace"), digest_size=2).digest()
-    return int.from_bytes(digest)
 
 
 class Delivery(Struct, frozen=True, kw_only=True):
@@ -203,10 +187,6 @@ class Verdict(Struct, frozen=True, kw_only=True):
     failures: int
     unclear: int
     reason: Words | None = None
-
-    @property
-    def delivered_at(self) -> datetime | None:
-        return self.at if self.state == "delivered" else None
 
 
 class Attempt(Struct, frozen=True, kw_only=True):

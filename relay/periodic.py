@@ -21,12 +21,10 @@ class Periodic(ABC):
         self.stopping = threading.Event()
 
     def start(self) -> None:
-        """Start the thread; nothing, where there is nothing to do."""
         if self.is_wanted():
             threading.Thread(target=self._run, name=self.name, daemon=True).start()
 
     def is_wanted(self) -> bool:
-        """Is there anything to do, by the configuration?"""
         return True
 
     def stop_soon(self) -> None:

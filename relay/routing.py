@@ -57,7 +57,6 @@ def facts(history: Sequence[CallEvent]) -> Facts:
 
 
 def decide(rules: Sequence[Rule], target: str, of: Facts) -> Decision:
-    """Return the decision for one target."""
     for number, rule in enumerate(rules, start=1):
         is_named = target in rule.targets
         is_about = is_named or not rule.targets or not (rule.skip or rule.settings)

@@ -27,6 +27,8 @@ from relay.store import Store
 from relay.targets.bitrix24.adapter import Bitrix24
 from relay.uis_api.data_api import Account
 
+_RECORDED_WITHIN_S = 0.5  # after the grace: that something stays unclear
+
 
 class Relay:
     """The parts, put together."""
@@ -78,6 +80,11 @@ class Relay:
         self.dispatcher.start()
         for each in self._periodic:
             each.start()
+
+    def stop_claiming(self, grace_s: float) -> None:
+        """Deliver nothing new, and wait for the database no longer than the grace; called in the signal handler."""
+        self.store.database.ends_at = time.monotonic() + grace_s + _RECORDED_WITHIN_S
+        self.dispatcher.stop_claiming()
 
     def stop(self, grace_s: float) -> None:
         """Stop: what is in flight finishes, or is recorded as unclear when the grace is over."""

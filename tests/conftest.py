@@ -10,7 +10,6 @@ import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
-from zoneinfo import ZoneInfo
 
 import hypothesis
 import pytest
@@ -24,7 +23,7 @@ from relay import config as settings_room
 from relay import wiring
 from relay.config import Settings
 from relay.i18n import set_language, set_zone
-from relay.sandbox.onec import OneC
+from relay.sandbox.onec.infobase import OneC
 from relay.sandbox.server import Sandbox
 from relay.store import Store, migrate
 from relay.wiring import Relay
@@ -70,7 +69,6 @@ def compile_rule_once(rule: Rule, append_unknown: bool = True) -> Any:
 
 Rule._compile_builder = compile_rule_once  # type: ignore[method-assign]
 
-UTC = ZoneInfo("UTC")
 # the files whose tests run on each engine with `--engine both`: store, intake and delivery
 ON_BOTH = {
     "admin",
@@ -144,7 +142,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def reader() -> None:
     """Nobody's language and clock: what a command or a page of the test before has chosen is not this one's."""
     set_language("en")
-    set_zone(UTC)
+    set_zone(None)
 
 
 @pytest.fixture

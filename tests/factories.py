@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from relay.clock import new_id
 from relay.config import OneCTarget, Secret
 from relay.models import Attempt, CallEvent, ClaimedDelivery, Delivery, Event, Verdict
-from relay.store import AttemptResult, NewEvent, Route
+from relay.store import AttemptResult, NewEvent, Route, slot
 from tests.calls import call_of, rendered
 from tests.stories import Notification
 
@@ -77,7 +77,8 @@ def shipment(call: CallEvent, *, received_at: datetime = NOW) -> ClaimedDelivery
 def new_event(call: CallEvent, *routes: Route, window: timedelta = timedelta(0), **changes: Any) -> NewEvent:
     """A notification that is to be stored."""
     received_at = changes.get("received_at", NOW)
-    return NewEvent(_event(call, **{"id": new_id(received_at), "seq": 0, **changes}), window, routes)
+    event = _event(call, **{"id": new_id(received_at), "seq": 0, **changes})
+    return NewEvent(event, window, routes, slot(event.source, event.session))
 
 
 def _event(call: CallEvent, **changes: Any) -> Event:

@@ -41,10 +41,10 @@ class Scripted:
     """A target that does what the script says; each step is an outcome or something to wait for."""
 
     def __init__(self, settings: Target, script: Callable[[ClaimedDelivery], Outcome]) -> None:
-        self.settings, self._script = settings, script
+        self.settings, self._script, self.client = settings, script, SimpleNamespace()
         self.sent: list[str] = []
 
-    def send(self, claimed: ClaimedDelivery, context: Any = None) -> Outcome:
+    def deliver(self, claimed: ClaimedDelivery, _call: CallEvent, context: Any) -> Outcome:
         self.sent.append(claimed.delivery.id)
         return self._script(claimed)
 
@@ -59,7 +59,7 @@ class Told(Scripted):
         super().__init__(settings, lambda job: Outcome(name="delivered"))
         self._told = script
 
-    def send(self, claimed: ClaimedDelivery, context: Any = None) -> Outcome:
+    def deliver(self, claimed: ClaimedDelivery, _call: CallEvent, context: Any) -> Outcome:
         self.sent.append(claimed.delivery.id)
         return self._told(claimed, context)
 

@@ -21,6 +21,7 @@ from relay.delivery.throttle import TokenBucket
 from relay.models import Delivery, Outcome
 from relay.sandbox.server import Sandbox
 from relay.store import AttemptResult, Route, Selection, Store
+from relay.targets.http_client import TargetError
 from relay.wiring import Relay
 from tests.calls import call_of, rendered
 from tests.factories import new_event
@@ -128,7 +129,7 @@ class SteppedLane:
             store = SimpleNamespace(**{**vars(store), **rooms})
             adapter.client.request = _watched(adapter.client.request, moment)
         self._outcomes: list[Outcome] = []
-        self._send, adapter.send = adapter.send, self._noted_send  # type: ignore[method-assign]
+        self._deliver, adapter.deliver = adapter.deliver, self._noted  # type: ignore[method-assign]
         settings = {
             "bucket": TokenBucket(None, lambda: 0.0),
             "monotonic": lambda: clock().timestamp(),
@@ -141,8 +142,12 @@ class SteppedLane:
         self._queue, self._clock = relay.store.queue, clock
         self.epoch = own(self.lane, relay.store, clock)
 
-    def _noted_send(self, *args: Any) -> Outcome:
-        self._sent = self._send(*args)
+    def _noted(self, *args: Any) -> Outcome:
+        try:
+            self._sent = self._deliver(*args)
+        except TargetError as exc:
+            self._sent = exc.outcome
+            raise
         return self._sent
 
     def _observe(self, result: AttemptResult) -> None:

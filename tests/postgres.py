@@ -187,6 +187,22 @@ class Postgres(Server):
         # a new server refuses the data while a backend of the old one lives
         eventually(lambda: not any(map(_is_running, pids)), "the backends are gone")
 
+    @contextlib.contextmanager
+    def hanging(self) -> Iterator[None]:
+        """Stop all of its processes: it takes connections, as the kernel does for it, and answers nothing."""
+        assert self.child is not None
+        pids = [self.child.pid]  # first: it starts no others then
+        os.kill(self.child.pid, signal.SIGSTOP)
+        try:
+            pids += _children(self.child.pid)
+            for pid in pids[1:]:
+                os.kill(pid, signal.SIGSTOP)
+            yield
+        finally:
+            for pid in pids:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGCONT)
+
 
 class Bouncer(Server):
     """PgBouncer, which gives each transaction some connection of its pool: sessions do not stay one."""

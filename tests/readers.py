@@ -7,10 +7,10 @@ from typing import Any
 
 from relay.config import HttpTarget
 from relay.models import Outcome
+from relay.targets import onec
 from relay.targets.amocrm import responses as amocrm_responses
 from relay.targets.bitrix24 import responses as bitrix24_responses
 from relay.targets.http_client import Response, TargetError
-from relay.targets.onec import responses as onec_responses
 from relay.targets.webhook import Http
 from tests.factories import NOW
 from tests.fakes import Drawer
@@ -19,7 +19,7 @@ Read = Callable[[Response], Outcome]
 
 
 def of_1c(answer: Response) -> Outcome:
-    return onec_responses.read(answer, delivered_statuses=(417,), suspicious_ok="fail", now=NOW)
+    return onec.read(answer, delivered_statuses=(417,), suspicious_ok="fail", now=NOW)
 
 
 def of_http(answer: Response) -> Outcome:

@@ -118,7 +118,6 @@ def body(notices: tuple[Notice, ...], language: str, zone: ZoneInfo) -> str:
 
 
 def summary(day: Summary, language: str) -> str:
-    """Return the text of a summary: a line for each source and each target."""
     with in_language(language):
         lines = [_of_source(*each) for each in day.sources] + [_of_target(*each) for each in day.targets]
         return "\n".join([gettext("The last 24 hours:"), *lines])
@@ -161,7 +160,6 @@ def sentences(condition: Condition, since: str) -> tuple[str, str]:
 
 
 def waiting(sentence: str, count: int) -> str:
-    """Return the sentence with how many deliveries wait."""
     waits = ngettext("%(count)s delivery waits", "%(count)s deliveries wait", count)
     return f"{sentence}; {waits}" if count else sentence
 

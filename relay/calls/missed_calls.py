@@ -12,6 +12,7 @@ from msgspec import Struct
 from relay.calls.history import digits_of_client
 from relay.calls.summary import CallSummary
 from relay.models import ToldCall
+from relay.uis.normalise import beginning_of
 
 _GOES_ON = timedelta(minutes=10)  # so long a talk hides other calls whose end was not told: it may never be
 _LONGEST_S = 7 * 86_400  # of a call
@@ -80,7 +81,7 @@ def waiting_clients(missed: Iterable[MissedCall]) -> dict[str, list[datetime]]:
 
 def _read(call: ToldCall) -> _Read:
     summary = CallSummary(call.events)
-    began_at = next((at for event in call.events if (at := event.began_at(call.first_at))), call.first_at)
+    began_at = next((at for event in call.events if (at := beginning_of(event, call.first_at))), call.first_at)
     if summary.result is None:
         return _Read(call, summary, began_at, began_at if summary.is_answered else None, began_at + _GOES_ON)
     finished_at = max((event.finished_at for event in call.events if event.finished_at), default=began_at)

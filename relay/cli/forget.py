@@ -7,8 +7,9 @@ from collections.abc import Iterator
 import click
 
 from relay.cli.options import open_relay, say
-from relay.errors import Conflict
+from relay.errors import Conflict, StoreError
 from relay.i18n import gettext, ngettext
+from relay.operations.actions import broken_off
 from relay.store import Traces
 from relay.uis import phones
 from relay.wiring import Relay
@@ -62,7 +63,10 @@ def _described(traces: Traces) -> Iterator[str]:
 
 def _erase(relay: Relay, traces: Traces) -> None:
     """Raises Conflict when something has to wait."""
-    erased = relay.store.erasure.erase(traces)
+    try:
+        erased = relay.store.erasure.erase(traces)
+    except StoreError as exc:
+        raise broken_off(exc, 0, traces.events) from exc
     is_wiped = relay.store.database.wipe_deleted(_WIPE_TIMEOUT_S)
     if not traces.is_empty:
         say(

@@ -19,7 +19,7 @@ from relay import config
 from relay.cli.options import say
 from relay.config import ROOT, TARGET_KINDS
 from relay.errors import ConfigError, Conflict
-from relay.i18n import Message, gettext, said, translate
+from relay.i18n import Message, Value, gettext, said, translate
 from relay.uis import cabinet
 
 
@@ -112,7 +112,7 @@ def _ask_all(draft: Path, token: str, password: str) -> dict[str, Any]:
     return answers
 
 
-def _problem(draft: Path, host: str) -> str | None:
+def _problem(draft: Path, host: str) -> Value | None:
     """Return what is wrong with an answer."""
     for _, problem in config.address_problems("", host):
         return problem
@@ -120,7 +120,7 @@ def _problem(draft: Path, host: str) -> str | None:
         config.read({**os.environ, "DATABASE_URL": "", "RELAY_CONFIG": str(draft)})
     except ConfigError as exc:
         why = said(exc)
-        return str(why.values.get("problem", why)) if isinstance(why, Message) else why
+        return why.values.get("problem", why) if isinstance(why, Message) else why
     return None
 
 

@@ -57,12 +57,10 @@ def as_json(command: F) -> F:
 
 
 def say(text: str, /, *, err: bool = False, **values: Any) -> None:
-    """Print a text in the operator's language, with its names filled in."""
     click.echo(gettext(text, **values), err=err)
 
 
 def print_json(records: Iterable[JSONDict]) -> None:
-    """Print each record on one line, never more."""
     for record in records:
         click.echo(json.dumps(record, ensure_ascii=False, default=iso).encode("utf-8", "replace").decode())
 

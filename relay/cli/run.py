@@ -38,7 +38,7 @@ def work() -> None:
     stopping = threading.Event()
 
     def handle(_number: int, _frame: Any) -> None:
-        relay.dispatcher.stop_claiming()
+        relay.stop_claiming(_GRACE_S)
         stopping.set()
 
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -151,7 +151,7 @@ def _post(session: requests.Session, url: str, query: dict[str, str], body: byte
 @click.option("--port", default=SANDBOX_PORT, show_default=True)
 def sandbox(port: int) -> None:
     """Runs only the simulated 1C, Bitrix24 and amoCRM: GET /_state shows what they hold, POST /_fail breaks them."""
-    from relay.sandbox.onec import OneC
+    from relay.sandbox.onec.infobase import OneC
     from relay.sandbox.server import Sandbox
 
     try:

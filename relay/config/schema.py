@@ -31,7 +31,6 @@ class Storage(Struct, frozen=True, forbid_unknown_fields=True):
 
     @property
     def is_file(self) -> bool:
-        """Is the store a file of this machine's?"""
         return self.url.startswith("sqlite:///")
 
     @property
@@ -160,7 +159,6 @@ class Target(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, tag_
 
     @property
     def lanes(self) -> tuple[Shard, ...]:
-        """Return the parts that its calls are split into."""
         return tuple(Shard(self.name, number, self.shards) for number in range(self.shards))
 
     @property
@@ -208,7 +206,6 @@ class CrmTarget(Target, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
     @property
     def mapped_users(self) -> tuple[int, ...]:
-        """Return everybody who is named, once each."""
         return tuple(dict.fromkeys((*self.users.values(), *self.employees.values())))
 
 
@@ -297,6 +294,5 @@ class Settings(General, frozen=True, kw_only=True):
         return self.sources[source].timezone if source in self.sources else self.timezone
 
     def unused_targets(self) -> list[str]:
-        """Return the names of targets that no source delivers to."""
         used = {name for source in self.sources.values() for name in source.targets}
         return [name for name in self.targets if name not in used]

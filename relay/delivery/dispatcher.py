@@ -68,7 +68,6 @@ class Dispatcher:
         return [shard.target for shard in self.owned_lanes() if shard.number == 0]
 
     def owned_lanes(self) -> list[Shard]:
-        """Return the lanes that are this process's."""
         return [shard for shard, lane in self._lanes.items() if lane.epoch is not None]
 
     # --- stopping

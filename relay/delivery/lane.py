@@ -66,6 +66,7 @@ class Lane:
         self.unrecorded: set[int] = set()  #: may have been sent, but could not be recorded
         self._store, self._clock, self._monotonic = store, clock, monotonic
         self._stopping = stopping or threading.Event()
+        self._stopped = threading.Event()  # nobody waits any more for what is in flight
         self.attempts = AttemptRunner(
             adapter, store, self.throttle, clock, self._stopping, keeps_exchanges=keeps_exchanges
         )
@@ -176,6 +177,7 @@ class Lane:
             with self._condition:
                 self._condition.notify_all()
             thread.join(max(0.0, deadline - self._monotonic()))
+        self._stopped.set()
         self._unclaim_assigned()
         unanswered = Outcome(name="unclear", reason=Message("the relay was stopped while the answer was awaited"))
         for claimed, began in list(self.in_flight.values()):
@@ -314,15 +316,15 @@ class Lane:
         self._once_stored(claimed.delivery, lambda: self._record_and_claim(result))
 
     def _once_stored(self, delivery: Delivery, ask_store: Callable[[], Answer]) -> Answer:
-        """Ask the store, however long it is away: an answer that is not recorded would be asked for again."""
+        """Ask the store, for as long as somebody waits: an answer that is not recorded would be asked for again."""
         while True:
             try:
                 return ask_store()
             except StoreError as exc:
-                if self._stopping.is_set():
+                if self._stopped.is_set():
                     raise
                 log.error("delivery.not_recorded", **log_fields(delivery), reason=str(exc))
-                self._stopping.wait(_STORE_RETRY_S)
+                (self._stopped if self._stopping.is_set() else self._stopping).wait(_STORE_RETRY_S)
 
     def _record_and_claim(self, result: AttemptResult) -> None:
         """Record it; with a permit to go on at once, claim the next one in the same commit."""

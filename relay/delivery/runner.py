@@ -23,6 +23,7 @@ from relay.i18n import Message, said
 from relay.models import Attempt, CallEvent, ClaimedDelivery, Delivery, Exchange, Outcome, ToldCall, Verdict
 from relay.store import AttemptResult, Store
 from relay.targets.base import Adapter, CallContext
+from relay.targets.http_client import TargetError, unthrottled
 
 log = structlog.get_logger("relay.delivery")
 
@@ -47,6 +48,13 @@ class AttemptRunner:
         self._keeps_exchanges = keeps_exchanges
         self._adapter, self._config, self._throttle = adapter, adapter.settings, throttle
         self._store, self._clock, self._stopping = store, clock, stopping
+        self._quick_tries = Retrying(
+            retry=retry_if_result(lambda outcome: outcome.name == "unreachable"),
+            stop=stop_after_attempt(_QUICK_TRIES) | stop_when_event_set(stopping),
+            wait=wait_random_exponential(multiplier=0.2, max=_QUICK_WAIT_MAX_S),
+            sleep=sleep_using_event(stopping),
+            retry_error_callback=_last_outcome,
+        )
         self.clock_jumps: deque[tuple[datetime, datetime]] = deque(maxlen=20)  #: of the wall clock: from and to
 
     def send(self, claimed: ClaimedDelivery, lease_valid: Callable[[], bool]) -> Outcome:
@@ -58,17 +66,8 @@ class AttemptRunner:
         exchanges: deque[Exchange] = deque(maxlen=_EXCHANGES_KEPT)
         if self._keeps_exchanges:
             context.report = exchanges.append
-        quick_tries = Retrying(
-            retry=retry_if_result(lambda outcome: outcome.name == "unreachable"),
-            stop=stop_after_attempt(_QUICK_TRIES) | stop_when_event_set(self._stopping),
-            wait=wait_random_exponential(multiplier=0.2, max=_QUICK_WAIT_MAX_S),
-            sleep=sleep_using_event(self._stopping),
-            retry_error_callback=_last_outcome,
-        )
         try:
-            outcome: Outcome = self._adapter.send(claimed, context)
-            if outcome.name == "unreachable":
-                outcome = quick_tries(self._send_again, claimed, context, [outcome])
+            outcome = self._quick_tries(send_once, self._adapter, claimed, context)
             outcome = retry_policy.limit_wait(outcome, self._config.retry_after_max)
         except (StoreError, Interrupted):
             raise
@@ -116,9 +115,19 @@ class AttemptRunner:
         """Return by how much the clock has jumped forward: the store has moved what waits, not what is under way."""
         return sum((after - before for before, after in self.clock_jumps if began <= before < after), timedelta(0))
 
-    def _send_again(self, claimed: ClaimedDelivery, context: CallContext, first: list[Outcome]) -> Outcome:
-        """Send, but count the first of the tries, which has been made already."""
-        return first.pop() if first else self._adapter.send(claimed, context)
+
+def send_once(adapter: Adapter, claimed: ClaimedDelivery, context: CallContext) -> Outcome:
+    """Have the adapter deliver; what the target or the network did is an outcome. Raises what `deliver` raises else."""
+    call, client = claimed.event.call, adapter.client
+    if call is None:
+        return Outcome(name="refused", reason=Message("the event is quarantined: there is nothing to send"))
+    client.acquire, client.report = context.acquire, context.report
+    try:
+        return adapter.deliver(claimed, call, context)
+    except TargetError as exc:
+        return exc.outcome
+    finally:
+        client.acquire, client.report = unthrottled, None
 
 
 class LaneContext(CallContext):

@@ -21,8 +21,8 @@ from relay.config import Settings, Source
 from relay.delivery.lane import Lanes
 from relay.errors import MalformedEvent, StoreError
 from relay.i18n import Message, said
-from relay.models import CallEvent, Event, Kind, slot
-from relay.store import AddsTo, ClaimedDelivery, InsertResult, NewEvent, Reacceptance, Route, Store
+from relay.models import CallEvent, Event, Kind
+from relay.store import AddsTo, ClaimedDelivery, InsertResult, NewEvent, Reacceptance, Route, Store, slot
 from relay.uis import parser
 from relay.uis.normalise import normalise
 
@@ -41,6 +41,7 @@ class Receipt(Struct, frozen=True):
     endpoint: str
     kind: Kind | None = None
     session: str | None = None
+    slot: int = 0  #: of the call: whose lane it is of each target
     problem: str | None = None
     targets: tuple[str, ...] = ()  #: whose lanes may find something due
     claimed: tuple[ClaimedDelivery, ...] = ()  #: for the threads that were reserved
@@ -83,7 +84,8 @@ class Intake:
         routes, notes = self._routes(source, parsed)
         event = self._event(source, endpoint, raw, parsed, notes, is_query=is_query)
         self._tell_clicks(source, parsed.call)
-        new = NewEvent(event, source.duplicate_window, routes, _adds_to(source, parsed.call))
+        call_slot = slot(source.name, event.session)
+        new = NewEvent(event, source.duplicate_window, routes, call_slot, _adds_to(source, parsed.call))
         return _receipt(self._add(new), new)
 
     def accept_reported(self, source: Source, raw: bytes, note: str) -> Receipt:
@@ -100,7 +102,8 @@ class Intake:
         event = self._event(source, "rec", raw, parsed, (*notes, note), is_query=False)
         key = f"{source.name}\x00{parsed.call.session_id}\x00{parsed.call.kind}".encode()
         event_id = f"report-{hashlib.blake2b(key, digest_size=12).hexdigest()}"
-        new = NewEvent(replace(event, id=event_id, origin="report"), timedelta(0), routes)
+        event = replace(event, id=event_id, origin="report")
+        new = NewEvent(event, timedelta(0), routes, slot(source.name, event.session))
         return _receipt(self._store.inbox.add_reported(new), new)
 
     def _tell_clicks(self, source: Source, call: CallEvent | None) -> None:
@@ -138,7 +141,7 @@ class Intake:
 
     def dispatch(self, receipt: Receipt) -> None:
         """Give what was stored to the lanes of this process; another process finds it by itself."""
-        self._lanes.dispatch(receipt.claimed, receipt.targets, slot(receipt.source, receipt.session))
+        self._lanes.dispatch(receipt.claimed, receipt.targets, receipt.slot)
         level = log.info if receipt.problem is None else log.warning
         level(
             f"notification.{receipt.status}",
@@ -152,8 +155,7 @@ class Intake:
 
     def _add(self, new: NewEvent) -> InsertResult:
         """Where a lane has an idle thread, its delivery is claimed in the event's own commit."""
-        call_slot = slot(new.event.source, new.event.session)
-        epochs = self._lanes.reserve([route.target for route in new.routes], call_slot)
+        epochs = self._lanes.reserve([route.target for route in new.routes], new.slot)
         claimed: set[str] = set()
         try:
             if epochs:
@@ -163,7 +165,7 @@ class Intake:
             claimed = {one.delivery.target for one in stored.claimed}
             return stored
         finally:
-            self._lanes.release(epochs.keys() - claimed, call_slot)
+            self._lanes.release(epochs.keys() - claimed, new.slot)
 
     def reprocess(self, event: Event, edited: bytes | None = None) -> ParseResult:
         """Parse a quarantined event anew, as it is or as the operator mended it, and deliver it if that succeeds.
@@ -237,6 +239,7 @@ def _receipt(stored: InsertResult, new: NewEvent) -> Receipt:
         event.endpoint,
         event.kind,
         event.session,
+        new.slot,
         targets=tuple(route.target for route in new.routes if route.target not in claimed_for),
         claimed=stored.claimed,
     )

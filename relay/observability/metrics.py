@@ -108,10 +108,10 @@ class Metrics:
     def record_attempt(self, result: AttemptResult) -> None:
         if not self._is_started or result.attempt is None:
             return
-        delivery, delivered_at = result.delivery, result.verdict.delivered_at
+        delivery, verdict = result.delivery, result.verdict
         self._attempts.labels(delivery.target, result.attempt.outcome).inc()
-        if delivered_at is not None:
-            delay = (delivered_at - min(delivery.age_started_at, delivery.due_at)).total_seconds()
+        if verdict.state == "delivered":
+            delay = (verdict.at - min(delivery.age_started_at, delivery.due_at)).total_seconds()
             self._delays.labels(delivery.target).observe(max(delay, 0.0))
 
     def text(self) -> bytes:

@@ -71,6 +71,5 @@ def broken_off(exc: StoreError, done: int, count: int) -> StoreError:
 
 
 def _gap(relay: Relay, delivery: Delivery) -> timedelta:
-    """Return the least time between two deliveries of its call."""
     target = relay.settings.targets.get(delivery.target)
     return timedelta(0) if target is None else target.call_gap

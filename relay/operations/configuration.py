@@ -6,7 +6,7 @@ from datetime import timedelta
 
 from relay import config
 from relay.config import Rule, Settings, Source, Target
-from relay.config.table import duration_text, given
+from relay.config.notation import duration_text, given
 from relay.targets.error_text import Mask, secrets_of
 
 _SHOWN_APART = ("name", "targets", "rules", "report", "calls")

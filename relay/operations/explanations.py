@@ -9,7 +9,7 @@ from msgspec import Struct
 
 from relay import routing
 from relay.config import CrmTarget, Rule
-from relay.config.table import duration_text
+from relay.config.notation import duration_text
 from relay.i18n import Message
 from relay.models import CallEvent, Event
 from relay.operations import configuration

@@ -73,11 +73,11 @@ def _text(of_group: list[ReasonCount]) -> str:
 def page(relay: Relay, selection: Selection, common: str | None, before: int | None, count: int) -> DeadLetterPage:
     """Return a page of the queue; with a pattern only of those whose reasons have it."""
     if common is None:
-        return relay.store.dead_letters.page(selection, before, count)
+        return relay.store.pages.dead_letters(selection, before, count)
     letters: list[Delivery | Event] = []
     accepted_at: dict[str, datetime] = {}
     while True:
-        part = relay.store.dead_letters.page(selection, before, _PARTS)
+        part = relay.store.pages.dead_letters(selection, before, _PARTS)
         letters += [letter for letter in part.letters if pattern(reason_of(letter)) == common]
         accepted_at |= part.accepted_at
         if part.next_before is None or len(letters) >= count:

@@ -36,7 +36,6 @@ def attempt_record(attempt: Attempt) -> JSONDict:
 
 
 def fields(value: Struct, *names: str) -> JSONDict:
-    """Return some fields of a value by their names."""
     return {name: getattr(value, name) for name in names}
 
 

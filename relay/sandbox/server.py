@@ -21,7 +21,7 @@ from relay.sandbox.amocrm.api import AmoCrm
 from relay.sandbox.bitrix24.portal import Bitrix24, method_of
 from relay.sandbox.faults import Simulator
 from relay.sandbox.http import Fault, Reply, Request
-from relay.sandbox.onec import OneC
+from relay.sandbox.onec.infobase import OneC
 from relay.sandbox.uis_account import UisAccount
 
 _HANG_MAX_S = 120.0

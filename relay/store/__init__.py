@@ -6,16 +6,14 @@ Knows neither Flask nor targets nor when to try again.
 from __future__ import annotations
 
 from relay.models import ClaimedDelivery
-from relay.store.activity import Activity, Hours
-from relay.store.admin_pages import CallPage, CallSearch, Pages, Place, StoredCall
+from relay.store.admin_pages import CallPage, CallSearch, DeadLetterPage, Hours, Pages, Place, ReasonCount, StoredCall
 from relay.store.alert_state import AlertStateStore
 from relay.store.call_progress import Calls
 from relay.store.clicks import Clicks
-from relay.store.dead_letter_queue import DeadLetterPage, DeadLetters, ReasonCount
 from relay.store.engine import Database
 from relay.store.erasure import Erased, Erasure, Traces
 from relay.store.group_commit import GroupCommit
-from relay.store.inbox import AddsTo, Inbox, InsertResult, NewEvent, Route
+from relay.store.inbox import AddsTo, Inbox, InsertResult, NewEvent, Route, slot
 from relay.store.leases import LeaseRow, Leases, LeaseWatch
 from relay.store.operator_actions import Discard, OperatorActions, Reacceptance, Replay, Reroute
 from relay.store.queries import CallCounts, Queries, Selection, TargetFigures
@@ -60,6 +58,7 @@ __all__ = [
     "StoredCall",
     "TargetFigures",
     "Traces",
+    "slot",
 ]
 
 
@@ -90,8 +89,6 @@ class Store:
         self.erasure = Erasure(self.database)
         self.queries = Queries(self.database)
         self.pages = Pages(self.database)
-        self.dead_letters = DeadLetters(self.database)
-        self.activity = Activity(self.database)
         self.reports = Reports(self.database)
         self.clicks = Clicks(self.database)
         self.sessions = AdminSessions(self.database)

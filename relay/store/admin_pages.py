@@ -1,25 +1,34 @@
-"""What the operator's page shows, a page at a time: by key, never by offset, so that the last page costs no more."""
+"""What the operator's page shows: calls and dead letters, a page at a time, and what happened lately.
+
+A page is found by key, never by offset, so that the last one costs no more.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
-from datetime import datetime
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from datetime import datetime, timedelta
+from functools import partial
 from typing import Any, NamedTuple
 
 from msgspec import Struct
-from sqlalchemy import Connection, and_, exists, func, or_, select
+from sqlalchemy import Connection, and_, exists, func, null, or_, select, text
 
-from relay.clock import from_us, to_us
+from relay.clock import EPOCH, from_us, to_us
+from relay.i18n import decode
 from relay.models import DEAD_LETTERS, UNFINISHED, Delivery, Event
 from relay.store import queries
 from relay.store.engine import Repository
+from relay.store.queries import Selection
 from relay.store.statement import Statement
-from relay.store.tables import DELIVERY, EVENT, QUARANTINED, deliveries, events
+from relay.store.tables import DEAD, DELIVERED, DELIVERY, EVENT, QUARANTINED, deliveries, events
 from relay.uis.phones import significant_digits
 
 _LOOKED_THROUGH = 50_000  # notifications, for one page: to look through all would take seconds
 _READ_FOR_PAGE = 3_000  # calls
+_MOST_OF_ONE_EVENT = 64  # its deliveries, one for each target
+HOUR_US = 3_600_000_000
+DELAYS = 1000  # the newest of a target: enough to tell how it is, and quickly read
 _NOT_DELIVERED = (*UNFINISHED, *DEAD_LETTERS, "expired")
 
 _count_quarantined = Statement(f"SELECT count(*) FROM events WHERE {QUARANTINED}")
@@ -29,6 +38,17 @@ _events_of_call = Statement(
 _deliveries_of_events = Statement(
     f"SELECT {DELIVERY.sql} FROM deliveries WHERE event_seq IN :seqs ORDER BY deliveries.seq"
 )
+_delays = Statement(  # of what nobody replayed: that it waited for an operator says nothing of the target
+    f"""
+    SELECT delivered_at - received_at
+    FROM (
+      SELECT event_seq, delivered_at FROM deliveries
+      WHERE target = :target AND {DELIVERED} AND delivered_at >= :since AND NOT replayed
+      ORDER BY delivered_at DESC LIMIT {DELAYS}
+    ) AS newest JOIN events ON events.seq = newest.event_seq
+    """
+)
+_ACCEPTED = (func.count(), func.min(events.c.received_at), func.max(events.c.received_at))
 
 
 class CallSearch(Struct, frozen=True, kw_only=True):
@@ -60,6 +80,34 @@ class CallPage(Struct, frozen=True):
     searched_to: datetime | None  #: further back was not looked: there may be more
 
 
+class DeadLetterPage(Struct, frozen=True):
+    """A page of the dead-letter queue, the newest events first."""
+
+    letters: list[Delivery | Event]
+    accepted_at: dict[str, datetime]  #: by the event's id
+    next_before: int | None  #: the key of the next page; None: this is the last one
+
+
+class ReasonCount(Struct, frozen=True):
+    """How many dead letters of a target are in a state for a reason, and when their events were accepted."""
+
+    target: str | None  #: none for events in quarantine
+    state: str
+    reason: str | None
+    count: int
+    oldest: datetime
+    newest: datetime
+
+
+class Hours(Struct, frozen=True):
+    """Counts by the hour, by the name of the source or target; `begin` are the beginnings of the hours."""
+
+    begin: list[datetime]
+    taken: dict[str, list[int]]
+    delivered: dict[str, list[int]]
+    dead: dict[str, list[int]]
+
+
 class Pages(Repository):
     """Each page is one short read."""
 
@@ -85,7 +133,6 @@ class Pages(Repository):
         return CallPage(calls, last_read, None if last_read is None else from_us(last_read.began_us))
 
     def quarantined(self) -> int:
-        """How many events are waiting to be mended."""
         [(count,)] = self._database.rows(_count_quarantined)
         return int(count)
 
@@ -94,6 +141,64 @@ class Pages(Repository):
         with self._database.read() as connection:
             of_call = _events(connection, source, session)
             return StoredCall(of_call, _deliveries(connection, of_call))
+
+    def dead_letters(self, selection: Selection, before: int | None, count: int) -> DeadLetterPage:
+        """Return those of events before this `seq`. By key, never by offset: the last page costs no more."""
+        of_deliveries, of_events = queries.parts(selection)
+        with self._database.read() as connection:
+            letters: list[Delivery | Event] = []
+            if of_deliveries:
+                letters += _dead_deliveries(connection, of_deliveries, before, count)
+            if of_events:
+                letters += _quarantined(connection, of_events, before, count + 1)
+            letters.sort(key=_event_seq, reverse=True)
+            page = letters[:count]
+            if len(letters) > count:  # all letters of one event stand on one page
+                page += [letter for letter in letters[count:] if _event_seq(letter) == _event_seq(page[-1])]
+            of_page = select(events.c.id, events.c.received_at).where(events.c.seq.in_(set(map(_event_seq, page))))
+            accepted_at = {event: from_us(at) for event, at in connection.execute(of_page)}
+        return DeadLetterPage(page, accepted_at, _event_seq(page[-1]) if len(letters) > len(page) else None)
+
+    def dead_reasons(self, selection: Selection) -> list[ReasonCount]:
+        """Count all that fit, reasons told apart by their exact text."""
+        of_deliveries, of_events = queries.parts(selection)
+        statements = []
+        if of_deliveries:
+            alike = (deliveries.c.target, deliveries.c.state, deliveries.c.reason)
+            statements.append(queries.select_deliveries(of_deliveries, (*alike, *_ACCEPTED)).group_by(*alike))
+        if of_events:
+            counted = select(null(), events.c.state, events.c.problem, *_ACCEPTED)
+            fitting = counted.where(*queries.event_conditions(of_events))
+            statements.append(fitting.group_by(events.c.state, events.c.problem))
+        with self._database.read() as connection:
+            return [
+                ReasonCount(target, state, reason and decode(reason), count, from_us(oldest), from_us(newest))
+                for statement in statements
+                for target, state, reason, count, oldest, newest in connection.execute(statement)
+            ]
+
+    def hours(self, sources: Iterable[str], targets: Iterable[str], since: datetime, until: datetime) -> Hours:
+        """Count in each hour from `since` to `until`, also in those in which nothing happened."""
+        first, last = to_us(since) // HOUR_US, to_us(until) // HOUR_US
+        numbers = range(first, last + 1)
+        tried_at = func.coalesce(deliveries.c.tried_at, deliveries.c.due_at)
+        target = deliveries.c.target
+        with self._database.read() as connection:
+            count = partial(_count, connection, numbers)
+            return Hours(
+                [EPOCH + timedelta(hours=number) for number in numbers],
+                {name: count(events.c.received_at, events.c.source == name) for name in sources},
+                {name: count(deliveries.c.delivered_at, target == name, text(DELIVERED)) for name in targets},
+                {name: count(tried_at, target == name, text(DEAD)) for name in targets},
+            )
+
+    def delays(self, target: str, since: datetime) -> list[timedelta]:
+        """Return how long what was delivered since then took from its acceptance; the newest thousand, in no order."""
+        rows = self._database.rows(_delays, target=target, since=to_us(since))
+        return [timedelta(microseconds=us) for (us,) in rows]
+
+
+# --- the list of calls
 
 
 def _end_of_search(connection: Connection, search: CallSearch, before: Place | None) -> Place | None:
@@ -182,3 +287,32 @@ def _events(connection: Connection, source: str, session: str) -> list[Event]:
 def _deliveries(connection: Connection, of_call: Sequence[Event]) -> list[Delivery]:
     rows = _deliveries_of_events.rows(connection, seqs=[event.seq for event in of_call]) if of_call else []
     return [DELIVERY.value(row) for row in rows]
+
+
+# --- dead letters, and what happened lately
+
+
+def _event_seq(letter: Delivery | Event) -> int:
+    return letter.event_seq if isinstance(letter, Delivery) else letter.seq
+
+
+def _dead_deliveries(connection: Connection, selection: Selection, before: int | None, count: int) -> list[Delivery]:
+    event_seq = queries.event_seq_of_delivery(selection)
+    statement = queries.select_deliveries(selection).where(*([] if before is None else [event_seq < before]))
+    statement = statement.order_by(event_seq.desc(), deliveries.c.seq.desc()).limit(count + _MOST_OF_ONE_EVENT)
+    return [DELIVERY.value(row) for row in connection.execute(statement)]
+
+
+def _quarantined(connection: Connection, selection: Selection, before: int | None, count: int) -> list[Event]:
+    statement = select(*EVENT.columns).where(*queries.event_conditions(selection))
+    if before is not None:
+        statement = statement.where(events.c.seq < before)
+    return [EVENT.value(row) for row in connection.execute(statement.order_by(events.c.seq.desc()).limit(count))]
+
+
+def _count(connection: Connection, numbers: range, column: Any, *conditions: Any) -> list[int]:
+    """Count the rows in each of the hours since 1970."""
+    hour = column // HOUR_US
+    statement = select(hour, func.count()).where(*conditions, column >= numbers.start * HOUR_US).group_by(hour)
+    counts: dict[int, int] = {at: number for at, number in connection.execute(statement)}  # noqa: C416  rows, no pairs
+    return [counts.get(number, 0) for number in numbers]

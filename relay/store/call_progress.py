@@ -124,7 +124,6 @@ def told_calls(rows: Iterable[Row]) -> list[ToldCall]:
 
 
 def _progress(connection: Connection, delivery: Delivery) -> dict[str, Any]:
-    """Return what has been done for the call at the delivery's target."""
     row = _select.first(connection, **_key(delivery))
     return {} if row is None else dict(json.decode(row[0]))
 

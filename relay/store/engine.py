@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from abc import ABC, abstractmethod
@@ -68,6 +69,7 @@ class Database(ABC):
 
     name: str  #: for people, without a password
     changes: Changes
+    ends_at = math.inf  #: monotonic: of a process that is to end; it waits for the database no longer
 
     @abstractmethod
     def write(
@@ -85,7 +87,6 @@ class Database(ABC):
         """Give a connection that only reads, all of it as it was at one moment. Keep it short."""
 
     def rows(self, statement: Statement, **values: Any) -> list[Row]:
-        """Read what a statement finds."""
         with self.read() as connection:
             return statement.rows(connection, **values)
 

@@ -14,6 +14,7 @@ from typing import Any
 from msgspec import Struct, json
 from sqlalchemy import Column, Connection, LargeBinary, Table, Text, select, tuple_, update
 
+from relay.errors import StoreError
 from relay.models import CallEvent
 from relay.store import call_order, retention
 from relay.store.call_order import OrderKey
@@ -97,25 +98,34 @@ class Erasure(Repository):
         return Traces(digits, calls, len(deliveries), len(attempts), unreadable, undelivered, own_lines, +found)
 
     def erase(self, traces: Traces) -> Erased:
-        """Delete the events, a few calls in each transaction, then mask what only mentions the number."""
+        """Delete the events, a few calls in each transaction, then mask what only mentions the number.
+
+        Raises StoreError that says how many events are gone; what is left is found and deleted by the next time.
+        """
         erased = being_sent = 0
-        for batch in _batches(traces.calls.values()):
-            with self._database.write(PATIENT_TIMEOUT_S) as connection:
-                for seqs in batch:
-                    if _sending.rows(connection, seqs=seqs):
-                        being_sent += len(seqs)
-                    else:
-                        erased += _erase_call(connection, seqs)
+        try:
+            for batch in _batches(traces.calls.values()):
+                with self._database.write(PATIENT_TIMEOUT_S) as connection:
+                    sending = [seqs for seqs in batch if _sending.rows(connection, seqs=seqs)]
+                    gone = sum(_erase_call(connection, seqs) for seqs in batch if seqs not in sending)
+                erased, being_sent = erased + gone, being_sent + sum(map(len, sending))
+            return Erased(erased, being_sent, self._mask(traces.digits))
+        except StoreError as exc:
+            exc.changed = erased
+            raise
+
+    def _mask(self, digits: str) -> int:
+        """Take the number out of what only mentions it; return of how many rows."""
         masked = 0
-        for table, key, texts in self._mentions(traces.digits):
+        for table, key, texts in self._mentions(digits):
             is_as_seen = [table.c[column] == text for column, text in texts.items()]  # a lane may have written since
-            values = {column: _without(text, traces.digits) for column, text in texts.items()}
+            values = {column: _without(text, digits) for column, text in texts.items()}
             if "external_id" in values:  # must differ from all others of its source
                 values["external_id"] = f"forgotten-{key[0]}"
             of_row = tuple_(*table.primary_key.columns) == tuple_(*key)
             with self._database.write(PATIENT_TIMEOUT_S) as connection:
                 masked += connection.execute(update(table).where(of_row, *is_as_seen).values(values)).rowcount
-        return Erased(erased, being_sent, masked)
+        return masked
 
     def _calls(self, digits: str) -> tuple[dict[CallKey, tuple[int, ...]], int, int]:
         calls: dict[CallKey, set[int]] = {}

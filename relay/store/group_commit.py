@@ -7,6 +7,7 @@ every notification by itself (measured: 1.5 a commit; two fifths of its time). A
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections import deque
@@ -45,16 +46,17 @@ class GroupCommit:
         self._mutex = threading.Lock()
         self._queue: deque[_Waiting] = deque()
         self._led = False
-        self._began: float | None = None
+        self._stalled_since: float | None = None
+        self._failed_at = -math.inf
         self._expected = 1  # how many were there the last time: in the commit, and come while it ran
         self._lingering = False
         self._complete = threading.Lock()  # held while the leader lingers
         self._complete.acquire()
 
     def stalled_s(self) -> float:
-        """Return for how long the commit that is under way has not ended; 0 when none is."""
-        began = self._began
-        return 0.0 if began is None else time.monotonic() - began
+        """Return for how long commits have been tried of which none was confirmed; 0 when the last one was."""
+        since = self._stalled_since
+        return 0.0 if since is None else time.monotonic() - since
 
     def run(
         self,
@@ -119,11 +121,16 @@ class GroupCommit:
         """Commit for all that wait. What the leader has waited for its turn is over: nobody waits twice."""
         with self._mutex:
             batch = [self._queue.popleft() for _ in range(min(_BATCH, len(self._queue)))]
-        self._began = time.monotonic()
+        began = time.monotonic()
+        if self._stalled_since is None or began - self._failed_at > WRITE_TIMEOUT_S:
+            self._stalled_since = began
         try:
             self._commit(batch, deadline)
         finally:
-            self._began = None
+            if any(waiting.committed for waiting in batch):
+                self._stalled_since = None
+            else:
+                self._failed_at = time.monotonic()
             with self._mutex:
                 for waiting in batch:
                     waiting.over = True

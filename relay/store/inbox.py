@@ -16,12 +16,13 @@ from sqlalchemy import Connection
 
 from relay.clock import EPOCH, from_us, new_id, to_us
 from relay.i18n import Message
-from relay.models import CallEvent, ClaimedDelivery, Delivery, Event, slot
+from relay.models import CallEvent, ClaimedDelivery, Delivery, Event
 from relay.store import call_order
 from relay.store.engine import Database
 from relay.store.group_commit import GroupCommit
 from relay.store.statement import ManyRows, Row, Statement, next_seqs
 from relay.store.tables import DELIVERY, EVENT, IS_END, deliveries, events
+from relay.uis.normalise import beginning_of
 
 _LINGER_S = 0.003  # that a commit waits for others under load
 _DUPLICATES_SHOWN = 20
@@ -71,6 +72,12 @@ class Route(Struct, frozen=True):
     call_gap: timedelta = timedelta(0)  #: between two deliveries of one call
 
 
+def slot(source: str, session: str | None) -> int:
+    """Return the number that assigns a call to a shard: the same for all its events, everywhere and for ever."""
+    digest = hashlib.blake2b(f"{source} {session or ''}".encode(errors="replace"), digest_size=2).digest()
+    return int.from_bytes(digest)
+
+
 AddsTo = Callable[[CallEvent], bool]
 """Of the end of a call that UIS's report may have brought: does it say more than that one?"""
 
@@ -81,6 +88,7 @@ class NewEvent(Struct, frozen=True):
     event: Event
     duplicate_window: timedelta
     routes: tuple[Route, ...]
+    slot: int  #: of its call
     adds_to: AddsTo | None = None
 
 
@@ -115,7 +123,7 @@ class Inbox:
         return pending.result() if known is None else InsertResult(known, True)
 
     def stalled_s(self) -> float:
-        """For how long the commit that is under way has not ended; 0 when none is."""
+        """Return for how long commits have been tried of which none was confirmed; 0 when the last one was."""
         return self._commits.stalled_s()
 
     def count_rejections(self, counts: Mapping[tuple[str, int], int], now: datetime) -> None:
@@ -129,9 +137,8 @@ class Inbox:
     def rejected_since(self, sources: Iterable[str], since: datetime) -> dict[str, dict[str, int]]:
         """Return by source how many were rejected, by status (as text, as JSON has it)."""
         counts: dict[str, dict[str, int]] = {source: {} for source in sources}
-        with self._database.read() as connection:
-            for source, status, count in _rejections.rows(connection, since=to_us(since - _HOUR)):
-                counts.setdefault(source, {})[str(status)] = int(count)
+        for source, status, count in self._database.rows(_rejections, since=to_us(since - _HOUR)):
+            counts.setdefault(source, {})[str(status)] = int(count)
         return counts
 
 
@@ -145,7 +152,7 @@ class PendingInsert:
         self.row.update(
             phones=call and phones(call), digest=self.digest, began_at=began_us(call, new.event.received_at)
         )
-        self.deliveries = _pending_deliveries(new.event, call, new.routes, new.event.received_at)
+        self.deliveries = _pending_deliveries(new.event, call, new.routes, new.event.received_at, new.slot)
         self.original: Original | None = None  # the event that it is a duplicate of
 
     def brings_nothing(self) -> None:
@@ -279,24 +286,24 @@ def phones(call: CallEvent) -> str:
 
 def began_us(call: CallEvent | None, received_at: datetime) -> int | None:
     """Return when a call began, for the list of calls; None where UIS does not say it, or its clock must be wrong."""
-    began_at = None if call is None else call.began_at(received_at)
-    return None if began_at is None else to_us(began_at)
+    at = None if call is None else beginning_of(call, received_at)
+    return None if at is None else to_us(at)
 
 
 def deliver(connection: Connection, event: Event, call: CallEvent, routes: Sequence[Route], now: datetime) -> None:
     """Make one delivery for each route of a stored event, behind what still waits of the same call."""
-    pending = _pending_deliveries(event, call, routes, now)
+    pending = _pending_deliveries(event, call, routes, now, slot(event.source, call.session_id))
     _, seqs = next_seqs(connection, 0, len(pending))
     _insert_behind(connection, pending, seqs)
 
 
 def _pending_deliveries(
-    event: Event, call: CallEvent | None, routes: Sequence[Route], now: datetime
+    event: Event, call: CallEvent | None, routes: Sequence[Route], now: datetime, slot: int
 ) -> list[PendingDelivery]:
-    return [PendingDelivery(_delivery(event, call, route, now), route) for route in routes] if call else []
+    return [PendingDelivery(_delivery(event, call, route, now, slot), route) for route in routes] if call else []
 
 
-def _delivery(event: Event, call: CallEvent, route: Route, now: datetime) -> Delivery:
+def _delivery(event: Event, call: CallEvent, route: Route, now: datetime, slot: int) -> Delivery:
     return Delivery(
         seq=0,
         id=new_id(now),
@@ -307,7 +314,7 @@ def _delivery(event: Event, call: CallEvent, route: Route, now: datetime) -> Del
         source=event.source,
         session=call.session_id,
         ordered=route.ordered,
-        slot=slot(event.source, call.session_id),
+        slot=slot,
         state="due",
         due_at=now,
         age_started_at=now,

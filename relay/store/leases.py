@@ -67,8 +67,7 @@ class Leases:
 
     def all(self) -> dict[Shard, LeaseRow]:
         """Return those that ever had an owner, and were not given up for lanes that split the target otherwise."""
-        with self._database.read() as connection:
-            rows = [LeaseRow(Shard(*row[:3]), *row[3:]) for row in _all.rows(connection)]
+        rows = [LeaseRow(Shard(*row[:3]), *row[3:]) for row in self._database.rows(_all)]
         return {row.shard: row for row in rows}
 
     def is_worked(self, targets: Iterable[str]) -> bool:
@@ -120,8 +119,7 @@ class Leases:
 
     def dispatchers(self) -> dict[str, int]:
         """Return by owner a counter that moves while it lives."""
-        with self._database.read() as connection:
-            rows = _dispatchers.rows(connection, pattern=_DISPATCHER + "%")
+        rows = self._database.rows(_dispatchers, pattern=_DISPATCHER + "%")
         return {name.removeprefix(_DISPATCHER): beats for name, beats in rows}
 
     def forget_dispatcher(self, owner: str) -> None:

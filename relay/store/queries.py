@@ -176,7 +176,6 @@ class Queries(Repository):
         return CallCounts(*self._database.rows(_calls_since, source=source, since=to_us(since))[0])
 
     def told_calls(self, since: datetime) -> list[ToldCall]:
-        """Return the calls that began since then."""
         return told_calls(self._database.rows(_told_since, since=to_us(since)))
 
     def failed_attempts(self, since: datetime) -> dict[str, int]:

@@ -16,14 +16,7 @@ from sqlalchemy import Connection
 
 from relay.clock import to_us
 from relay.i18n import encode
-from relay.models import (
-    Attempt,
-    ClaimedDelivery,
-    Delivery,
-    Shard,
-    TargetHealth,
-    Verdict,
-)
+from relay.models import Attempt, ClaimedDelivery, Delivery, Shard, TargetHealth, Verdict
 from relay.store import call_order, target_state
 from relay.store.engine import PATIENT_TIMEOUT_S, Database
 from relay.store.group_commit import GroupCommit
@@ -192,13 +185,11 @@ class DeliveryQueue:
 
     def in_flight(self, shard: Shard) -> list[tuple[Delivery, int]]:
         """Return what stands as `sending`, with the epoch of the owner that claimed it."""
-        with self._database.read() as connection:
-            return [(DELIVERY.value(row), epoch) for epoch, *row in _in_flight.rows(connection, **asdict(shard))]
+        return [(DELIVERY.value(row), epoch) for epoch, *row in self._database.rows(_in_flight, **asdict(shard))]
 
     def poll(self, owner: str) -> dict[Shard, LaneView]:
         """Return how the lanes of this owner stand."""
-        with self._database.read() as connection:
-            rows = _poll.rows(connection, owner=owner)
+        rows = self._database.rows(_poll, owner=owner)
         return {
             Shard(*key): LaneView(
                 due_us, target_state.OperatorFlags(paused_at is not None, resumes), HEALTH.value(health)
@@ -209,9 +200,8 @@ class DeliveryQueue:
     def another_was_delivered(self, delivery: Delivery, since: datetime) -> bool:
         """Has the target taken another call since then? Then a failure is the event's own."""
         call = {"source": delivery.source, "session": delivery.session or ""}
-        with self._database.read() as connection:
-            row = _other_call_delivered.first(connection, target=delivery.target, since=to_us(since), **call)
-        return row is not None
+        which = {"target": delivery.target, "since": to_us(since), **call}
+        return self._database.first(_other_call_delivered, **which) is not None
 
 
 def _lane(delivery: Delivery) -> tuple[str, str]:
@@ -307,7 +297,7 @@ def _result_row(result: AttemptResult) -> dict[str, Any]:
         "failures": verdict.failures,
         "unclear": verdict.unclear,
         "due_at": to_us(verdict.next_try_at or verdict.at),  # of what has ended: when; the call's gap begins there
-        "delivered_at": None if verdict.delivered_at is None else to_us(verdict.delivered_at),
+        "delivered_at": to_us(verdict.at) if verdict.state == "delivered" else None,
         "reason": None if verdict.reason is None else encode(verdict.reason),
         "remote": result.remote_id,
         "tries": delivery.attempts,
@@ -315,9 +305,9 @@ def _result_row(result: AttemptResult) -> dict[str, Any]:
 
 
 def _save_late(connection: Connection, result: AttemptResult) -> bool:
-    seq, delivered_at = result.delivery.seq, result.verdict.delivered_at
-    return delivered_at is not None and bool(
-        _save_late_success.run(connection, seq=seq, delivered_at=to_us(delivered_at), remote=result.remote_id)
+    seq, verdict = result.delivery.seq, result.verdict
+    return verdict.state == "delivered" and bool(
+        _save_late_success.run(connection, seq=seq, delivered_at=to_us(verdict.at), remote=result.remote_id)
     )
 
 

@@ -80,11 +80,9 @@ class Targets(Repository):
         return TargetHealth() if row is None else HEALTH.value(row)
 
     def is_paused(self, target: str) -> bool:
-        """Does the operator hold the target's queue?"""
         return self.flags(target).paused
 
     def flags(self, target: str) -> OperatorFlags:
-        """Return what the operator wants of the target."""
         row = self._database.first(_flags, target=target)
         return OperatorFlags() if row is None else OperatorFlags(row[0] is not None, row[1])
 
@@ -135,7 +133,6 @@ class Targets(Repository):
 
 
 def add(connection: Connection, target: str) -> None:
-    """Let there be a row for the target."""
     _insert.run(connection, target=target)
 
 

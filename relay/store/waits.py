@@ -13,7 +13,7 @@ from relay.clock import span_us, to_us
 from relay.i18n import encode
 from relay.models import Delivery, DeliveryState, Shard
 from relay.store import call_order
-from relay.store.engine import PATIENT_TIMEOUT_S, Database
+from relay.store.engine import PATIENT_TIMEOUT_S, Repository
 from relay.store.statement import Statement
 from relay.store.tables import DELIVERY, IN_LANE, UNFINISHED
 
@@ -92,17 +92,13 @@ class Expiry(Struct, frozen=True):
     call_gap: timedelta
 
 
-class Waits:
-    """The deliveries of a lane that are not under way. Raises StoreError."""
-
-    def __init__(self, database: Database) -> None:
-        self._database = database
+class Waits(Repository):
+    """The deliveries of a lane that are not under way."""
 
     def list_overdue(self, shard: Shard, born_before: datetime, kind: str | None = None) -> list[Delivery]:
         """Return a page of those that wait since before then; with `kind` of that kind only, and none replayed."""
         which = {"before": to_us(born_before), "of_any_kind": kind is None, "kind": kind or ""}
-        with self._database.read() as connection:
-            return [DELIVERY.value(row) for row in _overdue.rows(connection, **asdict(shard), **which)]
+        return [DELIVERY.value(row) for row in self._database.rows(_overdue, **asdict(shard), **which)]
 
     def expire(self, batch: Sequence[Expiry]) -> int:
         """Give them up; return how many ended. Those whose state has changed meanwhile go on."""
@@ -137,8 +133,7 @@ class Waits:
         pause between two tries allows; return how many. Such is left by a clock that was ahead and was set right.
         """
         limits = {"now": to_us(now), "longest": span_us(longest)}
-        with self._database.read() as connection:
-            seqs = [seq for (seq,) in _overlong.rows(connection, **asdict(shard), **limits)]
+        seqs = [seq for (seq,) in self._database.rows(_overlong, **asdict(shard), **limits)]
         if seqs:
             with self._database.write(PATIENT_TIMEOUT_S) as connection:
                 _shorten.run(connection, seqs=seqs, **limits)

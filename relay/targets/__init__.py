@@ -7,12 +7,11 @@ from relay.config import Target
 from relay.targets.amocrm.adapter import AmoCrm
 from relay.targets.base import Adapter, TokenStore
 from relay.targets.bitrix24.adapter import Bitrix24
-from relay.targets.onec.adapter import OneC
+from relay.targets.onec import OneC
 from relay.targets.webhook import Http
 
 ADAPTERS: dict[str, type[Adapter]] = {"1c": OneC, "bitrix24": Bitrix24, "amocrm": AmoCrm, "http": Http}
 
 
 def build(settings: Target, clock: Clock, token_store: TokenStore) -> Adapter:
-    """Return the adapter of a target's kind."""
     return ADAPTERS[settings.kind](settings, clock, token_store)

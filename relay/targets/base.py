@@ -1,26 +1,17 @@
-"""Says what every kind of target is, and what it is lent by whoever delivers; makes the bodies of events."""
+"""Says what every kind of target is, and what it is lent by whoever delivers."""
 
 from __future__ import annotations
 
-import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from datetime import datetime
-from typing import Any, Literal, Protocol
-from urllib.parse import unquote_to_bytes
-from zoneinfo import ZoneInfo
+from typing import Any, Protocol
 
 from relay.clock import Clock
 from relay.config import Target
-from relay.i18n import Message
-from relay.models import CallEvent, ClaimedDelivery, Event, Exchange, Outcome, TokenPair, ToldCall
-from relay.targets.http_client import Client, TargetError, unthrottled
-from relay.uis import parser, rendering
-from relay.uis.parser import charset
-
-_JSON = "application/json; charset=utf-8"
-_FORM = "application/x-www-form-urlencoded"
+from relay.models import CallEvent, ClaimedDelivery, Exchange, Outcome, TokenPair, ToldCall
+from relay.targets.http_client import Client, TargetError
 
 
 class CallContext(Protocol):
@@ -70,28 +61,18 @@ class TokenStore(Protocol):
 
 
 class Adapter(ABC):
-    """Delivers to one target. `send` may be called from several threads; each has a connection of its own."""
+    """Delivers to one target. Several threads may share it; each has a connection of its own."""
 
     def __init__(self, settings: Target, clock: Clock, token_store: TokenStore) -> None:
-        self.settings = settings
+        self.settings, self.client = settings, Client(settings)
         self.clock, self._token_store = clock, token_store
-        self._threads = threading.local()
 
-    def send(self, claimed: ClaimedDelivery, context: CallContext) -> Outcome:
-        """Make the requests that a delivery needs; what the target or the network did is an outcome.
+    @abstractmethod
+    def deliver(self, claimed: ClaimedDelivery, call: CallEvent, context: CallContext) -> Outcome:
+        """Make the requests that a delivery needs. Raises TargetError for what the target or the network did.
 
         Raises Interrupted, and StoreError, between two requests: what was done is remembered.
         """
-        call = claimed.event.call
-        if call is None:
-            return Outcome(name="refused", reason=Message("the event is quarantined: there is nothing to send"))
-        self.client.acquire, self.client.report = context.acquire, context.report
-        try:
-            return self._deliver(claimed, call, context)
-        except TargetError as exc:
-            return exc.outcome
-        finally:
-            self.client.acquire, self.client.report = unthrottled, None
 
     def check(self) -> Outcome:
         """Ask the target whether it would take a delivery, without making one. Well or not, the reason has remarks."""
@@ -99,10 +80,6 @@ class Adapter(ABC):
             return self._probe()
         except TargetError as exc:
             return exc.outcome
-
-    @abstractmethod
-    def _deliver(self, claimed: ClaimedDelivery, call: CallEvent, context: CallContext) -> Outcome:
-        """Make the requests for an event that has a call. Raises TargetError, and what `send` raises."""
 
     @abstractmethod
     def _probe(self) -> Outcome:
@@ -118,36 +95,4 @@ class Adapter(ABC):
 
     def close(self) -> None:
         """End what the calling thread holds open."""
-        client = self._threads.__dict__.pop("client", None)
-        if client is not None:
-            client.close()
-
-    @property
-    def client(self) -> Client:
-        client: Client | None = self._threads.__dict__.get("client")
-        if client is None:
-            client = self._threads.client = Client(self.settings)
-        return client
-
-
-def event_body(
-    event: Event, call: CallEvent, form: Literal["template", "raw", "normalised"], missing: Literal["null", "string"]
-) -> tuple[bytes, str]:
-    """Return the body for one request, `missing` for each value there is none of, and its content type. Pure."""
-    if form == "raw":
-        return event.body, _type_of(event)
-    empty: Any = "" if missing == "string" else None
-    if form == "normalised":
-        record = rendering.as_record(call).items()
-        return rendering.dump([(key, empty if value is None else value) for key, value in record]), _JSON
-    body = parser.read(event.body, is_query=event.is_query_string and event.edited is None)
-    return rendering.render(body, call, endpoint=event.endpoint, zone=ZoneInfo(event.zone), empty=empty), _JSON
-
-
-def _type_of(event: Event) -> str:
-    """Return the content type of the bytes as they came, with the charset that they are in."""
-    is_query = event.is_query_string and event.edited is None
-    if not is_query and event.body.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"{"):
-        return _JSON.replace("utf-8", charset(event.body))
-    legacy = charset(unquote_to_bytes(event.body)) == "windows-1251"  # UTF-8 is what a form is without a word
-    return f"{_FORM}; charset=windows-1251" if legacy else _FORM
+        self.client.close()

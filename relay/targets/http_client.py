@@ -82,8 +82,8 @@ Admit = Callable[[str, Sequence[str]], Sequence[str]]
 """Takes a host and its addresses, gives those that may be connected to; raises when there are none."""
 
 
-class Client:
-    """Holds one thread's connection to one target. Keeps cookies; follows no redirect; every wait has an end.
+class Client(threading.local):
+    """Holds a connection to one target for each thread. Keeps cookies; follows no redirect; every wait has an end.
 
     The target's own secrets are hidden in what it answers, before anything reads it. `admit` says to which addresses
     it may connect; without it, to all. `acquire` is asked before each request, and raises when none may be made.
@@ -179,7 +179,9 @@ class Client:
             self.cookies.clear()
 
     def close(self) -> None:
+        """End what the calling thread holds open."""
         self._adapter.close()
+        self.cookies.clear()
 
     def _prepare(
         self, method: str, url: str, headers: Mapping[str, str], body: bytes | None

@@ -11,9 +11,10 @@ from relay.config import HttpTarget
 from relay.i18n import Message
 from relay.models import CallEvent, ClaimedDelivery, Outcome
 from relay.targets import error_text
-from relay.targets.base import Adapter, CallContext, TokenStore, event_body
+from relay.targets.base import Adapter, CallContext, TokenStore
 from relay.targets.http_client import Response
 from relay.targets.outcome_rules import Rule, outcome, rule_of_status
+from relay.uis.rendering import event_body
 
 _RESTARTING = Rule("misconfigured", health_hint="perhaps_restarting")
 _BY_STATUS: dict[int, Rule] = {
@@ -37,7 +38,7 @@ class Http(Adapter):
         joint = "&" if urlsplit(settings.url).query else "?"
         self._url = f"{settings.url}{joint}{query}" if query else settings.url
 
-    def _deliver(self, claimed: ClaimedDelivery, call: CallEvent, context: CallContext) -> Outcome:  # noqa: ARG002  # alike for all
+    def deliver(self, claimed: ClaimedDelivery, call: CallEvent, context: CallContext) -> Outcome:  # noqa: ARG002  # alike for all
         body, content_type = event_body(claimed.event, call, self.settings.body, self.settings.empty)
         headers = {
             **self.settings.headers,

@@ -18,8 +18,21 @@ from importlib.resources import files
 
 from relay.errors import MalformedEvent
 from relay.i18n import Message
-from relay.uis import variables
 from relay.uis.variables import JSON, PLACEHOLDER, VARIABLES, Ambiguous, Unfilled
+
+
+def refuse(constant: str) -> JSON:
+    """Refuse NaN and Infinity, which are not JSON: for `parse_constant`."""
+    raise ValueError(Message("%(constant)s is not JSON", constant=constant))
+
+
+def finite(digits: str) -> float:
+    """Return a number that JSON can hold: for `parse_float`."""
+    value = float(digits)
+    if value in (float("inf"), float("-inf")):
+        raise ValueError(Message("%(digits)s is too large", digits=digits[:40]))
+    return value
+
 
 _ANCHOR = re.compile(r"""\s*(?P<q>["'])(?P<key>[^"'\\\n{}:,]{1,100})(?P=q)\s*:""")
 _NAME = re.compile(r"[A-Za-z_][\w.-]*", re.ASCII)
@@ -32,7 +45,7 @@ _ESCAPE = re.compile(r'\\(?:u([0-9a-fA-F]{4})|(["\\/bfnrt])|(.?))', re.DOTALL)
 _ESCAPED = {'"': '"', "\\": "\\", "/": "/", "b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t"}
 _NAME_AND_COLON = re.compile(r"""["']?\b(\w+)["']\s*:""")
 _PLAIN_TEXT = re.compile(r"[^\"'{}\[\]\\\n]+")
-_LENIENT = json.JSONDecoder(strict=False, parse_constant=variables.refuse, parse_float=variables.finite)
+_LENIENT = json.JSONDecoder(strict=False, parse_constant=refuse, parse_float=finite)
 """Strict JSON but for raw line breaks inside strings."""
 
 # To decode one character is 1; the least is a hundredth of a second, and hundreds of damaged fields.

@@ -1,4 +1,4 @@
-"""Makes a CallEvent of a body's fields: names in any case, values of any type, one level of nesting.
+"""Makes a CallEvent of a body's fields: names in any case, values read by their type, one level of nesting.
 
 A value that cannot be typed is kept in `extra` with a note: one bad field never costs the event. The kind is told by
 the mnemonic, else by endpoint, direction and which fields are filled.
@@ -6,18 +6,36 @@ the mnemonic, else by endpoint, direction and which fields are filled.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import re
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 from zoneinfo import ZoneInfo
 
+from relay.clock import to_utc
 from relay.errors import MalformedEvent
 from relay.i18n import Message, change, said
 from relay.models import CallEvent, Kind
-from relay.uis import phones, variables
-from relay.uis.parser import NO_FIELDS, ParsedBody
-from relay.uis.variables import JSON, VARIABLES, Ambiguous, Type, Unfilled
+from relay.uis import phones
+from relay.uis.parser import NO_FIELDS, ParsedBody, from_json
+from relay.uis.variables import JSON, KEY_MAX, VARIABLES, Ambiguous, Type, Unfilled
 
 _NOTES_MAX, _NOTE_MAX, _VALUE_MAX = 50, 300, 200  # what is kept of a body must not outgrow it
+_OLDEST_CALL = timedelta(days=31)  # that a notification, or the report, may tell of
+_CLOCK_AHEAD_MAX = timedelta(days=1)  # of the account against ours: a zone that is set wrongly
+_MAX_INTEGER = 2**63 - 1
+_SECONDS_MAX = 7 * 86_400
+_ITEMS_MAX = 1000
+_STAMP = re.compile(
+    r"\d{4}-\d\d-\d\d[ T]\d\d:\d\d(:\d\d([.,]\d{1,9})?)?\s*(Z|[+-]\d\d(:?\d\d)?)?", re.IGNORECASE | re.ASCII
+)
+_PLAIN = re.compile(r"[\d.:T -]+", re.ASCII)
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_UNIX = re.compile(r"\d{9,10}(\.\d+)?|\d{12,13}", re.ASCII)
+_BOOLEANS = {
+    **dict.fromkeys(("true", "1", "yes", "да", "t", "y"), True),
+    **dict.fromkeys(("false", "0", "no", "нет", "f", "n"), False),
+}
 _BY_MNEMONIC: dict[str, Kind] = {
     # in_call_session, lost_call_session and set_mark are documented or recorded; the others are inferred from
     # CoMagic's names
@@ -36,6 +54,12 @@ _ENDS = ("finish_time", "finish_reason", "lost_reason", "total_time_duration", "
 """What only the end of a call has: «Записанный разговор» comes without any of it."""
 _AT_THE_END = {"is_lost", "full_record_file_link", "wav_call_records"}
 """What stands in the template of «Завершённый звонок» alone, with a value or without."""
+
+
+def beginning_of(call: CallEvent, told_at: datetime) -> datetime | None:
+    """Return when a call began; None where UIS does not say it, or its clock must be wrong."""
+    at = call.started_at
+    return at if at is not None and told_at - _OLDEST_CALL <= at <= told_at + _CLOCK_AHEAD_MAX else None
 
 
 def normalise(body: ParsedBody, endpoint: str, zone: ZoneInfo, *, beside: ParsedBody = NO_FIELDS) -> CallEvent:
@@ -77,12 +101,12 @@ class _Normaliser:
         elif name in self.values:
             self._add_second(name, key, value)
         else:
-            self.values[name] = None if variables.is_empty(value) else value
+            self.values[name] = None if is_empty(value) else value
 
     def _add_second(self, name: str, key: str, value: JSON) -> None:
         """Take a variable that stands in several groups: one value, or none when they differ."""
         before = self.values[name]
-        if variables.is_empty(value) or name in self.ambiguous:
+        if is_empty(value) or name in self.ambiguous:
             return
         if before is None:
             self.values[name] = value
@@ -93,7 +117,7 @@ class _Normaliser:
             self.ambiguous.add(name)
 
     def _keep(self, name: str, value: JSON) -> None:
-        self.extra[str(variables.clean(name))] = variables.clean(value.text if isinstance(value, Ambiguous) else value)
+        self.extra[str(clean(name))] = clean(value.text if isinstance(value, Ambiguous) else value)
 
     def filled(self, *names: str) -> bool:
         """Has any of them a value? One that cannot be read with certainty is a value too."""
@@ -113,18 +137,18 @@ class _Normaliser:
         for key, value in beside.pairs:
             if key not in self.extra:  # what the body says of it counts
                 self._keep(key, None if isinstance(value, Unfilled) else value)
-        notes = tuple(change(note, variables.clean) for note in _bounded(self.notes)) if self.notes else ()
+        notes = tuple(change(note, clean) for note in _bounded(self.notes)) if self.notes else ()
         return CallEvent(**self.call, extra=self.extra, notes=notes)
 
     def _fill(self, field: str | None, kind: Type, name: str, value: JSON) -> None:
         if kind == "phone":
             typed: Any = self._phone(name, value)
         elif kind == "time":
-            typed = variables.to_moment(value, self.zone)
+            typed = to_moment(value, self.zone)
         elif field is None and kind in ("text", "any"):
             typed = value
         else:
-            typed = variables.CONVERSIONS[kind](value)
+            typed = CONVERSIONS[kind](value)
         if field is None:
             self._keep(name, list(typed) if isinstance(typed, tuple) else typed)
             self.unmapped[name] = typed
@@ -132,7 +156,7 @@ class _Normaliser:
             self.call[field] = typed
 
     def _phone(self, name: str, value: JSON) -> str:
-        phone = phones.parse(variables.to_text(value))
+        phone = phones.parse(to_text(value))
         if phone.dtmf is not None:
             self._keep(f"{name}_dtmf", phone.dtmf)
             self.notes.append(Message("%(name)s: keys pressed after the answer were split off", name=name))
@@ -254,3 +278,145 @@ def _bounded(notes: Iterable[str]) -> list[str]:
 
 def _cut(text: str) -> str:
     return text if len(text) <= _VALUE_MAX else f"{text[:_VALUE_MAX]}…"
+
+
+# --- the values of a type; every conversion `to_…` raises ValueError when a value has no such type
+
+
+def is_empty(value: JSON) -> bool:
+    """Is it null, an empty text, an empty list, or the word null that a quoted template makes?"""
+    if type(value) is str:
+        text = value.strip()
+        return not text or (len(text) == 4 and text.lower() == "null")
+    return value is None or value == [] or value == {}
+
+
+def to_text(value: JSON) -> str:
+    """Return the text of a value, fit to be stored."""
+    if isinstance(value, str):
+        return str(clean(value)).strip()
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, int | float):
+        return str(int(value) if isinstance(value, float) and value.is_integer() else value)
+    raise ValueError(Message("is not text"))
+
+
+def to_key(value: JSON) -> str:
+    """Return a text by which something is found: a session, an extension. Short: no index or cache swells."""
+    text = to_text(value)
+    if len(text) > KEY_MAX:
+        raise ValueError(Message("is longer than %(most)s characters", most=KEY_MAX))
+    return text
+
+
+def to_integer(value: JSON) -> int:
+    """Return a whole number that is not negative; 63, 63.0, "63" and " 63 " are all 63."""
+    if type(value) is int and 0 <= value <= _MAX_INTEGER:
+        return value
+    if isinstance(value, str) and re.fullmatch(r"\s*\d{1,19}(\.0+)?\s*", value, re.ASCII):
+        value = int(value.strip().partition(".")[0])
+    elif isinstance(value, float) and value.is_integer():
+        value = int(value)
+    if type(value) is not int or not 0 <= value <= _MAX_INTEGER:
+        raise ValueError(Message("is not a whole number"))
+    return value
+
+
+def to_seconds(value: JSON) -> int:
+    """Return a duration; what is longer than any call is none, but a moment or milliseconds."""
+    seconds = to_integer(value)
+    if seconds > _SECONDS_MAX:
+        raise ValueError(Message("is no duration in seconds"))
+    return seconds
+
+
+def to_boolean(value: JSON) -> bool:
+    word = "" if isinstance(value, list | dict) else str(value).strip().lower()
+    if word not in _BOOLEANS:
+        raise ValueError(Message("is neither true nor false"))
+    return _BOOLEANS[word]
+
+
+def to_direction(value: JSON) -> str:
+    word = to_text(value).lower()
+    if word not in ("in", "out"):
+        raise ValueError(Message("is neither in nor out"))
+    return word
+
+
+def to_moment(value: JSON, zone: ZoneInfo) -> datetime:
+    """Take the account's local time without a zone, as UIS writes it, ISO with an offset, and Unix seconds."""
+    text = to_text(value)
+    try:
+        if _STAMP.fullmatch(text):
+            if not _PLAIN.fullmatch(text):  # fromisoformat takes neither a comma nor a space before the zone
+                text = text.upper().replace(",", ".").replace(" Z", "Z")
+            moment = datetime.fromisoformat(text)
+            return to_utc(moment if moment.tzinfo else moment.replace(tzinfo=zone))
+        if not _UNIX.fullmatch(text):
+            raise ValueError(Message("is not a time"))
+        seconds = float(text) / (1000 if len(text.partition(".")[0]) > 10 else 1)
+        return _EPOCH + timedelta(milliseconds=round(seconds * 1000))
+    except (OverflowError, ValueError) as exc:
+        raise ValueError(Message("is not a time like 2026-03-02 12:45:59.863")) from exc
+
+
+def to_integers(value: JSON) -> tuple[int, ...]:
+    """Take a list of ids in any of its forms: [1,2], "[1,2]", "1,2", 1."""
+    return tuple([to_integer(item) for item in _items(value)])
+
+
+def to_links(value: JSON) -> tuple[str, ...]:
+    """Take a list of links or ids in any of its forms."""
+    return tuple(to_text(item) for item in _items(value) if not is_empty(item))
+
+
+CONVERSIONS: dict[Type, Callable[[JSON], Any]] = {
+    "text": to_text,
+    "direction": to_direction,
+    "session": to_key,
+    "extension": to_key,
+    "id": to_integer,
+    "ids": to_integers,
+    "seconds": to_seconds,
+    "bool": to_boolean,
+    "link": to_text,
+    "links": to_links,
+}
+"""How the values of a type are read; phones and times need more than the value, and lists of anything are not read."""
+
+
+def _items(value: JSON) -> list[JSON]:
+    if isinstance(value, str):
+        stripped = value.strip()
+        value = from_json(stripped) if stripped.startswith("[") else _split(stripped)
+    if isinstance(value, dict):
+        raise ValueError(Message("is not a list"))
+    items = value if isinstance(value, list) else [value]
+    if len(items) > _ITEMS_MAX:
+        raise ValueError(Message("holds more than %(most)s items", most=_ITEMS_MAX))
+    return items
+
+
+def _split(text: str) -> list[JSON]:
+    if text.count(",") > _ITEMS_MAX:
+        raise ValueError(Message("holds more than %(most)s items", most=_ITEMS_MAX))
+    return [item.strip() for item in text.split(",") if item.strip()]
+
+
+def clean(value: JSON, depth: int = 0) -> JSON:
+    """Return the value fit to be stored: no NUL (PostgreSQL refuses it), half surrogate, or integer over 64 bits."""
+    if type(value) is str:
+        if value.isascii() and "\x00" not in value:
+            return value
+        return value.replace("\x00", "").encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+    if isinstance(value, bool) or value is None or isinstance(value, float):
+        return value
+    if isinstance(value, int):
+        return value if abs(value) <= _MAX_INTEGER else str(value)
+    if depth > 8:
+        return "…"
+    if isinstance(value, dict):
+        return {clean(str(key)): clean(item, depth + 1) for key, item in value.items()}
+    return [clean(item, depth + 1) for item in value]

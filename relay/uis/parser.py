@@ -13,8 +13,10 @@ from urllib.parse import unquote_to_bytes
 
 from relay.errors import MalformedEvent
 from relay.i18n import Message
-from relay.uis import json_repair, variables
-from relay.uis.variables import JSON, SECRETS, VARIABLES, Ambiguous, Unfilled, is_deep, is_unsubstituted
+from relay.models import Event
+from relay.uis import json_repair
+from relay.uis.json_repair import finite, refuse
+from relay.uis.variables import JSON, PLACEHOLDER, SECRETS, VARIABLES, Ambiguous, Unfilled
 
 _TOO_DEEP = Message("the body is nested too deeply to be a notification")
 _UTF8_SEQUENCES = re.compile(rb"[\xc2-\xdf][\x80-\xbf]|[\xe0-\xef][\x80-\xbf]{2}|[\xf0-\xf4][\x80-\xbf]{3}")
@@ -23,6 +25,9 @@ _LOOKS_LIKE_FORM = re.compile(r"[\w.\-\[\]%+]{1,100}=")
 _LINE_BREAK = re.compile(rb"\n|%0a", re.IGNORECASE)
 # backwards, so that only what stands before a `=` is looked at
 _GLUED = re.compile(b"=(" + b"|".join(name.encode()[::-1] for name in sorted(VARIABLES, key=len, reverse=True)) + b")")
+
+_DEPTH_MAX = 64  # of lists and objects in each other: far from what any library's recursion bears
+_DECODER = json.JSONDecoder(parse_constant=refuse, parse_float=finite)  # to make one costs more than to use it
 
 # What is kept of a body must not outgrow it, whatever stands in it: different values of a name that are told of, and
 # characters of each.
@@ -53,6 +58,11 @@ def read(raw: bytes, *, is_query: bool = False) -> ParsedBody:
         raise MalformedEvent("the body is empty: check the notification's template in the UIS cabinet")
     body = _read_form(raw.strip()) if is_query or _LOOKS_LIKE_FORM.match(text) else _read_json(text)
     return replace(body, pairs=tuple(_without_secrets(body.pairs)), notes=(*notes, *body.notes))
+
+
+def read_event(event: Event) -> ParsedBody:
+    """Read an event's body, the operator's version where there is one. Raises MalformedEvent."""
+    return read(event.raw, is_query=event.is_query_string) if event.edited is None else read(event.edited)
 
 
 def read_beside(query: bytes) -> ParsedBody:
@@ -94,11 +104,35 @@ def _strict(text: str) -> ParsedBody:
         outermost = _merged(pairs, agreed)
         return dict(outermost)
 
-    value = json.loads(text, object_pairs_hook=collect, parse_constant=variables.refuse, parse_float=variables.finite)
+    value = json.loads(text, object_pairs_hook=collect, parse_constant=refuse, parse_float=finite)
     if not isinstance(value, dict):
         raise MalformedEvent("the body is JSON but not an object {…}: check the template in the UIS cabinet")
     pairs = [(name, _emptied(value, 1)) for name, value in outermost] if doubled else outermost
     return ParsedBody(tuple(pairs), "json", tuple(doubled))
+
+
+def is_deep(values: Iterable[JSON]) -> bool:
+    """Do lists and objects stand in each other more deeply than in any notification?"""
+    level = [value for value in values if isinstance(value, list | dict)]
+    for _ in range(_DEPTH_MAX):
+        if not level:
+            return False
+        level = [
+            item
+            for each in level
+            for item in (each.values() if isinstance(each, dict) else each)
+            if isinstance(item, list | dict)
+        ]
+    return True
+
+
+def from_json(text: str) -> JSON:
+    """Return what a text says that is JSON itself."""
+    with contextlib.suppress(RecursionError):
+        value = _DECODER.decode(text)
+        if not is_deep([value]):
+            return value
+    raise ValueError(Message("is nested too deeply"))
 
 
 def _emptied(value: JSON, depth: int) -> JSON:
@@ -121,6 +155,14 @@ def _without_secrets(pairs: Iterable[tuple[str, JSON]], *, is_nested: bool = Fal
             yield key, dict(_without_secrets(value.items(), is_nested=True))
         else:
             yield key, value
+
+
+def is_unsubstituted(value: str, key: str) -> bool:
+    """Is this text no value, but a placeholder, or the bare name of the very field? Another's may be a constant."""
+    if "{{" in value:
+        return PLACEHOLDER.fullmatch(value.strip()) is not None
+    name = value.strip()
+    return name in VARIABLES and name == key.strip().lower()
 
 
 def _read_form(raw: bytes) -> ParsedBody:
@@ -170,7 +212,7 @@ def _form_value(value: str, behind: Sequence[str], name: str, notes: list[str]) 
     text = value.strip()
     if text[:1] == "[" and text[-1] == "]":
         with contextlib.suppress(ValueError):
-            return variables.from_json(text)
+            return from_json(text)
     return value if text else None
 
 

@@ -1,8 +1,8 @@
-"""The body that UIS itself would have rendered: what a 1C handler written for UIS expects, damage repaired.
+"""The bodies that targets are sent: what came, the CallEvent's fields, or what UIS itself would have rendered.
 
-For a flat body: its own names in their order and spelling. For anything else (GET, form, nested, `/any`):
-the template of the event's kind, filled from what was understood; after it, for a nested body that came to the
-kind's own endpoint, whatever else stood in it.
+That is what a 1C handler written for UIS expects, damage repaired. For a flat body: its own names in their order and
+spelling. For anything else (GET, form, nested, `/any`): the template of the event's kind, filled from what was
+understood; after it, for a nested body that came to the kind's own endpoint, whatever else stood in it.
 """
 
 from __future__ import annotations
@@ -13,14 +13,19 @@ from collections.abc import Collection, Iterator
 from datetime import datetime
 from functools import cache
 from importlib.resources import files
+from typing import Any, Literal
+from urllib.parse import unquote_to_bytes
 from zoneinfo import ZoneInfo
 
 from relay.clock import iso
-from relay.models import CallEvent, Kind
-from relay.uis import phones, variables
-from relay.uis.parser import ParsedBody
+from relay.models import CallEvent, Event, Kind
+from relay.uis import phones
+from relay.uis.normalise import CONVERSIONS, is_empty, to_integer, to_text
+from relay.uis.parser import ParsedBody, charset, read_event
 from relay.uis.variables import JSON, PLACEHOLDER, TEXTS, VARIABLES, Ambiguous, Unfilled
 
+_JSON = "application/json; charset=utf-8"
+_FORM = "application/x-www-form-urlencoded"
 _TEMPLATES: dict[Kind, str] = {
     "incoming": "in_incoming",
     "answered": "in_talk_started",
@@ -44,6 +49,28 @@ def template_text(kind: Kind) -> str:
 def template_slots(kind: Kind) -> tuple[tuple[str, str], ...]:
     """Return the names in the body with their variables, in order."""
     return tuple((name, variable) for name, variable in _SLOT.findall(template_text(kind)))
+
+
+def event_body(
+    event: Event, call: CallEvent, form: Literal["template", "raw", "normalised"], missing: Literal["null", "string"]
+) -> tuple[bytes, str]:
+    """Return the body for one request, `missing` for each value there is none of, and its content type. Pure."""
+    if form == "raw":
+        return event.body, _type_of(event)
+    empty: Any = "" if missing == "string" else None
+    if form == "normalised":
+        record = as_record(call).items()
+        return dump([(key, empty if value is None else value) for key, value in record]), _JSON
+    return render(read_event(event), call, endpoint=event.endpoint, zone=ZoneInfo(event.zone), empty=empty), _JSON
+
+
+def _type_of(event: Event) -> str:
+    """Return the content type of the bytes as they came, with the charset that they are in."""
+    is_query = event.is_query_string and event.edited is None
+    if not is_query and event.body.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"{"):
+        return _JSON.replace("utf-8", charset(event.body))
+    legacy = charset(unquote_to_bytes(event.body)) == "windows-1251"  # UTF-8 is what a form is without a word
+    return f"{_FORM}; charset=windows-1251" if legacy else _FORM
 
 
 def render(body: ParsedBody, call: CallEvent, *, endpoint: str, zone: ZoneInfo, empty: JSON = None) -> bytes:
@@ -87,22 +114,22 @@ def _typed(name: str, value: JSON) -> JSON:
     variable = VARIABLES.get(name)
     if variable is None:
         return value
-    if variables.is_empty(value):
+    if is_empty(value):
         return value if value == [] else None
     try:
         match variable.type:
             case "time" | "text" | "any":
                 return value
             case "phone":
-                return phones.as_uis_writes(phones.parse(variables.to_text(value)).number)
+                return phones.as_uis_writes(phones.parse(to_text(value)).number)
             case "session":
-                return variables.to_integer(value)
+                return to_integer(value)
             case "extension" | "direction":
-                return variables.to_text(value)
+                return to_text(value)
             case "links" if isinstance(value, list):
                 return value
             case other:
-                typed = variables.CONVERSIONS[other](value)
+                typed = CONVERSIONS[other](value)
                 return list(typed) if isinstance(typed, tuple) else typed
     except ValueError:
         return value

@@ -8,8 +8,8 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 
 from relay.web import admin, monitoring
 from relay.web.access import tell_of_unknown_proxy
-from relay.web.json import rejection
 from relay.web.notifications import NotificationViews
+from relay.web.rejection import rejection
 from relay.wiring import Relay
 
 

@@ -11,12 +11,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from http import HTTPStatus
+from typing import Any, NamedTuple
 
 import msgspec
 import structlog
 from msgspec import Struct
 from werkzeug.exceptions import BadRequest, HTTPException, NotFound, ServiceUnavailable, Unauthorized
-from werkzeug.wrappers import Request, Response
+from werkzeug.wrappers import Request
 
 from relay.clicks.bitrix24_event import CALL_BACK, CLICK, read_event
 from relay.clicks.dialer import TEXT_MAX, CallRequest
@@ -25,7 +26,6 @@ from relay.errors import StoreError
 from relay.i18n import LANGUAGES, gettext, in_language, translate
 from relay.models import Click, ClickState
 from relay.web import access
-from relay.web.json import json_response
 from relay.wiring import Relay
 
 log = structlog.get_logger("relay.web")
@@ -43,6 +43,11 @@ class _Body(Struct, frozen=True):
     external_id: str | int | None = ""
 
 
+class Answer(NamedTuple):
+    fields: dict[str, Any]
+    status: int = 200
+
+
 class ClickToCallViews:
     def __init__(self, relay: Relay) -> None:
         self._relay = relay
@@ -51,7 +56,7 @@ class ClickToCallViews:
         self._waiting: Counter[str] = Counter()  # clicks that wait for UIS, by source
         self._mutex = threading.Lock()
 
-    def answer(self, source: Source, endpoint: str, request: Request, body: bytes) -> Response:
+    def answer(self, source: Source, endpoint: str, request: Request, body: bytes) -> Answer:
         with in_language(request.accept_languages.best_match(LANGUAGES) or LANGUAGES[0]):
             try:
                 if source.calls is None:
@@ -61,13 +66,13 @@ class ClickToCallViews:
             except HTTPException as exc:
                 log.warning("click.rejected", source=source.name, status=exc.code, address=request.remote_addr)
                 error = exc.name.lower().replace(" ", "_")
-                return json_response(exc.code or 500, error=error, message=exc.description)
+                return Answer({"error": error, "message": exc.description}, exc.code or 500)
             except StoreError as exc:
                 log.error("click.not_stored", source=source.name, reason=str(exc))
                 message = gettext("the click could not be stored: nothing was called, click again")
-                return json_response(503, error="not_stored", message=message)
+                return Answer({"error": "not_stored", "message": message}, 503)
 
-    def _take_call(self, source: Source, calls: ClickToCall, request: Request, body: bytes) -> Response:
+    def _take_call(self, source: Source, calls: ClickToCall, request: Request, body: bytes) -> Answer:
         body, _, offered = access.offered_secrets(request, body)
         if not any(access.is_secret(token, calls.token) for token in offered):
             raise Unauthorized(gettext("the secret is missing or wrong: send `token` of [sources.NAME.calls]"))
@@ -83,7 +88,7 @@ class ClickToCallViews:
             )
             click = self._relay.dialer.place(source, calls, call)
         self._count_refused(click)
-        return _response(click)
+        return _answer(click)
 
     @contextmanager
     def _place(self, source: Source) -> Iterator[None]:
@@ -103,12 +108,12 @@ class ClickToCallViews:
         if not click.seq:
             self._relay.rejections.add(click.source, HTTPStatus.TOO_MANY_REQUESTS)
 
-    def _take_event(self, source: Source, calls: ClickToCall, _request: Request, body: bytes) -> Response:
+    def _take_event(self, source: Source, calls: ClickToCall, _request: Request, body: bytes) -> Answer:
         event = read_event(body)
         if calls.application_token is None or not access.is_secret(event.token, [calls.application_token]):
             raise Unauthorized(gettext("the application_token is wrong: set that of [sources.NAME.calls]"))
         if event.name not in (CLICK, CALL_BACK):
-            return json_response(status="ignored")
+            return Answer({"status": "ignored"})
         _refuse_long(event.call_id, event.phone, event.line)
         call = CallRequest(
             phone=event.phone,
@@ -120,7 +125,7 @@ class ClickToCallViews:
         )
         click = self._relay.dialer.place_later(source, calls, call)
         self._count_refused(click)
-        return json_response(status="accepted", external_id=click.external_id)
+        return Answer({"status": "accepted", "external_id": click.external_id})
 
 
 def _read(body: bytes) -> _Body:
@@ -143,9 +148,9 @@ def _refuse_long(*texts: str) -> None:
         raise BadRequest(gettext("at most %(count)s characters each", count=TEXT_MAX))
 
 
-def _response(click: Click) -> Response:
+def _answer(click: Click) -> Answer:
     if click.state == "started":
         session = click.session or ""
-        return json_response(202, call_session_id=int(session) if session.isdecimal() else session)
+        return Answer({"call_session_id": int(session) if session.isdecimal() else session}, 202)
     status = 429 if click.error == "limit_exceeded" else _STATUSES[click.state]
-    return json_response(status, error=click.error, message=translate(click.reason or ""))
+    return Answer({"error": click.error, "message": translate(click.reason or "")}, status)

@@ -9,9 +9,10 @@ import re
 import threading
 import time
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, NamedTuple, NoReturn
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 import flask
+import msgspec
 import structlog
 from flask import Flask
 from werkzeug.exceptions import (
@@ -33,7 +34,7 @@ from relay.models import ENDPOINTS
 from relay.observability import metrics
 from relay.web import access
 from relay.web.click_to_call import CALL, EVENTS, ClickToCallViews
-from relay.web.json import json_response, rejection
+from relay.web.rejection import rejection
 from relay.wiring import Relay
 
 if TYPE_CHECKING:
@@ -43,12 +44,13 @@ log = structlog.get_logger("relay.web")
 
 WEB_THREADS = 16
 _INTAKE_THREADS = WEB_THREADS - 2  # while the store hangs two stay free for /ping and /healthz
-_STALLED_S = 0.25
+_STALLED_S = 0.25  # so long has it not confirmed anything; who has waited as long for a thread does not wait again
 _RETRY_AFTER_S = 5
 _UNAUTHORISED = (
     "the secret is missing or wrong; give ?token=… in the address, or in the body a constant "
     '"token", or the "integration_key" that the source names'
 )
+_encode = msgspec.json.Encoder(enc_hook=str).encode  # a Message is its English text
 _ANY_METHOD = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE")
 # the path that 1C has, so that in the UIS cabinet only the host changes; 1C does not tell cases apart either
 _PATH = re.compile(r"(?P<source>.+)/(?:hs/uiscom/(?P<endpoint>[^/]+)|(?P<crm>bitrix24/events))/?", re.IGNORECASE)
@@ -115,7 +117,7 @@ class NotificationViews:
             return Response("ok", content_type="text/plain; charset=utf-8")
         if endpoint in (CALL, EVENTS):
             self._expect_method(request, ("POST",))
-            return self._clicks.answer(source, endpoint, request, self._read_body(request))
+            return _json(*self._clicks.answer(source, endpoint, request, self._read_body(request)))
         try:
             sent = self._authorised_body(request, source)
         except HTTPException as exc:
@@ -123,7 +125,7 @@ class NotificationViews:
             raise
         with self._mutex:
             self._inside += 1
-            crowded = self._inside > _INTAKE_THREADS
+            crowded = self._inside > _INTAKE_THREADS or request.environ.get("relay.waited_s", 0.0) > _STALLED_S
         try:
             if crowded and self._relay.store.inbox.stalled_s() > _STALLED_S:
                 self._reject_unconfirmed(source, "the store does not keep up", began)
@@ -200,10 +202,9 @@ class NotificationViews:
 
 
 def _answer(receipt: Receipt) -> Response:
-    match receipt.status:
-        case "accepted":
-            return json_response(status="accepted", event=receipt.event, kind=receipt.kind)
-        case "quarantined":
-            return json_response(status="quarantined", event=receipt.event, problem=receipt.problem)
-        case _:
-            return json_response(status=receipt.status, event=receipt.event)
+    said = {"status": receipt.status, "event": receipt.event, "kind": receipt.kind, "problem": receipt.problem}
+    return _json({name: value for name, value in said.items() if value is not None})
+
+
+def _json(fields: dict[str, Any], status: int = 200) -> Response:
+    return Response(_encode(fields), status, content_type="application/json")

@@ -40,7 +40,7 @@ from werkzeug.exceptions import (
     RequestURITooLarge,
 )
 
-from relay.web.json import rejection
+from relay.web.rejection import rejection
 
 log = structlog.get_logger("relay.web")
 

@@ -20,7 +20,7 @@ from relay.sandbox import uis
 from relay.sandbox.amocrm.api import AmoCrm
 from relay.sandbox.bitrix24.portal import Bitrix24
 from relay.sandbox.faults import IN_FRONT
-from relay.sandbox.onec import OneC
+from relay.sandbox.onec.infobase import OneC
 from relay.sandbox.server import Sandbox
 from relay.sandbox.uis import SimulatedCall
 from relay.sandbox.uis_account import UisAccount, report_row

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from relay.sandbox.onec import OneC
+from relay.sandbox.onec.infobase import OneC
 from relay.sandbox.server import Sandbox
 from relay.store import Store, migrate
 from tests.acceptance.posting import Posting, arrived, assert_in_order, wait_for_all

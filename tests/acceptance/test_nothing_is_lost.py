@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from relay.sandbox.onec import OneC
+from relay.sandbox.onec.infobase import OneC
 from relay.sandbox.server import Sandbox
 from tests.acceptance.posting import Posting, arrived, assert_in_order, wait_for_all
 from tests.acceptance.process import SOAK, Process

@@ -15,7 +15,7 @@ import pytest
 
 from relay.sandbox.amocrm.api import AmoCrm
 from relay.sandbox.bitrix24.portal import Bitrix24
-from relay.sandbox.onec import OneC
+from relay.sandbox.onec.infobase import OneC
 from relay.sandbox.server import Sandbox
 from tests.acceptance.process import Process
 from tests.calls import rendered

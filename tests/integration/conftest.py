@@ -16,7 +16,7 @@ from relay import wiring
 from relay.config import Settings
 from relay.sandbox.amocrm.api import AmoCrm
 from relay.sandbox.bitrix24.portal import Bitrix24
-from relay.sandbox.onec import OneC
+from relay.sandbox.onec.infobase import OneC
 from relay.sandbox.server import Sandbox
 from relay.store import migrate
 from relay.wiring import Relay

@@ -866,7 +866,7 @@ def test_an_hour_is_counted_where_it_belongs(relay: Relay, clock: FakeClock) -> 
     post(relay, incoming(1)[1])
     clock.forward(hours=2)
     make_dead(relay, 2)
-    hours = relay.store.activity.hours(["trade"], ["onec"], clock.now - timedelta(hours=3), clock.now)
+    hours = relay.store.pages.hours(["trade"], ["onec"], clock.now - timedelta(hours=3), clock.now)
 
     assert (hours.taken, hours.delivered) == ({"trade": [0, 1, 0, 1]}, {"onec": [0, 0, 0, 0]})
     assert hours.dead == {"onec": [0, 0, 0, 1]}

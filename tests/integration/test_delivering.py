@@ -17,7 +17,7 @@ from relay.delivery.dispatcher import Dispatcher
 from relay.delivery.lane import Lane
 from relay.delivery.maintenance import LaneMaintenance
 from relay.models import Delivery, Outcome, Shard
-from relay.sandbox.onec import OneC
+from relay.sandbox.onec.infobase import OneC
 from relay.sandbox.server import Sandbox
 from relay.store import Claim, ClaimedDelivery, LaneView, Selection
 from relay.wiring import Relay

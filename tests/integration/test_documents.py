@@ -25,6 +25,7 @@ from relay import config
 from relay.cli import main
 from relay.clock import now_utc
 from relay.config import ROOT, HttpTarget, Secret
+from relay.delivery.runner import send_once
 from relay.models import CallEvent
 from relay.sandbox.server import Sandbox
 from relay.targets.webhook import Http
@@ -260,7 +261,7 @@ def test_the_receiver_of_the_documents_believes_what_is_signed(language: str) ->
 
     with responses.RequestsMock() as web:
         web.post(settings.url)
-        Http(settings, now_utc, Drawer()).send(job(), Memory())
+        send_once(Http(settings, now_utc, Drawer()), job(), Memory())
         request = web.calls[0].request
 
     assert names["is_genuine"](secret, request.headers, request.body)

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 import pytest
@@ -15,9 +16,10 @@ from sqlalchemy import LargeBinary, Text, insert, select, update
 
 from relay.cli import forget as forget_command
 from relay.cli import main
+from relay.errors import StoreError
 from relay.models import Outcome
 from relay.store import ClaimedDelivery, Selection, retention, tables
-from relay.store.erasure import may_mention
+from relay.store.erasure import _erase_call, may_mention
 from relay.store.sqlite import backup
 from relay.store.sqlite.database import SqliteDatabase
 from relay.wiring import Relay
@@ -83,6 +85,35 @@ def test_a_persons_calls_go_whole_and_nobody_elses(relay: Relay) -> None:
     assert {delivery.session for delivery in deliveries(relay, "onec")} == {"2"}
     assert not holds(everything(relay))
     assert forget(relay, "--yes")[1].startswith("Nothing is kept of this number.\n")
+
+
+def test_what_was_broken_off_says_so_and_the_next_time_forgets_the_rest(
+    relay: Relay, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for session in range(20):
+        post_call(relay, session, CLIENT)
+    with monkeypatch.context() as broken:
+        broken.setattr("relay.store.erasure._erase_call", _Broken(after=10))
+        code, said = forget(relay, "--yes")
+    assert (code, "Done before that: 24 of 60; do the same once more" in said) == (1, True), said
+    assert len(sessions(relay)) == 36
+
+    code, said = forget(relay, "--yes")
+    assert (code, "Forgotten: notifications: 36" in said) == (0, True), said
+    assert not holds(everything(relay))
+
+
+class _Broken:
+    """Erases some calls, then the line breaks."""
+
+    def __init__(self, after: int) -> None:
+        self._left = after
+
+    def __call__(self, *args: Any) -> int:
+        self._left -= 1
+        if self._left < 0:
+            raise StoreError("the line has broken")
+        return _erase_call(*args)
 
 
 def test_what_names_no_client_goes_with_its_call(relay: Relay) -> None:

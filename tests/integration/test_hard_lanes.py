@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
@@ -156,6 +157,25 @@ def test_a_step_sends_one_delivery_and_says_when_none_is_due(stored: Relay) -> N
         assert len(target.sent) == sent
     assert not lane.step()
     assert states(stored) == ["delivered"] * 3
+
+
+def test_an_answer_waits_for_the_store_until_the_end_of_the_grace(stored: Relay) -> None:
+    away = Failing(stored.store, "queue.record", StoreError("the server does not answer"), times=2)
+
+    entered, go_on = threading.Event(), threading.Event()
+
+    def slowly(_: ClaimedDelivery) -> Outcome:
+        entered.set()
+        go_on.wait(10)
+        return Outcome(name="delivered", status=200)
+
+    dispatcher = dispatch(with_store(away), Scripted(ONE, slowly))
+    assert entered.wait(10)
+    dispatcher.stop_claiming()
+    go_on.set()
+    dispatcher.stop(30)
+
+    assert sorted(states(stored)) == ["delivered", "due", "due"]
 
 
 def test_what_was_claimed_with_a_result_goes_back_when_the_lane_stops(stored: Relay) -> None:

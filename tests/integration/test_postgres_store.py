@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import shutil
 import threading
+import time
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import ExitStack, closing
 from datetime import timedelta
 from pathlib import Path
 
@@ -22,7 +23,7 @@ from relay.config import Settings
 from relay.errors import StoreBusy, StoreError
 from relay.store import Selection, Store, call_order, migrate, tables
 from relay.store.call_order import OrderKey
-from relay.store.engine import OWN_ROWS, Database
+from relay.store.engine import OWN_ROWS, PATIENT_TIMEOUT_S, Database
 from relay.store.postgres import diagnostics
 from relay.store.postgres.database import PostgresDatabase
 from relay.store.statement import ManyRows, Statement
@@ -163,6 +164,36 @@ def test_a_connection_that_is_lost_within_a_transaction_has_stored_nothing(
         assert connection.exec_driver_sql("SELECT count(*) FROM heartbeats WHERE name = 'half'").scalar() == 0
 
 
+def test_a_server_that_hangs_in_a_commit_is_an_error_in_time_and_may_have_made_it(
+    database: Database, postgres: Postgres, clock: FakeClock
+) -> None:
+    with ExitStack() as until_then:
+        began = time.monotonic()
+        with pytest.raises(StoreError, match="does not answer"), database.write(1.0, alone_for=OWN_ROWS) as connection:
+            Statement("INSERT INTO heartbeats (name, at) VALUES ('half', 1)").run(connection)
+            until_then.enter_context(postgres.hanging())
+        assert time.monotonic() - began < 3
+        with pytest.raises(StoreError):
+            database.prove_writable(clock())
+        assert time.monotonic() - began < 6
+    database.prove_writable(clock())
+    count = Statement("SELECT count(*) FROM heartbeats WHERE name = 'half'")
+    eventually(lambda: database.first(count) == (1,), "the commit was on its way")
+
+
+def test_a_process_that_is_to_end_waits_for_the_server_no_longer(
+    database: Database, postgres: Postgres, clock: FakeClock
+) -> None:
+    database.prove_writable(clock())
+    with postgres.hanging():
+        began = time.monotonic()
+        database.ends_at = began + 0.5
+        for _ in range(20):
+            with pytest.raises(StoreError):
+                database.prove_writable(clock(), timeout=PATIENT_TIMEOUT_S)
+        assert time.monotonic() - began < 3
+
+
 @pytest.mark.parametrize(
     ("mine", "theirs", "passes"),
     [
@@ -178,6 +209,8 @@ def test_writers_wait_for_each_other_only_where_they_must(
     database: Database, address: str, mine: list[str] | None, theirs: list[str] | None, passes: bool
 ) -> None:
     other = Store(address).database
+    with other.write():  # connects, for which 0.3 s are too few
+        pass
     with database.write(alone_for=mine):
         if passes:
             with other.write(0.3, alone_for=theirs):

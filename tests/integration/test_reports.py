@@ -503,7 +503,7 @@ def test_notifications_that_stopped_while_the_report_has_calls_are_told_until_on
     uis.uis.add([call(10, "2026-03-02 13:40:00")])
     again(loop, clock)
     assert (
-        "since 2026-03-02 13:25:00 UTC+03:00 calls come without a notification; UIS's report has 3"
+        "since 2026-03-02 13:25:00 calls come without a notification; UIS's report has 3"
         in told(relay)["unnotified"].sentence
     )
     assert relay.store.queries.taken_since(TRADE, clock())[1] == datetime(2026, 3, 2, 10, 20, tzinfo=UTC)

@@ -17,7 +17,7 @@ from relay import bootstrap
 from relay.cli import main
 from relay.errors import StoreError
 from relay.store import Selection, Store, migrate
-from relay.store.sqlite import journal
+from relay.store.sqlite import files
 from relay.store.sqlite.backup import back_up
 from relay.wiring import Relay
 from tests.calls import rendered
@@ -89,13 +89,13 @@ def test_a_journal_that_is_not_the_databases_is_refused_and_nothing_is_spoilt(
     """Killed, then a copy is put in the database's place, and the old journal stays."""
     place.kill()
     put(place.copy, place.database)
-    present, old_journal = place.database.read_bytes(), journal.path_of(place.database).read_bytes()
+    present, old_journal = place.database.read_bytes(), files.journal_of(place.database).read_bytes()
 
     for begin in (lambda: bootstrap.migrate(place.relay.settings), place.sessions):
         with pytest.raises(StoreError, match="relay restore FILE"):
             begin()
     assert place.database.read_bytes() == present
-    assert journal.path_of(place.database).read_bytes() == old_journal
+    assert files.journal_of(place.database).read_bytes() == old_journal
 
     said = place.restore(place.database)  # the copy that is there already
     assert "5 events" in said
@@ -156,7 +156,7 @@ def test_after_the_steps_by_hand_the_relay_starts_as_ever(place: Place) -> None:
     """The next journal may get the very inode of the old one."""
     place.kill()
     for _ in range(3):
-        journal.path_of(place.database).unlink(missing_ok=True)
+        files.journal_of(place.database).unlink(missing_ok=True)
         shutil.copy(place.copy, again := place.folder / "again.db")
         moved_over(again, place.database)
         with closing(Store(place.url)) as store, closing(Store(place.url)) as other:
@@ -175,7 +175,7 @@ def test_after_the_steps_by_hand_the_relay_starts_as_ever(place: Place) -> None:
     ],
 )
 def test_whose_the_journal_is(noted: Any, present: Any, own: bool) -> None:
-    assert journal.belongs(noted, present) is own
+    assert files.journal_belongs(noted, present) is own
 
 
 # --- restore

@@ -6,6 +6,7 @@ import html
 import json
 import re
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import click
@@ -27,6 +28,7 @@ PASSWORD = "open-sesame-sesame"
 RUSSIAN = {"Accept-Language": "ru"}
 _KEPT_BY_CLICK = "Show this message and exit."  # from the first time that a process has shown it
 LISTS = (("events",), ("dead",), ("replay", "--state", "due", "--dry-run"))
+MISTYPED = "фирма\ntrade\nСамара\n\n\n1c\nhttps://1c.example.test/hs/UIScom/in\n"
 SHORTEST = 16  # signs of a sentence; what is shorter may be a name
 
 
@@ -105,7 +107,7 @@ def commands(command: click.Command, *path: str) -> Iterator[tuple[str, ...]]:
 
 
 def test_no_command_says_an_english_sentence(
-    relay: Relay, english: list[re.Pattern[str]], monkeypatch: pytest.MonkeyPatch
+    relay: Relay, english: list[re.Pattern[str]], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("RELAY_LANG", "ru")
     monkeypatch.setenv("RELAY_CONFIG", str(relay.settings.file))
@@ -114,8 +116,9 @@ def test_no_command_says_an_english_sentence(
     said += [("status",), ("events",), ("dead",), ("check",), ("explain", events[0]), ("replay",), ("show", "nobody")]
     said += [("show", event) for event in events]
     said += [("replay", "--all", "--dry-run"), ("replay", "--state", "due", "--dry-run"), ("events", "--nope")]
+    said += [("init", "--file", str(tmp_path / "my.toml"))]
     for arguments in said:
-        done: Any = CliRunner().invoke(main, list(arguments))
+        done: Any = CliRunner().invoke(main, list(arguments), input=MISTYPED if arguments[0] == "init" else None)
         text = " ".join(done.output.split())
         assert [pattern.pattern for pattern in english if pattern.search(text)] == [], arguments
 

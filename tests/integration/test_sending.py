@@ -7,6 +7,7 @@ import gc
 import re
 import socket
 import ssl
+import threading
 import tracemalloc
 from datetime import timedelta
 from pathlib import Path
@@ -16,7 +17,7 @@ import requests
 from msgspec.structs import replace
 
 from relay.sandbox.server import Sandbox
-from relay.targets.http_client import Client, NoAnswer, translate
+from relay.targets.http_client import Client, NoAnswer, translate, unthrottled
 from tests.sockets import ANSWER, QUICK, outcome_of, read_request, reset, server, wait_for_close
 
 
@@ -34,6 +35,19 @@ def test_addresses_that_differ_each_time_are_not_kept(unused_port: int) -> None:
         tracemalloc.stop()
         client.close()
     assert kept < 3_000_000
+
+
+def test_threads_that_share_a_client_share_no_session_and_no_leave_to_send() -> None:
+    """All threads of a lane have one adapter, and each delivers something else with it."""
+    client, seen = Client(QUICK), []
+    client.report = seen.append
+    client.cookies.set("ibsession", "1")
+    other = threading.Thread(target=lambda: seen.append((client.report, client.acquire, len(client.cookies))))
+    other.start()
+    other.join()
+
+    assert seen == [(None, unthrottled, 0)]
+    assert len(client.cookies) == 1
 
 
 def test_nobody_listens(unused_port: int) -> None:

@@ -13,8 +13,8 @@ from relay.clock import Clock, now_utc
 from relay.delivery.dispatcher import Dispatcher
 from relay.delivery.lane import Lane
 from relay.delivery.lease import Lease
-from relay.models import Outcome, Shard, slot
-from relay.store import Claim, ClaimedDelivery, Selection
+from relay.models import Outcome, Shard
+from relay.store import Claim, ClaimedDelivery, Selection, slot
 from relay.wiring import Relay
 from tests.factories import POLICY
 from tests.fakes import Scripted, Seconds

@@ -12,6 +12,7 @@ import responses
 from msgspec.structs import replace
 
 from relay.config import AmoCrmTarget, Secret
+from relay.delivery.runner import send_once
 from relay.models import Outcome
 from relay.targets.amocrm.adapter import AmoCrm
 from tests.factories import NOW, jwt, shipment, understood
@@ -35,7 +36,7 @@ def send(*said: Any, done: dict[str, Any] | None = None, settings: AmoCrmTarget 
     calls = understood(list(said))
     memory = Memory(*calls)
     memory.facts = dict(done or {})
-    return AmoCrm(settings, lambda: NOW, Drawer()).send(shipment(calls[-1]), memory), memory
+    return send_once(AmoCrm(settings, lambda: NOW, Drawer()), shipment(calls[-1]), memory), memory
 
 
 def taken(kind: str = "calls", request_id: str = "7", **more: Any) -> dict[str, Any]:
@@ -170,8 +171,8 @@ def test_a_late_pop_up_is_never_shown(web: responses.RequestsMock) -> None:
     call = understood([incoming()])[0]
     adapter = AmoCrm(SETTINGS, lambda: NOW, Drawer())
 
-    in_time = adapter.send(shipment(call, received_at=NOW - timedelta(seconds=30)), Memory(call))
-    late = adapter.send(shipment(call, received_at=NOW - timedelta(seconds=31)), Memory(call))
+    in_time = send_once(adapter, shipment(call, received_at=NOW - timedelta(seconds=30)), Memory(call))
+    late = send_once(adapter, shipment(call, received_at=NOW - timedelta(seconds=31)), Memory(call))
 
     assert (in_time.name, in_time.health_hint, late.name, late.health_hint) == (
         "delivered",

@@ -11,6 +11,7 @@ import pytest
 import responses
 
 from relay.config import Bitrix24Target, Secret
+from relay.delivery.runner import send_once
 from relay.models import Outcome
 from relay.targets.bitrix24.adapter import Bitrix24
 from tests.factories import NOW, shipment, understood
@@ -39,7 +40,7 @@ def send(*said: Any, done: dict[str, Any] | None = None, settings: Bitrix24Targe
     calls = understood(list(said))
     memory = Memory(*calls)
     memory.facts = dict(done or {})
-    return Bitrix24(settings, lambda: NOW, Drawer()).send(shipment(calls[-1]), memory), memory
+    return send_once(Bitrix24(settings, lambda: NOW, Drawer()), shipment(calls[-1]), memory), memory
 
 
 def error(code: str, text: str = "") -> dict[str, str]:
@@ -206,7 +207,7 @@ def test_the_operating_time_is_waited_for_as_long_as_bitrix24_says(web: response
     answers(web, "register", 429, limit)
 
     adapter, memory = Bitrix24(SETTINGS, lambda: NOW, Drawer()), Memory(*understood([incoming()]))
-    first, second = (adapter.send(shipment(understood([incoming()])[0]), memory) for _ in range(2))
+    first, second = (send_once(adapter, shipment(understood([incoming()])[0]), memory) for _ in range(2))
 
     assert (first.name, first.wait, second.wait) == ("later", timedelta(minutes=7), timedelta(minutes=7))
     assert len(web.calls) == 1  # it is not even asked before

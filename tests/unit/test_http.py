@@ -15,6 +15,7 @@ from msgspec.structs import replace
 from standardwebhooks.webhooks import Webhook, WebhookVerificationError
 
 from relay.config import HttpTarget, Secret
+from relay.delivery.runner import send_once
 from relay.models import Outcome
 from relay.targets.webhook import Http
 from relay.uis.rendering import as_record
@@ -34,7 +35,7 @@ def web() -> Iterator[responses.RequestsMock]:
 
 
 def send(settings: HttpTarget = SETTINGS, shipment: Any = None) -> Outcome:
-    return Http(settings, lambda: NOW, Drawer()).send(shipment or job(), Memory())
+    return send_once(Http(settings, lambda: NOW, Drawer()), shipment or job(), Memory())
 
 
 def test_the_normalised_body_is_the_record_of_the_call(web: responses.RequestsMock) -> None:

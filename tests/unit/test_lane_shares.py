@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from relay.delivery.lease import share, spread
-from relay.models import Shard, slot
+from relay.models import Shard
+from relay.store import slot
 
 OWNERS = st.sets(st.text("abcdef", min_size=1, max_size=4), min_size=1, max_size=6)
 

@@ -13,8 +13,9 @@ import responses
 from msgspec.structs import replace
 
 from relay.config import OneCTarget, Secret
+from relay.delivery.runner import send_once
 from relay.errors import Interrupted
-from relay.targets.onec.adapter import OneC
+from relay.targets.onec import OneC
 from tests.calls import call_of, rendered
 from tests.factories import NOW, job
 from tests.fakes import Drawer, Memory
@@ -30,7 +31,7 @@ def web() -> Iterator[responses.RequestsMock]:
 
 
 def send(settings: OneCTarget = SETTINGS, shipment: Any = None, *, at: datetime = NOW, steps: Any = None) -> Any:
-    return OneC(settings, lambda: at, Drawer()).send(shipment or job(), steps or Memory())
+    return send_once(OneC(settings, lambda: at, Drawer()), shipment or job(), steps or Memory())
 
 
 def test_the_request_is_the_one_that_uis_makes_with_credentials_in_utf_8(web: responses.RequestsMock) -> None:
@@ -189,8 +190,8 @@ def sessions_of(web: responses.RequestsMock) -> list[tuple[str | None, str | Non
 def test_a_manual_session_is_started_and_kept(web: responses.RequestsMock) -> None:
     web.post(f"{URL}/in", status=200, headers={"Set-Cookie": "ibsession=one"})
     adapter = OneC(MANUAL, lambda: NOW, Drawer())
-    adapter.send(job(), Memory())
-    adapter.send(job(), Memory())
+    send_once(adapter, job(), Memory())
+    send_once(adapter, job(), Memory())
 
     assert sessions_of(web) == [("start", None), (None, "ibsession=one")]
 
@@ -202,14 +203,14 @@ def test_a_lost_session_is_started_anew_once(web: responses.RequestsMock, status
     web.post(f"{URL}/in", status=200, headers={"Set-Cookie": "ibsession=two"})
     adapter = OneC(MANUAL, lambda: NOW, Drawer())
 
-    assert [adapter.send(job(), Memory()).name for _ in range(2)] == ["delivered", "delivered"]
+    assert [send_once(adapter, job(), Memory()).name for _ in range(2)] == ["delivered", "delivered"]
     assert sessions_of(web) == [("start", None), (None, "ibsession=one"), ("start", None)]
 
 
 def test_an_error_in_a_fresh_session_is_the_targets_answer(web: responses.RequestsMock) -> None:
     web.post(f"{URL}/in", status=400, body="нет")
 
-    assert OneC(MANUAL, lambda: NOW, Drawer()).send(job(), Memory()).name == "refused"
+    assert send_once(OneC(MANUAL, lambda: NOW, Drawer()), job(), Memory()).name == "refused"
     assert len(web.calls) == 1
 
 
@@ -217,7 +218,7 @@ def test_a_session_is_finished_at_the_end(web: responses.RequestsMock) -> None:
     web.post(f"{URL}/in", status=200, headers={"Set-Cookie": "ibsession=one"})
     web.get(f"{URL}/ping", status=200)
     adapter = OneC(MANUAL, lambda: NOW, Drawer())
-    adapter.send(job(), Memory())
+    send_once(adapter, job(), Memory())
     adapter.close()
 
     assert sessions_of(web)[-1] == ("finish", "ibsession=one")
@@ -238,7 +239,7 @@ def test_a_request_of_a_delivery_waits_for_its_permit_and_that_of_a_check_does_n
     web.get(f"{URL}/ping", status=200)
     adapter, asked = OneC(SETTINGS, lambda: NOW, Drawer()), []
 
-    adapter.send(job(), Memory(before=asked.append))
+    send_once(adapter, job(), Memory(before=asked.append))
     adapter.check()
 
     assert (asked, len(web.calls)) == (["request"], 2)
@@ -252,7 +253,7 @@ def test_without_a_permit_no_request_is_made(web: responses.RequestsMock) -> Non
     adapter = OneC(SETTINGS, lambda: NOW, Drawer())
 
     with pytest.raises(Interrupted):
-        adapter.send(job(), Memory(before=interrupt))
+        send_once(adapter, job(), Memory(before=interrupt))
     assert adapter.check().name == "delivered"
 
     assert [call.request.method for call in web.calls] == ["GET"]

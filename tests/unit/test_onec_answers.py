@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from relay.targets import onec
 from relay.targets.http_client import Response
-from relay.targets.onec import responses
 
 DATA = Path(__file__).parents[1] / "data" / "onec"
 NOW = datetime(2026, 3, 2, 9, 45, tzinfo=UTC)
@@ -24,7 +24,7 @@ def outcome_of(
     status: int, body: bytes = b"", headers: dict[str, str] | None = None, phrase: str = "", **options: Any
 ) -> Any:
     options = {"delivered_statuses": (417,), "suspicious_ok": "fail", **options}
-    return responses.read(Response(status, headers or {}, body, phrase=phrase), now=NOW, **options)
+    return onec.read(Response(status, headers or {}, body, phrase=phrase), now=NOW, **options)
 
 
 @pytest.mark.parametrize(
@@ -147,7 +147,7 @@ def test_all_descriptions_of_a_json_error_are_given_but_the_echo_of_the_request(
 
 
 def test_a_long_text_is_cut() -> None:
-    assert len(responses.words(("я" * 5000).encode())) == 500
+    assert len(onec.words(("я" * 5000).encode())) == 500
 
 
 @pytest.mark.parametrize(

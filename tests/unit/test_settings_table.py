@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from relay.config import table
+from docs import settings_table as table
 
 
 @pytest.mark.parametrize("language", ["en", "ru"])

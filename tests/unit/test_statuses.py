@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from relay.sandbox.faults import IN_FRONT
+from relay.targets import onec
 from relay.targets.http_client import Response
-from relay.targets.onec import responses as onec_responses
 from tests.factories import NOW
 from tests.readers import KINDS, of_1c
 
@@ -45,6 +45,6 @@ def test_the_pages_of_iis_in_their_other_forms(body: str) -> None:
 
 
 def test_a_status_that_the_operator_names_is_a_delivery_all_the_same() -> None:
-    found = onec_responses.read(Response(423, {}, b""), delivered_statuses=(423,), suspicious_ok="fail", now=NOW)
+    found = onec.read(Response(423, {}, b""), delivered_statuses=(423,), suspicious_ok="fail", now=NOW)
 
     assert found.name == "delivered"

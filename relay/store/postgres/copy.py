@@ -16,7 +16,7 @@ from sqlalchemy import ColumnElement, Connection, Row, Table, func, select, text
 from relay.errors import StoreError
 from relay.store import migrate
 from relay.store.engine import PATIENT_TIMEOUT_S, Database
-from relay.store.sqlite import journal
+from relay.store.sqlite import files
 from relay.store.sqlite.database import SqliteDatabase
 from relay.store.tables import heartbeats, metadata
 
@@ -50,7 +50,7 @@ def copy_store(
         pass  # else: StoreError
     migrate.expect_current(source)
     migrate.migrate(destination, now)
-    if journal.holds_something(source.path):  # a killed relay's: brought into the file later, it would have changed it
+    if files.has_journal(source.path):  # a killed relay's: brought into the file later, it would have changed it
         source.wipe_deleted(PATIENT_TIMEOUT_S)
     with source.lock.held(PATIENT_TIMEOUT_S):  # whoever starts now stores nothing that would be left behind
         with source.read() as connection:
@@ -65,7 +65,7 @@ def copy_store(
 
 def _fingerprint(source: SqliteDatabase) -> int:
     """Return what differs when anything has been stored meanwhile."""
-    return source.path.stat().st_mtime_ns // 1_000 + journal.holds_something(source.path)
+    return source.path.stat().st_mtime_ns // 1_000 + files.has_journal(source.path)
 
 
 def _begin(destination: Database, fingerprint: int, ends: Mapping[str, int], *, overwrite: bool) -> None:

@@ -11,7 +11,7 @@ import contextlib
 import hashlib
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from typing import Any
@@ -31,9 +31,9 @@ from relay.store.statement import driver
 
 log = structlog.get_logger("relay.store")
 
-_CONNECT_S = 5
+_CONNECT_MIN_S, _CONNECT_MAX_S = 2, 5  # the driver has no less
 _PREPARED_AFTER = 5  # executions
-_STATEMENT_MS = 30_000  # of a reader; a writer's own limit is the time that its caller waits
+_STATEMENT_S = 30.0  # of a reader; a writer's own limit is the time that its caller waits
 _IDLE_MS = 15_000  # a process that stands still inside a transaction does not hold up the others for longer
 _READERS = 2
 _CONNECTIONS = 1 + _READERS + 2  # of a process: it writes, reads, listens and tells
@@ -50,6 +50,7 @@ _BUSY = {
     "40P01": Message("deadlock"),
     "40001": Message("conflict"),
 }
+_LOST = ("OperationalError", "InterfaceError", "AdminShutdown", "ConnectionTimeout")
 _READ_ONLY = "25006"  # what was the primary server is another's standby now
 _SERVER_STATES = ("08", _READ_ONLY, "25P03", "28", "42501", "53", "57", "58")  # not a fault of the statement
 _REMEDIES = {
@@ -76,9 +77,12 @@ class PostgresDatabase(Database):
             ) from exc
         self.name = f"{self._url.host or 'localhost'}/{self._url.database}"  #: without user and password
         self._mutex = threading.Lock()  # held by the thread whose transaction the writing connection has
-        self._writer = self._engine(pool_size=1, timeout=0)
+        self._left_s: Callable[[], float] = lambda: _STATEMENT_S  # for that transaction
+        self._writer = self._engine(lambda: self._left_s(), pool_size=1, timeout=0)
         event.listen(self._writer, "connect", _prepare_if_direct)
-        self._reader = self._engine(pool_size=_READERS, timeout=_READER_WAIT_S)
+        self._reader = self._engine(
+            lambda: self._deadline(_STATEMENT_S) - time.monotonic(), pool_size=_READERS, timeout=_READER_WAIT_S
+        )
         # of statements on the driver itself
         self._driver_error: type[Exception] = self._writer.dialect.loaded_dbapi.Error
         self._closed = False
@@ -90,12 +94,15 @@ class PostgresDatabase(Database):
     ) -> Iterator[Connection]:
         """Begin a transaction that is on the server's disk when the block has ended.
 
-        Where the connection is lost in the commit itself nobody knows whether it was made: StoreError too.
+        Where the connection is lost in the commit itself, or the server does not answer any more, nobody knows whether
+        it was made: StoreError too.
         """
-        deadline = time.monotonic() + timeout
-        if not self._mutex.acquire(timeout=timeout):
-            raise StoreBusy("the store is busy: another write has not ended in time")
+        deadline = self._deadline(timeout)
+        if not self._mutex.acquire(timeout=max(0.0, deadline - time.monotonic())):
+            raise StoreBusy(_OCCUPIED)
         try:
+            left_s = deadline - time.monotonic()  # what does much at once has it for each of its statements
+            self._left_s = (lambda: left_s) if alone_for is None else lambda: deadline - time.monotonic()
             with self._translating():
                 connection = self._begin(self._writer, _locks(alone_for), deadline)
                 try:
@@ -118,7 +125,7 @@ class PostgresDatabase(Database):
     def read(self) -> Iterator[Connection]:
         """Give a connection that only reads, all of it as it was at one moment. Keep it short: there are two."""
         with self._translating():
-            connection = self._begin(self._reader, _SNAPSHOT, time.monotonic() + _READER_WAIT_S)
+            connection = self._begin(self._reader, _SNAPSHOT, self._deadline(_READER_WAIT_S))
             try:
                 yield connection
             finally:
@@ -177,6 +184,9 @@ class PostgresDatabase(Database):
         self._reader.dispose()
         self._writer.dispose()
 
+    def _deadline(self, timeout: float) -> float:
+        return min(time.monotonic() + timeout, self.ends_at)
+
     def _begin(self, engine: Engine, statement: str, deadline: float) -> Connection:
         """Begin with this statement. A connection that was lost since its last use is made anew."""
         while True:
@@ -216,7 +226,7 @@ class PostgresDatabase(Database):
         state = getattr(original, "sqlstate", None) or ""
         if state in _BUSY:
             return StoreBusy("the database %(name)s is busy: %(state)s", name=self.name, state=_BUSY[state])
-        is_lost = type(original).__name__ in ("OperationalError", "InterfaceError", "AdminShutdown")
+        is_lost = type(original).__name__ in _LOST
         if not is_lost and not state.startswith(_SERVER_STATES):
             return None
         remedy = next((what for code, what in _REMEDIES.items() if state.startswith(code)), None)
@@ -228,16 +238,26 @@ class PostgresDatabase(Database):
             remedy=remedy or Message("see whether its server runs and can be reached; the relay goes on by itself"),
         )
 
-    def _engine(self, *, pool_size: int, timeout: float) -> Engine:
+    def _engine(self, left_s: Callable[[], float], *, pool_size: int, timeout: float) -> Engine:
+        def connect(_dialect: Any, _record: Any, address: Any, arguments: dict[str, Any]) -> Any:
+            left = left_s()
+            if left < _CONNECT_MIN_S / 2:  # has waited for one who tried it in vain; whoever comes new has the time
+                raise StoreBusy(_OCCUPIED)
+            arguments["connect_timeout"] = max(_CONNECT_MIN_S, min(int(left), _CONNECT_MAX_S))
+            connection = LimitedConnection.connect(*address, **arguments)
+            connection.left_s = left_s
+            return connection
+
         try:
-            return create_engine(
+            from relay.store.postgres.connection import LimitedConnection
+
+            engine = create_engine(
                 self._url,
                 pool_size=pool_size,
                 max_overflow=0,
                 pool_timeout=timeout,
                 isolation_level="AUTOCOMMIT",  # `_begin` does, with its statement: SQLAlchemy's own would be waited for
                 connect_args={
-                    "connect_timeout": _CONNECT_S,
                     "prepare_threshold": None,
                     "keepalives_idle": 20,
                     "keepalives_interval": 5,
@@ -246,6 +266,8 @@ class PostgresDatabase(Database):
                     "application_name": "relay",
                 },
             )
+            event.listen(engine, "do_connect", connect)
+            return engine
         except ModuleNotFoundError as exc:
             raise StoreError(
                 "PostgreSQL needs the extra `postgres`: run `make install EXTRAS=postgres`, or `pip "
@@ -308,10 +330,11 @@ _BY_INDEX = [
     "set_config('jit', 'off', true)",
 ]
 
+_OCCUPIED = Message("the store is busy: another write has not ended in time")
 _LEFT = ":left"  # of a writer's time
 _SNAPSHOT = (
     "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; "
-    f"SET LOCAL statement_timeout = {_STATEMENT_MS}; SET LOCAL idle_in_transaction_session_timeout = {_IDLE_MS}"
+    f"SET LOCAL statement_timeout = '{_STATEMENT_S:.0f}s'; SET LOCAL idle_in_transaction_session_timeout = {_IDLE_MS}"
 )
 
 

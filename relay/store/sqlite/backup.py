@@ -16,7 +16,7 @@ from pathlib import Path
 
 from relay.errors import StoreError
 from relay.i18n import Message, said
-from relay.store.sqlite.lock import open_private
+from relay.store.sqlite.files import beside, open_private
 
 KEPT_FOR = timedelta(days=30)
 
@@ -52,7 +52,7 @@ def copy_whole(source: Path, copy: Path, *, like: Path | None = None, without_jo
     `like`: whose owner gets what root copies; else the source's. `without_journal`: the source's is another's.
     Raises StoreError when the source is not a sound database of the relay, or the copy cannot be written.
     """
-    unfinished = copy.with_name(copy.name + ".part")
+    unfinished = beside(copy, ".part")
     try:
         unfinished.unlink(missing_ok=True)
         os.close(open_private(unfinished, like or source))
@@ -122,7 +122,7 @@ def delete_outdated(database: Path, now: datetime) -> int:
 def remarks(database: Path) -> list[str]:
     """Which copies there are and until when, and which files other users may read or write."""
     copies = copies_beside(database)
-    files = [database, *(database.with_name(database.name + suffix) for suffix in ("-wal", "-shm"))]
+    files = [database, *(beside(database, suffix) for suffix in ("-wal", "-shm"))]
     modes = {path: path.stat().st_mode & 0o777 for path in (*files, *(path for _, path in copies)) if path.exists()}
     return [
         *(_KEPT.fill(path=path, day=f"{made_at + KEPT_FOR:%Y-%m-%d}") for made_at, path in copies),

@@ -23,8 +23,8 @@ from sqlalchemy.exc import DBAPIError
 from relay.errors import StoreBusy, StoreError
 from relay.i18n import Message, said
 from relay.store.engine import WRITE_TIMEOUT_S, Changes, Database
-from relay.store.sqlite import backup, journal
-from relay.store.sqlite.lock import FileLock, Presence, WriteLock
+from relay.store.sqlite import backup, files
+from relay.store.sqlite.files import FileLock, beside
 from relay.store.statement import driver
 
 log = structlog.get_logger("relay.store")
@@ -35,7 +35,7 @@ _READERS_KEPT = 5
 _SCHEMA_TIMEOUT_S = 30.0
 _SWEEP_S = 0.2  # what nobody told of is found within a quarter of a second
 _LOOK_EVERY_S = 0.01
-_SAFE_SQLITE = (3, 51, 3)  # before it, see relay.store.sqlite.lock
+_SAFE_SQLITE = (3, 51, 3)  # before it, see relay.store.sqlite.files
 _PAGES_GIVEN_BACK = 64  # of the file, in one transaction
 _PAGES_KEPT = 64  # free ones that the next events will need anyway
 
@@ -45,13 +45,13 @@ class SqliteDatabase(Database):
 
     def __init__(self, url: str) -> None:
         self.path = Path(url.removeprefix("sqlite:///"))
-        self.lock = WriteLock(self.path.with_name(self.path.name + ".lock"))
-        self.presence = Presence(self.path.with_name(self.path.name + ".open"))
+        self.lock = files.WriteLock(files.lock_of(self.path))
+        self.presence = files.Presence(beside(self.path, ".open"))
         self._connected = False
         self._reader = self._engine(read_only=True)
         self._writer = self._engine(read_only=False)
         self._connection: Connection | None = None
-        self._wal_guard = journal.WalGuard(self.path)
+        self._wal_guard = files.WalGuard(self.path)
         self._unknown_files = False
         self._data_version: int | None = None  # moves with the commits of others
         self._closed = False
@@ -59,13 +59,13 @@ class SqliteDatabase(Database):
         self.changes = FileChanges(self)
 
     def owner_lock(self, owner: str) -> FileLock:
-        return FileLock(self.path.with_name(f"{self.path.name}.owner-{owner}"))
+        return FileLock(beside(self.path, f".owner-{owner}"))
 
     def role_lock(self, role: str) -> FileLock:
         return self.owner_lock(role)
 
     def token_lock(self, target: str) -> FileLock:
-        return FileLock(self.path.with_name(f"{self.path.name}.token-{target}"))
+        return FileLock(beside(self.path, f".token-{target}"))
 
     def is_dead(self, owner: str) -> bool:
         """Does nobody hold the owner's lock any more? The file of a dead one is removed."""
@@ -88,8 +88,8 @@ class SqliteDatabase(Database):
         alone_for: Iterable[str] | None = None,  # noqa: ARG002  here always for everything
         pipelined: bool = False,  # noqa: ARG002  nothing is far away
     ) -> Iterator[Connection]:
-        deadline = time.monotonic() + timeout
-        with self.lock.held(timeout), self.transaction(deadline) as connection:
+        deadline = min(time.monotonic() + timeout, self.ends_at)
+        with self.lock.held(max(0.0, deadline - time.monotonic())), self.transaction(deadline) as connection:
             yield connection
 
     @contextmanager
@@ -183,7 +183,7 @@ class SqliteDatabase(Database):
             try:
                 if self._unknown_files:
                     self._wal_guard.remember()
-                    journal.note(self.path, self.lock.path)
+                    files.note_journal(self.path)
                     self._unknown_files = False
                 yield connection
                 raw.commit()
@@ -226,14 +226,14 @@ class SqliteDatabase(Database):
 
     def refuse_foreign_journal(self) -> None:
         """Raises StoreError where SQLite would bring another database's journal into this one."""
-        if not journal.is_foreign(self.path, self.lock.path, look_inside=not self._connected):
+        if not files.journal_is_foreign(self.path, look_inside=not self._connected):
             return
         what = "another file has been put in its place" if self.exists() else "the database is gone"
         raise StoreError(
             "the journal %(path)s is not the database's: %(what)s, and nothing was touched. Stop every process of "
             "the relay, then `relay restore FILE` puts the copy FILE there rightly and keeps the journal aside; "
             "for the file that is there now, FILE is %(database)s",
-            path=journal.path_of(self.path),
+            path=files.journal_of(self.path),
             what=what,
             database=self.path,
         )
@@ -272,8 +272,8 @@ class SqliteDatabase(Database):
         if verdict == "journal_gone":
             self._save_journal()
         if self._connection is None or self._connection.closed or self._connection.invalidated:
-            if not journal.holds_something(self.path):
-                journal.forget(self.lock.path)
+            if not files.has_journal(self.path):
+                files.forget_journal(self.path)
             self._connection = self._writer.connect()
             self._unknown_files = True  # until the first transaction has opened them
         return self._connection

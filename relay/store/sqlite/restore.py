@@ -10,7 +10,7 @@ from pathlib import Path
 from relay.errors import StoreError
 from relay.i18n import said
 from relay.store import migrate
-from relay.store.sqlite import journal
+from relay.store.sqlite import files
 from relay.store.sqlite.backup import Content, copy_name, copy_whole
 from relay.store.sqlite.database import SqliteDatabase
 
@@ -45,7 +45,7 @@ def restore(database: SqliteDatabase, file: Path, now: datetime) -> Restored:
                 os.link(path, former)
             incoming.replace(path)  # should a kill come now, the next start refuses the journal that is still there
             stray = _put_journal_aside(path, former, foreign=foreign)
-            journal.forget(database.lock.path)
+            files.forget_journal(path)
             _sync(path.parent)
         except OSError as exc:
             raise StoreError(
@@ -57,16 +57,16 @@ def restore(database: SqliteDatabase, file: Path, now: datetime) -> Restored:
 
 
 def _has_foreign_journal(database: Path) -> bool:
-    return journal.is_foreign(database, database.with_name(database.name + ".lock"), look_inside=True)
+    return files.journal_is_foreign(database, look_inside=True)
 
 
 def _put_journal_aside(path: Path, former: Path, *, foreign: bool) -> Path | None:
     """Keeps it with the former database; where it was another's, by a name that SQLite does not look for."""
     kept = former.with_name(former.name + (".journal" if foreign else "-wal"))
-    if journal.holds_something(path):
-        journal.path_of(path).replace(kept)
+    if files.has_journal(path):
+        files.journal_of(path).replace(kept)
     for suffix in ("-wal", "-shm"):
-        path.with_name(path.name + suffix).unlink(missing_ok=True)
+        files.beside(path, suffix).unlink(missing_ok=True)
     return kept if foreign else None
 
 

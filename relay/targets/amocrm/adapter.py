@@ -30,9 +30,9 @@ class AmoCrm(Adapter):
 
     def __init__(self, settings: AmoCrmTarget, clock: Clock, token_store: TokenStore) -> None:
         super().__init__(settings, clock, token_store)
-        self.rest = Rest(settings, clock, token_store, lambda: self.client)
+        self.rest = Rest(settings, clock, token_store, self.client)
 
-    def _deliver(self, claimed: ClaimedDelivery, call: CallEvent, context: CallContext) -> Outcome:  # noqa: ARG002  # alike for all
+    def deliver(self, claimed: ClaimedDelivery, call: CallEvent, context: CallContext) -> Outcome:  # noqa: ARG002  # alike for all
         return _Call(self, claimed, context).run()
 
     def _probe(self) -> Outcome:

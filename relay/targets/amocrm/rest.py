@@ -41,7 +41,7 @@ class Rest(CrmRest):
         def request(token: str | None) -> Result:
             token = token or self._settings.token or ""
             headers = {**JSON_HEADERS, "Authorization": f"Bearer {token}", "X-Relay-Delivery": delivery}
-            response = self._client().request(method, self._base + path, headers, body, secrets=(token,))
+            response = self._client.request(method, self._base + path, headers, body, secrets=(token,))
             return read(response, self._clock())
 
         return self._authorised(request)

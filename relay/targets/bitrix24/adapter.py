@@ -37,10 +37,10 @@ class Bitrix24(Adapter):
 
     def __init__(self, settings: Bitrix24Target, clock: Clock, token_store: TokenStore) -> None:
         super().__init__(settings, clock, token_store)
-        self.rest = Rest(settings, clock, token_store, lambda: self.client)
+        self.rest = Rest(settings, clock, token_store, self.client)
         self.directory = Directory(settings, self.rest, clock)
 
-    def _deliver(self, claimed: ClaimedDelivery, call: CallEvent, context: CallContext) -> Outcome:  # noqa: ARG002  # alike for all
+    def deliver(self, claimed: ClaimedDelivery, call: CallEvent, context: CallContext) -> Outcome:  # noqa: ARG002  # alike for all
         return _Call(self, claimed, context).run()
 
     def fail_call(self, call_id: str, user: int | None, reason: str) -> None:

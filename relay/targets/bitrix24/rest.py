@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import urlencode, urlsplit
@@ -38,9 +38,7 @@ class Rest(CrmRest):
     _settings: Bitrix24Target
     _read_token = staticmethod(responses.read_token)
 
-    def __init__(
-        self, settings: Bitrix24Target, clock: Clock, token_store: TokenStore, client: Callable[[], Client]
-    ) -> None:
+    def __init__(self, settings: Bitrix24Target, clock: Clock, token_store: TokenStore, client: Client) -> None:
         super().__init__(settings, clock, token_store, client)
         self._blocked_until: dict[str, datetime] = {}
 
@@ -77,7 +75,7 @@ class Rest(CrmRest):
 
     def _post(self, method: str, body: bytes, delivery: str, secrets: tuple[str, ...]) -> Response:
         headers = {**JSON_HEADERS, "X-Relay-Delivery": delivery}
-        return self._client().request("POST", f"{self._base}/{method}.json", headers, body, secrets=secrets)
+        return self._client.request("POST", f"{self._base}/{method}.json", headers, body, secrets=secrets)
 
     def _follow(self, response: Response, method: str) -> bool:
         """Take over a renamed portal's new address: only within the cloud, because the secret goes there."""

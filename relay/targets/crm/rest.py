@@ -28,9 +28,7 @@ class CrmRest(ABC):
     renewed_before: ClassVar[timedelta | None] = None  #: its end an access token is exchanged; None: only when refused
     token_lasts_s: ClassVar[int]  #: where OAuth does not say it
 
-    def __init__(
-        self, settings: CrmTarget, clock: Clock, token_store: TokenStore, client: Callable[[], Client]
-    ) -> None:
+    def __init__(self, settings: CrmTarget, clock: Clock, token_store: TokenStore, client: Client) -> None:
         self._settings, self._clock, self._client = settings, clock, client
         self._base = settings.address.rstrip("/")
         self._tokens = None if settings.refresh_token is None else Tokens(settings.refresh_token, token_store)
@@ -62,7 +60,7 @@ class CrmRest(ABC):
     def _exchange(self, refresh: str, fingerprint: str) -> TokenPair:
         now: datetime = self._clock()
         try:
-            response = self._client().request(*self._token_request(refresh), secrets=(refresh,), is_of_tokens=True)
+            response = self._client.request(*self._token_request(refresh), secrets=(refresh,), is_of_tokens=True)
             tokens = self._read_token(response, now)
         except TargetError as exc:
             # whatever became of an exchange without an answer, the delivery was surely not taken

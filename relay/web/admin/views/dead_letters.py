@@ -34,7 +34,7 @@ def register(pages: Blueprint) -> None:
 def dead() -> ResponseReturnValue:
     selected, reason = selection(_STATES), request.args.get("reason")
     page = reason_groups.page(relay(), selected, reason, next(iter(before(1)), None), PAGE)
-    groups = reason_groups.group(relay().store.dead_letters.reasons(selected))
+    groups = reason_groups.group(relay().store.pages.dead_reasons(selected))
     if reason is not None:
         groups = [group for group in groups if group.pattern == reason]
     return render_template(

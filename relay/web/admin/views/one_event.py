@@ -39,41 +39,29 @@ def event(event_id: str) -> ResponseReturnValue:
         delivery.seq: tuple(one for attempt in attempts for one in attempt.exchanges or ())
         for delivery, attempts in deliveries
     }
-    texts = [  # that may hold the link of a recording: not its address, which is the target's
-        text
-        for exchanges in kept.values()
-        for one in exchanges
-        for text in (one.body, one.answer, *one.answer_headers.values())
-    ]
-    if not shows_links:
-        kept = {seq: tuple(map(_without_links, exchanges)) for seq, exchanges in kept.items()}
+    hidden = {seq: tuple(map(_without_links, exchanges)) for seq, exchanges in kept.items()}
+    texts = (raw, edited or "", *(text for _, text in understood))
     return render_template(
         "admin/event.html",
         event=event,
         deliveries=deliveries,
         waits={delivery.id: next_attempt(relay(), delivery, of_call) for delivery, _ in deliveries},
         exchanges={
-            seq: [
-                (
-                    serializers.request_text(one),
-                    serializers.answer_text(one),
-                    one.took_ms,
-                    serializers.curl_command(one),
-                )
-                for one in exchanges
-            ]
-            for seq, exchanges in kept.items()
+            seq: list(map(_exchange, exchanges)) for seq, exchanges in (kept if shows_links else hidden).items()
         },
         zone=zone,
         raw=raw,
         edited=edited,
         understood=understood,
         explained=_explained(event),
-        has_links=any(
-            hide_links(text) != text for text in (raw, edited or "", *(text for _, text in understood), *texts)
-        ),
+        has_links=hidden != kept or any(hide_links(text) != text for text in texts),
         shows_links=shows_links,
     )
+
+
+def _exchange(one: Exchange) -> tuple[str, str, int, str | None]:
+    """Return what the page shows of it: request, answer, how long it took, and the command that repeats it."""
+    return serializers.request_text(one), serializers.answer_text(one), one.took_ms, serializers.curl_command(one)
 
 
 def _without_links(exchange: Exchange) -> Exchange:

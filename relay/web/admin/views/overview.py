@@ -29,7 +29,7 @@ def register(pages: Blueprint) -> None:
 def overview() -> ResponseReturnValue:
     now = relay().clock()
     targets, sources = list(stats.targets(relay(), now - _DAY)), list(stats.sources(relay(), now - _DAY))
-    hours = relay().store.activity.hours(relay().settings.sources, target_names(), now - timedelta(hours=23), now)
+    hours = relay().store.pages.hours(relay().settings.sources, target_names(), now - timedelta(hours=23), now)
     return render_template(
         "admin/overview.html",
         troubles=troubles(relay(), targets),
@@ -72,7 +72,7 @@ def _target(figures: TargetFigures, hours: Hours, now: datetime) -> dict[str, An
         **structs.asdict(figures),
         "kind": target and target.kind,
         "since": store.targets.health(name).since if is_unwell else None,
-        "delay": stats.delay(store.activity.delays(name, now - _DAY)),
+        "delay": stats.delay(store.pages.delays(name, now - _DAY)),
         "chart": _chart({"delivered": hours.delivered[name], "dead": hours.dead[name]}),
     }
 

@@ -1,16 +1,19 @@
 """Delivers to a 1C:Enterprise HTTP service with the URL templates /in, /out, /rec and /ping, like UIScom.
 
-By default it is sent what UIS itself would have sent, so that a handler written for UIS works unchanged.
+By default it is sent what UIS itself would have sent, so that a handler written for UIS works unchanged. What an answer
+means stands below the adapter. Sources: the 1C:Enterprise documentation, recorded answers of live bases and of web
+servers in front of them; where a fact is inferred the comment says so.
 """
 
 from __future__ import annotations
 
 import contextlib
+import html
 import json
 import re
 from collections.abc import Sequence
-from datetime import timedelta
-from typing import Any
+from datetime import datetime, timedelta
+from typing import Any, Literal
 
 from msgspec.structs import replace
 
@@ -18,10 +21,12 @@ from relay.clock import Clock
 from relay.config import OneCTarget
 from relay.i18n import WITH_REASON, Message, join
 from relay.models import CallEvent, ClaimedDelivery, Kind, Outcome
-from relay.targets.base import Adapter, CallContext, TokenStore, event_body
-from relay.targets.error_text import basic
+from relay.targets import outcome_rules
+from relay.targets.base import Adapter, CallContext, TokenStore
+from relay.targets.error_text import as_text, basic, decoded, is_page, one_line, without_markup
 from relay.targets.http_client import NoAnswer, Response
-from relay.targets.onec import responses
+from relay.targets.outcome_rules import Rule, rule_of_status
+from relay.uis.rendering import event_body
 
 _ENDPOINT_OF_KIND: dict[Kind, str] = {"outgoing": "out", "finished": "rec", "recorded": "rec"}  # the others': in
 _NOTHING_KNOWN = Message(
@@ -49,7 +54,7 @@ class OneC(Adapter):
             # sent at once, and in UTF-8: 1C's users have Cyrillic names, which `requests` would send in latin-1
             self._headers["Authorization"] = f"Basic {basic(settings.username, settings.password or '')}"
 
-    def _deliver(self, claimed: ClaimedDelivery, call: CallEvent, context: CallContext) -> Outcome:
+    def deliver(self, claimed: ClaimedDelivery, call: CallEvent, context: CallContext) -> Outcome:
         event = claimed.event
         if call.kind == "recorded" and self.settings.body != "raw":
             call = _completed(context.history())
@@ -80,7 +85,7 @@ class OneC(Adapter):
         super().close()
 
     def _outcome(self, response: Response) -> Outcome:
-        return responses.read(
+        return read(
             response,
             delivered_statuses=self.settings.delivered_statuses,
             suspicious_ok=self.settings.suspicious_ok,
@@ -147,3 +152,113 @@ def _unfit_names(content: bytes) -> list[str]:
     with contextlib.suppress(ValueError, RecursionError):
         json.loads(content, object_pairs_hook=collect)
     return list(unfit)
+
+
+# --- what an answer means, with 1C's own words: pure
+
+_PATTERN_MAX = 4096
+_DESCRIPTION = re.compile(r"<descr\b[^<>]*>([^<]*)</descr>")
+# `{УИСИнтеграция HTTPСервис.UIScom.Модуль(12)}: …`, `{ОбщийМодуль.X.Модуль(55,8)}: …`: an exception, of whatever module
+_EXCEPTION = re.compile(
+    r"\{[^{}]{1,200}\.(?:Модуль|Module|Форма|Form)\w{0,40}\(\d{1,9}(?:,\s?\d{1,9})?\)\}\s?:|\{HTTP(?:Сервис|Service)\."
+    r"|^\W{0,5}(?:Ошибка|Error):\s?\{"
+)
+_NEAR_THE_START = 300  # signs: a handler may say a few words, or open a document, before it repeats the exception
+_LOCKED = re.compile(
+    r"Начало сеанса с информационной базой запрещено|Startup of infobase session is not allowed", re.IGNORECASE
+)
+# texts recorded; over /hs/ the status beside them is inferred to be 500
+_NO_LICENCE = re.compile(
+    r"свободной лицензии|Не найдена лицензия|No free licen[cs]e|Licen[cs]e not found", re.IGNORECASE
+)
+_PLATFORM_PAGE = re.compile(r"(<!DOCTYPE|<html|<\?xml|1C:Enterprise 8 application error|<exception)", re.IGNORECASE)
+
+_BY_STATUS: dict[int, Rule] = {
+    400: Rule("refused"),
+    401: Rule("misconfigured", Message("mend username and password of the target")),  # or the user may not log in
+    403: Rule(
+        "misconfigured",
+        Message("the user has no rights for this HTTP service, or 1C is restarting"),
+        health_hint="perhaps_restarting",
+    ),
+    404: Rule(
+        "misconfigured",
+        Message("is the HTTP service published under this url? or 1C is restarting"),
+        health_hint="perhaps_restarting",
+    ),
+    405: Rule("misconfigured", Message("the url does not lead to the HTTP service's templates")),
+    406: Rule("later", Message("1C has no free session now")),  # none was within the pool's time
+    408: Rule("later"),
+    # the module of the web server and the server differ after an update
+    409: Rule("later", Message("restart the web server in front of 1C")),
+    429: Rule("later"),
+    500: Rule("failed", Message("an error in 1C's handler: its programmer can mend it")),
+}
+_REDIRECT = Rule("misconfigured")  # the url is not the service's own
+
+
+def read(
+    response: Response, *, delivered_statuses: tuple[int, ...], suspicious_ok: Literal["fail", "accept"], now: datetime
+) -> Outcome:
+    """Return the outcome that an answer stands for."""
+    status, text = response.status, words(response.body) or response.phrase
+    if 200 <= status < 300:
+        suspicion = _suspicion(text, response.body) if suspicious_ok == "fail" else None
+        if suspicion is not None:
+            return Outcome(name="failed", status=status, reason=join(suspicion.fill(status=status), text, by=": "))
+        return Outcome(name="delivered", status=status)
+    if status in delivered_statuses:
+        return Outcome(name="delivered", status=status, reason=text)
+    return outcome_rules.outcome(response, _rule(response, text), text, now)
+
+
+def _suspicion(text: str, body: bytes) -> Message | None:
+    """Say what makes a success look like none: an exception's text, or a page where a handler's words are short."""
+    if _EXCEPTION.search(text[:_NEAR_THE_START]):
+        return Message("the handler answered %(status)s with an error")
+    if is_page(decoded(body)):
+        return Message("a page was answered with %(status)s; is the url the HTTP service's own?")
+    return None
+
+
+def _rule(response: Response, text: str) -> Rule:
+    if _LOCKED.search(text):
+        return Rule("later", Message("1C lets nobody in now: it is being maintained"))
+    if _NO_LICENCE.search(text):
+        return Rule("later", Message("1C has no free licence now"))  # they come and go within seconds
+    if response.status == 500 and _PLATFORM_PAGE.match(decoded(response.body).lstrip()):
+        return Rule("later")
+    return rule_of_status(response, _BY_STATUS, _REDIRECT)
+
+
+def words(body: bytes) -> str:
+    """Return 1C's own error text out of any of its four forms: JSON, HTML, XML, plain; at most 500 characters."""
+    text = decoded(body).strip()
+    error = _from_json(text) if text.startswith("{") else None
+    if error is None and text.startswith("<"):
+        error = _from_markup(text)
+    return one_line(text if error is None else error)
+
+
+def _from_json(text: str) -> str | None:
+    try:
+        document = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    exception: Any = document.get("exception") if isinstance(document, dict) else None
+    lines: dict[str, None] = {}  # each once, in their order
+    while isinstance(exception, dict):
+        for line in as_text(exception.get("descr")).splitlines():
+            # `HTTP: Forbidden` and the line under it only repeat the request
+            if line.strip() and not line.startswith(("HTTP:", "Ошибка при выполнении запроса")):
+                lines[line.strip()] = None
+        exception = exception.get("inner")
+    return "; ".join(lines) if lines else None
+
+
+def _from_markup(text: str) -> str:
+    descriptions = _DESCRIPTION.findall(text[:_PATTERN_MAX])
+    if descriptions:
+        return html.unescape("; ".join(descriptions))
+    _, heading, after = text.partition("application error:</h2>")
+    return without_markup(after if heading else text)

@@ -1,4 +1,4 @@
-"""Writes the tables of all settings (schema, meanings.toml) into the documents: `python -m relay.config.table`."""
+"""Writes the tables of all settings (schema, meanings.toml) into the documents: `make documents`."""
 
 from __future__ import annotations
 
@@ -8,18 +8,15 @@ from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
-from zoneinfo import ZoneInfo
 
 import msgspec
 from msgspec import NODEFAULT, Meta, Struct
 
 from relay.config import schema
-from relay.config.addresses import AllowList
-from relay.config.alerting import DAYS, Alerts, WorkingHours
+from relay.config.alerting import Alerts
+from relay.config.notation import default_of, in_toml
 from relay.config.rule import Rule
-from relay.config.types import Rate, Secret, Size
 
-_UNITS = (("d", 86400), ("h", 3600), ("m", 60), ("s", 1))
 _HEADINGS = {"en": ("Key", "Default", "Meaning"), "ru": ("Ключ", "Если не задан", "Что значит")}
 _REQUIRED = {"en": "required", "ru": "обязателен"}
 _INHERITED = {"en": "that of the whole file", "ru": "тот же, что для всего файла"}
@@ -77,25 +74,12 @@ def _rows(struct: type[Struct], language: str) -> Iterator[Row]:
         is_rules_of_sources = field.name == "rules" and issubclass(struct, schema.CrmTarget)
         if is_rules_of_sources or (field.name in ("name", "report", "calls") and struct is not Alerts):
             continue  # no key of this table
-        default = _default(field)
+        default = default_of(field)
         if default is not NODEFAULT:
             shown = _written(default, hints[field.name])
         else:
             shown = (_INHERITED if field.name in schema.General.__struct_fields__ else _REQUIRED)[language]
         yield field.name, "; ".join(part for part in (shown, *_bounds(hints[field.name], language)) if part)
-
-
-def given(struct: Struct) -> Iterator[Row]:
-    """Yield the keys that were given, as they would stand in the file: no default, and of a secret only that it is."""
-    hints = get_type_hints(type(struct), include_extras=True)
-    for field in msgspec.structs.fields(struct):
-        value = getattr(struct, field.name)
-        if value != _default(field) and not (isinstance(value, AllowList) and not value):
-            yield field.name, _toml(value, hints[field.name])
-
-
-def _default(field: msgspec.structs.FieldInfo) -> Any:
-    return field.default_factory() if field.default_factory is not NODEFAULT else field.default
 
 
 def _bounds(hint: Any, language: str) -> Iterator[str]:
@@ -110,38 +94,7 @@ def _bounds(hint: Any, language: str) -> Iterator[str]:
 
 def _written(value: Any, hint: Any) -> str:
     """Write a default as it would stand in the file; "–" for none."""
-    return "–" if not value and value not in (0, False, timedelta(0)) else f"`{_toml(value, hint)}`"
-
-
-def _toml(value: Any, hint: Any) -> str:
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, Secret):
-        return "***"
-    if isinstance(value, dict):
-        return f"{{ {', '.join(f'{key} = {_toml(item, None)}' for key, item in value.items())} }}"
-    if isinstance(value, AllowList):
-        return str(value)
-    if hint is Size:
-        return f'"{value >> 20}MB"' if value % (1 << 20) == 0 else f'"{value >> 10}KB"'
-    if isinstance(value, timedelta):
-        return f'"{duration_text(value)}"'
-    if isinstance(value, Rate):
-        return f'"{value.per_second:g}/s{f" burst {value.burst}" if value.burst > 1 else ""}"'
-    if isinstance(value, ZoneInfo):
-        return f'"{value.key}"'
-    if isinstance(value, WorkingHours):
-        return f'"{DAYS[value.days[0]]}-{DAYS[value.days[-1]]} {value.begins:%H:%M}-{value.ends:%H:%M}"'
-    if isinstance(value, tuple):
-        return f"[{', '.join(_toml(item, None) for item in value)}]"
-    return f'"{value}"' if isinstance(value, str) else str(value)
-
-
-def duration_text(span: timedelta) -> str:
-    """Write a duration as the file has it."""
-    seconds = span.total_seconds()
-    unit, size = next((unit for unit in _UNITS if seconds >= unit[1] and seconds % unit[1] == 0), _UNITS[-1])
-    return f"{seconds / size:g}{unit}"
+    return "–" if not value and value not in (0, False, timedelta(0)) else f"`{in_toml(value, hint)}`"
 
 
 def document(language: str) -> Path:

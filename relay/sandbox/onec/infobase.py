@@ -21,7 +21,7 @@ from werkzeug.http import parse_options_header
 from relay.clock import Clock, now_utc
 from relay.sandbox.faults import FAULTS, FAULTS_AFTER_WRITING, IN_FRONT, Simulator
 from relay.sandbox.http import HTML, JSON, Reply
-from relay.sandbox.onec_register import Register
+from relay.sandbox.onec.register import Register
 
 _IDENTIFIER = re.compile(r"[^\W\d]\w*")
 _BOM = b"\xef\xbb\xbf"

@@ -1,0 +1,1 @@
+"""The simulated 1C."""

@@ -1,1 +1,0 @@
-"""1C:Enterprise HTTP services like UIScom."""

@@ -1,0 +1,129 @@
+"""A PostgreSQL server that hangs: it takes connections and answers nothing, for as long as it likes."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import psycopg
+import pytest
+
+from relay.sandbox.server import Sandbox
+from tests import databases
+from tests.acceptance.posting import Posting
+from tests.acceptance.process import Process
+from tests.calls import rendered
+from tests.postgres import Postgres
+from tests.waiting import eventually
+
+IN = "/trade/hs/UIScom/in?token=correct-horse"
+CLIENTS = 20
+HANGS_FOR_S = 7.0
+ANSWERED_WITHIN_S = 3.5  # two seconds and what a busy machine takes
+WAITS_FOR_A_THREAD_S = 2.0  # all of them are taken when it begins
+GONE_WITHIN_S = 25.0
+
+# The server's process that commits stops itself; who has its number lets it go on.
+HANGS_IN_COMMIT = """
+CREATE FUNCTION hang() RETURNS trigger LANGUAGE plpgsql AS
+$$ BEGIN COPY (SELECT 1) TO PROGRAM 'echo $PPID > hangs; kill -STOP $PPID'; RETURN NULL; END $$;
+CREATE CONSTRAINT TRIGGER hangs AFTER INSERT ON events DEFERRABLE INITIALLY DEFERRED
+FOR EACH ROW EXECUTE FUNCTION hang();
+"""
+GOES_ON = "COPY (SELECT 1) TO PROGRAM 'kill -CONT $(cat hangs)'"
+
+
+@pytest.fixture
+def address(postgres: Postgres, postgres_database: str) -> Iterator[dict[str, str]]:
+    url = postgres.url(postgres_database)
+    databases.create_at(url)
+    return {"DATABASE_URL": url}
+
+
+def test_each_notification_has_its_503_in_time_and_nothing_has_to_be_restarted(
+    make_process: Callable[..., Process], address: dict[str, str], postgres: Postgres, onec: Sandbox
+) -> None:
+    process = make_process(onec.onec_url, environ=address).start()
+    workers = process.workers()
+    bodies = [rendered("incoming", call_session_id=number) for number in range(CLIENTS)]
+
+    def ask(method: str, path: str, body: bytes | None = None) -> tuple[str, int, float]:
+        began = time.monotonic()
+        status, _ = process.request(method, path, body)
+        return path, status, time.monotonic() - began
+
+    def repeat(*request: Any) -> list[tuple[str, int, float]]:
+        answers, ends = [], time.monotonic() + HANGS_FOR_S
+        while time.monotonic() < ends:
+            answers.append(ask(*request))
+        return answers
+
+    assert ask("POST", IN, bodies[0])[1] == 200
+    requests = [("POST", IN, body) for body in bodies] + [("GET", "/readyz")]
+    with ThreadPoolExecutor(len(requests)) as clients, postgres.hanging():
+        answers = [answer for of_client in clients.map(lambda each: repeat(*each), requests) for answer in of_client]
+        assert ask("GET", "/healthz")[1] == 200
+    assert len(answers) > 2 * len(requests)
+    assert {(path, status) for path, status, _ in answers} == {(IN, 503), ("/readyz", 503)}
+    assert max(took for path, _, took in answers if path == IN) < ANSWERED_WITHIN_S
+    assert max(took for _, _, took in answers) < ANSWERED_WITHIN_S + WAITS_FOR_A_THREAD_S
+
+    eventually(process.is_ready, "ready again by itself")
+    assert {ask("POST", IN, body)[1] for body in bodies} == {200}
+    eventually(lambda: onec.onec.recorded() == len(bodies), "all arrive")
+    assert process.workers() == workers
+    process.terminate()
+    assert onec.onec.recorded() == len(bodies)
+
+
+def test_a_commit_that_may_have_been_made_is_made_once_and_delivered_once(
+    make_process: Callable[..., Process], address: dict[str, str], onec: Sandbox
+) -> None:
+    process = make_process(onec.onec_url, environ=address).start()
+    assert process.request("POST", IN, rendered("incoming", call_session_id=1))[0] == 200
+    eventually(lambda: onec.onec.recorded() == 1, "the lane has nothing to do")
+    repeated = rendered("incoming", call_session_id=2)
+    with psycopg.connect(address["DATABASE_URL"], autocommit=True) as server:
+        server.execute(HANGS_IN_COMMIT)
+        began = time.monotonic()
+        assert process.request("POST", IN, repeated)[0] == 503
+        assert time.monotonic() - began < ANSWERED_WITHIN_S
+        assert server.execute("SELECT count(*) FROM events").fetchone() == (1,)
+        server.execute(GOES_ON)
+        eventually(lambda: server.execute("SELECT count(*) FROM events").fetchone() == (2,), "it was made")
+    status, answer = process.request("POST", IN, repeated)
+    assert (status, answer["status"]) == (200, "duplicate")
+    eventually(lambda: onec.onec.recorded() == 2, "it is delivered")
+    eventually(lambda: states(process) == ["delivered"] * 2, "and that is recorded")
+    process.terminate()
+    assert onec.onec.recorded() == 2
+
+
+def states(process: Process) -> list[str]:
+    events = process.command("events", "--json").stdout.splitlines()
+    shown = [json.loads(process.command("show", json.loads(event)["id"], "--json").stdout) for event in events]
+    return [delivery["state"] for event in shown for delivery in event["deliveries"]]
+
+
+def test_every_process_ends_in_time_all_the_same(
+    make_process: Callable[..., Process],
+    beside: Callable[..., Process],
+    address: dict[str, str],
+    postgres: Postgres,
+    onec: Sandbox,
+) -> None:
+    onec.onec.fail("hang_after_writing", -1)
+    web = make_process(onec.onec_url, environ=address).start()
+    work = beside(web, "work", **address)
+    both_run = "SELECT count(*) = 2 FROM heartbeats WHERE name LIKE 'dispatcher:%'"
+    with psycopg.connect(address["DATABASE_URL"], autocommit=True) as server:
+        eventually(lambda: server.execute(both_run).fetchone() == (True,), "both run", alive=work.child)
+    Posting(web.port, 1, 20).join()
+    eventually(lambda: onec.onec.recorded() == 2, "the 1C has as many in its hands as it takes at a time")
+    with postgres.hanging(), ThreadPoolExecutor() as both:
+        Posting(web.port, 200_000, 20)
+        assert max(both.map(Process.terminate, (web, work))) < GONE_WITHIN_S
+    assert [process.child.poll() for process in (web, work) if process.child is not None] == [0, 0]
