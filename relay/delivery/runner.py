@@ -11,6 +11,9 @@ from typing import Any
 
 import structlog
 from msgspec.structs import replace
+from tenacity import RetryCallState, Retrying, retry_if_result, stop_after_attempt, stop_when_event_set
+from tenacity.nap import sleep_using_event
+from tenacity.wait import wait_random_exponential
 
 from relay.clock import Clock
 from relay.delivery import retry_policy
@@ -24,7 +27,8 @@ from relay.targets.http_client import TargetError, unthrottled
 
 log = structlog.get_logger("relay.delivery")
 
-_QUICK_WAITS_S = (0.2, 0.4)  # at most, between the quick tries
+_QUICK_TRIES = 3
+_QUICK_WAIT_MAX_S = 2.0
 _EXCHANGES_KEPT = 16  # of an attempt: a call at a CRM takes fewer steps
 
 
@@ -44,6 +48,13 @@ class AttemptRunner:
         self._keeps_exchanges = keeps_exchanges
         self._adapter, self._config, self._throttle = adapter, adapter.settings, throttle
         self._store, self._clock, self._stopping = store, clock, stopping
+        self._quick_tries = Retrying(
+            retry=retry_if_result(lambda outcome: outcome.name == "unreachable"),
+            stop=stop_after_attempt(_QUICK_TRIES) | stop_when_event_set(stopping),
+            wait=wait_random_exponential(multiplier=0.2, max=_QUICK_WAIT_MAX_S),
+            sleep=sleep_using_event(stopping),
+            retry_error_callback=_last_outcome,
+        )
         self.clock_jumps: deque[tuple[datetime, datetime]] = deque(maxlen=20)  #: of the wall clock: from and to
 
     def send(self, claimed: ClaimedDelivery, lease_valid: Callable[[], bool]) -> Outcome:
@@ -56,11 +67,7 @@ class AttemptRunner:
         if self._keeps_exchanges:
             context.report = exchanges.append
         try:
-            outcome = send_once(self._adapter, claimed, context)
-            for wait_s in _QUICK_WAITS_S:
-                if outcome.name != "unreachable" or self._stopping.wait(random.uniform(0, wait_s)):  # noqa: S311  it spreads
-                    break
-                outcome = send_once(self._adapter, claimed, context)
+            outcome = self._quick_tries(send_once, self._adapter, claimed, context)
             outcome = retry_policy.limit_wait(outcome, self._config.retry_after_max)
         except (StoreError, Interrupted):
             raise
@@ -223,3 +230,10 @@ def log_attempt(result: AttemptResult) -> None:
         now=state,
         reason=attempt.reason or None,
     )
+
+
+def _last_outcome(state: RetryCallState) -> Outcome:
+    """Return the last outcome as the answer: the quick tries are used up."""
+    assert state.outcome is not None  # tenacity sets it before it asks  # noqa: S101
+    outcome: Outcome = state.outcome.result()
+    return outcome

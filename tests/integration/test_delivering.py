@@ -281,7 +281,7 @@ def test_a_fault_of_the_adapter_costs_no_event(stored: Relay) -> None:
 
 
 def test_the_quick_tries_are_for_what_was_not_connected_only(stored: Relay) -> None:
-    """`unreachable` is repeated within seconds, and nothing else."""
+    """tenacity repeats `unreachable` within seconds, and nothing else."""
     target = Scripted(POLICY, lambda _: Outcome(name="unreachable", reason="refused"))
     dispatcher = dispatch(stored, target)
     eventually(lambda: all(d.attempts == 1 for d in stored.store.queries.deliveries(Selection())), "each was tried")

@@ -100,6 +100,7 @@ FOREIGN: dict[str, set[str]] = {  # what a room must not know
     "apprise": {"alerts"},
     "click": {"cli"},
     "rich": {"cli", "sandbox"},
+    "tenacity": {"delivery"},
 }
 FILES = sorted(RELAY.rglob("*.py"))
 
