@@ -26,14 +26,15 @@ ANSWERED_WITHIN_S = 3.5  # two seconds and what a busy machine takes
 WAITS_FOR_A_THREAD_S = 2.0  # all of them are taken when it begins
 GONE_WITHIN_S = 25.0
 
-# The server's process that commits stops itself; who has its number lets it go on.
+# The server's process that commits stops itself; who has its number lets it go on. Each program reads what it is given:
+# ended before, it would be the statement's failure.
 HANGS_IN_COMMIT = """
 CREATE FUNCTION hang() RETURNS trigger LANGUAGE plpgsql AS
-$$ BEGIN COPY (SELECT 1) TO PROGRAM 'echo $PPID > hangs; kill -STOP $PPID'; RETURN NULL; END $$;
+$$ BEGIN COPY (SELECT 1) TO PROGRAM 'cat > hangs; echo $PPID > hangs; kill -STOP $PPID'; RETURN NULL; END $$;
 CREATE CONSTRAINT TRIGGER hangs AFTER INSERT ON events DEFERRABLE INITIALLY DEFERRED
 FOR EACH ROW EXECUTE FUNCTION hang();
 """
-GOES_ON = "COPY (SELECT 1) TO PROGRAM 'kill -CONT $(cat hangs)'"
+GOES_ON = "COPY (SELECT 1) TO PROGRAM 'cat > goes_on; kill -CONT $(cat hangs)'"
 
 
 @pytest.fixture
