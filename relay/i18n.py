@@ -38,8 +38,8 @@ def set_language(code: str) -> None:
     _language.set(code if code in LANGUAGES else "en")
 
 
-def set_zone(zone: ZoneInfo) -> None:
-    """Choose by whose clock this thread writes the moments in what was said."""
+def set_zone(zone: ZoneInfo | None) -> None:
+    """Choose by whose clock this thread writes the moments in what was said; None: each by its own."""
     _zone.set(zone)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 import sys
@@ -21,6 +22,7 @@ from werkzeug.routing import Rule
 from relay import config as settings_room
 from relay import wiring
 from relay.config import Settings
+from relay.i18n import set_language, set_zone
 from relay.sandbox.onec.infobase import OneC
 from relay.sandbox.server import Sandbox
 from relay.store import Store, migrate
@@ -118,6 +120,12 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize("engine", ["sqlite", "postgres"])
 
 
+def pytest_collection_finish() -> None:
+    """Leave out of every later search for garbage what lives to the end: thousands of tests, and all modules."""
+    gc.collect()
+    gc.freeze()
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     if config.getoption("--engine") == "both" and not servers.is_wanted():
         terminalreporter.write_line(f"{servers.missing('postgresql')} (and pgbouncer); skipped: what runs on it")
@@ -128,6 +136,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         of_files = [item for item in items if item.get_closest_marker("sqlite")]
         config.hook.pytest_deselected(items=of_files)
         items[:] = [item for item in items if item not in of_files]
+
+
+@pytest.fixture(autouse=True)
+def reader() -> None:
+    """Nobody's language and clock: what a command or a page of the test before has chosen is not this one's."""
+    set_language("en")
+    set_zone(None)
 
 
 @pytest.fixture

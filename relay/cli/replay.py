@@ -53,10 +53,11 @@ def replay(
     read anew. Without --state only the dead-letter queue is taken.
     """
     relay = open_relay()
-    name, begun_at = _name(ids, everything, options), None
+    name, begun_at = None, None
     if other is not None:
         options = _moving(relay, other, options)
-    else:
+    elif not set(options["states"]) <= {*DEAD_LETTERS}:  # what leaves the queue is not taken twice
+        name = _name(ids, everything, options)
         begun_at = relay.store.operator.replay_begun_at(name)
     chosen = _chosen(relay, ids, everything, options, REPLAYABLE, begun_at)
     if begun_at is not None:

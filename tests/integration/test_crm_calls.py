@@ -600,7 +600,7 @@ ATTACHED = [
 def test_a_recording_that_may_have_been_attached_is_asked_for(
     mode: str, may_ask: bool, writes: int, make_crm: Any, systems: Sandbox, clock: FakeClock
 ) -> None:
-    relay = make_crm(b24='timeout = "300ms"\nconnect_timeout = "1s"')
+    relay = make_crm(b24='timeout = "300ms"\nconnect_timeout = "1s"' if mode.startswith("drip") else "")
     lane = SteppedLane(relay, "b24", clock)
     systems.bitrix24.fail(mode, 1, "telephony.externalcall.attachrecord")
     if not may_ask:

@@ -23,6 +23,7 @@ from tests.fakes import FakeClock
 from tests.lanes import SteppedLane, deliveries, tell
 from tests.sockets import ANSWER, outcome_of, read_request, server
 from tests.stories import CLIENT, finished, incoming
+from tests.waiting import eventually
 
 HASTE = timedelta(seconds=0.5)  # longer than a busy machine keeps the next drop waiting
 QUICK = OneCTarget(name="onec", url="http://127.0.0.1/", timeout=HASTE, connect_timeout=HASTE)
@@ -220,4 +221,5 @@ def test_a_1c_that_drips(
     lane.close()
 
     assert found.name == outcome
-    assert len(onec.onec.state()["records"]) == 1
+    # it may write what it read after the relay has given up waiting for its answer
+    eventually(lambda: len(onec.onec.state()["records"]) == 1, "1C has written it")
