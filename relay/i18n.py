@@ -235,7 +235,7 @@ def _shown(value: Value, zone: ZoneInfo | None) -> object:
 
 def said(exc: BaseException) -> str:
     """Return the text of an error, as the Message that it was raised with; of the system's what it says of a file."""
-    if isinstance(exc, OSError) and exc.errno:
+    if isinstance(exc, OSError) and exc.errno and (exc.strerror or "").startswith(os.strerror(exc.errno)):
         return Message(os.strerror(exc.errno))
     return exc.args[0] if len(exc.args) == 1 and isinstance(exc.args[0], Message) else str(exc)
 

@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import suppress
 from pathlib import Path
 
 from relay.config import ROOT
@@ -34,7 +35,13 @@ class Forked:
         self._process.start()
         assert self._process.pid is not None
         self.pid = self._process.pid
-        eventually(lambda: self.poll() is not None or os.getpgid(self.pid) == self.pid, "it leads a group of its own")
+        eventually(self._leads_a_group, "it leads a group of its own")
+
+    def _leads_a_group(self) -> bool:
+        try:
+            return os.getpgid(self.pid) == self.pid
+        except ProcessLookupError:  # it has ended already, and the process that forked it knows
+            return True
 
     def poll(self) -> int | None:
         if self.returncode is None:
@@ -50,7 +57,8 @@ class Forked:
 
     def send_signal(self, number: signal.Signals) -> None:
         if self.poll() is None:
-            os.kill(self.pid, number)
+            with suppress(ProcessLookupError):  # it has just ended
+                os.kill(self.pid, number)
 
 
 def run(module: str, args: list[str], environ: dict[str, str]) -> subprocess.CompletedProcess[str]:

@@ -72,7 +72,7 @@ def init(file: Path | None) -> None:
     token, password = secrets.token_urlsafe(24), secrets.token_urlsafe(12)
     with _draft_of(file) as draft:
         answers = _ask_all(draft, token, password)
-    _say_what_is_next(file.resolve(), answers["source"], answers["host"], token, password)
+    _say_what_is_next(file.resolve(), answers["source"], answers["host"].rstrip("/"), token, password)
 
 
 @contextmanager

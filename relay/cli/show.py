@@ -149,8 +149,8 @@ def dead(json_lines: bool, **options: Any) -> None:
     def lines(letter: Delivery | Event) -> tuple[str, str, str]:
         row = serializers.dead_letter_record(letter)
         tries = ngettext("%(count)s attempt", "%(count)s attempts", row["attempts"]) if row["attempts"] else ""
-        below = join(_call(letter.session), tries, translate(row["reason"] or ""), by=" · ")
-        return f"{letter.id}  {row['target'] or '–':<12} {_kind(letter):<16} {gettext(letter.state)}", below, "red"
+        below = join(letter.id, _call(letter.session), tries, translate(row["reason"] or ""), by=" · ")
+        return f"{row['target'] or '–':<16} {_kind(letter):<16} {gettext(letter.state)}", below, "red"
 
     _list(letters, lines, gettext("the dead-letter queue is empty"))
 

@@ -21,8 +21,8 @@ _NAMES = ("source", "target", "kind", "address", "endpoint")
 _EXEMPT = {"event", "timestamp", "level", "now", *_IDS, *_NAMES}
 _SLASH = r"(?:\\?/|%2[Ff])"  # in JSON it may have a backslash before it, in a form it is encoded
 _LINK = re.compile(rf"(https?)(?::|%3[Aa]){_SLASH}{{2}}((?:(?!{_SLASH})[^\s\"'<>\\])*)(?:{_SLASH}|[^\s\"'<>\\])*")
-_PHONE = re.compile(  # not in an id of ours; a Russian one also behind letters
-    r"([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})"
+_PHONE = re.compile(  # not in an id of ours, nor the time in a copy's name; a Russian one also behind letters
+    r"([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}|(?<!\d)20\d{12}(?!\d))"
     r"|(?<![^\W_])(?<!\d-)\+?\d[\d()\s-]{8,16}\d(?![^\W_])|(?<!\d)[78]\d{10}(?!\d)"
 )
 _SECRET = re.compile(r"(?i)((?:token|integration_key|password|secret|authorization)\W{1,4})[^\s\"'&,;]+")

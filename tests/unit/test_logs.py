@@ -80,6 +80,7 @@ def test_what_flask_logs_goes_through_the_same_redaction() -> None:
         ("click-01a2081f-e110-7c12-a1ff-123456789012", "click-01a2081f-e110-7c12-a1ff-123456789012"),
         ("since 2026-03-02T09:30", "since 2026-03-02T09:30"),
         ("relay.db.bak-0003-20260301000000", "relay.db.bak-0003-20260301000000"),
+        ("copies/relay-20260301000000.db", "copies/relay-20260301000000.db"),
         ("01a2081f-e110-7c12-a1ff-38b3d96d3474", "01a2081f-e110-7c12-a1ff-38b3d96d3474"),
     ],
 )
