@@ -17,7 +17,7 @@ from relay import config, hosting
 from relay.clock import now_utc
 from relay.config import Settings
 from relay.errors import ConfigError, StoreError
-from relay.i18n import Message
+from relay.i18n import Message, said
 from relay.store import Store
 from relay.store import migrate as schema
 from relay.store.tables import VERSION
@@ -31,7 +31,10 @@ prepared: Settings | None = None
 
 
 def prepare(environ: Mapping[str, str], hosts: Iterable[str]) -> Settings:
-    """Return the settings, with the store migrated. Raises ConfigError or StoreError. `hosts`: what is listened on."""
+    """Return the settings, with the store migrated. Raises ConfigError or StoreError. `hosts`: what is listened on.
+
+    A process that serves already asks for them anew, and its store may be away now: it was migrated at the start.
+    """
     settings = config.read(environ)
     problem = hosting.environment_problem(environ)
     if environ.get("RELAY_DEMO") != "1":
@@ -45,10 +48,15 @@ def prepare(environ: Mapping[str, str], hosts: Iterable[str]) -> Settings:
         thrown_away = hosting.disk_problem(environ, settings.storage.path.resolve(), hosting.parse_mounts(mounts))
         if thrown_away:
             log.warning("start.disk_is_thrown_away", reason=thrown_away)
-    _migrate_apart(settings, environ)
-    with closing(Store(settings.storage.url)) as store:
-        for warning in (*config.warnings(settings), *store.database.start_warnings(now_utc())):
-            log.warning("start.unwise", reason=warning)
+    try:
+        _migrate_apart(settings, environ)
+        with closing(Store(settings.storage.url)) as store:
+            for warning in (*config.warnings(settings), *store.database.start_warnings(now_utc())):
+                log.warning("start.unwise", reason=warning)
+    except StoreError as exc:
+        if prepared is None or prepared.storage.url != settings.storage.url:
+            raise
+        log.warning("start.unwise", reason=said(exc))
     return settings
 
 

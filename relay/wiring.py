@@ -27,7 +27,7 @@ from relay.store import Store
 from relay.targets.bitrix24.adapter import Bitrix24
 from relay.uis_api.data_api import Account
 
-_RECORDED_WITHIN_S = 0.5  # after the grace: that something stays unclear
+_RECORDED_WITHIN_S = 1.0  # after the grace: that something stays unclear, and that the lanes are free
 
 
 class Relay:
@@ -83,7 +83,8 @@ class Relay:
 
     def stop_claiming(self, grace_s: float) -> None:
         """Deliver nothing new, and wait for the database no longer than the grace; called in the signal handler."""
-        self.store.database.ends_at = time.monotonic() + grace_s + _RECORDED_WITHIN_S
+        database = self.store.database
+        database.ends_at = min(database.ends_at, time.monotonic() + grace_s + _RECORDED_WITHIN_S)  # of the first signal
         self.dispatcher.stop_claiming()
 
     def stop(self, grace_s: float) -> None:

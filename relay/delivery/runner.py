@@ -234,6 +234,6 @@ def log_attempt(result: AttemptResult) -> None:
 
 def _last_outcome(state: RetryCallState) -> Outcome:
     """Return the last outcome as the answer: the quick tries are used up."""
-    assert state.outcome is not None  # tenacity sets it before it asks  # noqa: S101
+    assert state.outcome is not None  # noqa: S101  tenacity sets it before it asks
     outcome: Outcome = state.outcome.result()
     return outcome

@@ -47,16 +47,18 @@ class GroupCommit:
         self._queue: deque[_Waiting] = deque()
         self._led = False
         self._stalled_since: float | None = None
-        self._failed_at = -math.inf
+        self._failed_at = math.inf  # the last of them; none while one is under way
         self._expected = 1  # how many were there the last time: in the commit, and come while it ran
         self._lingering = False
         self._complete = threading.Lock()  # held while the leader lingers
         self._complete.acquire()
 
     def stalled_s(self) -> float:
-        """Return for how long commits have been tried of which none was confirmed; 0 when the last one was."""
-        since = self._stalled_since
-        return 0.0 if since is None else time.monotonic() - since
+        """Return for how long commits have been tried of which none was confirmed; 0 when the last one was, or none has
+        been tried for a while.
+        """
+        since, now = self._stalled_since, time.monotonic()
+        return 0.0 if since is None or now - self._failed_at > WRITE_TIMEOUT_S else now - since
 
     def run(
         self,
@@ -121,9 +123,9 @@ class GroupCommit:
         """Commit for all that wait. What the leader has waited for its turn is over: nobody waits twice."""
         with self._mutex:
             batch = [self._queue.popleft() for _ in range(min(_BATCH, len(self._queue)))]
-        began = time.monotonic()
-        if self._stalled_since is None or began - self._failed_at > WRITE_TIMEOUT_S:
-            self._stalled_since = began
+        if not self.stalled_s():
+            self._stalled_since = time.monotonic()
+        self._failed_at = math.inf
         try:
             self._commit(batch, deadline)
         finally:

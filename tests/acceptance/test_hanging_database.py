@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -12,7 +12,6 @@ import psycopg
 import pytest
 
 from relay.sandbox.server import Sandbox
-from tests import databases
 from tests.acceptance.posting import Posting
 from tests.acceptance.process import Process
 from tests.calls import rendered
@@ -38,10 +37,8 @@ GOES_ON = "COPY (SELECT 1) TO PROGRAM 'cat > goes_on; kill -CONT $(cat hangs)'"
 
 
 @pytest.fixture
-def address(postgres: Postgres, postgres_database: str) -> Iterator[dict[str, str]]:
-    url = postgres.url(postgres_database)
-    databases.create_at(url)
-    return {"DATABASE_URL": url}
+def address(postgres: Postgres, postgres_database: str) -> dict[str, str]:
+    return {"DATABASE_URL": postgres.url(postgres_database)}
 
 
 def test_each_notification_has_its_503_in_time_and_nothing_has_to_be_restarted(

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from relay.sandbox.server import Sandbox
 from tests.acceptance.process import Process
 from tests.calls import rendered
+from tests.postgres import Postgres
 from tests.waiting import eventually
 
 SECOND = """
@@ -67,4 +68,19 @@ def test_a_reload_takes_a_good_file_and_says_what_is_wrong_with_a_bad_one(
     replace_worker(process, signal.SIGHUP)
     assert post(process, "second") == 200
     assert refused(process) == checked
+    process.terminate()
+
+
+def test_a_reload_takes_a_good_file_while_the_database_is_away(
+    make_process: Callable[..., Process], onec: Sandbox, postgres: Postgres, postgres_database: str
+) -> None:
+    process = make_process(onec.onec_url, environ={"DATABASE_URL": postgres.url(postgres_database)}).start()
+    good = process.config.read_text(encoding="utf-8")
+    process.config.write_text(good + SECOND.format(target="onec"), encoding="utf-8")
+    postgres.stop()
+    try:
+        replace_worker(process, signal.SIGHUP)
+    finally:
+        postgres.start()
+    assert post(process, "second") == 200
     process.terminate()

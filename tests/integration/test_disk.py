@@ -11,12 +11,13 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from relay.errors import StoreError
-from relay.store import Selection, Store
+from relay.store import Selection, Store, group_commit
 from relay.store.sqlite.database import SqliteDatabase as Database
 from relay.web import create_app
 from relay.wiring import Relay
@@ -140,6 +141,20 @@ def test_every_request_has_its_503_of_a_locked_database_after_2_s_in_all(
     shell.close()
     assert len(waits) == 6
     assert max(waits) < 2 * 2  # less than two waits in a row
+
+
+def test_a_commit_that_failed_a_while_ago_does_not_stall_who_comes(
+    relay: Relay, client: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [0.0]
+    monkeypatch.setattr(group_commit, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    with relay.store.database.lock.held(1.0):  # type: ignore[attr-defined]  # SQLite's own
+        refused(client.post(IN, data=body(1)), "send it again")
+    now[0] = 1.0
+    assert relay.store.inbox.stalled_s() == 1.0
+    now[0] = 2.5
+    assert relay.store.inbox.stalled_s() == 0
+    assert client.post(IN, data=body(1)).status_code == 200
 
 
 def test_a_lock_that_another_program_gives_back_in_time_costs_nobody_a_refusal(relay: Relay, client: Any) -> None:

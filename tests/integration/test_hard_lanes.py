@@ -178,6 +178,13 @@ def test_an_answer_waits_for_the_store_until_the_end_of_the_grace(stored: Relay)
     assert sorted(states(stored)) == ["delivered", "due", "due"]
 
 
+def test_a_second_signal_gives_the_database_no_more_time(stored: Relay) -> None:
+    stored.stop_claiming(2.0)
+    ends_at = stored.store.database.ends_at
+    stored.stop_claiming(18.0)
+    assert stored.store.database.ends_at == ends_at
+
+
 def test_what_was_claimed_with_a_result_goes_back_when_the_lane_stops(stored: Relay) -> None:
     lane, target = stepped(stored, ONE, stored.clock, Outcome(name="delivered"))
     assert lane.step()

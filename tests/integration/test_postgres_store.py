@@ -128,6 +128,19 @@ def test_what_fails_on_its_way_with_the_commit_fails_all_of_it(database: Databas
         assert database.rows(everything) == []
 
 
+def test_what_the_server_itself_says_in_a_pipeline_is_not_taken_for_a_server_that_hangs(database: Database) -> None:
+    """When the answer is seen is a race: the driver may have asked for it already, or wait for it."""
+    fails = Statement("SELECT at FROM heartbeats WHERE at = 1 / 0")
+    deadlock = Statement("DO $$ BEGIN RAISE SQLSTATE '40P01'; END $$")
+    for _ in range(100):
+        with (
+            pytest.raises(StoreBusy, match="deadlock"),
+            database.write(alone_for=OWN_ROWS, pipelined=True) as connection,
+        ):
+            deadlock.run(connection)
+            fails.rows(connection)
+
+
 def test_connections_that_were_cut_are_made_anew(
     database: Database, postgres: Postgres, postgres_database: str, clock: FakeClock
 ) -> None:

@@ -26,7 +26,8 @@ class LimitedConnection(psycopg.Connection[Any]):
         try:
             return super().wait(gen, interval, max(0.0, self.left_s()) + _LATE_S if timeout is None else timeout)
         except psycopg.OperationalError as exc:
-            if self.pgconn.transaction_status != TransactionStatus.ACTIVE:
+            # a pipeline is ACTIVE all the time: what the server itself has said is its answer
+            if exc.sqlstate is not None or self.pgconn.transaction_status != TransactionStatus.ACTIVE:
                 raise
             self.close()
             raise psycopg.OperationalError("the server does not answer") from exc
