@@ -17,7 +17,6 @@ import structlog
 from flask import Flask
 from jinja2.bccache import Bucket, BytecodeCache
 from structlog.testing import capture_logs
-from werkzeug.routing import Rule
 
 from relay import config as settings_room
 from relay import wiring
@@ -56,19 +55,6 @@ class Compiled(BytecodeCache):
 
 
 Flask.jinja_options = {"bytecode_cache": Compiled()}
-compile_rule, compiled_rules = Rule._compile_builder, dict[tuple[object, ...], Any]()
-
-
-def compile_rule_once(rule: Rule, append_unknown: bool = True) -> Any:
-    """Return the function that builds an address by a rule of an application: it depends on nothing else."""
-    key = (rule.rule, *rule._trace, str(rule.defaults), append_unknown)
-    if key not in compiled_rules:
-        compiled_rules[key] = compile_rule(rule, append_unknown)
-    return compiled_rules[key]
-
-
-Rule._compile_builder = compile_rule_once  # type: ignore[method-assign]
-
 # the files whose tests run on each engine with `--engine both`: store, intake and delivery
 ON_BOTH = {
     "admin",

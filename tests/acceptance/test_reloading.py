@@ -45,10 +45,10 @@ def test_a_worker_that_is_started_anew_needs_no_file(make_process: Callable[...,
     process.terminate()
 
 
-def refused(process: Process) -> list[str]:
-    """Return why configurations were not taken, by the log."""
+def reasons(process: Process, event: str) -> list[str]:
+    """Return the reasons in the log's lines of an event."""
     lines = [json.loads(line) for line in process.log.read_text().splitlines() if line.startswith("{")]
-    return [line["reason"] for line in lines if line["event"] == "reload.refused"]
+    return [line["reason"] for line in lines if line["event"] == event]
 
 
 def test_a_reload_takes_a_good_file_and_says_what_is_wrong_with_a_bad_one(
@@ -62,19 +62,20 @@ def test_a_reload_takes_a_good_file_and_says_what_is_wrong_with_a_bad_one(
         checked.append(process.command("check").stderr.strip().removeprefix("Error: "))
         replace_worker(process, signal.SIGHUP)
         assert post(process) == 200
-        assert refused(process) == checked
+        assert reasons(process, "reload.refused") == checked
 
     process.config.write_text(good + SECOND.format(target="onec"), encoding="utf-8")
     replace_worker(process, signal.SIGHUP)
     assert post(process, "second") == 200
-    assert refused(process) == checked
+    assert reasons(process, "reload.refused") == checked
     process.terminate()
 
 
 def test_a_reload_takes_a_good_file_while_the_database_is_away(
     make_process: Callable[..., Process], onec: Sandbox, postgres: Postgres, postgres_database: str
 ) -> None:
-    process = make_process(onec.onec_url, environ={"DATABASE_URL": postgres.url(postgres_database)}).start()
+    environ = {"DATABASE_URL": postgres.url(postgres_database), "LOG_FORMAT": "json"}
+    process = make_process(onec.onec_url, environ=environ).start()
     good = process.config.read_text(encoding="utf-8")
     process.config.write_text(good + SECOND.format(target="onec"), encoding="utf-8")
     postgres.stop()
@@ -83,4 +84,5 @@ def test_a_reload_takes_a_good_file_while_the_database_is_away(
     finally:
         postgres.start()
     assert post(process, "second") == 200
+    assert any("cannot be used" in reason for reason in reasons(process, "start.unwise"))
     process.terminate()

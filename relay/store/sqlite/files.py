@@ -216,9 +216,8 @@ def note_journal(database: Path) -> None:
     """Keep in the lock file that these two are written together; under the write lock. Raises StoreError."""
     present, journal = _status(database), _status(journal_of(database))
     if present is not None and journal is not None:
-        _write(
-            lock_of(database), f"{present.st_ino:20} {journal.st_ino:20}\n"
-        )  # of one width: read while it is written, too
+        # of one width: it is read while it is written, too
+        _write(lock_of(database), f"{present.st_ino:20} {journal.st_ino:20}\n")
 
 
 def forget_journal(database: Path) -> None:
