@@ -9,7 +9,6 @@ import threading
 import time
 from collections import Counter
 from datetime import timedelta
-from typing import Any
 from urllib.parse import urljoin
 
 import click
@@ -35,16 +34,14 @@ def work() -> None:
     settings = bootstrap.prepare(os.environ, ["127.0.0.1"])
     metrics.prepare(settings.storage.path)  # a web server beside it shows what is delivered here
     relay = wiring.Relay(settings)
-    stopping = threading.Event()
-
-    def handle(_number: int, _frame: Any) -> None:
-        relay.stop_claiming(_GRACE_S)
-        stopping.set()
-
+    # the system may hand a signal to any thread, and then it ends no wait of this one but a read of what it writes
+    signalled, wakeup = os.pipe()
+    os.set_blocking(wakeup, False)
+    signal.set_wakeup_fd(wakeup)
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, handle)
+        signal.signal(number, lambda *_: relay.stop_claiming(_GRACE_S))
     relay.start()
-    stopping.wait()
+    os.read(signalled, 1)
     relay.stop(_GRACE_S)
     relay.close()
 

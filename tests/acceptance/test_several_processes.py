@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import signal
 import time
 from collections import Counter
 from collections.abc import Callable
+from pathlib import Path
 
 from relay.sandbox.server import Sandbox
 from relay.store import Selection, Store
 from tests.acceptance.posting import Posting, arrived, assert_in_order, wait_for_all
 from tests.acceptance.process import Process
+from tests.forked import Forked
 from tests.waiting import eventually
 
 TAKEN_OVER_WITHIN_S = 15.0
@@ -70,6 +73,20 @@ def test_work_beside_a_web_server_that_only_takes(
     assert worker.child is not None and worker.child.poll() == 0
     web.terminate()
     assert_once_and_in_order(onec)
+
+
+def test_work_ends_at_a_signal_that_the_system_hands_to_any_of_its_threads(
+    make_process: Callable[..., Process], beside: Callable[..., Process], onec: Sandbox
+) -> None:
+    web = make_process(onec.onec_url, environ={"RELAY_DISPATCH": "off"}).start()
+    worker = beside(web, "work")
+    posting = Posting(web.port, 1, 5)
+    posting.join()
+    wait_for_all(onec, posting.accepted)  # it has begun, and has its threads
+    assert isinstance(worker.child, Forked)
+    _, another, *_ = sorted(int(path.name) for path in Path(f"/proc/{worker.child.pid}/task").iterdir())
+    assert ctypes.CDLL(None).tgkill(worker.child.pid, another, signal.SIGTERM) == 0
+    assert worker.child.wait(25) == 0
 
 
 def test_an_owner_that_is_stopped_is_replaced_in_15_s_and_one_that_is_killed_at_once(
