@@ -54,8 +54,9 @@ def processes(
     server: tuple[Postgres, list[str]], bases: list[Sandbox], write_config: Callable[..., Path], tmp_path: Path
 ) -> Iterator[list[Process]]:
     """Three web processes, which deliver too, and two workers; where there are two addresses, they take turns."""
-    more = ANOTHER_1C.format(name="second", url=bases[1].onec_url)
-    split = f'concurrency = {CONCURRENCY}\nshards = {SHARDS}\ntimeout = "10s"'
+    timeout = 'timeout = "5s"'  # what a killed process had in flight waits for it
+    more = f'{ANOTHER_1C.format(name="second", url=bases[1].onec_url)}\n{timeout}'
+    split = f"concurrency = {CONCURRENCY}\nshards = {SHARDS}\n{timeout}"
     config = write_config(bases[0].onec_url, target=split, more=more)
     text = config.read_text(encoding="utf-8").replace('targets = ["onec"]', 'targets = ["onec", "second"]')
     config.write_text(text, encoding="utf-8")
