@@ -17,7 +17,8 @@ from relay.store import Store, migrate
 def create(settings: Settings) -> None:
     """Create the database that the settings name, unless it is there; ask what a start asks."""
     create_at(settings.storage.url)
-    bootstrap.migrate(settings)
+    if settings.unused_targets():
+        bootstrap.migrate(settings)
 
 
 def create_at(url: str) -> None:

@@ -17,11 +17,14 @@ class Runs(Protocol):
 def eventually(reached: Callable[[], bool], what: str, within_s: float = 60.0, alive: Runs | None = None) -> None:
     """Return as soon as it is reached; fail when the process ends or the time is over.
 
-    The longer it has waited, the more seldom it looks: what it waits for needs the processor too.
+    The longer it has waited, and the dearer a look is, the more seldom it looks: what it waits for needs the processor
+    too.
     """
     began, pause = time.monotonic(), threading.Event()
+    look_began = began
     while not reached():
         assert alive is None or alive.poll() is None, f"the process has ended: {what}"
-        waited = time.monotonic() - began
-        assert waited < within_s, f"not within {within_s} s: {what}"
-        pause.wait(min(max(0.01, waited / 10), 0.1))
+        now = time.monotonic()
+        assert now - began < within_s, f"not within {within_s} s: {what}"
+        pause.wait(max(0.01, min((now - began) / 10, 0.1), 2 * (now - look_began)))
+        look_began = time.monotonic()

@@ -8,6 +8,7 @@ import re
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import time, timedelta
+from functools import cache
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal, NoReturn, TypeVar, get_args, get_origin, get_type_hints
@@ -173,7 +174,7 @@ class _Reader:
     ) -> Table:
         """Return a table's values, checked; `added` are fields that are no keys of it."""
         self._refuse_unknown(table, [field for field in kind.__struct_fields__ if field not in added], path)
-        hints = get_type_hints(kind, include_extras=True)
+        hints = _hints(kind)
         values = {key: self._convert(hints[key], value, f"{path}.{key}".lstrip(".")) for key, value in table.items()}
         try:
             struct = msgspec.convert({**values, **added}, kind, builtin_types=(timedelta, time), dec_hook=_as_it_is)
@@ -192,7 +193,7 @@ class _Reader:
         for key, problem in problems:
             self._fail(f"{path}.{key}", problem)
 
-    def _explain(self, exc: msgspec.ValidationError, kind: type[Any], path: str) -> NoReturn:
+    def _explain(self, exc: msgspec.ValidationError, kind: type[msgspec.Struct], path: str) -> NoReturn:
         text = str(exc)
         place = _PATH_ERROR.search(text)
         field = place[1] if place else ""
@@ -200,7 +201,7 @@ class _Reader:
         missing = re.search(r"missing required field `(\w+)`", text)
         if missing:
             self._fail(f"{path}.{missing[1]}", Message("is missing; it is required"))
-        words = _words(get_type_hints(kind).get(field.partition("[")[0]))
+        words = _words(_hints(kind).get(field.partition("[")[0]))
         if words and "enum" in text:
             self._fail(key, Message("must be one of %(words)s", words=", ".join(words)))
         if bound := _BOUND.search(text):
@@ -329,6 +330,12 @@ def _as_it_is(kind: type, value: Any) -> Any:
     if isinstance(value, kind):
         return value
     raise ValueError(Message("Expected %(expected)s, got %(got)s", expected=kind.__name__, got=type(value).__name__))
+
+
+@cache
+def _hints(kind: type[msgspec.Struct]) -> dict[str, Any]:
+    """Return the types of a table's keys, with what is noted of them."""
+    return get_type_hints(kind, include_extras=True)
 
 
 def _words(hint: Any) -> tuple[str, ...]:

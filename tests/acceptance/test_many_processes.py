@@ -55,7 +55,7 @@ def processes(
 ) -> Iterator[list[Process]]:
     """Three web processes, which deliver too, and two workers; where there are two addresses, they take turns."""
     timeout = 'timeout = "5s"'  # what a killed process had in flight waits for it
-    more = f'{ANOTHER_1C.format(name="second", url=bases[1].onec_url)}\n{timeout}'
+    more = f"{ANOTHER_1C.format(name='second', url=bases[1].onec_url)}\n{timeout}"
     split = f"concurrency = {CONCURRENCY}\nshards = {SHARDS}\n{timeout}"
     config = write_config(bases[0].onec_url, target=split, more=more)
     text = config.read_text(encoding="utf-8").replace('targets = ["onec"]', 'targets = ["onec", "second"]')

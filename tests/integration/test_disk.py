@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from relay import bootstrap
 from relay.errors import StoreError
 from relay.store import Selection, Store, group_commit
 from relay.store.sqlite.database import SqliteDatabase as Database
@@ -83,6 +84,7 @@ def nobody() -> Iterator[None]:
 
 def test_a_file_that_may_not_be_written(make_relay: Callable[..., Relay], tmp_path: Path) -> None:
     relay = make_relay()
+    bootstrap.migrate(relay.settings)  # as each start does: the files beside the database are there
     client = create_app(relay, delivers=False).test_client()
     for part in [tmp_path, *tmp_path.parents]:
         if part.stat().st_mode & 0o077 == 0:  # pytest's own folders, two or (one of several processes) three

@@ -53,7 +53,7 @@ def test_a_store_that_fails_in_a_probe_does_not_keep_the_target_down(stored: Rel
     full: Any = with_store(Failing(stored.store, method, StoreError("the disk is full"), times=1))
     dispatcher = dispatch(full, Told(ONE, script))
     try:
-        eventually(lambda: states(stored).count("delivered") == 2, "the others pass; that one may have arrived")
+        eventually(lambda: states(stored).count("delivered") >= 2, "the others pass; that one may have arrived")
         assert stored.store.targets.health("onec").state == "open"
     finally:
         dispatcher.stop(5)
@@ -65,7 +65,7 @@ def test_a_fault_in_what_a_probe_comes_to_does_not_keep_the_target_down(stored: 
     target = Scripted(ONE, lambda _: next(answers, Outcome(name="delivered")))
     dispatcher = dispatch(stored, target)
     try:
-        eventually(lambda: states(stored).count("delivered") == 2, "the others pass")
+        eventually(lambda: states(stored).count("delivered") >= 2, "the others pass")
     finally:
         dispatcher.stop(5)
 
