@@ -27,6 +27,8 @@ _LINE_BREAK = re.compile(rb"\n|%0a", re.IGNORECASE)
 _GLUED = re.compile(b"=(" + b"|".join(name.encode()[::-1] for name in sorted(VARIABLES, key=len, reverse=True)) + b")")
 
 _DEPTH_MAX = 64  # of lists and objects in each other: far from what any library's recursion bears
+for _encoding in ("cp1251", "utf-16-le"):
+    codecs.lookup(_encoding)  # from a file: when the first body that needs it comes, there may be no descriptor left
 _DECODER = json.JSONDecoder(parse_constant=refuse, parse_float=finite)  # to make one costs more than to use it
 
 # What is kept of a body must not outgrow it, whatever stands in it: different values of a name that are told of, and
