@@ -22,9 +22,9 @@ _TICKS = os.sysconf("SC_CLK_TCK")
 def postgres(found: Figures) -> None:
     """Taking notifications, and one at a time; and what processor time both sides use for one."""
     rounds, seconds = (2, 2) if found.quick else (5, 5)
-    with _database() as (server, url), servers.sink() as sink:
+    with _server() as server, servers.sink() as sink:
         for dispatch in ("off", "on"):
-            name = f"engines-{dispatch}"
+            name, url = f"engines-{dispatch}", _database(server)
             with (
                 servers.relay(
                     found.folder / f"{name}-p", [sink.url], RELAY_DISPATCH=dispatch, DATABASE_URL=url
@@ -42,7 +42,7 @@ def postgres(found: Figures) -> None:
             found.add_ratio(f"ingest, PostgreSQL / SQLite, dispatch {dispatch}", pairs, "a second", bar)
             relay_ms, server_ms = (statistics.median(column) for column in zip(*costs, strict=True))
             found.add("processor time a notification, relay + server", f"{relay_ms:.2f} + {server_ms:.2f} ms")
-        _one(found, sink, url)
+        _one(found, sink, _database(server))
 
 
 def _one(found: Figures, sink: Server, url: str) -> None:
@@ -63,9 +63,10 @@ def processes(found: Figures) -> None:
     rounds, seconds = (1, 2) if found.quick else (3, 5)
     for dispatch in ("off", "on"):
         rates: dict[int, list[tuple[float, float]]] = {}
-        with _database() as (_, url), servers.sink() as sink, contextlib.ExitStack() as stack:
+        with _server() as server, servers.sink() as sink, contextlib.ExitStack() as stack:
             folder = found.folder / f"processes-{dispatch}"
             file = stack.enter_context(servers.relay(folder / "file", [sink.url], RELAY_DISPATCH=dispatch))
+            url = _database(server)
             for _ in range(rounds):
                 for count in (1, 2, 4):
                     with servers.relay(
@@ -89,13 +90,18 @@ def _rate(found: Figures, sink: Server, relay: Server, seconds: float, dispatch:
 
 
 @contextlib.contextmanager
-def _database() -> Iterator[tuple[Postgres, str]]:
+def _server() -> Iterator[Postgres]:
     """A server that flushes to the disk and keeps its tables, as one in service does."""
     if programs() is None:
         raise SystemExit("PostgreSQL is needed for this figure: apt-get install postgresql")
     server = Postgres(flushes=True, autovacuum="on", shared_buffers="128MB")
     with running(server):
-        yield server, server.url(server.create_database())
+        yield server
+
+
+def _database(server: Postgres) -> str:
+    """Return the address of a new database: what a relay before has left to be delivered is not this one's."""
+    return server.url(server.create_database())
 
 
 def _processor_s(relay: Server) -> float:
