@@ -9,7 +9,9 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 from datetime import timedelta
+from itertools import count
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner
@@ -24,7 +26,7 @@ from relay.errors import StoreBusy, StoreError
 from relay.store import Selection, Store, call_order, migrate, tables
 from relay.store.call_order import OrderKey
 from relay.store.engine import OWN_ROWS, PATIENT_TIMEOUT_S, Database
-from relay.store.postgres import diagnostics
+from relay.store.postgres import diagnostics, wakeups
 from relay.store.postgres.database import PostgresDatabase
 from relay.store.statement import ManyRows, Statement
 from relay.wiring import Relay
@@ -205,6 +207,23 @@ def test_a_process_that_is_to_end_waits_for_the_server_no_longer(
             with pytest.raises(StoreError):
                 database.prove_writable(clock(), timeout=PATIENT_TIMEOUT_S)
         assert time.monotonic() - began < 3
+
+
+def test_the_question_whether_listen_brings_anything_waits_for_the_server_no_longer(
+    database: Database, postgres: Postgres, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connect, connections = wakeups._connect, count(1)
+
+    def connect_then_hang(conninfo: str) -> Any:
+        connection = connect(conninfo)
+        if next(connections) == 2:  # the last that it makes
+            until_then.enter_context(postgres.hanging())
+        return connection
+
+    monkeypatch.setattr(wakeups, "_ANSWERED_WITHIN_S", 0.1)
+    monkeypatch.setattr(wakeups, "_connect", connect_then_hang)
+    with ExitStack() as until_then, pytest.raises(StoreError, match="does not answer"):
+        database.upkeep_warnings()
 
 
 @pytest.mark.parametrize(

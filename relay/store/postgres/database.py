@@ -169,7 +169,8 @@ class PostgresDatabase(Database):
     def upkeep_warnings(self) -> list[str]:
         with self.read() as connection:
             warnings = list(diagnostics.upkeep_warnings(connection))
-        return warnings if self.changes.echoes() else [*warnings, diagnostics.NOT_TOLD]
+        with self._translating():
+            return warnings if self.changes.echoes() else [*warnings, diagnostics.NOT_TOLD]
 
     def remarks(self, now: datetime, processes: int) -> list[str]:
         with self.read() as connection:

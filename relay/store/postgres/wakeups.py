@@ -24,6 +24,7 @@ NOTIFY = f"NOTIFY {_CHANNEL}"
 """Tells the others with the transaction that it is part of."""
 _PROBE = "relay_probe"
 _PROBE_S = 1.0
+_ANSWERED_WITHIN_S = 5.0  # by a server that does not hang
 _ECHO_EVERY_S = 5.0
 _ECHO_LATE_S = 12.0
 _TELL_EVERY_S = 0.25  # a NOTIFY takes a lock that all commits of the server share
@@ -137,9 +138,9 @@ class Wakeups(Changes):
 
 
 def _connect(conninfo: str) -> Any:
-    import psycopg
+    from relay.store.postgres.connection import LimitedConnection
 
-    return psycopg.connect(
+    connection = LimitedConnection.connect(
         conninfo,
         autocommit=True,
         connect_timeout=5,
@@ -150,3 +151,5 @@ def _connect(conninfo: str) -> Any:
         prepare_threshold=None,
         application_name="relay wakeups",
     )
+    connection.left_s = lambda: _ANSWERED_WITHIN_S
+    return connection
