@@ -15,7 +15,7 @@ from relay.store import Store, migrate
 
 
 def create(settings: Settings) -> None:
-    """Create the database that the settings name, unless it is there; ask what a start asks."""
+    """Create the database that the settings name, unless it is there; ask of unused targets what a start asks."""
     create_at(settings.storage.url)
     if settings.unused_targets():
         bootstrap.migrate(settings)

@@ -33,7 +33,7 @@ from tests.ports import unused_port
 from tests.systems import configuration
 from tests.waiting import eventually
 
-CALLS, ROUNDS = (2000, 20) if SOAK else (60, 2)  # in each round two kills
+CALLS, ROUNDS = (2000, 20) if SOAK else (120, 2)  # in each round two kills
 LOSSES = 0.1
 CONCURRENCY = 3
 LONGEST_S = 420  # of a simulated call
