@@ -66,14 +66,13 @@ def processes(found: Figures) -> None:
         with _server() as server, servers.sink() as sink, contextlib.ExitStack() as stack:
             folder = found.folder / f"processes-{dispatch}"
             file = stack.enter_context(servers.relay(folder / "file", [sink.url], RELAY_DISPATCH=dispatch))
-            url = _database(server)
             for _ in range(rounds):
                 for count in (1, 2, 4):
                     with servers.relay(
                         folder / str(count),
                         [sink.url],
                         RELAY_DISPATCH=dispatch,
-                        DATABASE_URL=url,
+                        DATABASE_URL=_database(server),
                         WEB_CONCURRENCY=str(count),
                     ) as ours:
                         ours_rate = _rate(found, sink, ours, seconds, dispatch)

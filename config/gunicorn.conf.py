@@ -10,7 +10,7 @@ from relay import hosting
 from relay.errors import ConfigError, RelayError
 from relay.i18n import gettext, language_of, said, set_language
 from relay.observability import logging
-from relay.web.notifications import WEB_THREADS
+from relay.web.notifications import web_threads
 
 set_language(language_of(os.environ))
 
@@ -26,7 +26,6 @@ if _problem:  # gunicorn itself would say it with a traceback
 bind = hosting.bind_address(os.environ)
 worker_class = "relay.web.worker.Worker"  # threads that meet whole requests only
 workers = int(os.environ.get("WEB_CONCURRENCY", "1"))
-threads = WEB_THREADS
 preload_app = False  # locks and connections are made after the fork
 graceful_timeout = 20  # the platform kills after 30
 timeout = 30
@@ -75,7 +74,16 @@ def on_reload(server: Any) -> None:
 
 
 def post_fork(server: Any, worker: Any) -> None:
-    """Lets all threads share their free memory: glibc gives each its own, which keeps what its largest body took.
+    """Gives the worker its threads, as many as suit its store, and the memory that they share."""
+    from relay import bootstrap
+
+    if bootstrap.prepared is not None:
+        worker.cfg.set("threads", web_threads(bootstrap.prepared.storage))
+    _share_free_memory()
+
+
+def _share_free_memory() -> None:
+    """glibc gives each thread its own, which keeps what its largest body took.
 
     They take turns anyway, as Python's threads do. Where there is no glibc there is nothing to set.
     """

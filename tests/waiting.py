@@ -26,5 +26,5 @@ def eventually(reached: Callable[[], bool], what: str, within_s: float = 60.0, a
         assert alive is None or alive.poll() is None, f"the process has ended: {what}"
         now = time.monotonic()
         assert now - began < within_s, f"not within {within_s} s: {what}"
-        pause.wait(max(0.01, min((now - began) / 10, 0.1), 2 * (now - look_began)))
+        pause.wait(max(0.01, min((now - began) / 10, 0.1), min(2 * (now - look_began), 1.0)))
         look_began = time.monotonic()

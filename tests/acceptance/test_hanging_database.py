@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from itertools import dropwhile
 from typing import Any
 
 import psycopg
@@ -18,7 +19,7 @@ from tests.postgres import Postgres
 from tests.waiting import eventually
 
 IN = "/trade/hs/UIScom/in?token=correct-horse"
-CLIENTS = 20
+CLIENTS = 40  # more than there are threads
 HANGS_FOR_S = 10.0
 ANSWERED_WITHIN_S = 5.0  # two seconds and what a busy machine takes
 WAITS_FOR_A_THREAD_S = 2.0  # all of them are taken when it begins
@@ -64,7 +65,9 @@ def test_each_notification_has_its_503_in_time_and_nothing_has_to_be_restarted(
         answers = [answer for of_client in clients.map(lambda each: repeat(*each), requests) for answer in of_client]
         assert ask("GET", "/healthz")[1] == 200
     assert len(answers) > 2 * len(requests)
-    assert {(path, status) for path, status, _ in answers} == {(IN, 503), ("/readyz", 503)}
+    assert {status for path, status, _ in answers if path == IN} == {503}
+    readiness = [status for path, status, _ in answers if path == "/readyz"]
+    assert set(dropwhile(lambda status: status == 200, readiness)) == {503}  # it looks once a second
     assert max(took for path, _, took in answers if path == IN) < ANSWERED_WITHIN_S
     assert max(took for _, _, took in answers) < ANSWERED_WITHIN_S + WAITS_FOR_A_THREAD_S
 

@@ -13,6 +13,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 from click.testing import CliRunner
 from psycopg.errors import UniqueViolation
@@ -272,6 +273,94 @@ def test_a_process_is_woken_by_another(database: Database, address: str) -> None
     assert heard.wait(10)
     thread.join()
     other.close()
+
+
+def test_who_cannot_tell_lets_go_of_the_connection_and_tries_it_ever_more_seldom(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Stalled:
+        closed = False
+
+        def execute(self, _statement: str) -> None:
+            raise psycopg.OperationalError
+
+        def close(self) -> None:
+            self.closed = True
+
+    class Stopping(threading.Event):
+        def wait(self, timeout: float | None = None) -> bool:
+            assert timeout is not None
+            pauses.append(timeout)
+            if len(pauses) == 20:
+                self.set()
+            return True
+
+    made: list[Stalled] = []
+    pauses: list[float] = []
+
+    def connect(_conninfo: str) -> Stalled:
+        assert all(connection.closed for connection in made)
+        made.append(Stalled())
+        return made[-1]
+
+    monkeypatch.setattr(wakeups, "_connect", connect)
+    monkeypatch.setattr(wakeups.random, "uniform", lambda _low, _high: 1.0)
+    changes = wakeups.Wakeups("")
+    changes._stopping = Stopping()
+    changes._due.set()
+    changes._tell()
+    assert len(made) == 20 and made[-1].closed
+    assert pauses[:5] == [0.5, 1, 2, 4, 8] and set(pauses[5:]) == {wakeups._RECONNECT_MAX_S}
+
+
+def test_a_notify_that_waits_for_a_hanging_commit_ends_by_itself(
+    postgres: Postgres, postgres_database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A standby that is waited for in vain: the commit has the lock of all NOTIFYs meanwhile."""
+    monkeypatch.setattr(wakeups, "_LOCK_LIMIT", "SET LOCAL lock_timeout = '100ms'")
+    with postgres.connect(postgres_database) as server, postgres.connect(postgres_database) as other:
+        server.execute("CREATE TABLE written (n int)")
+        server.execute("ALTER SYSTEM SET synchronous_standby_names = 'none'")
+        server.execute("SELECT pg_reload_conf()")
+        hanging = threading.Thread(target=lambda: other.execute("INSERT INTO written VALUES (1); NOTIFY x"))
+        try:
+            eventually(lambda: server.execute("SHOW synchronous_standby_names").fetchone() == ("none",), "reloaded")
+            hanging.start()
+            waits = f"SELECT wait_event FROM pg_stat_activity WHERE pid = {other.info.backend_pid}"
+            eventually(lambda: server.execute(waits).fetchone() == ("SyncRep",), "its commit hangs")
+            refused: list[str] = []
+
+            class Refused(threading.Event):
+                def wait(self, timeout: float | None = None) -> bool:
+                    self.set()
+                    return True
+
+            connect = wakeups._connect
+
+            def connected(conninfo: str) -> Any:
+                connection = connect(conninfo)
+                execute = connection.execute
+
+                def recorded(statement: str) -> None:
+                    try:
+                        execute(statement)
+                    except psycopg.Error as exc:
+                        refused.append(type(exc).__name__)
+                        raise
+
+                connection.execute = recorded
+                return connection
+
+            monkeypatch.setattr(wakeups, "_connect", connected)
+            changes = wakeups.Wakeups(postgres.url(postgres_database))
+            changes._stopping = Refused()
+            changes._due.set()
+            changes._tell()
+            assert refused == ["LockNotAvailable"]
+        finally:
+            server.execute("ALTER SYSTEM RESET synchronous_standby_names")
+            server.execute("SELECT pg_reload_conf()")
+            hanging.join(30)
 
 
 def _applications(database: Database) -> list[str]:

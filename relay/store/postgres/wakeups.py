@@ -11,6 +11,7 @@ import random
 import threading
 import time
 import uuid
+from collections.abc import Iterator
 from typing import Any
 
 import structlog
@@ -25,6 +26,8 @@ NOTIFY = f"NOTIFY {_CHANNEL}"
 _PROBE = "relay_probe"
 _PROBE_S = 1.0
 _ANSWERED_WITHIN_S = 5.0  # by a server that does not hang
+# the lock that NOTIFY takes: where a commit has it and hangs, this one ends, before its connection is given up here
+_LOCK_LIMIT = f"SET LOCAL lock_timeout = '{_ANSWERED_WITHIN_S:.0f}s'"
 _ECHO_EVERY_S = 5.0
 _ECHO_LATE_S = 12.0
 _TELL_EVERY_S = 0.25  # a NOTIFY takes a lock that all commits of the server share
@@ -85,17 +88,16 @@ class Wakeups(Changes):
         threading.Thread(target=run, name=name, daemon=True).start()
 
     def _listen(self) -> None:
-        pause = 0.5
+        pauses = _pauses()
         while not self._stopping.is_set():
             try:
                 self._listen_once()
             except Exception as exc:  # whatever it was: who has stopped listening must begin anew
                 if self.hears():
-                    pause = 0.5
+                    pauses = _pauses()
                 self._echoed_at = float("-inf")
                 log.warning("store.not_listening", reason=type(exc).__name__)
-                self._stopping.wait(pause * random.uniform(0.5, 1.5))  # noqa: S311  processes come back one by one
-                pause = min(pause * 2, _RECONNECT_MAX_S)
+                self._stopping.wait(next(pauses))
 
     def _listen_once(self) -> None:
         """Hear until the connection is lost. The call to itself comes from the other connection: behind a pooler one
@@ -116,6 +118,7 @@ class Wakeups(Changes):
 
     def _tell(self) -> None:
         connection: Any = None
+        pauses = _pauses()
         while True:
             is_due = self._due.wait(_ECHO_EVERY_S)
             self._due.clear()
@@ -125,16 +128,27 @@ class Wakeups(Changes):
                 if connection is None or connection.closed:
                     connection = _connect(self._conninfo)
                 if is_due:
-                    connection.execute(NOTIFY)
+                    connection.execute(f"{_LOCK_LIMIT}; {NOTIFY}")
                 if self._echo is not None:
-                    connection.execute(f"NOTIFY {self._echo}")
+                    connection.execute(f"{_LOCK_LIMIT}; NOTIFY {self._echo}")
+                pauses = _pauses()
+                self._stopping.wait(_TELL_EVERY_S)
             except Exception:  # told when the connection is back; meanwhile they ask the database by themselves
-                connection = None
+                if connection is not None:
+                    connection.close()
                 if is_due:
                     self._due.set()
-            self._stopping.wait(_TELL_EVERY_S)
+                self._stopping.wait(next(pauses))
         if connection is not None:
             connection.close()
+
+
+def _pauses() -> Iterator[float]:
+    """Yield how long to wait before the next connection: longer each time, and processes come back one by one."""
+    pause = 0.5
+    while True:
+        yield pause * random.uniform(0.5, 1.5)  # noqa: S311
+        pause = min(pause * 2, _RECONNECT_MAX_S)
 
 
 def _connect(conninfo: str) -> Any:

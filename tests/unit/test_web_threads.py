@@ -1,0 +1,24 @@
+"""How many threads a worker has."""
+
+from __future__ import annotations
+
+import runpy
+from types import SimpleNamespace
+
+import pytest
+from gunicorn.config import Config
+
+from relay import bootstrap
+from relay.config.schema import Storage
+
+
+@pytest.mark.parametrize(("url", "threads"), [("sqlite:///relay.db", 16), ("postgresql://h/relay", 32)])
+def test_a_worker_has_as_many_threads_as_suit_its_store(
+    url: str, threads: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    worker = SimpleNamespace(cfg=Config())
+    monkeypatch.setattr(bootstrap, "prepared", SimpleNamespace(storage=Storage(url=url)))
+    configuration = runpy.run_path("config/gunicorn.conf.py")
+    monkeypatch.setitem(configuration["post_fork"].__globals__, "_share_free_memory", lambda: None)
+    configuration["post_fork"](None, worker)
+    assert worker.cfg.threads == threads
