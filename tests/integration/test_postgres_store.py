@@ -326,8 +326,8 @@ def test_a_notify_that_waits_for_a_hanging_commit_ends_by_itself(
         try:
             eventually(lambda: server.execute("SHOW synchronous_standby_names").fetchone() == ("none",), "reloaded")
             hanging.start()
-            waits = f"SELECT wait_event FROM pg_stat_activity WHERE pid = {other.info.backend_pid}"
-            eventually(lambda: server.execute(waits).fetchone() == ("SyncRep",), "its commit hangs")
+            waits, pid = "SELECT wait_event FROM pg_stat_activity WHERE pid = %s", [other.info.backend_pid]
+            eventually(lambda: server.execute(waits, pid).fetchone() == ("SyncRep",), "its commit hangs")
             refused: list[str] = []
 
             class Refused(threading.Event):
