@@ -74,16 +74,16 @@ def on_reload(server: Any) -> None:
 
 
 def post_fork(server: Any, worker: Any) -> None:
-    """Gives the worker its threads, as many as suit its store, and the memory that they share."""
+    """Gives the worker its threads, as many as suit its store, and one memory for all of them."""
     from relay import bootstrap
 
-    if bootstrap.prepared is not None:
+    if bootstrap.prepared is not None and worker.cfg.threads == 1:  # GUNICORN_CMD_ARGS says no other
         worker.cfg.set("threads", web_threads(bootstrap.prepared.storage))
     _share_free_memory()
 
 
 def _share_free_memory() -> None:
-    """glibc gives each thread its own, which keeps what its largest body took.
+    """Lets all threads share their free memory: glibc gives each its own, which keeps what its largest body took.
 
     They take turns anyway, as Python's threads do. Where there is no glibc there is nothing to set.
     """

@@ -147,7 +147,7 @@ def _pauses() -> Iterator[float]:
     """Yield how long to wait before the next connection: longer each time, and processes come back one by one."""
     pause = 0.5
     while True:
-        yield pause * random.uniform(0.5, 1.5)  # noqa: S311
+        yield pause * random.uniform(0.5, 1.5)  # noqa: S311  it spreads, and protects nothing
         pause = min(pause * 2, _RECONNECT_MAX_S)
 
 
