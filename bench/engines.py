@@ -63,20 +63,22 @@ def processes(found: Figures) -> None:
     rounds, seconds = (1, 2) if found.quick else (3, 5)
     for dispatch in ("off", "on"):
         rates: dict[int, list[tuple[float, float]]] = {}
-        with _server() as server, servers.sink() as sink, contextlib.ExitStack() as stack:
-            folder = found.folder / f"processes-{dispatch}"
-            file = stack.enter_context(servers.relay(folder / "file", [sink.url], RELAY_DISPATCH=dispatch))
-            for _ in range(rounds):
+        with _server() as server, servers.sink() as sink:
+            for number in range(rounds):
                 for count in (1, 2, 4):
-                    with servers.relay(
-                        folder / str(count),
-                        [sink.url],
-                        RELAY_DISPATCH=dispatch,
-                        DATABASE_URL=_database(server),
-                        WEB_CONCURRENCY=str(count),
-                    ) as ours:
-                        ours_rate = _rate(found, sink, ours, seconds, dispatch)
-                    rates.setdefault(count, []).append((ours_rate, _rate(found, sink, file, seconds, dispatch)))
+                    folder = found.folder / f"processes-{dispatch}-{number}-{count}"  # both begin with nothing
+                    with (
+                        servers.relay(
+                            folder / "ours",
+                            [sink.url],
+                            RELAY_DISPATCH=dispatch,
+                            DATABASE_URL=_database(server),
+                            WEB_CONCURRENCY=str(count),
+                        ) as ours,
+                        servers.relay(folder / "file", [sink.url], RELAY_DISPATCH=dispatch) as file,
+                    ):
+                        pair = [_rate(found, sink, relay, seconds, dispatch) for relay in (ours, file)]
+                    rates.setdefault(count, []).append((pair[0], pair[1]))
         what = "taken" if dispatch == "off" else "taken and delivered to one target"
         for count, pairs in rates.items():
             found.add_ratio(f"{what}, {count} on PostgreSQL / one on SQLite", pairs, "a second", "")

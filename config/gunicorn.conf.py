@@ -77,7 +77,7 @@ def post_fork(server: Any, worker: Any) -> None:
     """Gives the worker its threads, as many as suit its store, and one memory for all of them."""
     from relay import bootstrap
 
-    if bootstrap.prepared is not None and worker.cfg.threads == 1:  # GUNICORN_CMD_ARGS says no other
+    if bootstrap.prepared is not None and worker.cfg.threads == 1:  # gunicorn's default: nobody has asked for another
         worker.cfg.set("threads", web_threads(bootstrap.prepared.storage))
     _share_free_memory()
 

@@ -264,6 +264,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
         response, environ = wsgi.create(request, conn, conn.client, conn.server, self.cfg)
         environ["wsgi.multithread"] = True
         environ["relay.waited_s"] = time.monotonic() - conn.is_whole_since  # for a thread
+        environ["relay.threads"] = self.cfg.threads
         self._count_request()
         if not (self.alive and conn.keep):
             response.force_close()

@@ -14,7 +14,7 @@ _COUNT_ARENAS = """
 import ctypes, runpy, sys, threading
 configuration = runpy.run_path("config/gunicorn.conf.py")
 if sys.argv[1] == "with":
-    configuration["_share_free_memory"]()
+    configuration["post_fork"](None, None)
 together = threading.Barrier(8)
 
 def allocate():

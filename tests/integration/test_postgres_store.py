@@ -7,7 +7,7 @@ import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, suppress
 from datetime import timedelta
 from itertools import count
 from pathlib import Path
@@ -16,7 +16,7 @@ from typing import Any
 import psycopg
 import pytest
 from click.testing import CliRunner
-from psycopg.errors import UniqueViolation
+from psycopg.errors import LockNotAvailable, UniqueViolation
 from sqlalchemy import Connection, text
 
 from relay import bootstrap, config, wiring
@@ -34,7 +34,7 @@ from relay.wiring import Relay
 from tests.calls import STANDARD, rendered
 from tests.fakes import FakeClock
 from tests.lanes import post
-from tests.postgres import Bouncer, Postgres
+from tests.postgres import Bouncer, Postgres, programs, running, skip_unless
 from tests.waiting import eventually
 
 
@@ -256,22 +256,17 @@ def test_writers_wait_for_each_other_only_where_they_must(
     other.close()
 
 
-def test_a_process_is_woken_by_another(database: Database, address: str) -> None:
-    other = Store(address).database
-    heard = threading.Event()
-
-    def listen() -> None:
-        while not heard.is_set():
-            database.changes.wait(30)
-            heard.set()
-
-    database.changes.wait(0.01)  # the listening begins
-    eventually(lambda: "relay wakeups" in _applications(database), "it listens")
-    thread = threading.Thread(target=listen)
-    thread.start()
+def test_a_process_hears_itself_and_is_woken_by_another(database: Database, address: str) -> None:
+    other, changes = Store(address).database, database.changes
+    assert isinstance(changes, wakeups.Wakeups) and isinstance(other.changes, wakeups.Wakeups)
+    changes._echoed_at = float("-inf")
+    changes.wait(0.01)  # the listening begins
+    eventually(lambda: changes._echo is not None and "relay wakeups" in _applications(database), "it listens")
+    changes.tell_others()
+    eventually(changes.hears, "its echo has come, and what was told before it")
+    changes.woken.clear()
     other.changes.tell_others()
-    assert heard.wait(10)
-    thread.join()
+    assert changes.woken.wait(10)
     other.close()
 
 
@@ -313,54 +308,29 @@ def test_who_cannot_tell_lets_go_of_the_connection_and_tries_it_ever_more_seldom
     assert pauses[:5] == [0.5, 1, 2, 4, 8] and set(pauses[5:]) == {wakeups._RECONNECT_MAX_S}
 
 
-def test_a_notify_that_waits_for_a_hanging_commit_ends_by_itself(
-    postgres: Postgres, postgres_database: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_notify_that_waits_for_a_hanging_commit_ends_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
     """A standby that is waited for in vain: the commit has the lock of all NOTIFYs meanwhile."""
     monkeypatch.setattr(wakeups, "_LOCK_LIMIT", "SET LOCAL lock_timeout = '100ms'")
-    with postgres.connect(postgres_database) as server, postgres.connect(postgres_database) as other:
-        server.execute("CREATE TABLE written (n int)")
-        server.execute("ALTER SYSTEM SET synchronous_standby_names = 'none'")
-        server.execute("SELECT pg_reload_conf()")
-        hanging = threading.Thread(target=lambda: other.execute("INSERT INTO written VALUES (1); NOTIFY x"))
+    skip_unless(programs(), "postgresql")
+    server = Postgres(synchronous_standby_names="none", synchronous_commit="local")
+
+    def hang() -> None:
+        with suppress(psycopg.Error):  # it hangs to the server's end
+            other.execute("INSERT INTO written VALUES (1); NOTIFY x")
+
+    with running(server), server.connect("postgres") as mine, server.connect("postgres") as other:
+        mine.execute("CREATE TABLE written (n int)")
+        other.execute("SET synchronous_commit = on")
+        hanging = threading.Thread(target=hang)
+        hanging.start()
         try:
-            eventually(lambda: server.execute("SHOW synchronous_standby_names").fetchone() == ("none",), "reloaded")
-            hanging.start()
             waits, pid = "SELECT wait_event FROM pg_stat_activity WHERE pid = %s", [other.info.backend_pid]
-            eventually(lambda: server.execute(waits, pid).fetchone() == ("SyncRep",), "its commit hangs")
-            refused: list[str] = []
-
-            class Refused(threading.Event):
-                def wait(self, timeout: float | None = None) -> bool:
-                    self.set()
-                    return True
-
-            connect = wakeups._connect
-
-            def connected(conninfo: str) -> Any:
-                connection = connect(conninfo)
-                execute = connection.execute
-
-                def recorded(statement: str) -> None:
-                    try:
-                        execute(statement)
-                    except psycopg.Error as exc:
-                        refused.append(type(exc).__name__)
-                        raise
-
-                connection.execute = recorded
-                return connection
-
-            monkeypatch.setattr(wakeups, "_connect", connected)
-            changes = wakeups.Wakeups(postgres.url(postgres_database))
-            changes._stopping = Refused()
-            changes._due.set()
-            changes._tell()
-            assert refused == ["LockNotAvailable"]
+            eventually(lambda: mine.execute(waits, pid).fetchone() == ("SyncRep",), "its commit hangs")
+            with wakeups._connect(server.url("postgres")) as telling, pytest.raises(LockNotAvailable):
+                wakeups._notify(telling, "y")
         finally:
-            server.execute("ALTER SYSTEM RESET synchronous_standby_names")
-            server.execute("SELECT pg_reload_conf()")
-            hanging.join(30)
+            server.stop()
+            hanging.join()
 
 
 def _applications(database: Database) -> list[str]:

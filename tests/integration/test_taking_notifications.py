@@ -55,6 +55,15 @@ def test_a_notification_is_stored_with_its_delivery_before_the_answer(client: An
     assert (delivery.target, delivery.state, delivery.event) == ("onec", "due", event.id)
 
 
+@pytest.mark.parametrize(("threads", "status"), [(2, 503), (3, 200)])
+def test_while_the_store_hangs_two_threads_of_a_worker_wait_for_nobody(
+    client: Any, monkeypatch: pytest.MonkeyPatch, threads: int, status: int
+) -> None:
+    monkeypatch.setattr(client.relay.store.inbox, "stalled_s", lambda: 1.0)
+    answer = client.post(IN + TOKEN, data=BODY, environ_overrides={"relay.threads": threads})
+    assert answer.status_code == status
+
+
 @pytest.mark.parametrize("path", [IN, "/TRADE/hs/uiscom/IN", "/trade/hs/UIScom/in/"])
 def test_the_path_is_the_one_that_1c_has(client: Any, path: str) -> None:
     assert client.post(path + TOKEN, data=BODY).json["status"] == "accepted"

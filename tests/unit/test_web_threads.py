@@ -10,6 +10,7 @@ from gunicorn.config import Config
 
 from relay import bootstrap
 from relay.config.schema import Storage
+from relay.web.worker import Worker
 
 
 @pytest.mark.parametrize(
@@ -26,4 +27,4 @@ def test_a_worker_has_as_many_threads_as_suit_its_store_unless_gunicorn_was_told
     configuration = runpy.run_path("config/gunicorn.conf.py")
     monkeypatch.setitem(configuration["post_fork"].__globals__, "_share_free_memory", lambda: None)
     configuration["post_fork"](None, worker)
-    assert worker.cfg.threads == threads
+    assert Worker.get_thread_pool(worker)._max_workers == threads

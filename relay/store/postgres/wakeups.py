@@ -26,7 +26,8 @@ NOTIFY = f"NOTIFY {_CHANNEL}"
 _PROBE = "relay_probe"
 _PROBE_S = 1.0
 _ANSWERED_WITHIN_S = 5.0  # by a server that does not hang
-# the lock that NOTIFY takes: where a commit has it and hangs, this one ends, before its connection is given up here
+# A commit that hangs keeps the lock of all NOTIFYs. The server must give up waiting for it before we give up the
+# connection, or else its backend would go on waiting.
 _LOCK_LIMIT = f"SET LOCAL lock_timeout = '{_ANSWERED_WITHIN_S:.0f}s'"
 _ECHO_EVERY_S = 5.0
 _ECHO_LATE_S = 12.0
@@ -58,7 +59,7 @@ class Wakeups(Changes):
         """Does LISTEN bring anything at this address? Asked with two connections of its own, whoever waits."""
         with _connect(self._conninfo) as listening, _connect(self._conninfo) as telling:
             listening.execute(f"LISTEN {_PROBE}")
-            telling.execute(f"NOTIFY {_PROBE}")
+            _notify(telling, _PROBE)
             return any(listening.notifies(timeout=_PROBE_S, stop_after=1))
 
     def wait(self, at_most_s: float) -> None:
@@ -71,7 +72,8 @@ class Wakeups(Changes):
             self.woken.clear()
 
     def tell_others(self) -> None:
-        """Something is due that this process does not deliver. Returns at once; the others hear it within 250 ms."""
+        """Something is due that this process does not deliver. Returns at once; the others hear it within 250 ms, or
+        find it by asking while no connection is to be had."""
         self._start("teller", self._tell)
         self._due.set()
 
@@ -128,9 +130,9 @@ class Wakeups(Changes):
                 if connection is None or connection.closed:
                     connection = _connect(self._conninfo)
                 if is_due:
-                    connection.execute(f"{_LOCK_LIMIT}; {NOTIFY}")
+                    _notify(connection, _CHANNEL)
                 if self._echo is not None:
-                    connection.execute(f"{_LOCK_LIMIT}; NOTIFY {self._echo}")
+                    _notify(connection, self._echo)
                 pauses = _pauses()
                 self._stopping.wait(_TELL_EVERY_S)
             except Exception:  # told when the connection is back; meanwhile they ask the database by themselves
@@ -141,6 +143,11 @@ class Wakeups(Changes):
                 self._stopping.wait(next(pauses))
         if connection is not None:
             connection.close()
+
+
+def _notify(connection: Any, channel: str) -> None:
+    """Tell all who listen, in a transaction of its own: the two statements go as one."""
+    connection.execute(f"{_LOCK_LIMIT}; NOTIFY {channel}")
 
 
 def _pauses() -> Iterator[float]:
