@@ -35,6 +35,7 @@ SETTINGS = {
     "max_connections": "60",
     "shared_buffers": "32MB",
     "autovacuum": "off",
+    "lc_messages": "C",  # a test that starts it may speak Russian
 }
 
 
