@@ -5,8 +5,9 @@ from __future__ import annotations
 import random
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
+from itertools import chain
 from typing import Any
 
 import structlog
@@ -67,7 +68,7 @@ class AttemptRunner:
         if self._keeps_exchanges:
             context.report = exchanges.append
         try:
-            outcome = self._quick_tries(send_once, self._adapter, claimed, context)
+            outcome = self._send(claimed, context)
             outcome = retry_policy.limit_wait(outcome, self._config.retry_after_max)
         except (StoreError, Interrupted):
             raise
@@ -78,6 +79,14 @@ class AttemptRunner:
             )
             outcome = Outcome(name="failed", reason=reason)
         return replace(outcome, exchanges=tuple(exchanges))
+
+    def _send(self, claimed: ClaimedDelivery, context: CallContext) -> Outcome:
+        first = send_once(self._adapter, claimed, context)
+        if first.name != "unreachable":  # most are taken at once: the library would add 70 calls of functions to each
+            return first
+        tries: Iterator[Outcome] = chain([first], iter(lambda: send_once(self._adapter, claimed, context), None))
+        outcome: Outcome = self._quick_tries(next, tries)
+        return outcome
 
     def result(
         self, delivery: Delivery, epoch: int, began: datetime, outcome: Outcome, *, took_ms: int = 0

@@ -411,21 +411,20 @@ class _Tracked:
                 self._dns_host = host
         raise failed or NewConnectionError(self, "there is no address")  # type: ignore[arg-type]  # likewise
 
+    # A time-out that is set anew gives up the GIL, and to get it back costs: it is set where it has to be. Sending has
+    # all the time there is, for a recording; connecting, and each wait for the answer, has less.
+
     def connect(self) -> None:
         super().connect()  # type: ignore[misc]  # of what it is mixed into
-        self._begin_sending()
+        _THREAD.exchange.connected = True
+        if self.sock is not None:
+            self.sock.settimeout(_THREAD.exchange.seconds_left())
 
     def request(self, *args: Any, **kwargs: Any) -> None:
         if self.sock is not None:  # kept from an earlier request
-            self._begin_sending()
+            _THREAD.exchange.connected = True
+            self.timeout = _THREAD.exchange.seconds_left()  # which urllib3 sets
         super().request(*args, **kwargs)  # type: ignore[misc]  # likewise
-
-    def _begin_sending(self) -> None:
-        """Give a recording all the time there is: to connect, and each wait for the answer, takes less."""
-        _THREAD.exchange.connected = True
-        self.timeout = _THREAD.exchange.seconds_left()
-        if self.sock is not None:
-            self.sock.settimeout(self.timeout)
 
     def response_class(self, connection: socket.socket, *args: Any, **kwargs: Any) -> http.client.HTTPResponse:
         """Return the answer, to be read while there is time."""
@@ -439,13 +438,14 @@ class _Reader(io.RawIOBase):
 
     def __init__(self, raw: io.RawIOBase, connection: socket.socket, exchange: _Exchange) -> None:
         self._raw, self._connection, self._exchange = raw, connection, exchange
-        self._timeout = connection.gettimeout() or math.inf
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: Any) -> int | None:
-        self._connection.settimeout(min(self._timeout, self._exchange.seconds_left()))
+        left_s = self._exchange.seconds_left()
+        if (self._connection.gettimeout() or math.inf) > left_s:
+            self._connection.settimeout(left_s)
         return self._raw.readinto(buffer)
 
     def close(self) -> None:

@@ -87,6 +87,27 @@ def test_an_answer_that_drips_ends_at_the_deadline(beginning: bytes, drop: bytes
 
 
 @pytest.mark.timeout(PATIENCE_S)
+def test_an_answer_that_stops_dripping_is_waited_for_until_the_deadline_and_not_for_a_whole_wait_more() -> None:
+    wait = timedelta(seconds=3)
+
+    def serve(connection: socket.socket) -> None:
+        read_request(connection)
+        connection.sendall(b"HTTP/1.1 200 OK\r\nX: ")
+        ends = time.monotonic() + 0.9 * wait.total_seconds()
+        while time.monotonic() < ends and not select.select([connection], [], [], 0.02)[0]:
+            connection.sendall(b".")
+        select.select([connection], [], [], PATIENCE_S)
+
+    with server(serve) as url:
+        began = time.monotonic()
+        found = outcome_of(url, replace(QUICK, timeout=wait, connect_timeout=timedelta(seconds=0.2)))
+        took_s = time.monotonic() - began
+
+    assert found.name == "unclear"
+    assert took_s < 1.5 * wait.total_seconds()  # 1.9 if each wait were a whole one
+
+
+@pytest.mark.timeout(PATIENCE_S)
 def test_the_same_through_tls(certificate: tuple[Path, Path]) -> None:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(*certificate)
