@@ -3,8 +3,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 EXTRAS ?=
-# processes that `make test` uses: most tests wait, so a few more than there are cores
-JOBS ?= 8
+# processes that `make test` uses: most tests wait, so three for each of two cores; more would be late for what has a time
+JOBS ?= 6
 # CI sets it to --cov=relay, and fails below the bound in pyproject.toml: measuring doubles what tests in one process cost
 COVERAGE ?=
 # beside the acceptance tests: what `make test` runs in a short form

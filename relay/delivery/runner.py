@@ -84,6 +84,7 @@ class AttemptRunner:
         first = send_once(self._adapter, claimed, context)
         if first.name != "unreachable":  # most are taken at once: the library would add 70 calls of functions to each
             return first
+        # the first counts as the library's own: its wait comes next
         tries: Iterator[Outcome] = chain([first], iter(lambda: send_once(self._adapter, claimed, context), None))
         outcome: Outcome = self._quick_tries(next, tries)
         return outcome

@@ -412,7 +412,8 @@ class _Tracked:
         raise failed or NewConnectionError(self, "there is no address")  # type: ignore[arg-type]  # likewise
 
     # A time-out that is set anew gives up the GIL, and to get it back costs: it is set where it has to be. Sending has
-    # all the time there is, for a recording; connecting, and each wait for the answer, has less.
+    # all the time there is, for a recording; connecting, and each wait for the answer, has less. What urllib3 sets
+    # before a request it sets on a socket that is there: not on plain HTTP's, which is connected within the request.
 
     def connect(self) -> None:
         super().connect()  # type: ignore[misc]  # of what it is mixed into
@@ -421,7 +422,7 @@ class _Tracked:
             self.sock.settimeout(_THREAD.exchange.seconds_left())
 
     def request(self, *args: Any, **kwargs: Any) -> None:
-        if self.sock is not None:  # kept from an earlier request
+        if self.sock is not None:  # kept, or of https, which is connected before
             _THREAD.exchange.connected = True
             self.timeout = _THREAD.exchange.seconds_left()  # which urllib3 sets
         super().request(*args, **kwargs)  # type: ignore[misc]  # likewise
