@@ -50,7 +50,7 @@ class AttemptRunner:
         self._adapter, self._config, self._throttle = adapter, adapter.settings, throttle
         self._store, self._clock, self._stopping = store, clock, stopping
         self._quick_tries = Retrying(
-            retry=retry_if_result(lambda outcome: outcome.name == "unreachable"),
+            retry=retry_if_result(_was_not_connected),
             stop=stop_after_attempt(_QUICK_TRIES) | stop_when_event_set(stopping),
             wait=wait_random_exponential(multiplier=0.2, max=_QUICK_WAIT_MAX_S),
             sleep=sleep_using_event(stopping),
@@ -82,7 +82,7 @@ class AttemptRunner:
 
     def _send(self, claimed: ClaimedDelivery, context: CallContext) -> Outcome:
         first = send_once(self._adapter, claimed, context)
-        if first.name != "unreachable":  # most are taken at once: the library would add 70 calls of functions to each
+        if not _was_not_connected(first):  # most are taken at once: the library would add 70 calls of functions to each
             return first
         # the first counts as the library's own: its wait comes next
         tries: Iterator[Outcome] = chain([first], iter(lambda: send_once(self._adapter, claimed, context), None))
@@ -240,6 +240,10 @@ def log_attempt(result: AttemptResult) -> None:
         now=state,
         reason=attempt.reason or None,
     )
+
+
+def _was_not_connected(outcome: Outcome) -> bool:
+    return outcome.name == "unreachable"
 
 
 def _last_outcome(state: RetryCallState) -> Outcome:
