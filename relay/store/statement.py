@@ -222,7 +222,7 @@ class RowMapper(Generic[Model]):
         self._names = tuple(column.name for column in self.columns)
         conversions = [(place, _CONVERSIONS.get(_without_none(field.type))) for place, field in enumerate(fields)]
         self._read = [(place, each.read) for place, each in conversions if each]
-        self._write = [(place, each.write) for place, each in conversions if each and each.write]
+        self._write = [(self._names[place], each.write) for place, each in conversions if each and each.write]
         self.sql = ", ".join(f"{table.name}.{column.name}" for column in self.columns)
         """What a statement selects for `value`."""
 
@@ -235,11 +235,11 @@ class RowMapper(Generic[Model]):
 
     def row(self, value: Model) -> dict[str, Any]:
         """Return the value by the names of its columns."""
-        values = list(msgspec.structs.astuple(value))
-        for place, write in self._write:
-            if values[place] is not None:
-                values[place] = write(values[place])
-        return dict(zip(self._names, values, strict=True))
+        row = dict(zip(self._names, msgspec.structs.astuple(value), strict=True))
+        for name, write in self._write:
+            if (held := row[name]) is not None:
+                row[name] = write(held)
+        return row
 
 
 def _without_none(type_: Any) -> Any:

@@ -7,7 +7,7 @@ import contextlib
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal
 from urllib.parse import unquote_to_bytes
 
@@ -59,7 +59,7 @@ def read(raw: bytes, *, is_query: bool = False) -> ParsedBody:
     if not text.strip("\x00 \t\r\n"):
         raise MalformedEvent("the body is empty: check the notification's template in the UIS cabinet")
     body = _read_form(raw.strip()) if is_query or _LOOKS_LIKE_FORM.match(text) else _read_json(text)
-    return replace(body, pairs=tuple(_without_secrets(body.pairs)), notes=(*notes, *body.notes))
+    return ParsedBody(tuple(_without_secrets(body.pairs)), body.shape, (*notes, *body.notes))
 
 
 def read_event(event: Event) -> ParsedBody:

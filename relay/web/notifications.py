@@ -184,15 +184,15 @@ class NotificationViews:
         return _Sent(query, is_query=True)  # a GET, or a POST that carries its variables in the address
 
     def _read_body(self, request: Request) -> bytes:
-        limit = self._relay.settings.max_body
+        limit, length = self._relay.settings.max_body, request.content_length
         too_large = RequestEntityTooLarge(
             f"the body is larger than {limit} bytes; max_body of the configuration sets it"
         )
-        if (request.content_length or 0) > limit:
+        if (length or 0) > limit:
             raise too_large
         parts: list[bytes] = []
         size, stream = 0, request.stream
-        while part := stream.read(limit + 1 - size):  # a stream may give less than it was asked for
+        while size != length and (part := stream.read(limit + 1 - size)):  # it may give less than it was asked for
             parts.append(part)
             size += len(part)
             if size > limit:

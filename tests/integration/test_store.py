@@ -20,6 +20,7 @@ from relay.models import Attempt, CallEvent, Shard
 from relay.store import AttemptResult, Claim, Discard, NewEvent, Replay, Route, Selection, Store, tables
 from relay.store.group_commit import GroupCommit
 from relay.store.migrate import expect_current, migrate
+from relay.store.sqlite import database as sqlite_database
 from relay.store.tables import VERSION
 from tests import databases, factories
 
@@ -74,6 +75,36 @@ def test_a_commit_is_on_disk(store: Store) -> None:
         }
 
     assert pragmas == {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1, "auto_vacuum": 2, "mmap_size": 0}
+
+
+@pytest.mark.sqlite
+def test_a_busy_process_looks_often_for_changes_of_others_only_while_there_are_any(
+    store: Store, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Woken(threading.Event):
+        def wait(self, timeout: float | None = None) -> bool:
+            pauses.add(timeout)
+            return super().wait(0)
+
+    def waited(at_most_s: float = 0.05) -> set[float | None]:
+        pauses.clear()
+        changes.wait(at_most_s)
+        return {*pauses}
+
+    pauses: set[float | None] = set()
+    changes = store.database.changes
+    changes.woken = Woken()
+    with store.database.write():  # opens the file
+        pass
+    assert [waited(), waited(1.5)] == [{0.1}, {0.01}]  # the longer one is an idle process's
+    with closing(Store(database_url)) as other:
+        other.inbox.add(notification())
+    assert waited() == {0.1}  # and finds it
+    assert waited() == {0.01}
+    monkeypatch.setattr(sqlite_database, "_ALONE_AFTER_S", 0.0)
+    with closing(Store(database_url)) as other:
+        other.inbox.add(notification(2))
+    assert [waited(), waited()] == [{0.01}, {0.1}]
 
 
 @pytest.mark.sqlite

@@ -34,7 +34,8 @@ _POLL_S = 0.005  # for a foreign process, the sqlite3 shell say, that holds SQLi
 _READERS_KEPT = 5
 _SCHEMA_TIMEOUT_S = 30.0
 _SWEEP_S = 0.2  # what nobody told of is found within a quarter of a second
-_LOOK_EVERY_S = 0.01
+_LOOK_EVERY_S, _LOOK_RARELY_EVERY_S = 0.01, 0.1
+_ALONE_AFTER_S = 10.0  # without a commit of another process
 _SAFE_SQLITE = (3, 51, 3)  # before it, see relay.store.sqlite.files
 _PAGES_GIVEN_BACK = 64  # of the file, in one transaction
 _PAGES_KEPT = 64  # free ones that the next events will need anyway
@@ -343,16 +344,24 @@ class SqliteDatabase(Database):
 
 
 class FileChanges(Changes):
-    """Looks at the file: SQLite says in microseconds whether another process has written."""
+    """Looks at the file: SQLite says in microseconds whether another process has written.
+
+    Rarely while this one is busy and no other writes: each look takes the threads that work out of their turn.
+    """
 
     def __init__(self, database: SqliteDatabase) -> None:
         super().__init__()
         self._database = database
+        self._alone_from = float("-inf")  # monotonic
 
     def wait(self, at_most_s: float) -> None:
-        ends = time.monotonic() + min(at_most_s, _SWEEP_S)
-        while not self.woken.wait(_LOOK_EVERY_S) and time.monotonic() < ends:
+        began = time.monotonic()
+        ends = began + min(at_most_s, _SWEEP_S)
+        is_idle = at_most_s > _SWEEP_S
+        every_s = _LOOK_EVERY_S if is_idle or began < self._alone_from else _LOOK_RARELY_EVERY_S
+        while not self.woken.wait(every_s) and time.monotonic() < ends:
             if self._database.changed_elsewhere():
+                self._alone_from = time.monotonic() + _ALONE_AFTER_S
                 break
         self.woken.clear()
 
