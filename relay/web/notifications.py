@@ -192,7 +192,7 @@ class NotificationViews:
             raise too_large
         parts: list[bytes] = []
         size, stream = 0, request.stream
-        while size != length and (part := stream.read(limit + 1 - size)):  # it may give less than it was asked for
+        while size != length and (part := stream.read(limit + 1 - size)):  # a read may bring less than asked
             parts.append(part)
             size += len(part)
             if size > limit:

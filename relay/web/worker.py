@@ -71,8 +71,8 @@ _REJECTED_AS: dict[type[Exception], type[HTTPException]] = {
 
 
 class FinishedRequests(PollableMethodQueue):  # type: ignore[misc]  # gunicorn has no types
-    """Holds what threads have finished for the main loop, which is woken once for all that waits: each write to the
-    pipe gives up the interpreter's lock.
+    """Holds what threads have finished for the main loop, and wakes it, once for all that waits: each write to the pipe
+    gives up the interpreter's lock. A signal that ends the worker wakes it by this, too.
     """
 
     _is_told = False
@@ -81,18 +81,27 @@ class FinishedRequests(PollableMethodQueue):  # type: ignore[misc]  # gunicorn h
         self._queue.put(partial(callback, *args))
         if not self._is_told:
             self._is_told = True
-            with contextlib.suppress(OSError):  # closed: the worker has ended
+            with contextlib.suppress(OSError):  # nobody reads any more: the worker has ended
                 os.write(self._write_fd, b"\x00")
 
     def run_callbacks(self, _pipe: int) -> None:
-        os.read(self._read_fd, _PIECE)
+        os.read(self._read_fd, _PIECE)  # all that stands there
         self._is_told = False  # before the look: what comes from now on tells anew
         for _ in range(self._queue.qsize()):
             self._queue.get_nowait()()
 
+    def close(self) -> None:
+        """Close the end that is read. The other ends with the process: its number would be given to another file, the
+        database say, and a thread that is late write into that.
+        """
+        os.close(self._read_fd)
+
 
 class GunicornSettings:
-    """Looks up each of gunicorn's settings once: twenty looks for each request took 3 % of its time."""
+    """Looks up each of gunicorn's settings once, when a request first needs it: `post_fork` has set some until then.
+
+    Twenty looks for each request took 3 % of its time.
+    """
 
     def __init__(self, cfg: Any) -> None:
         self._cfg = cfg

@@ -78,33 +78,44 @@ def test_a_commit_is_on_disk(store: Store) -> None:
 
 
 @pytest.mark.sqlite
-def test_a_busy_process_looks_often_for_changes_of_others_only_while_there_are_any(
+def test_a_process_that_writes_looks_rarely_for_changes_of_others_until_there_are_any(
     store: Store, database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Woken(threading.Event):
-        def wait(self, timeout: float | None = None) -> bool:
-            pauses.add(timeout)
-            return super().wait(0)
+        """Over at once; the second time it is set."""
 
-    def waited(at_most_s: float = 0.05) -> set[float | None]:
+        def wait(self, timeout: float | None = None) -> bool:
+            pauses.append(timeout or 0.0)
+            return len(pauses) > 1
+
+    def pause(at_most_s: float = 0.2) -> float:
         pauses.clear()
         changes.wait(at_most_s)
-        return {*pauses}
+        return pauses[0]
 
-    pauses: set[float | None] = set()
+    def write(to: Store) -> None:
+        to.inbox.add(notification(len(written)))
+        written.append(to)
+
+    pauses: list[float] = []
+    written: list[Store] = []
     changes = store.database.changes
     changes.woken = Woken()
-    with store.database.write():  # opens the file
-        pass
-    assert [waited(), waited(1.5)] == [{0.1}, {0.01}]  # the longer one is an idle process's
     with closing(Store(database_url)) as other:
-        other.inbox.add(notification())
-    assert waited() == {0.1}  # and finds it
-    assert waited() == {0.01}
-    monkeypatch.setattr(sqlite_database, "_ALONE_AFTER_S", 0.0)
-    with closing(Store(database_url)) as other:
-        other.inbox.add(notification(2))
-    assert [waited(), waited()] == [{0.01}, {0.1}]
+        write(store)
+        assert pause() == 0.1
+        assert pause() == 0.01  # it has not written since
+        write(store)
+        assert pause(0.05) <= 0.05
+        write(other)
+        pause()  # sees it
+        write(store)
+        assert pause() == 0.01
+        monkeypatch.setattr(sqlite_database, "_ALONE_AFTER_S", 0.0)
+        write(other)
+        pause()
+        write(store)
+        assert pause() == 0.1
 
 
 @pytest.mark.sqlite

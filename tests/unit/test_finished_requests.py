@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import fcntl
-import selectors
+import os
+import queue
 import struct
-import sys
 import termios
-import threading
 from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from relay.web.worker import FinishedRequests, GunicornSettings
-
-THREADS, EACH = 4, 2000
 
 
 @pytest.fixture
@@ -23,7 +22,9 @@ def finished() -> Iterator[FinishedRequests]:
     made = FinishedRequests()
     made.init()
     yield made
-    made.close()
+    with suppress(OSError):  # closed by the test
+        made.close()
+    os.close(made._write_fd)
 
 
 def wakeups(finished: FinishedRequests) -> int:
@@ -51,35 +52,54 @@ def test_what_comes_while_others_are_seen_to_has_its_own_turn(finished: Finished
     assert (done, wakeups(finished)) == (["first"], 1)
 
 
-def test_nothing_waits_for_a_wake_up_that_does_not_come(finished: FinishedRequests) -> None:
-    done: list[tuple[int, int]] = []
+def test_what_comes_just_before_the_loop_reads_is_seen_to_and_the_next_wakes_it(
+    finished: FinishedRequests, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def read(descriptor: int, size: int) -> bytes:
+        finished.defer(done.append, "second")
+        return real_read(descriptor, size)
 
-    def finish(thread: int) -> None:
-        for number in range(EACH):
-            finished.defer(done.append, (thread, number))
-
-    threads = [threading.Thread(target=finish, args=(thread,)) for thread in range(THREADS)]
-    interval = sys.getswitchinterval()
-    sys.setswitchinterval(1e-6)
-    try:
-        with selectors.DefaultSelector() as selector:
-            selector.register(finished.fileno(), selectors.EVENT_READ)
-            for thread in threads:
-                thread.start()
-            while len(done) < THREADS * EACH:
-                assert selector.select(timeout=30), "something is finished, and the loop sleeps"
-                finished.run_callbacks(finished.fileno())
-    finally:
-        sys.setswitchinterval(interval)
-        for each in threads:
-            each.join()
-    for thread in range(THREADS):
-        assert [number for of, number in done if of == thread] == [*range(EACH)]
+    done: list[str] = []
+    finished.defer(done.append, "first")
+    real_read = os.read
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "read", read)
+        finished.run_callbacks(finished.fileno())
+    assert (done, wakeups(finished)) == (["first", "second"], 0)
+    finished.defer(done.append, "third")
+    assert wakeups(finished) == 1
 
 
-def test_a_worker_that_has_ended_minds_no_late_thread(finished: FinishedRequests) -> None:
-    finished.close()
+def test_what_comes_just_after_the_loop_has_looked_wakes_it(finished: FinishedRequests) -> None:
+    class Late(queue.SimpleQueue[Any]):
+        def qsize(self) -> int:
+            looked = super().qsize()
+            finished.defer(done.append, "second")
+            return looked
+
+    done: list[str] = []
+    finished._queue = Late()
+    finished.defer(done.append, "first")
+    finished.run_callbacks(finished.fileno())
+    assert (done, wakeups(finished)) == (["first"], 1)
+
+
+def test_the_loop_is_woken_when_there_is_something_to_find(finished: FinishedRequests) -> None:
+    class Woken(queue.SimpleQueue[Any]):
+        def put(self, item: Any, block: bool = True, timeout: float | None = None) -> None:
+            assert wakeups(finished) == 0, "the loop may look before it stands there"
+            super().put(item, block, timeout)
+
+    finished._queue = Woken()
     finished.defer(print)
+    assert wakeups(finished) == 1
+
+
+def test_a_thread_that_is_late_writes_into_no_other_file(finished: FinishedRequests, tmp_path: Path) -> None:
+    finished.close()
+    with (tmp_path / "a").open("w+b", buffering=0) as one, (tmp_path / "b").open("w+b", buffering=0) as another:
+        finished.defer(print)
+        assert [one.seek(0, os.SEEK_END), another.seek(0, os.SEEK_END)] == [0, 0]
 
 
 def test_each_of_gunicorns_settings_is_looked_up_once() -> None:

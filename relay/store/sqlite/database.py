@@ -55,6 +55,7 @@ class SqliteDatabase(Database):
         self._wal_guard = files.WalGuard(self.path)
         self._unknown_files = False
         self._data_version: int | None = None  # moves with the commits of others
+        self.commits = 0  #: of this process
         self._closed = False
         self.name = str(self.path)
         self.changes = FileChanges(self)
@@ -188,6 +189,7 @@ class SqliteDatabase(Database):
                     self._unknown_files = False
                 yield connection
                 raw.commit()
+                self.commits += 1
             except BaseException:
                 raw.rollback()
                 raise
@@ -346,20 +348,22 @@ class SqliteDatabase(Database):
 class FileChanges(Changes):
     """Looks at the file: SQLite says in microseconds whether another process has written.
 
-    Rarely while this one is busy and no other writes: each look takes the threads that work out of their turn.
+    Rarely while this one writes and no other does: for each look the threads that work have to stop.
     """
 
     def __init__(self, database: SqliteDatabase) -> None:
         super().__init__()
         self._database = database
-        self._alone_from = float("-inf")  # monotonic
+        self._alone_from = float("-inf")  # monotonic: by then no other process has written for long
+        self._commits = 0  # this process's, when it last waited
 
     def wait(self, at_most_s: float) -> None:
         began = time.monotonic()
         ends = began + min(at_most_s, _SWEEP_S)
-        is_idle = at_most_s > _SWEEP_S
-        every_s = _LOOK_EVERY_S if is_idle or began < self._alone_from else _LOOK_RARELY_EVERY_S
-        while not self.woken.wait(every_s) and time.monotonic() < ends:
+        before, self._commits = self._commits, self._database.commits
+        is_alone_and_writes = self._commits != before and began >= self._alone_from
+        every_s = _LOOK_RARELY_EVERY_S if is_alone_and_writes else _LOOK_EVERY_S
+        while (left_s := ends - time.monotonic()) > 0 and not self.woken.wait(min(every_s, left_s)):
             if self._database.changed_elsewhere():
                 self._alone_from = time.monotonic() + _ALONE_AFTER_S
                 break
